@@ -1,0 +1,53 @@
+"""A child's life: a process group and an output file of its own, one cell, one record, and the end. No jax here.
+
+The parent names `run_child` as the process's target and so must be able to import this file; the worker, which has jax,
+is imported in the child alone (the forkserver has done so already).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from multiprocessing.connection import Connection
+
+from bench.cell import Cell
+from bench.suites import Settings
+
+
+def run_child(connection: Connection, task: str, cell: Cell | None, settings: Settings, output: str) -> None:
+    """Sends ("stage", name) on the way and ("done", record) at last. task: "measure", "plan" or "probe"."""
+    os.setsid()  # the parent ends the group as a whole
+    _redirect(output)
+    stage = "start"
+
+    def report(name: str) -> None:
+        nonlocal stage
+        stage = name
+        connection.send(("stage", name))
+
+    try:
+        from bench import worker
+
+        record = worker.run(task, cell, settings, report)
+    except MemoryError as error:
+        record = {"status": "oom", "message": _message(error), "rows": []}
+    except Exception as error:  # whatever it was, it becomes a row that says so
+        traceback.print_exc()
+        record = {"status": "error", "message": _message(error), "rows": []}
+    connection.send(("done", {**record, "stage": "" if record["status"] == "ok" else stage}))
+    connection.close()
+
+
+def _message(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line}"[:500]
+
+
+def _redirect(path: str) -> None:
+    """Standard output and error, of this process and of the C++ below it, into a file."""
+    sys.stdout.flush()
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)

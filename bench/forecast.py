@@ -1,0 +1,72 @@
+"""What a cell will take, from shorter cells of its series. No jax here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from bench.cell import Cell
+from bench.journal import FAILED
+from bench.suites import Settings
+
+STEEPEST = 2.3  # a slope above this is noise or a cache falling over, not a law
+
+
+@dataclass(frozen=True)
+class Point:
+    length: int
+    status: str
+    step_s: float | None
+    compile_s: float | None
+
+
+class Forecast:
+    """Learns from every record, and says whether a cell is worth starting."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._series: dict[Cell, list[Point]] = {}
+
+    def learn(self, cell: Cell, record: dict) -> None:
+        row = (record["rows"] or [{}])[0]
+        median = row.get("time_median_ms")
+        point = Point(cell.length, record["status"], median / 1e3 if median else None, row.get("compile_s"))
+        self._series.setdefault(cell.series(), []).append(point)
+
+    def step_s(self, cell: Cell) -> float | None:
+        """The predicted seconds of a step: the straight log-log line through the last two shorter lengths."""
+        points = [p for p in self._shorter(cell) if p.step_s]
+        if not points:
+            return None
+        last = points[-1]
+        slope = 1.0 if cell.measure in ("forward", "train") else 0.0
+        if len(points) > 1 and points[-2].length < last.length:
+            rise = math.log(last.step_s / points[-2].step_s) / math.log(last.length / points[-2].length)
+            slope = min(max(rise, slope), STEEPEST)
+        return last.step_s * (cell.length / last.length) ** slope
+
+    def reason_to_skip(self, cell: Cell) -> str | None:
+        """Why the cell should not be started, or None."""
+        if cell.measure == "quality":  # its cost is the budget of tokens, whatever the length
+            return None
+        for point in self._shorter(cell):
+            if point.status in FAILED and point.status in ("oom", "timeout", "killed"):
+                return f"L={point.length} of this series ended with {point.status}"
+            if point.status == "skipped":
+                return f"L={point.length} of this series was skipped"
+        step_s = self.step_s(cell)
+        if step_s is None:
+            return None
+        slow = step_s > self._settings.slow_step_s
+        calls = 1 + (self._settings.min_samples_slow if slow else self._settings.min_samples)
+        needed = calls * step_s
+        if needed > self._settings.timeout_s:
+            return (
+                f"predicted {needed:.0f} s for {calls} steps of {step_s:.1f} s, over the deadline of "
+                f"{self._settings.timeout_s:.0f} s"
+            )
+        return None
+
+    def _shorter(self, cell: Cell) -> list[Point]:
+        points = self._series.get(cell.series(), [])
+        return sorted((p for p in points if p.length < cell.length), key=lambda p: p.length)

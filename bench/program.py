@@ -1,0 +1,143 @@
+"""What the timing measures have in common: plan a step, allocate its arguments, warm up, sample, read the meters."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from bench import cost, memory, timing
+from bench.suites import Settings
+
+Report = Callable[[str], None]  # tells the parent which stage the child is in
+
+
+class SkippedError(Exception):
+    """The cell is not run, for the reason in the message."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A jitted step, how its arguments are made, and how its results become the next call's arguments."""
+
+    step: Any  # jax.jit'ed, its state donated; its arguments are make_state's results, then inputs
+    make_state: Callable[[Any], tuple]  # from a random key
+    inputs: tuple[np.ndarray, ...]
+    seed: int
+    tokens: int  # handled in one call
+    columns: dict  # known before anything runs
+    advance: Callable[[tuple, Any], tuple] = lambda args, results: args  # (args, results) -> the next call's args
+    loss: Callable[[Any], Any] | None = None  # results -> loss
+    calls: int | None = None  # in one cell, where it is not the sampling that decides
+
+    def abstract_args(self) -> tuple:
+        state = jax.eval_shape(self.make_state, jax.random.key(self.seed))
+        return *state, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in self.inputs)
+
+    def make_args(self) -> tuple:
+        """The first call's arguments, on the device.
+
+        The key is an argument, or XLA would fold all of the random numbers into constants when it compiles; this
+        program runs once, so that little is spent on optimising it.
+        """
+        key = jax.random.key(self.seed)
+        make = jax.jit(self.make_state).lower(key).compile(compiler_options={"xla_backend_optimization_level": 1})
+        return jax.block_until_ready((*make(key), *jax.device_put(self.inputs)))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a child sends back: the rows of its CSV, the raw samples, and how it went."""
+
+    rows: list[dict]
+    samples_s: tuple[float, ...]
+    status: str = "ok"
+    message: str = ""
+
+
+@dataclass
+class Compiled:
+    """A program ready to run, with what was learned on the way."""
+
+    program: Program
+    call: Any
+    columns: dict
+
+    @property
+    def planned_bytes(self) -> int | None:
+        return self.columns["mem_planned_bytes"]
+
+
+def compile_program(program: Program, report: Report) -> Compiled:
+    """Trace, lower and compile, timed apart, on abstract arguments: nothing is allocated yet."""
+    report("compile")
+    args = program.abstract_args()
+    start = time.perf_counter()
+    traced = program.step.trace(*args)
+    trace_s = time.perf_counter() - start
+    lowered = traced.lower()
+    lower_s = time.perf_counter() - start - trace_s
+    call = lowered.compile()
+    compile_s = time.perf_counter() - start - trace_s - lower_s
+    columns = {
+        "trace_s": trace_s,
+        "lower_s": lower_s,
+        "compile_s": compile_s,
+        "flops": cost.flops(program.step, *args),
+        "mem_planned_bytes": memory.planned_bytes(call),
+    }
+    return Compiled(program, call, columns)
+
+
+def check_memory(compiled: Compiled, settings: Settings) -> None:
+    """Raises SkippedError where the planned program is larger than what may be taken."""
+    limit = int(memory.free_bytes() * settings.mem_limit_share)
+    if compiled.planned_bytes is not None and compiled.planned_bytes > limit:
+        raise SkippedError(
+            f"planned memory {compiled.planned_bytes / 2**30:.2f} GiB is over the limit {limit / 2**30:.2f} GiB "
+            f"({settings.mem_limit_share:.0%} of what is free)"
+        )
+
+
+def measure(program: Program, settings: Settings, report: Report) -> Result:
+    """Run a program as the timing measures do: one row."""
+    compiled = compile_program(program, report)
+    check_memory(compiled, settings)
+    report("allocate")
+    args = program.make_args()
+    meter = memory.PeakMeter(memory.tree_bytes(args))
+    results, losses = None, []
+
+    def call():
+        nonlocal args, results
+        results = None  # or the last call's results would stand beside this one's in the peak
+        results = compiled.call(*args)
+        args = program.advance(args, results)
+        if program.loss:
+            losses.append(program.loss(results))
+        return results
+
+    report("warm up")
+    warmup_s, _ = timing.timed(call)
+    if warmup_s < 0.1:  # a short program's first call also pays for threads and pages
+        warmup_s, _ = timing.timed(call)
+    report("sample")
+    samples = timing.sample(call, settings, warmup_s)
+    row = {**program.columns, **samples.columns(program.tokens), **compiled.columns, **meter.columns()}
+    status, message = check_losses(losses)
+    if losses and status == "ok":
+        row["loss"] = float(losses[-1])
+    return Result([row], samples.seconds, status, message)
+
+
+def check_losses(losses) -> tuple[str, str]:
+    """("ok", "") or ("nan", at which step)."""
+    for number, loss in enumerate(map(float, losses), start=1):
+        if not math.isfinite(loss):
+            return "nan", f"the loss is {loss} at step {number}"
+    return "ok", ""

@@ -1,0 +1,174 @@
+"""The command line's wishes, checked as a whole before anything is computed. No jax here."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import Namespace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from bench.cell import Cell, grid, parse_lengths
+from bench.journal import JournalError, read_journal
+from bench.measures import MEASURES
+from bench.suites import SUITES, Settings
+from bench.tasks import text
+from models import MODELS, SIZES, unknown
+
+DTYPES = ("float32", "bfloat16")
+
+
+class RequestError(ValueError):
+    """Everything that is wrong with a request, a line each."""
+
+    def __init__(self, mistakes: Iterable[str]):
+        self.mistakes = list(mistakes)
+        super().__init__("\n".join(self.mistakes))
+
+
+@dataclass(frozen=True)
+class Request:
+    """A sweep, ready to run."""
+
+    suite: str
+    cells: list[Cell]
+    unsupported: dict[Cell, str]  # cells of the grid that their model does not have, and why
+    settings: Settings
+    data_version: str
+    out: Path | None  # None: a new folder below results/
+
+    def configuration(self) -> dict:
+        """suite.json: what a folder's rows have in common."""
+        return {
+            "suite": self.suite,
+            "settings": json.loads(json.dumps(asdict(self.settings))),
+            "data_version": self.data_version,
+            "cells": [cell.key() for cell in self.cells],
+        }
+
+
+def make_request(args: Namespace) -> Request:
+    """Raises RequestError with all mistakes at once."""
+    mistakes: list[str] = []
+    if args.suite not in SUITES:
+        raise RequestError([unknown("suite", args.suite, SUITES), *_check_names(args), *_check_numbers(args)])
+    suite = SUITES[args.suite]
+    mistakes += _check_names(args) + _check_numbers(args)
+    lengths = None
+    if args.lengths is not None:
+        try:
+            lengths = parse_lengths(args.lengths)
+        except ValueError as error:
+            mistakes.append(str(error))
+    data = None
+    try:
+        data = text.load(args.data)
+    except text.DataError as error:
+        mistakes.append(str(error))
+
+    changes = {"timeout_s": args.timeout, "train_tokens": args.train_tokens}
+    settings = replace(suite.settings, **{key: value for key, value in changes.items() if value is not None})
+    models = _names(args.models) or list(suite.models)
+    methods = _names(args.methods) or ["auto"]
+    measures = _names(args.measures) or list(suite.sweeps)
+    cells: list[Cell] = []
+    for measure in measures:
+        if measure in suite.sweeps and not (args.lengths is not None and lengths is None):
+            cells += grid(
+                measure=measure,
+                models=models,
+                lengths=lengths or suite.lengths(measure),
+                size=args.size or suite.sweeps[measure].size,
+                methods=methods,
+                batch=args.batch,
+                dtype=args.dtype,
+                data=args.data,
+                seed=args.seed,
+                streams=[name for name in models if name in MODELS and MODELS[name].streams],
+                step_tokens=settings.step_tokens,
+            )
+    if data is not None:
+        mistakes += _check_data(data, cells, settings)
+    unsupported = {
+        cell: f"{cell.model} has no method {cell.method!r} (it has: {', '.join(MODELS[cell.model].methods)})"
+        for cell in cells
+        if cell.model in MODELS and cell.method not in ("auto", *MODELS[cell.model].methods)
+    }
+    out = Path(args.out).expanduser() if args.out else None
+    request = Request(args.suite, cells, unsupported, settings, data.version if data else "", out)
+    if out:
+        mistakes += _check_folder(out, request)
+    if mistakes:
+        raise RequestError(mistakes)
+    return request
+
+
+def _names(listed: str | None) -> list[str]:
+    names = [name.strip() for name in (listed or "").split(",")]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _check_names(args: Namespace) -> list[str]:
+    methods = ["auto", *dict.fromkeys(method for spec in MODELS.values() for method in spec.methods)]
+    lists = {
+        "model": (args.models, list(MODELS)),
+        "measure": (args.measures, list(MEASURES)),
+        "size": (args.size, list(SIZES)),
+        "method": (args.methods, methods),
+        "dtype": (args.dtype, list(DTYPES)),
+    }
+    mistakes = []
+    for kind, (listed, known) in lists.items():
+        names = _names(listed)
+        if listed is not None and not names:
+            mistakes.append(f"no {kind} given (known: {', '.join(known)})")
+        mistakes += [unknown(kind, name, known) for name in names if name not in known]
+    if len(_names(args.size)) > 1:
+        mistakes.append(f"one size at a time, got {args.size!r}")
+    return mistakes
+
+
+def _check_numbers(args: Namespace) -> list[str]:
+    wanted = {"--batch": args.batch, "--timeout": args.timeout, "--train-tokens": args.train_tokens}
+    mistakes = [f"{flag} must be positive, got {value}" for flag, value in wanted.items() if value is not None and value <= 0]
+    if args.seed < 0:
+        mistakes.append(f"--seed must not be negative, got {args.seed}")
+    return mistakes
+
+
+def _check_data(data: text.Text, cells: list[Cell], settings: Settings) -> list[str]:
+    """Is the data longer than what is asked of it?"""
+    mistakes = []
+    longest = max((cell.length for cell in cells if cell.measure in ("forward", "train")), default=0)
+    if len(data.tokens) < longest + 1:
+        mistakes.append(f"data {data.name!r} has {len(data.tokens)} bytes; length {longest} needs {longest + 1}")
+    learned = max((cell.length for cell in cells if cell.measure == "quality"), default=0)
+    if learned:
+        for part, tokens, needed in (
+            ("train part", data.train, learned + 1),
+            ("held-out part", data.held_out, max(learned + 1, max(settings.contexts) + settings.target_tokens)),
+        ):
+            if len(tokens) < needed:
+                mistakes.append(f"data {data.name!r}: its {part} has {len(tokens)} bytes; quality needs {needed}")
+    return mistakes
+
+
+def _check_folder(out: Path, request: Request) -> list[str]:
+    """Can it be written, and does it hold this configuration or none?"""
+    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        return [f"--out {str(out)!r}: {str(existing)!r} is a file"]
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return [f"--out {str(out)!r}: {str(existing)!r} cannot be written"]
+    try:
+        records = read_journal(out / "journal.jsonl")
+        held = json.loads((out / "suite.json").read_text()) if (out / "suite.json").exists() else None
+    except (JournalError, ValueError, OSError) as error:
+        return [f"--out {str(out)!r} holds something that cannot be read: {error}"]
+    if held is None and records:
+        return [f"--out {str(out)!r} holds a journal without a suite.json"]
+    if held is not None and held != request.configuration():
+        differing = [key for key, value in request.configuration().items() if held.get(key) != value]
+        return [f"--out {str(out)!r} holds another configuration (it differs in: {', '.join(differing)}); choose another"]
+    return []

@@ -1,0 +1,95 @@
+"""Suites: readable recipes. Each says what it reproduces, what it costs, and what to expect. No jax here.
+
+A suite is a sweep for each measure; the command line's --models, --lengths, --size ... replace its parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bench.cell import parse_lengths
+from models import MODELS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How cells are measured; a child gets it beside its cell."""
+
+    timeout_s: float = 120  # a cell's absolute deadline
+    min_samples: int = 5
+    min_samples_slow: int = 3  # for steps over slow_step_s
+    slow_step_s: float = 1.0
+    min_seconds: float = 0.5
+    max_samples: int = 1000
+    mem_limit_share: float = 0.8  # of the memory that is free when a cell starts
+    train_tokens: int = 131_072  # quality: tokens to learn from, at every length
+    step_tokens: int = 1_024  # quality: tokens of one step
+    learning_rate: float = 3e-3  # quality: peak, after a warm-up, then cosine
+    contexts: tuple[int, ...] = (16, 64, 256, 1024, 4096)  # quality: tokens before the targets
+    target_tokens: int = 64  # quality: targets of a window
+    windows: int = 32  # quality: windows
+
+
+@dataclass(frozen=True)
+class Sweep:
+    lengths: str
+    size: str = "small"
+
+
+@dataclass(frozen=True)
+class Suite:
+    reproduces: str
+    cost: str
+    expect: str
+    sweeps: dict[str, Sweep]
+    models: tuple[str, ...] = tuple(MODELS)
+    settings: Settings = field(default_factory=Settings)
+
+    def lengths(self, measure: str) -> list[int]:
+        return parse_lengths(self.sweeps[measure].lengths)
+
+
+SUITES = {
+    "quick": Suite(
+        reproduces="every model and measure once, at lengths where nothing is slow",
+        cost="under 3 minutes on 2 cores",
+        expect="a first look: too short for slopes, long enough to see that all works",
+        sweeps={
+            "forward": Sweep("256,1k", size="tiny"),
+            "train": Sweep("256,1k", size="tiny"),
+            "decode": Sweep("256,4k", size="tiny"),
+            "quality": Sweep("256", size="tiny"),
+        },
+        settings=Settings(
+            timeout_s=60, min_samples=5, min_seconds=0.1, train_tokens=32_768, contexts=(16, 64, 256), windows=16
+        ),
+    ),
+    "default": Suite(
+        reproduces="cost and loss against length: Mamba's line and the Transformer's parabola",
+        cost="under 15 minutes on 2 cores",
+        expect="train: slope 1 for RNN, LSTM, GRU and Mamba, rising above 1.5 for the Transformer by 16k; decode: flat "
+        "for all but the Transformer",
+        sweeps={
+            "forward": Sweep("256,1k,4k,8k,16k"),
+            "train": Sweep("256,1k,4k,8k,16k"),
+            "decode": Sweep("256,1k,4k,16k,64k"),
+            "quality": Sweep("256,1k", size="tiny"),
+        },
+        settings=Settings(timeout_s=240, min_seconds=0.3, train_tokens=262_144),
+    ),
+    "long": Suite(
+        reproduces="the same to a million tokens, in chunks where the state carries gradients",
+        cost="about 2 hours on 2 cores; minutes on a GPU",
+        expect="linear models reach 1,048,576 tokens in constant memory; what would not fit is a row that says so",
+        sweeps={
+            "forward": Sweep("4k:1m:x4"),
+            "train": Sweep("4k:1m:x4"),
+            "decode": Sweep("4k:1m:x4"),
+            "quality": Sweep("1k,4k,16k", size="tiny"),
+        },
+        settings=Settings(
+            timeout_s=1800, min_samples=3, train_tokens=1_048_576, step_tokens=16_384,
+            contexts=(16, 64, 256, 1024, 4096, 16_384),
+        ),
+    ),
+}

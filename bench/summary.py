@@ -1,0 +1,71 @@
+"""A run in one table: how far each model came, what it took there, and how the cost grows. No jax here."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.journal import replace_file
+
+COLUMNS = ("measure", "model", "longest L", "ms", "tokens/s", "growth", "peak MB", "state KB", "loss", "not ok")
+
+
+def summarise(records: list[dict]) -> list[dict]:
+    """A row for each curve. growth: the log-log slope between its last two lengths, 1 linear, 2 quadratic."""
+    curves: dict[tuple, list[dict]] = {}
+    for record in records:
+        cell = record["cell"]
+        name = cell["model"] + ("" if cell["method"] == "auto" else f" [{cell['method']}]")
+        curves.setdefault((cell["measure"], f"{name} {cell['size']}"), []).append(record)
+    return [_curve(measure, name, mine) for (measure, name), mine in curves.items()]
+
+
+def _curve(measure: str, name: str, records: list[dict]) -> dict:
+    good = sorted((r for r in records if r["status"] == "ok"), key=lambda r: r["cell"]["length"])
+    bad = [r for r in records if r["status"] != "ok"]
+    table = dict.fromkeys(COLUMNS)
+    table |= {"measure": measure, "model": name, "not ok": ", ".join(sorted({r["status"] for r in bad}))}
+    if good:
+        row = good[-1]["rows"][-1]
+        table |= {
+            "longest L": good[-1]["cell"]["length"],
+            "ms": _digits(row["time_median_ms"]),
+            "tokens/s": _digits(row["tokens_per_s"]),
+            "growth": _growth(good) if measure != "quality" else None,
+            "peak MB": _digits((row["mem_peak_bytes"] or 0) / 1e6 or None),
+            "state KB": _digits(row["state_bytes"] / 1e3) if row.get("state_bytes") else None,
+            "loss": _digits(row["loss"]) if measure == "quality" else None,
+        }
+    return table
+
+
+def _growth(good: list[dict]) -> str | None:
+    if len(good) < 2:
+        return None
+    (l1, t1), (l2, t2) = [(r["cell"]["length"], r["rows"][0]["time_median_ms"]) for r in good[-2:]]
+    return f"{math.log(t2 / t1) / math.log(l2 / l1):.2f}"
+
+
+def print_summary(rows: list[dict], console: Console) -> None:
+    table = Table(title="At each curve's longest length (growth: log-log slope over its last two lengths)")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in ("measure", "model", "not ok") else "right")
+    for row in rows:
+        table.add_row(*("" if row[column] is None else str(row[column]) for column in COLUMNS))
+    console.print(table)
+
+
+def write_summary(rows: list[dict], folder: Path) -> None:
+    """summary.md, for people and for the README."""
+    lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
+    lines += [" | ".join("" if row[column] is None else str(row[column]) for column in COLUMNS) for row in rows]
+    replace_file(folder / "summary.md", "".join(f"| {line} |\n" for line in lines))
+
+
+def _digits(value: float | None) -> str | None:
+    if value is None:
+        return None
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

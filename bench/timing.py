@@ -1,0 +1,88 @@
+"""The clock: warm up, then sample until both a minimum time and a minimum count are reached; every sample is kept.
+
+See the project's MEASURING notes: only compiled programs are timed, all outputs are waited for inside the timed region,
+and a compilation inside it makes the measurement invalid, not slow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from scipy import stats
+
+from bench.suites import Settings
+
+_COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+_compilations = 0
+
+
+def _count_compilations(event: str, duration: float, **_) -> None:
+    global _compilations
+    _compilations += event == _COMPILE_EVENT
+
+
+jax.monitoring.register_event_duration_secs_listener(_count_compilations)
+
+
+class CompiledInTimedRegionError(RuntimeError):
+    """The program was compiled again while it was being timed, so its times mean nothing."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Seconds of each timed call, in order."""
+
+    seconds: tuple[float, ...]
+
+    def columns(self, tokens: int) -> dict:
+        """The TIME columns, for calls that handle `tokens` tokens each."""
+        ms = np.array(self.seconds) * 1e3
+        median = float(np.median(ms))
+        low, high = median_interval(ms)
+        return {
+            "time_median_ms": median,
+            "time_p10_ms": float(np.quantile(ms, 0.1)),
+            "time_p90_ms": float(np.quantile(ms, 0.9)),
+            "time_low_ms": low,
+            "time_high_ms": high,
+            "n_samples": len(ms),
+            "tokens_per_s": tokens / median * 1e3,
+        }
+
+
+def median_interval(values: np.ndarray) -> tuple[float | None, float | None]:
+    """Bootstrap 95% interval of the median; None for fewer than 3 values, which cannot carry one."""
+    if len(values) < 3:
+        return None, None
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    result = stats.bootstrap((values,), np.median, method="percentile", n_resamples=2000, rng=np.random.default_rng(0))
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of one call until all of its outputs are there, and the outputs."""
+    start = time.perf_counter()
+    results = jax.block_until_ready(call())
+    return time.perf_counter() - start, results
+
+
+def sample(call: Callable[[], Any], settings: Settings, warmup_s: float) -> Samples:
+    """Time `call` until settings are met; warmup_s, the time of a call already made, tells slow ones apart.
+
+    Raises CompiledInTimedRegionError if anything was compiled meanwhile.
+    """
+    wanted = settings.min_samples_slow if warmup_s > settings.slow_step_s else settings.min_samples
+    compilations, seconds = _compilations, []
+    while len(seconds) < settings.max_samples:
+        seconds.append(timed(call)[0])
+        if len(seconds) >= wanted and sum(seconds) >= settings.min_seconds:
+            break
+    if _compilations != compilations:
+        raise CompiledInTimedRegionError(f"{_compilations - compilations} compilations while timing")
+    return Samples(tuple(seconds))

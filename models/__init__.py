@@ -1,0 +1,77 @@
+"""Sequence models for JAX under one law: `logits, state = model(tokens, state)`, cut the sequence where you like.
+
+This file imports neither jax nor flax, so that the harness can list the models without starting a backend.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flax import nnx
+
+    from models.base import SequenceModel
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Where a model is built, and what can be known of it without building it."""
+
+    module: str  # holds build(size=, vocab=, method=, rngs=)
+    methods: tuple[str, ...]  # besides "auto"
+    streams: bool = True  # the state carries gradients, so that training may run in chunks
+
+
+@dataclass(frozen=True)
+class Size:
+    """One width and one budget of parameters for every model."""
+
+    d_model: int
+    n_layers: int  # of a Transformer; a Mamba has twice as many blocks, its paper's own rule
+    layer_params: int  # what a layer holds: two Mamba blocks of this width, the others by their MLP's width
+    head_size: int = 64
+
+
+# Adding a model: one file with build(), one line here.
+MODELS = {
+    "rnn": ModelSpec("models.rnn", ("sequential",)),
+    "lstm": ModelSpec("models.lstm", ("sequential",)),
+    "gru": ModelSpec("models.gru", ("sequential",)),
+    "transformer": ModelSpec("models.transformer", ("blocked", "reference"), streams=False),
+    "mamba": ModelSpec("models.mamba", ("sequential", "associative", "chunked")),
+}
+
+SIZES = {
+    "tiny": Size(32, 2, 19_900, head_size=16),  # tests, and quality on a CPU
+    "small": Size(256, 4, 875_000),  # a CPU's default
+    "130m": Size(768, 12, 7_540_000),  # the papers' size, for a GPU (with a vocabulary of 50k)
+}
+
+
+def build(
+    name: str, *, size: str | Size = "small", vocab: int = 256, method: str = "auto", rngs: nnx.Rngs
+) -> SequenceModel:
+    """The model called `name`, its parameters in float32.
+
+    size: a key of SIZES or a Size. method: "auto" or one of MODELS[name].methods. Raises ValueError for an unknown
+    name, size or method, with the closest known one.
+    """
+    if name not in MODELS:
+        raise ValueError(unknown("model", name, MODELS))
+    if isinstance(size, str):
+        if size not in SIZES:
+            raise ValueError(unknown("size", size, SIZES))
+        size = SIZES[size]
+    if method != "auto" and method not in MODELS[name].methods:
+        raise ValueError(unknown(f"method of {name}", method, ("auto", *MODELS[name].methods)))
+    return importlib.import_module(MODELS[name].module).build(size=size, vocab=vocab, method=method, rngs=rngs)
+
+
+def unknown(kind: str, name: str, known) -> str:
+    """The message for a name that is not known: the closest one, and all of them."""
+    close = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"unknown {kind} {name!r}{hint} (known: {', '.join(known)})"

@@ -1,0 +1,37 @@
+"""The gated recurrent unit (Cho et al., arXiv:1406.1078) in cuDNN's form, with a bias inside the reset gate's product.
+
+The equation is in models/ops/gated.py. State: h (B, D). Recurrent weights start orthogonal, gate by gate.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from models import Size
+from models.backbone import Backbone, matched_backbone
+from models.base import Mixer
+from models.layers import kernel_init
+from models.lstm import orthogonal_gates
+from models.ops.gated import gru
+
+
+class GRU(Mixer):
+    def __init__(self, d_model: int, *, rngs: nnx.Rngs):
+        self.w_x = nnx.Linear(d_model, 3 * d_model, kernel_init=kernel_init, rngs=rngs)
+        self.w_h = nnx.Param(orthogonal_gates(rngs, 3, d_model))
+        self.b_n = nnx.Param(jnp.zeros(d_model))
+        self.d_model = d_model
+
+    def __call__(self, x, state, position):
+        h = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
+        h = gru(self.w_x(x), self.w_h[...], self.b_n[...], h)
+        return h, h[:, -1]
+
+    def init_state(self, batch, capacity, dtype):
+        return jnp.zeros((batch, self.d_model), dtype)
+
+
+def build(*, size: Size, vocab: int, method: str, rngs: nnx.Rngs) -> Backbone:
+    def make_mixer(rngs):
+        return GRU(size.d_model, rngs=rngs)
+
+    return matched_backbone(size, vocab, make_mixer, rngs=rngs)

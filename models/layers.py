@@ -1,0 +1,58 @@
+"""The small parts that models share: MLP, sinusoidal positions, causal convolution, norms. Axes: see models/base.py."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jaxtyping import Float, Int
+
+kernel_init = nnx.initializers.normal(0.02)  # GPT-2's
+
+
+def residual_init(n_residuals: int):
+    """GPT-2's scale for what adds to the residual stream: 0.02 / sqrt(residual additions)."""
+    return nnx.initializers.normal(0.02 / math.sqrt(n_residuals))
+
+
+def layer_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """torch's epsilon; two passes for the variance, since E[x^2] - E[x]^2 loses digits in float32."""
+    return nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+
+
+def rms_norm(width: int, rngs: nnx.Rngs) -> nnx.RMSNorm:
+    return nnx.RMSNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+
+
+class MLP(nnx.Module):
+    """y = W2 f(W1 x + b1) + b2, f = GELU by default."""
+
+    def __init__(self, d_model: int, width: int, *, n_residuals: int = 1, activation: Callable = jax.nn.gelu, rngs):
+        self.up = nnx.Linear(d_model, width, kernel_init=kernel_init, rngs=rngs)
+        self.down = nnx.Linear(width, d_model, kernel_init=residual_init(n_residuals), rngs=rngs)
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        return self.down(self.activation(self.up(x)))
+
+
+def sinusoidal_positions(position: Int[Array, " T"], width: int, dtype=jnp.float32) -> Float[Array, "T D"]:
+    """Sines beside cosines of position / 10000^(2i/D), interleaved (Vaswani et al., arXiv:1706.03762, section 3.5)."""
+    rate = jnp.exp(-math.log(10_000.0) * jnp.arange(0, width, 2) / width)
+    angle = position[:, None] * rate
+    return jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1).reshape(-1, 2 * rate.size)[:, :width].astype(dtype)
+
+
+def causal_conv1d(
+    x: Float[Array, "B T E"],
+    w: Float[Array, "K E"],
+    bias: Float[Array, " E"],
+    before: Float[Array, "B K-1 E"],
+) -> tuple[Float[Array, "B T E"], Float[Array, "B K-1 E"]]:
+    """Depthwise causal convolution, y_t = bias + sum_k w_k x_{t-K+1+k} (w[K-1] meets x_t), and the last K-1 inputs."""
+    width, length = w.shape[0], x.shape[1]
+    x = jnp.concatenate([before, x], axis=1)
+    y = bias + sum(x[:, k : k + length] * w[k] for k in range(width))
+    return y, x[:, length:]

@@ -1,0 +1,48 @@
+"""The LSTM (Hochreiter and Schmidhuber 1997; forget gate of Gers et al. 2000), one layer a block.
+
+The equation is in models/ops/gated.py. State: h and c (B, D). The forget gate's bias starts at 1 (Jozefowicz et al.
+2015), recurrent weights orthogonal, gate by gate.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from models import Size
+from models.backbone import Backbone, matched_backbone
+from models.base import Mixer
+from models.layers import kernel_init
+from models.ops.gated import lstm
+
+
+def orthogonal_gates(rngs: nnx.Rngs, n_gates: int, width: int):
+    """(gates x D, D), each gate's square orthogonal."""
+    init = nnx.initializers.orthogonal()
+    return jnp.concatenate([init(rngs.params(), (width, width), jnp.float32) for _ in range(n_gates)])
+
+
+class LSTM(Mixer):
+    def __init__(self, d_model: int, *, rngs: nnx.Rngs):
+        self.w_x = nnx.Linear(d_model, 4 * d_model, kernel_init=kernel_init, bias_init=_forget_bias, rngs=rngs)
+        self.w_h = nnx.Param(orthogonal_gates(rngs, 4, d_model))
+        self.d_model = d_model
+
+    def __call__(self, x, state, position):
+        h, c = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
+        h, c = lstm(self.w_x(x), self.w_h[...], h, c)
+        return h, (h[:, -1], c)
+
+    def init_state(self, batch, capacity, dtype):
+        zeros = jnp.zeros((batch, self.d_model), dtype)
+        return zeros, zeros
+
+
+def _forget_bias(key, shape, dtype):
+    i, f, g, o = jnp.split(jnp.zeros(shape, dtype), 4)
+    return jnp.concatenate([i, f + 1, g, o])
+
+
+def build(*, size: Size, vocab: int, method: str, rngs: nnx.Rngs) -> Backbone:
+    def make_mixer(rngs):
+        return LSTM(size.d_model, rngs=rngs)
+
+    return matched_backbone(size, vocab, make_mixer, rngs=rngs)

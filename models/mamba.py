@@ -1,0 +1,103 @@
+"""Mamba (Gu and Dao, arXiv:2312.00752): a selective state space model, S6, gated, without an MLP.
+
+    u, z = W_in x;  u = silu(conv(u));  dt, B, C = W_x u;  dt = softplus(W_dt dt + b_dt)
+    h_t = exp(dt A) h_{t-1} + dt B u_t;  y = (C . h + D u) silu(z);  out = W_out y
+
+A = -exp(A_log). exp(dt A) and dt B are what Mamba's code does, where its paper says zero-order hold for both.
+State: the last K-1 inputs of the convolution (B, K-1, E), and h (B, N, E) in float32.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jaxtyping import Float
+
+from models import Size
+from models.backbone import Backbone
+from models.base import Mixer
+from models.layers import causal_conv1d, kernel_init, residual_init, rms_norm
+from models.ops.selective_scan import selective_scan
+
+
+class MambaState(NamedTuple):
+    conv: Float[Array, "B K-1 E"]
+    h: Float[Array, "B N E"]
+
+
+class Mamba(Mixer):
+    """One Mamba mixer with its paper's defaults: N=16, K=4, E=2D, rank of dt ceil(D/16)."""
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: int = 2,
+        dt_rank: int | None = None,
+        n_residuals: int = 1,
+        method: str = "auto",
+        rngs: nnx.Rngs,
+    ):
+        d_inner = expand * d_model
+        dt_rank = dt_rank or math.ceil(d_model / 16)
+        uniform = jax.random.uniform
+        self.in_proj = nnx.Linear(d_model, 2 * d_inner, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+        self.conv_w = nnx.Param(uniform(rngs.params(), (d_conv, d_inner), minval=-1, maxval=1) * d_conv**-0.5)
+        self.conv_b = nnx.Param(jnp.zeros(d_inner))
+        self.x_proj = nnx.Linear(d_inner, dt_rank + 2 * d_state, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+        dt_kernel_init = nnx.initializers.uniform(2 * dt_rank**-0.5)  # shifted to +- rank^-1/2 below
+        self.dt_proj = nnx.Linear(dt_rank, d_inner, kernel_init=dt_kernel_init, bias_init=_dt_bias, rngs=rngs)
+        self.dt_proj.kernel[...] -= dt_rank**-0.5
+        self.A_log = nnx.Param(jnp.tile(jnp.log(jnp.arange(1.0, d_state + 1)), (d_inner, 1)))
+        self.D = nnx.Param(jnp.ones(d_inner))
+        out_init = residual_init(n_residuals)
+        self.out_proj = nnx.Linear(d_inner, d_model, use_bias=False, kernel_init=out_init, rngs=rngs)
+        self.method = method
+        self.d_inner, self.d_state, self.d_conv, self.dt_rank = d_inner, d_state, d_conv, dt_rank
+
+    def __call__(self, x, state: MambaState | None, position):
+        conv, h = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
+        u, z = jnp.split(self.in_proj(x), 2, axis=-1)
+        u, conv = causal_conv1d(u, self.conv_w[...], self.conv_b[...], conv)
+        u = jax.nn.silu(u)
+        dt, B, C = jnp.split(self.x_proj(u), [self.dt_rank, self.dt_rank + self.d_state], axis=-1)
+        dt = jax.nn.softplus(self.dt_proj(dt))
+        A = -jnp.exp(self.A_log[...].astype(h.dtype))
+        u_, dt_, B_, C_ = (v.astype(h.dtype) for v in (u, dt, B, C))
+        y, h = selective_scan(u_, dt_, A, B_, C_, h, method=self.method)
+        y = (y.astype(x.dtype) + self.D * u) * jax.nn.silu(z)
+        return self.out_proj(y), MambaState(conv, h)
+
+    def init_state(self, batch, capacity, dtype):
+        conv = jnp.zeros((batch, self.d_conv - 1, self.d_inner), dtype)
+        h = jnp.zeros((batch, self.d_state, self.d_inner), jnp.promote_types(dtype, jnp.float32))
+        return MambaState(conv, h)
+
+
+def _dt_bias(key, shape, dtype):
+    """softplus^-1 of LogUniform[1e-3, 1e-1], at least 1e-4."""
+    log_dt = jax.random.uniform(key, shape, dtype, math.log(1e-3), math.log(1e-1))
+    dt = jnp.maximum(jnp.exp(log_dt), 1e-4)
+    return dt + jnp.log(-jnp.expm1(-dt))
+
+
+def build(*, size: Size, vocab: int, method: str, rngs: nnx.Rngs) -> Backbone:
+    n_blocks = 2 * size.n_layers
+
+    def make_mixer(rngs):
+        return Mamba(size.d_model, n_residuals=n_blocks, method=method, rngs=rngs)
+
+    return Backbone(
+        vocab=vocab,
+        d_model=size.d_model,
+        n_blocks=n_blocks,
+        make_mixer=make_mixer,
+        mlp_width=0,
+        norm=rms_norm,
+        rngs=rngs,
+    )

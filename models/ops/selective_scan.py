@@ -1,0 +1,191 @@
+"""Mamba's selective state space recurrence, S6 (Gu and Dao, arXiv:2312.00752, algorithm 2).
+
+    h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t          y_t = C_t . h_t
+
+Every method is one skeleton: `lax.scan` over chunks of C tokens, keeping the state at chunk borders alone, and a
+backward pass that runs the chunks in reverse and recomputes the states inside each. Memory is O(T E + T/C N E): the
+(T, N, E) states are never whole in memory. What differs is the form inside a chunk:
+
+    sequential    `lax.scan`, all of the arithmetic in the step, gradient of the chunk by autodiff
+    associative   `lax.associative_scan` over the chunk, gradient of the chunk by autodiff
+    chunked       exp(dt A) of the chunk at once, a minimal `lax.scan`, gradient by hand with its reductions batched
+
+Axes: B batch, T time, C chunk, E inner width, N state size. The wide axis E is last, so that a CPU's vectors are full,
+and a batch of one is squeezed away, since XLA does not vectorise round a size-1 axis (5x, measured).
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float
+
+from models.ops.linear_scan import scan_associative, to_chunks
+
+METHODS = ("sequential", "associative", "chunked")
+# Tokens between kept states. On CPU a chunk's states should stay in the core's cache (16 x 32 KB at E=512, N=16);
+# the associative form wants enough work for its log-depth passes.
+CHUNK = {"sequential": 64, "associative": 256, "chunked": 16}
+
+
+def selective_scan_reference(u, dt, A, B, C, h0):
+    """The equation, read aloud. Same arguments and results as `selective_scan`."""
+
+    def step(h, x):
+        u_t, dt_t, B_t, C_t = x
+        h = jnp.exp(dt_t[:, None] * A.T) * h + (dt_t * u_t)[:, None] * B_t[:, :, None]
+        return h, jnp.einsum("bn,bne->be", C_t, h)
+
+    h, y = lax.scan(step, h0, tuple(jnp.moveaxis(x, 1, 0) for x in (u, dt, B, C)))
+    return jnp.moveaxis(y, 0, 1), h
+
+
+def selective_scan(
+    u: Float[Array, "B T E"],
+    dt: Float[Array, "B T E"],
+    A: Float[Array, "E N"],
+    B: Float[Array, "B T N"],
+    C: Float[Array, "B T N"],
+    h0: Float[Array, "B N E"] | None = None,
+    *,
+    method: str = "auto",
+    chunk: int | None = None,
+) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
+    """Outputs y and the last state, without the skip D u and the gate, which are the block's.
+
+    dt is positive (after softplus), A negative. method: one of METHODS, or "auto": chunked on CPU, associative
+    elsewhere. chunk: tokens between kept states (default: CHUNK of the method). Raises ValueError for an unknown method.
+    """
+    if method not in ("auto", *METHODS):
+        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    if method == "auto":
+        method = "chunked" if jax.default_backend() == "cpu" else "associative"
+    if h0 is None:
+        h0 = jnp.zeros((u.shape[0], A.shape[1], A.shape[0]), jnp.promote_types(u.dtype, A.dtype))
+    if u.shape[1] == 1:
+        return _one_token(u, dt, A, B, C, h0)
+    run = partial(_scan_one, method, chunk or CHUNK[method])
+    if u.shape[0] == 1:
+        y, h = run(u[0], dt[0], A.T, B[0], C[0], h0[0])
+        return y[None], h[None]
+    return jax.vmap(run, in_axes=(0, 0, None, 0, 0, 0))(u, dt, A.T, B, C, h0)
+
+
+def _one_token(u, dt, A, B, C, h):
+    """T = 1, decoding: no loop."""
+    h = jnp.exp(dt[:, 0, None] * A.T) * h + (dt * u)[:, 0, None] * B[:, 0, :, None]
+    return (h * C[:, 0, :, None]).sum(1)[:, None], h
+
+
+def _scan_one(method: str, chunk: int, u, dt, A, B, C, h0):
+    """One sequence: u, dt (T, E); A (N, E); B, C (T, N); h0 (N, E)."""
+    length = u.shape[0]
+    chunk = min(chunk, length)
+    # dt = 0 leaves the state as it is, so filling up with zeros is exact.
+    xs = tuple(to_chunks(x, chunk) for x in (u, dt, B, C))
+    y, h = _over_chunks(_CHUNK_FORMS[method], A, h0, xs)
+    return y.reshape(-1, y.shape[-1])[:length], h
+
+
+# A chunk's forward: (A, h0, (u, dt, B, C)) -> (h, y).
+
+
+def _chunk_sequential(A, h0, xs):
+    def step(h, x):
+        u, dt, B, C = x
+        h = jnp.exp(dt * A) * h + (dt * u) * B[:, None]
+        return h, (h * C[:, None]).sum(0)
+
+    return lax.scan(step, h0, xs)
+
+
+def _chunk_associative(A, h0, xs):
+    u, dt, B, C = xs
+    h = scan_associative(jnp.exp(dt[:, None] * A), (dt * u)[:, None] * B[:, :, None], h0)
+    return h[-1], jnp.einsum("cne,cn->ce", h, C)
+
+
+def _chunk_hoisted(A, h0, xs):
+    u, dt, B, C = xs
+
+    def step(h, x):
+        a, dtu, B, C = x
+        h = a * h + dtu * B[:, None]
+        return h, (h * C[:, None]).sum(0)
+
+    return lax.scan(step, h0, (jnp.exp(dt[:, None] * A), dt * u, B, C))
+
+
+# A chunk's backward: (A, h0, xs, dh, dy) -> (dA, dh0, dxs), dh and dy being the gradients of the chunk's h and y.
+
+
+def _backward_by_autodiff(chunk_forward: Callable, A, h0, xs, dh, dy):
+    _, vjp = jax.vjp(chunk_forward, A, h0, xs)
+    return vjp((dh, dy))
+
+
+def _backward_hoisted(A, h0, xs, dh, dy):
+    u, dt, B, C = xs
+    a, dtu = jnp.exp(dt[:, None] * A), dt * u
+
+    def recompute(h, x):
+        a, dtu, B = x
+        return a * h + dtu * B[:, None], h
+
+    h_last, h_before = lax.scan(recompute, h0, (a, dtu, B))
+
+    def step(dh, x):  # dh_t = C_t dy_t + a_{t+1} dh_{t+1}
+        a, C, dy = x
+        dh = dh + C[:, None] * dy
+        return dh * a, dh
+
+    dh0, dh = lax.scan(step, dh, (a, C, dy), reverse=True)
+    h = jnp.concatenate([h_before[1:], h_last[None]])
+    dC = jnp.einsum("cne,ce->cn", h, dy)
+    dB = jnp.einsum("cne,ce->cn", dh, dtu)
+    ddtu = jnp.einsum("cne,cn->ce", dh, B)
+    da_a = dh * a * h_before
+    ddt = (da_a * A).sum(1) + ddtu * u
+    dA = (da_a * dt[:, None]).sum(0)
+    return dA, dh0, (ddtu * dt, ddt, dB, dC)
+
+
+_CHUNK_FORMS = {
+    "sequential": (_chunk_sequential, partial(_backward_by_autodiff, _chunk_sequential)),
+    "associative": (_chunk_associative, partial(_backward_by_autodiff, _chunk_associative)),
+    "chunked": (_chunk_hoisted, _backward_hoisted),
+}
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _over_chunks(form, A, h0, xs):
+    (y, h), _ = _over_chunks_fwd(form, A, h0, xs)
+    return y, h
+
+
+def _over_chunks_fwd(form, A, h0, xs):
+    def body(h_in, x):
+        h_out, y = form[0](A, h_in, x)
+        return h_out, (y, h_in)
+
+    h, (y, borders) = lax.scan(body, h0, xs)
+    return (y, h), (A, xs, borders)
+
+
+def _over_chunks_bwd(form, residuals, cotangents):
+    A, xs, borders = residuals
+    dy, dh = cotangents
+
+    def body(carry, x):
+        dA, dh = carry
+        h_in, x, dy = x
+        dA_chunk, dh, dx = form[1](A, h_in, x, dh, dy)
+        return (dA + dA_chunk, dh), dx
+
+    (dA, dh0), dxs = lax.scan(body, (jnp.zeros_like(A), dh), (borders, xs, dy), reverse=True)
+    return dA, dh0, dxs
+
+
+_over_chunks.defvjp(_over_chunks_fwd, _over_chunks_bwd)

@@ -1,0 +1,35 @@
+"""The plain recurrent network (Elman 1990): h_t = tanh(W_x x_t + W_h h_{t-1} + b), one layer a block.
+
+State: h (B, D). Recurrent weights start orthogonal.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from models import Size
+from models.backbone import Backbone, matched_backbone
+from models.base import Mixer
+from models.layers import kernel_init
+from models.ops.gated import rnn
+
+
+class RNN(Mixer):
+    def __init__(self, d_model: int, *, rngs: nnx.Rngs):
+        self.w_x = nnx.Linear(d_model, d_model, kernel_init=kernel_init, rngs=rngs)
+        self.w_h = nnx.Param(nnx.initializers.orthogonal()(rngs.params(), (d_model, d_model), jnp.float32))
+        self.d_model = d_model
+
+    def __call__(self, x, state, position):
+        h = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
+        h = rnn(self.w_x(x), self.w_h[...], h)
+        return h, h[:, -1]
+
+    def init_state(self, batch, capacity, dtype):
+        return jnp.zeros((batch, self.d_model), dtype)
+
+
+def build(*, size: Size, vocab: int, method: str, rngs: nnx.Rngs) -> Backbone:
+    def make_mixer(rngs):
+        return RNN(size.d_model, rngs=rngs)
+
+    return matched_backbone(size, vocab, make_mixer, rngs=rngs)
