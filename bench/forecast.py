@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 from bench.cell import Cell
-from bench.journal import FAILED
 from bench.suites import Settings
 
 STEEPEST = 2.3  # a slope above this is noise or a cache falling over, not a law
@@ -50,7 +49,7 @@ class Forecast:
         if cell.measure == "quality":  # its cost is the budget of tokens, whatever the length
             return None
         for point in self._shorter(cell):
-            if point.status in FAILED and point.status in ("oom", "timeout", "killed"):
+            if point.status in ("oom", "timeout", "killed"):
                 return f"L={point.length} of this series ended with {point.status}"
             if point.status == "skipped":
                 return f"L={point.length} of this series was skipped"

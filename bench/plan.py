@@ -61,8 +61,8 @@ def _cell_seconds(row: dict, step_s: float | None, settings) -> float | None:
     if step_s is None:
         return None
     slow = step_s > settings.slow_step_s
-    samples = settings.min_samples_slow if slow else max(settings.min_samples, settings.min_seconds / step_s)
-    calls = row["calls"] or 1 + min(samples, settings.max_samples)
+    samples = max(settings.min_samples, min(settings.min_seconds / step_s, settings.max_samples))
+    calls = row["calls"] or 1 + (settings.min_samples_slow if slow else samples)
     return row["trace_s"] + row["lower_s"] + row["compile_s"] + calls * step_s
 
 

@@ -122,12 +122,8 @@ def measure(program: Program, settings: Settings, report: Report) -> Result:
             losses.append(program.loss(results))
         return results
 
-    report("warm up")
-    warmup_s, _ = timing.timed(call)
-    if warmup_s < 0.1:  # a short program's first call also pays for threads and pages
-        warmup_s, _ = timing.timed(call)
     report("sample")
-    samples = timing.sample(call, settings, warmup_s)
+    samples = timing.sample(call, settings)
     row = {**program.columns, **samples.columns(program.tokens), **compiled.columns, **meter.columns()}
     status, message = check_losses(losses)
     if losses and status == "ok":

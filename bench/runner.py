@@ -23,10 +23,11 @@ GRACE_S = 2.0  # between TERM and KILL
 class Runner:
     """Starts children from a forkserver that has imported the worker, and jax with it, once."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, target: Callable = run_child):
         set_allocator()
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         self._settings = settings
+        self._target = target
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["bench.worker"])
 
@@ -50,7 +51,7 @@ class Runner:
             output = Path(folder) / "output"
             receiver, sender = self._context.Pipe(duplex=False)
             child = self._context.Process(
-                target=run_child, args=(sender, task, cell, self._settings, str(output))
+                target=self._target, args=(sender, task, cell, self._settings, str(output))
             )
             try:
                 child.start()

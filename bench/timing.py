@@ -72,17 +72,21 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, results
 
 
-def sample(call: Callable[[], Any], settings: Settings, warmup_s: float) -> Samples:
-    """Time `call` until settings are met; warmup_s, the time of a call already made, tells slow ones apart.
+def sample(call: Callable[[], Any], settings: Settings) -> Samples:
+    """Warm up, then time `call` until the settings are met.
 
-    Raises CompiledInTimedRegionError if anything was compiled meanwhile.
+    The first call is not a sample: on a virtual machine its fresh pages can double it. A short call is warmed up twice;
+    one over `slow_step_s` is sampled `min_samples_slow` times. Raises CompiledInTimedRegionError if anything was
+    compiled meanwhile.
     """
-    wanted = settings.min_samples_slow if warmup_s > settings.slow_step_s else settings.min_samples
-    compilations, seconds = _compilations, []
-    while len(seconds) < settings.max_samples:
+    compilations = _compilations
+    warmup_s, _ = timed(call)
+    slow = warmup_s > settings.slow_step_s
+    if warmup_s < 0.1:
+        timed(call)
+    wanted, seconds = settings.min_samples_slow if slow else settings.min_samples, []
+    while len(seconds) < wanted or (sum(seconds) < settings.min_seconds and len(seconds) < settings.max_samples):
         seconds.append(timed(call)[0])
-        if len(seconds) >= wanted and sum(seconds) >= settings.min_seconds:
-            break
     if _compilations != compilations:
         raise CompiledInTimedRegionError(f"{_compilations - compilations} compilations while timing")
     return Samples(tuple(seconds))

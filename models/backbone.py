@@ -62,7 +62,8 @@ class Backbone(SequenceModel):
         def make_blocks(rngs):
             return Block(d_model, make_mixer, make_mlp if mlp_width else None, norm, rngs)
 
-        self.embed = nnx.Embed(vocab, d_model, embedding_init=kernel_init, rngs=rngs)
+        embed_init = nnx.initializers.normal(d_model**-0.5) if positions else kernel_init
+        self.embedding = nnx.Param(embed_init(rngs.params(), (vocab, d_model)))
         self.blocks = make_blocks(rngs)
         self.norm = norm(d_model, rngs)
         self.n_blocks = n_blocks
@@ -93,14 +94,14 @@ class Backbone(SequenceModel):
         return self.logits(x[:, -1]), State(jnp.int32(length), layers)
 
     def init_state(self, batch, capacity):
-        one = self.blocks.mixer.init_state(batch, capacity, self.embed.embedding.dtype)
+        one = self.blocks.mixer.init_state(batch, capacity, self.embedding.dtype)
         return State(jnp.int32(0), jax.tree.map(lambda x: jnp.zeros((self.n_blocks, *x.shape), x.dtype) + x, one))
 
     def logits(self, x):
-        return self.embed.attend(self.norm(x))
+        return self.norm(x) @ self.embedding[...].T
 
     def _embed(self, tokens, position):
-        x = self.embed(tokens)
+        x = self.embedding[...][tokens]
         if self.positions:
             at = position + jnp.arange(tokens.shape[1])
             x = x * x.shape[-1] ** 0.5 + sinusoidal_positions(at, x.shape[-1], x.dtype)

@@ -9,15 +9,14 @@ from flax import nnx
 from models import Size
 from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
-from models.layers import kernel_init
-from models.lstm import orthogonal_gates
+from models.layers import kernel_init, orthogonal_gates
 from models.ops.gated import gru
 
 
 class GRU(Mixer):
     def __init__(self, d_model: int, *, rngs: nnx.Rngs):
         self.w_x = nnx.Linear(d_model, 3 * d_model, kernel_init=kernel_init, rngs=rngs)
-        self.w_h = nnx.Param(orthogonal_gates(rngs, 3, d_model))
+        self.w_h = nnx.Param(orthogonal_gates(rngs.params(), 3, d_model))
         self.b_n = nnx.Param(jnp.zeros(d_model))
         self.d_model = d_model
 

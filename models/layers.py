@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float, Int
 
 kernel_init = nnx.initializers.normal(0.02)  # GPT-2's
@@ -15,6 +15,22 @@ kernel_init = nnx.initializers.normal(0.02)  # GPT-2's
 def residual_init(n_residuals: int):
     """GPT-2's scale for what adds to the residual stream: 0.02 / sqrt(residual additions)."""
     return nnx.initializers.normal(0.02 / math.sqrt(n_residuals))
+
+
+def orthogonal_gates(key, n_gates: int, width: int) -> Float[Array, "G*D D"]:
+    """A random orthogonal (D, D) matrix for each gate: reflections of Gaussian vectors (Stewart, SIAM J. 17, 1980).
+
+    Not flax's orthogonal(): that calls LAPACK's QR, and two such calls at once wait for each other for ever on a CPU
+    of two cores (jaxlib 0.10.2 runs each batch in the thread pool that the calls themselves occupy).
+    """
+
+    def reflect(q, v):
+        return q - jnp.outer(q @ v, 2 / (v @ v) * v), None
+
+    def one(key):
+        return lax.scan(reflect, jnp.eye(width), jnp.triu(jax.random.normal(key, (width, width))))[0]
+
+    return jax.vmap(one)(jax.random.split(key, n_gates)).reshape(-1, width)
 
 
 def layer_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:

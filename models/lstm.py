@@ -10,20 +10,14 @@ from flax import nnx
 from models import Size
 from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
-from models.layers import kernel_init
+from models.layers import kernel_init, orthogonal_gates
 from models.ops.gated import lstm
-
-
-def orthogonal_gates(rngs: nnx.Rngs, n_gates: int, width: int):
-    """(gates x D, D), each gate's square orthogonal."""
-    init = nnx.initializers.orthogonal()
-    return jnp.concatenate([init(rngs.params(), (width, width), jnp.float32) for _ in range(n_gates)])
 
 
 class LSTM(Mixer):
     def __init__(self, d_model: int, *, rngs: nnx.Rngs):
         self.w_x = nnx.Linear(d_model, 4 * d_model, kernel_init=kernel_init, bias_init=_forget_bias, rngs=rngs)
-        self.w_h = nnx.Param(orthogonal_gates(rngs, 4, d_model))
+        self.w_h = nnx.Param(orthogonal_gates(rngs.params(), 4, d_model))
         self.d_model = d_model
 
     def __call__(self, x, state, position):

@@ -9,14 +9,14 @@ from flax import nnx
 from models import Size
 from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
-from models.layers import kernel_init
+from models.layers import kernel_init, orthogonal_gates
 from models.ops.gated import rnn
 
 
 class RNN(Mixer):
     def __init__(self, d_model: int, *, rngs: nnx.Rngs):
         self.w_x = nnx.Linear(d_model, d_model, kernel_init=kernel_init, rngs=rngs)
-        self.w_h = nnx.Param(nnx.initializers.orthogonal()(rngs.params(), (d_model, d_model), jnp.float32))
+        self.w_h = nnx.Param(orthogonal_gates(rngs.params(), 1, d_model))
         self.d_model = d_model
 
     def __call__(self, x, state, position):

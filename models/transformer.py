@@ -30,14 +30,24 @@ class LayerCache(NamedTuple):
 
 
 class SelfAttention(Mixer):
-    """Causal multi-head attention: y = W_o attention(W_q x, W_k x, W_v x)."""
+    """Multi-head attention: y = W_o attention(W_q x, W_k x, W_v x). Without `causal` it has no state and no decoding."""
 
-    def __init__(self, d_model: int, head_size: int, *, n_residuals: int = 1, method: str = "auto", rngs: nnx.Rngs):
+    def __init__(
+        self,
+        d_model: int,
+        head_size: int,
+        *,
+        causal: bool = True,
+        n_residuals: int = 1,
+        method: str = "auto",
+        rngs: nnx.Rngs,
+    ):
         if d_model % head_size:
             raise ValueError(f"head_size must divide d_model, got head_size={head_size}, d_model={d_model}")
         self.qkv = nnx.Linear(d_model, 3 * d_model, kernel_init=kernel_init, rngs=rngs)
         self.out = nnx.Linear(d_model, d_model, kernel_init=residual_init(n_residuals), rngs=rngs)
         self.head_size = head_size
+        self.causal = causal
         self.method = method
 
     def __call__(self, x, state: LayerCache | None, position):
@@ -65,12 +75,12 @@ class SelfAttention(Mixer):
     @staticmethod
     def commit(stacked, new, position):
         """Write the new tokens of all blocks behind the first `position` ones; in place when the state is donated."""
-        at = (0, 0, 0, position, 0)
+        at = tuple(jnp.asarray(index, jnp.int32) for index in (0, 0, 0, position, 0))
         return KVCache(*(lax.dynamic_update_slice(old, x, at) for old, x in zip(stacked, new, strict=True)))
 
     def _attend(self, x):
         q, k, v = self._heads(x)
-        return self._merge(attention(q, k, v, method=self.method)), _as_cache(k, v)
+        return self._merge(attention(q, k, v, causal=self.causal, method=self.method)), _as_cache(k, v)
 
     def _heads(self, x):  # (B, T, D) -> three (B, T, H, K)
         q, k, v = jnp.split(self.qkv(x), 3, axis=-1)

@@ -85,7 +85,8 @@ def attention_with_cache(
         start = jnp.minimum(j * block_s, capacity - block_s)  # the last block may overlap the one before
 
         def attend(carry):
-            at, shape = (layer, 0, 0, start, 0), (1, batch, heads, block_s, size)
+            at = tuple(jnp.asarray(index, jnp.int32) for index in (layer, 0, 0, start, 0))
+            shape = (1, batch, heads, block_s, size)
             k_j, v_j = (lax.dynamic_slice(x, at, shape).reshape(-1, block_s, size) for x in (k_cache, v_cache))
             position = start + jnp.arange(block_s)
             fresh = (position >= j * block_s) & (position < filled)

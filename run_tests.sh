@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# The tests; arguments go to pytest (--slow runs the slow ones too). Makes its own environment on the first run.
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source "$ROOT/bench/environment.sh"
+cd "$ROOT"
+exec "$PYTHON" -m pytest "$@"

@@ -1,0 +1,286 @@
+"""The command line: end to end in a temporary folder, and every kind of bad input."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import main
+from bench.cell import Cell, parse_lengths
+from bench.forecast import Forecast
+from bench.journal import read_journal
+from bench.suites import SUITES, Settings
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--suite", "quick", "--size", "tiny", "--train-tokens", "4096"]
+REQUIRED = (
+    "model,size,method,length,batch,dtype,data,seed,n_params,status,stage,message,time_median_ms,time_p10_ms,time_p90_ms,"
+    "n_samples,tokens_per_s,compile_s,flops,mem_planned_bytes,mem_peak_bytes,mem_source"
+).split(",")
+
+
+def read_csv(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def start(*arguments, cwd=ROOT):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "bench", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, env=environment, cwd=cwd,
+    )
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A finished run: two models, four measures, two methods of one of them."""
+    folder = tmp_path_factory.mktemp("run")
+    process = start("run", *SMALL, "--models", "transformer,mamba", "--lengths", "64,128", "--out", folder, cwd=folder)
+    output, _ = process.communicate(timeout=400)
+    return folder, output, process.returncode
+
+
+def test_end_to_end(swept):
+    folder, output, code = swept
+    assert code == 0, output
+    assert "[16/16] mamba quality L=128" in output
+    names = {path.name for path in folder.iterdir()}
+    assert {f"{m}.csv" for m in ("forward", "train", "decode", "quality")} <= names
+    assert {"journal.jsonl", "environment.json", "suite.json", "summary.md", "plots"} <= names
+    for measure in ("forward", "train", "decode", "quality"):
+        rows = read_csv(folder / f"{measure}.csv")
+        assert set(REQUIRED) <= set(rows[0])
+        assert {(row["model"], row["length"]) for row in rows} == {(m, n) for m in ("transformer", "mamba") for n in ("64", "128")}
+        assert all(row["status"] == "ok" and float(row["time_median_ms"]) > 0 for row in rows)
+        assert all(row["flops"] and row["mem_planned_bytes"] for row in rows)
+
+
+def test_the_figures_hang_together(swept):
+    folder, _, _ = swept
+    for row in read_csv(folder / "train.csv"):
+        tokens = int(row["length"]) * int(row["batch"])
+        assert float(row["tokens_per_s"]) == pytest.approx(tokens / float(row["time_median_ms"]) * 1e3, rel=1e-4)
+        assert 4 < float(row["loss"]) < 7  # an untrained model of 256 bytes: ln 256 = 5.5
+    states = {(row["model"], row["length"]): int(row["state_bytes"]) for row in read_csv(folder / "decode.csv")}
+    assert states["transformer", "128"] - 4 == 2 * (states["transformer", "64"] - 4)  # 4: the position
+    assert states["mamba", "128"] == states["mamba", "64"]
+    quality = read_csv(folder / "quality.csv")
+    assert {row["context"] for row in quality} == {str(c) for c in SUITES["quick"].settings.contexts}
+    assert all(float(row["loss_low"]) <= float(row["loss"]) <= float(row["loss_high"]) for row in quality)
+    assert {int(row["batch"]) * int(row["length"]) for row in quality} == {SUITES["quick"].settings.step_tokens}
+
+
+def test_plots_are_drawn_again(swept, capsys):
+    folder, _, _ = swept
+    for path in (folder / "plots").iterdir():
+        path.unlink()
+    assert main(["plot", str(folder)]) == 0
+    kinds = {path.suffix for path in (folder / "plots").iterdir()}
+    assert kinds == {".png", ".svg"}
+    svg = (folder / "plots" / "overview.svg").read_text()
+    assert len(svg) > 20_000
+    assert {"train_time", "train_memory", "decode_latency", "decode_state", "quality_loss"} <= {
+        path.stem for path in (folder / "plots").iterdir()
+    }
+
+
+def test_the_same_command_again_measures_nothing_anew(swept):
+    folder, _, _ = swept
+    before = (folder / "journal.jsonl").read_bytes()
+    process = start("run", *SMALL, "--models", "transformer,mamba", "--lengths", "64,128", "--out", folder)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert "16 of 16 cells" in output
+    assert (folder / "journal.jsonl").read_bytes() == before
+
+
+def test_another_configuration_is_refused(swept, capsys):
+    folder, _, _ = swept
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert main(["run", *SMALL, "--lengths", "32", "--out", str(folder)]) == 2
+    assert "holds another configuration" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def wait_for_records(folder, count, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if len(read_journal(folder / "journal.jsonl")) >= count:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{count} records did not come: {process.communicate(timeout=5)[0] if process.poll() is not None else ''}")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_parent_leaves_what_was_finished_and_can_go_on(tmp_path, how):
+    command = ("run", *SMALL, "--models", "rnn", "--measures", "decode", "--lengths", "8,16,32", "--out", tmp_path)
+    process = start(*command)
+    wait_for_records(tmp_path, 1, process)
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGINT else -9)
+    kept = read_journal(tmp_path / "journal.jsonl")
+    assert 1 <= len(kept) < 3
+    if how == signal.SIGINT:
+        assert len(read_csv(tmp_path / "decode.csv")) == len(kept)
+    again = start(*command)
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, output
+    assert f"{len(kept)} of 3 cells" in output
+    assert [record["cell"]["length"] for record in read_journal(tmp_path / "journal.jsonl")] == [8, 16, 32]
+    assert read_journal(tmp_path / "journal.jsonl")[: len(kept)] == kept
+
+
+def test_all_mistakes_at_once_before_anything_is_computed(tmp_path, capsys):
+    out = tmp_path / "new"
+    wrong = ["--models", "mambo,rnn", "--measures", "trane", "--size", "smal", "--methods", "chunky", "--dtype", "float23",
+             "--lengths", "64,-3", "--data", "txt", "--batch", "0", "--out", str(out)]  # fmt: skip
+    assert main(["run", *wrong]) == 2
+    errors = " ".join(capsys.readouterr().err.split())
+    for part in (
+        "unknown model 'mambo'; did you mean 'mamba'?",
+        "unknown measure 'trane'; did you mean 'train'?",
+        "unknown size 'smal'; did you mean 'small'?",
+        "unknown method 'chunky'; did you mean 'chunked'?",
+        "unknown dtype 'float23'; did you mean 'float32'?",
+        "length '-3' is not a positive whole number",
+        "did you mean 'text'?",
+        "--batch must be positive, got 0",
+    ):
+        assert part in errors, errors
+    assert not out.exists()
+
+
+def test_an_unknown_suite(capsys):
+    assert main(["run", "--suite", "quik", "--models", "mambo"]) == 2
+    errors = " ".join(capsys.readouterr().err.split())
+    assert "unknown suite 'quik'; did you mean 'quick'?" in errors
+    assert "did you mean 'mamba'?" in errors
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "neither 'text' nor 'code' nor a file"), (b"", "is empty"), (b"x" * 1024, "length 1024 needs 1025")],
+)
+def test_data_that_cannot_be_used(tmp_path, capsys, content, message):
+    path = tmp_path / "data.bin"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["run", *SMALL, "--measures", "train", "--lengths", "1k", "--data", str(path)]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_quality_needs_data_for_both_of_its_parts(tmp_path, capsys):
+    path = tmp_path / "data.bin"
+    path.write_bytes(b"x" * 2000)
+    assert main(["run", *SMALL, "--measures", "quality", "--lengths", "1k", "--data", str(path)]) == 2
+    errors = " ".join(capsys.readouterr().err.split())
+    assert "its held-out part has 200 bytes; quality needs 1025" in errors
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_a_folder_that_cannot_be_written(tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert main(["run", *SMALL, "--out", str(tmp_path / "new")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_an_output_folder_below_a_file(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert main(["run", *SMALL, "--out", str(tmp_path / "file" / "run")]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_a_plot_of_nothing(tmp_path, capsys):
+    assert main(["plot", str(tmp_path)]) == 2
+    assert "holds no CSV" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_listed_sweep_runs_nothing(tmp_path, capsys):
+    assert main(["run", "--suite", "long", "--list", "--out", str(tmp_path / "new")]) == 0
+    listed = capsys.readouterr().out
+    assert "measure=train model=mamba size=small method=auto length=1048576 batch=1 dtype=float32 chunk=4096" in listed
+    assert "model=transformer size=small method=auto length=1048576 batch=1 dtype=float32 chunk=0" in listed
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_dry_run_predicts_and_writes_nothing(tmp_path):
+    process = start("run", *SMALL, "--models", "rnn", "--measures", "train", "--lengths", "32,64", "--dry-run", "--out", tmp_path / "new")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "rnn train L=64" in output
+    assert "predicted:" in output
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_method_that_a_model_lacks_is_a_row(tmp_path):
+    process = start("run", *SMALL, "--models", "rnn", "--measures", "decode", "--lengths", "8", "--methods", "associative", "--out", tmp_path)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    (row,) = read_csv(tmp_path / "decode.csv")
+    assert row["status"] == "unsupported"
+    assert "rnn has no method 'associative'" in row["message"]
+
+
+def test_the_parent_never_imports_jax():
+    code = (
+        "import sys, bench.__main__, bench.sweep, bench.plan, bench.runner, bench.plots, bench.summary\n"
+        "sys.exit('jax' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("text", "lengths"),
+    [("256", [256]), ("1k,4K", [1024, 4096]), ("512:4k:x2", [512, 1024, 2048, 4096]), ("1m", [1 << 20]), ("3:80:x3,5", [3, 5, 9, 27])],
+)
+def test_lengths(text, lengths):
+    assert parse_lengths(text) == lengths
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "a", "1:2", "8:4:x2", "1:8:x1", "1:8:2", "4,"])
+def test_lengths_that_are_none(text):
+    with pytest.raises(ValueError, match="length"):
+        parse_lengths(text)
+
+
+def record(status, ms=None):
+    return {"status": status, "rows": [{"time_median_ms": ms}] if ms else []}
+
+
+def test_the_forecast_skips_what_would_pass_the_deadline():
+    forecast = Forecast(Settings(timeout_s=100))
+
+    def cell(length, measure="train"):
+        return Cell(measure, "transformer", "tiny", "auto", length, 1, "float32", 0, "text", 0)
+
+    assert forecast.reason_to_skip(cell(1024)) is None
+    forecast.learn(cell(1024), record("ok", 1000.0))
+    forecast.learn(cell(2048), record("ok", 4000.0))  # quadratic: 16 s at 4k, 64 s at 8k
+    assert forecast.step_s(cell(8192)) == pytest.approx(64)
+    assert forecast.reason_to_skip(cell(4096)) is None
+    assert "predicted 256 s for 4 steps of 64.0 s, over the deadline of 100 s" in (forecast.reason_to_skip(cell(8192)) or "")
+    assert forecast.reason_to_skip(cell(8192, "decode")) is None
+
+
+@pytest.mark.parametrize("status", ["oom", "timeout", "killed", "skipped"])
+def test_what_failed_short_is_not_tried_long(status):
+    forecast = Forecast(Settings())
+    short = Cell("forward", "mamba", "tiny", "auto", 1024, 1, "float32", 0, "text", 0)
+    forecast.learn(short, record(status))
+    longer = Cell("forward", "mamba", "tiny", "auto", 4096, 1, "float32", 0, "text", 0)
+    assert "L=1024 of this series" in (forecast.reason_to_skip(longer) or "")
+
+
+def test_suites_are_whole():
+    for name, suite in SUITES.items():
+        assert set(suite.sweeps) == {"forward", "train", "decode", "quality"}, name
+        assert all(suite.lengths(measure) for measure in suite.sweeps)
+        assert json.dumps(suite.settings.contexts)

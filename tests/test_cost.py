@@ -1,0 +1,83 @@
+"""FLOPs by jaxpr walk against hand counts, and against XLA's own on small programs without loops."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from bench.cost import flops
+from models.ops.attention import attention
+from models.ops.gated import lstm
+from models.ops.selective_scan import selective_scan
+
+
+def test_matrix_products():
+    a, b = jnp.zeros((3, 4)), jnp.zeros((4, 5))
+    assert flops(lambda a, b: a @ b, a, b) == 2 * 3 * 4 * 5
+    assert flops(lambda a: jnp.einsum("bij,bkj->bik", a, a), jnp.zeros((2, 3, 4))) == 2 * 2 * 3 * 3 * 4
+
+
+def test_convolution():
+    x, w = jnp.zeros((1, 8, 8, 3)), jnp.zeros((2, 2, 3, 5))
+    count = flops(lambda x, w: lax.conv_general_dilated(x, w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")), x, w)
+    assert count == 2 * (7 * 7 * 5) * (2 * 2 * 3)
+
+
+@pytest.mark.parametrize("length", [8, 64])
+def test_a_scan_counts_its_length(length):
+    def function(h):
+        return lax.scan(lambda h, _: (jnp.tanh(h @ jnp.ones((4, 4))), None), h, None, length=length)[0]
+
+    assert flops(function, jnp.zeros((1, 4))) == length * (2 * 16 + 4)
+
+
+def test_jit_remat_cond_and_custom_derivatives_are_entered():
+    def body(x):
+        return lax.cond(x.sum() > 0, lambda x: x @ x, lambda x: x, x)
+
+    x = jnp.zeros((4, 4))
+    assert flops(jax.jit(jax.checkpoint(body)), x) == 16 + 2 * 64  # the sum, and the dearer branch
+    assert flops(jax.nn.relu, x) == 16
+
+
+def test_an_unknown_trip_count_is_unknown():
+    assert flops(lambda x: lax.while_loop(lambda x: x < 9.0, lambda x: x * 2, x), 1.0) is None
+    assert flops(lambda x: lax.fori_loop(0, 4, lambda _, x: x * 2.0, x), 1.0) == 8  # a scan to jax, with a counter
+
+
+def test_lstm_by_hand():
+    T, D = 10, 4
+    count = flops(lambda x, w, h, c: lstm(x, w, h, c), *(jnp.zeros(s) for s in ((1, T, 4 * D), (4 * D, D), (1, D), (1, D))))
+    product, added, gates, cell, output = 2 * 4 * D * D, 4 * D, 4 * D, 3 * D, 2 * D
+    assert count == T * (product + added + gates + cell + output)
+
+
+def test_causal_attention_counts_the_half_that_is_computed():
+    T, H, K, block = 64, 2, 8, 16
+    x = jnp.zeros((1, T, H, K))
+    pairs = (T // block) * (T // block + 1) // 2
+    products = 2 * 2 * H * K * block * block * pairs
+    count = flops(lambda q, k, v: attention(q, k, v, block=block), x, x, x)
+    assert count is not None
+    assert products < count < 1.5 * products  # the rest is the softmax, 5 or so for each score
+
+
+def test_selective_scan_is_linear_in_length():
+    def count(T, E=8, N=4):
+        u, B = jnp.zeros((1, T, E)), jnp.zeros((1, T, N))
+        result = flops(lambda u, B: selective_scan(u, u, -jnp.ones((E, N)), B, B)[0], u, B)
+        assert result is not None
+        return result
+
+    assert count(128) == 2 * count(64)
+    per_token = count(64) / 64
+    assert 7 * 8 * 4 <= per_token <= 9 * 8 * 4  # exp, dt A, a h, B dt u, +, C h, sum for each (E, N)
+
+
+def test_against_xla_without_loops():
+    def function(x, w, v):
+        return jnp.tanh(x @ w + v).sum()
+
+    args = jnp.zeros((64, 32)), jnp.zeros((32, 48)), jnp.zeros(48)
+    analysis = jax.jit(function).lower(*args).compile().cost_analysis()
+    assert flops(function, *args) == pytest.approx(analysis["flops"], rel=0.02)

@@ -1,0 +1,94 @@
+"""The meters: a known sleep, a known allocation, a spy on the wait, a compilation that is caught."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bench import memory, timing
+from bench.suites import Settings
+
+SETTINGS = Settings(min_samples=5, min_seconds=0.0)
+
+
+def test_a_known_sleep():
+    columns = timing.sample(lambda: time.sleep(0.02), SETTINGS).columns(tokens=10)
+    assert columns["n_samples"] == 5
+    assert 20 <= columns["time_median_ms"] < 60
+    assert columns["time_p10_ms"] <= columns["time_median_ms"] <= columns["time_p90_ms"]
+    assert columns["time_low_ms"] <= columns["time_median_ms"] <= columns["time_high_ms"]
+    assert columns["tokens_per_s"] == pytest.approx(10 / columns["time_median_ms"] * 1e3)
+
+
+def test_both_the_minimum_time_and_the_minimum_count_are_met():
+    samples = timing.sample(lambda: time.sleep(0.01), replace(SETTINGS, min_seconds=0.2))
+    assert sum(samples.seconds) >= 0.2
+    assert len(samples.seconds) > 5
+
+
+def test_the_warm_up_is_not_a_sample():
+    naps = iter([0.3, 0.02, 0.02, 0.02])
+    samples = timing.sample(lambda: time.sleep(next(naps)), replace(SETTINGS, slow_step_s=0.1))
+    assert len(samples.seconds) == SETTINGS.min_samples_slow == 3
+    assert max(samples.seconds) < 0.2
+
+
+def test_all_outputs_are_waited_for(monkeypatch):
+    waited = []
+    monkeypatch.setattr(jax, "block_until_ready", lambda results: waited.append(results) or results)
+    outputs = {"a": jnp.ones(2), "b": (jnp.ones(3),)}
+    timing.timed(lambda: outputs)
+    assert waited == [outputs]
+
+
+def test_a_compilation_in_the_timed_region_is_an_error():
+    sizes = iter(range(1000, 2000))
+    fresh = jax.jit(lambda x: x * 3.5)
+    with pytest.raises(timing.CompiledInTimedRegionError, match="compilations while timing"):
+        timing.sample(lambda: fresh(np.ones(next(sizes))), SETTINGS)
+
+
+def test_the_interval_of_a_median():
+    values = np.random.default_rng(0).normal(100, 5, 400)
+    low, high = timing.median_interval(values)
+    assert low is not None
+    assert high is not None
+    assert low < np.median(values) < high
+    assert high - low < 3  # about 2 x 1.96 x 1.25 x 5 / sqrt(400) = 1.2
+    assert timing.median_interval(np.array([1.0, 2.0])) == (None, None)
+    assert timing.median_interval(np.array([2.0, 2.0, 2.0])) == (2.0, 2.0)
+
+
+PEAK = """
+import jax, jax.numpy as jnp
+from bench import memory
+x = jnp.ones((8 << 20,))  # 32 MiB
+f = jax.jit(lambda x: jnp.sort(jnp.sort(x)[::-1] * 2.0)).lower(x).compile()
+meter = memory.PeakMeter(memory.tree_bytes(x))
+big = bytearray(b"x") * (500 << 20); del big
+print(meter.columns()["mem_peak_bytes"])
+meter = memory.PeakMeter(memory.tree_bytes(x))
+f(x).block_until_ready()
+print(meter.columns()["mem_peak_bytes"], memory.planned_bytes(f))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux's /proc")
+def test_a_known_allocation_and_a_program_against_its_plan():
+    result = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    allocation, program = result.stdout.splitlines()
+    assert int(allocation) == pytest.approx((500 + 32) << 20, rel=0.05)  # the argument counts as well
+    observed, planned = map(int, program.split())
+    assert observed == pytest.approx(planned, rel=0.15)  # and the earlier 500 MiB are forgotten
+
+
+def test_planned_memory_counts_temporaries():
+    x = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+    compiled = jax.jit(lambda x: (x @ x) @ x).lower(x).compile()
+    assert memory.planned_bytes(compiled) >= 3 * 4 * 1024**2  # argument, product, output
