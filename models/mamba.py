@@ -19,7 +19,7 @@ from jaxtyping import Float
 from models import Size
 from models.backbone import Backbone
 from models.base import Mixer
-from models.layers import causal_conv1d, kernel_init, residual_init, rms_norm
+from models.layers import causal_conv1d, kernel_init, residual_init, rms_norm, scale, shift
 from models.ops.selective_scan import selective_scan
 
 
@@ -66,11 +66,11 @@ class Mamba(Mixer):
         u, conv = causal_conv1d(u, self.conv_w[...], self.conv_b[...], conv)
         u = jax.nn.silu(u)
         dt, B, C = jnp.split(self.x_proj(u), [self.dt_rank, self.dt_rank + self.d_state], axis=-1)
-        dt = jax.nn.softplus(self.dt_proj(dt))
+        dt = jax.nn.softplus(shift(dt @ self.dt_proj.kernel[...], self.dt_proj.bias[...]))
         A = -jnp.exp(self.A_log[...].astype(h.dtype))
         u_, dt_, B_, C_ = (v.astype(h.dtype) for v in (u, dt, B, C))
         y, h = selective_scan(u_, dt_, A, B_, C_, h, method=self.method)
-        y = (y.astype(x.dtype) + self.D * u) * jax.nn.silu(z)
+        y = (y.astype(x.dtype) + scale(u, self.D[...])) * jax.nn.silu(z)
         return self.out_proj(y), MambaState(conv, h)
 
     def init_state(self, batch, capacity, dtype):
