@@ -13,18 +13,21 @@ import math
 import jax
 
 _ELEMENTWISE = frozenset(
-    "add sub mul div rem max min pow integer_pow exp exp2 log log1p expm1 tanh sin cos tan logistic sqrt rsqrt cbrt erf "
-    "erfc erf_inv neg abs sign floor ceil round square atan2 asin acos atan sinh cosh asinh acosh atanh lgamma digamma "
-    "nextafter add_any".split()
+    ["add", "sub", "mul", "div", "rem", "max", "min", "pow", "integer_pow", "exp", "exp2", "log", "log1p", "expm1", "tanh", "sin", "cos", "tan", "logistic", "sqrt", "rsqrt", "cbrt", "erf", "erfc", "erf_inv", "neg", "abs", "sign", "floor", "ceil", "round", "square", "atan2", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "lgamma", "digamma", "nextafter", "add_any"]
 )
 _REDUCTIONS = frozenset(
-    "reduce_sum reduce_max reduce_min reduce_prod argmax argmin cumsum cumprod cummax cummin cumlogsumexp".split()
+    ["reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin", "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"]
 )
 
 
 def flops(function, *args) -> int | None:
     """FLOPs of one call on arguments of these shapes (abstract ones will do); None where a loop's length is unknown."""
-    total = _count(jax.make_jaxpr(function)(*args).jaxpr)
+    return flops_of(jax.make_jaxpr(function)(*args))
+
+
+def flops_of(closed_jaxpr) -> int | None:
+    """As `flops`, of a program that is traced already."""
+    total = _count(closed_jaxpr.jaxpr)
     return None if math.isnan(total) else int(total)
 
 

@@ -57,7 +57,8 @@ class Forecast:
         if step_s is None:
             return None
         slow = step_s > self._settings.slow_step_s
-        calls = 1 + (self._settings.min_samples_slow if slow else self._settings.min_samples)
+        samples = self._settings.min_samples_slow if slow else self._settings.min_samples
+        calls = 1 + (2 if 2 * step_s >= self._settings.max_seconds else samples)
         needed = calls * step_s
         if needed > self._settings.timeout_s:
             return (

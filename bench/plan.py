@@ -62,7 +62,9 @@ def _cell_seconds(row: dict, step_s: float | None, settings) -> float | None:
         return None
     slow = step_s > settings.slow_step_s
     samples = max(settings.min_samples, min(settings.min_seconds / step_s, settings.max_samples))
-    calls = row["calls"] or 1 + (settings.min_samples_slow if slow else samples)
+    if slow:
+        samples = 2 if 2 * step_s >= settings.max_seconds else settings.min_samples_slow
+    calls = row["calls"] or 1 + samples
     return row["trace_s"] + row["lower_s"] + row["compile_s"] + calls * step_s
 
 

@@ -14,8 +14,8 @@ from bench.measures import MEASURES
 from models import MODELS
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
-from matplotlib.ticker import FuncFormatter  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter
 
 # Okabe and Ito's colour-blind safe colours; one colour and marker a model, everywhere.
 _COLOURS = ("#E69F00", "#009E73", "#56B4E9", "#D55E00", "#0072B2", "#CC79A7", "#000000", "#999933")
@@ -73,7 +73,11 @@ def _overview(folder: Path, frames: dict, caption: str) -> list[Path]:
     panels = len(names) + loss
     columns = min(3, panels)
     figure, grid = plt.subplots(
-        -(-panels // columns), columns, figsize=(4.4 * columns, 3.7 * -(-panels // columns)), squeeze=False, layout="constrained"
+        -(-panels // columns),
+        columns,
+        figsize=(4.4 * columns, 3.7 * -(-panels // columns)),
+        squeeze=False,
+        layout="constrained",
     )
     for axes in grid.flat[panels:]:
         axes.set_visible(False)
@@ -88,7 +92,9 @@ def _overview(folder: Path, frames: dict, caption: str) -> list[Path]:
 
 def _draw_curves(axes, frame: pd.DataFrame, name: str) -> None:
     measure, column, factor, label, slopes = CURVES[name]
-    _decorate(axes, TITLES[measure], label, "context length" if measure == "decode" else "sequence length", frame["length"])
+    _decorate(
+        axes, TITLES[measure], label, "context length" if measure == "decode" else "sequence length", frame["length"]
+    )
     highest = frame[column].max() * factor
     for key, curve in _curves(frame):
         colour, marker, line = _style(*key)
@@ -137,9 +143,13 @@ def _draw_loss(axes, frame: pd.DataFrame, longest_only: bool = False) -> None:
             label = _name(*key) + ("" if longest_only else f", trained at {length}")
             axes.plot(points["context"], points["loss"], color=colour, marker=marker, ms=5, alpha=shade, label=label)
             if length == longest:
-                axes.fill_between(points["context"], points["loss_low"], points["loss_high"], color=colour, alpha=0.1, lw=0)
+                axes.fill_between(
+                    points["context"], points["loss_low"], points["loss_high"], color=colour, alpha=0.1, lw=0
+                )
     axes.axvline(longest, color="0.6", lw=0.8, ls=":")
-    axes.annotate("trained at", (longest, axes.get_ylim()[1]), fontsize=7, color="0.4", ha="right", va="top", rotation=90)
+    axes.annotate(
+        "trained at", (longest, axes.get_ylim()[1]), fontsize=7, color="0.4", ha="right", va="top", rotation=90
+    )
     for _, bad in frame[frame["status"] != "ok"].iterrows():
         colour, _, _ = _style(bad["model"], bad["method"])
         axes.plot([], [], "x", color=colour, label=f"{bad['model']} L={bad['length']}: {bad['status']}")

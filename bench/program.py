@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 
 from bench import cost, memory, timing
 from bench.suites import Settings
@@ -35,7 +38,9 @@ class Program:
     loss: Callable[[Any], Any] | None = None  # results -> loss
     calls: int | None = None  # in one cell, where it is not the sampling that decides
 
+    @cached_property
     def abstract_args(self) -> tuple:
+        """The arguments' shapes and dtypes; nothing is allocated."""
         state = jax.eval_shape(self.make_state, jax.random.key(self.seed))
         return *state, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in self.inputs)
 
@@ -46,8 +51,21 @@ class Program:
         program runs once, so that little is spent on optimising it.
         """
         key = jax.random.key(self.seed)
-        make = jax.jit(self.make_state).lower(key).compile(compiler_options={"xla_backend_optimization_level": 1})
+        with _compilation_cache():
+            make = jax.jit(self.make_state).lower(key).compile(compiler_options={"xla_backend_optimization_level": 1})
         return jax.block_until_ready((*make(key), *jax.device_put(self.inputs)))
+
+
+@contextmanager
+def _compilation_cache():
+    """Compile with the run's own cache: for what is not measured, and the same in many cells."""
+    jax.config.update("jax_enable_compilation_cache", True)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", False)
+        compilation_cache.reset_cache()
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,7 @@ class Compiled:
 def compile_program(program: Program, report: Report) -> Compiled:
     """Trace, lower and compile, timed apart, on abstract arguments: nothing is allocated yet."""
     report("compile")
-    args = program.abstract_args()
+    args = program.abstract_args
     start = time.perf_counter()
     traced = program.step.trace(*args)
     trace_s = time.perf_counter() - start
@@ -88,7 +106,7 @@ def compile_program(program: Program, report: Report) -> Compiled:
         "trace_s": trace_s,
         "lower_s": lower_s,
         "compile_s": compile_s,
-        "flops": cost.flops(program.step, *args),
+        "flops": cost.flops_of(traced.jaxpr),
         "mem_planned_bytes": memory.planned_bytes(call),
     }
     return Compiled(program, call, columns)

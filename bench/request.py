@@ -131,7 +131,9 @@ def _check_names(args: Namespace) -> list[str]:
 
 def _check_numbers(args: Namespace) -> list[str]:
     wanted = {"--batch": args.batch, "--timeout": args.timeout, "--train-tokens": args.train_tokens}
-    mistakes = [f"{flag} must be positive, got {value}" for flag, value in wanted.items() if value is not None and value <= 0]
+    mistakes = [
+        f"{flag} must be positive, got {value}" for flag, value in wanted.items() if value is not None and value <= 0
+    ]
     if args.seed < 0:
         mistakes.append(f"--seed must not be negative, got {args.seed}")
     return mistakes
@@ -170,5 +172,7 @@ def _check_folder(out: Path, request: Request) -> list[str]:
         return [f"--out {str(out)!r} holds a journal without a suite.json"]
     if held is not None and held != request.configuration():
         differing = [key for key, value in request.configuration().items() if held.get(key) != value]
-        return [f"--out {str(out)!r} holds another configuration (it differs in: {', '.join(differing)}); choose another"]
+        return [
+            f"--out {str(out)!r} holds another configuration (it differs in: {', '.join(differing)}); choose another"
+        ]
     return []

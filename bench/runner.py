@@ -25,7 +25,13 @@ class Runner:
 
     def __init__(self, settings: Settings, target: Callable = run_child):
         set_allocator()
-        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        self._cache = tempfile.TemporaryDirectory(prefix="lengthscale-cache-")  # see bench.program
+        os.environ |= {
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            "JAX_COMPILATION_CACHE_DIR": self._cache.name,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
         self._settings = settings
         self._target = target
         self._context = multiprocessing.get_context("forkserver")
@@ -50,9 +56,7 @@ class Runner:
         with tempfile.TemporaryDirectory(prefix="lengthscale-") as folder:
             output = Path(folder) / "output"
             receiver, sender = self._context.Pipe(duplex=False)
-            child = self._context.Process(
-                target=self._target, args=(sender, task, cell, self._settings, str(output))
-            )
+            child = self._context.Process(target=self._target, args=(sender, task, cell, self._settings, str(output)))
             try:
                 child.start()
             except EOFError:

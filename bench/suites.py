@@ -19,13 +19,14 @@ class Settings:
     min_samples: int = 5
     min_samples_slow: int = 3  # for steps over slow_step_s
     slow_step_s: float = 1.0
+    max_seconds: float = 40.0  # two samples that took this long are enough
     min_seconds: float = 0.5
     max_samples: int = 1000
     mem_limit_share: float = 0.8  # of the memory that is free when a cell starts
     train_tokens: int = 131_072  # quality: tokens to learn from, at every length
     step_tokens: int = 1_024  # quality: tokens of one step
     learning_rate: float = 3e-3  # quality: peak, after a warm-up, then cosine
-    contexts: tuple[int, ...] = (16, 64, 256, 1024, 4096)  # quality: tokens before the targets
+    contexts: tuple[int, ...] = (16, 64, 256, 1024)  # quality: tokens before the targets
     target_tokens: int = 64  # quality: targets of a window
     windows: int = 32  # quality: windows
 
@@ -88,7 +89,10 @@ SUITES = {
             "quality": Sweep("1k,4k,16k", size="tiny"),
         },
         settings=Settings(
-            timeout_s=1800, min_samples=3, train_tokens=1_048_576, step_tokens=16_384,
+            timeout_s=1800,
+            min_samples=3,
+            train_tokens=1_048_576,
+            step_tokens=16_384,
             contexts=(16, 64, 256, 1024, 4096, 16_384),
         ),
     ),

@@ -22,7 +22,7 @@ PLAN_RUN_FLOPS = 2e9  # in a plan, programs up to this size are run to learn the
 
 def run(task: str, cell: Cell | None, settings: Settings, report: Report) -> dict:
     """A record without its cell. Refusals and out of memory are outcomes; other errors are the caller's."""
-    jax.config.update("jax_enable_compilation_cache", False)  # or compile times would be those of a cache
+    jax.config.update("jax_enable_compilation_cache", False)  # or compile times would be a cache's
     try:
         if cell is None:
             return probe()

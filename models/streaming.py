@@ -47,7 +47,9 @@ def loss(
 
 
 def _cross_entropy(logits, targets):
-    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.promote_types(logits.dtype, "float32")), targets)
+    return optax.softmax_cross_entropy_with_integer_labels(
+        logits.astype(jnp.promote_types(logits.dtype, "float32")), targets
+    )
 
 
 def _pieces(tokens, chunk):

@@ -19,10 +19,7 @@ from bench.suites import SUITES, Settings
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--suite", "quick", "--size", "tiny", "--train-tokens", "4096"]
-REQUIRED = (
-    "model,size,method,length,batch,dtype,data,seed,n_params,status,stage,message,time_median_ms,time_p10_ms,time_p90_ms,"
-    "n_samples,tokens_per_s,compile_s,flops,mem_planned_bytes,mem_peak_bytes,mem_source"
-).split(",")
+REQUIRED = ["model", "size", "method", "length", "batch", "dtype", "data", "seed", "n_params", "status", "stage", "message", "time_median_ms", "time_p10_ms", "time_p90_ms", "n_samples", "tokens_per_s", "compile_s", "flops", "mem_planned_bytes", "mem_peak_bytes", "mem_source"]
 
 
 def read_csv(path):
@@ -33,8 +30,12 @@ def read_csv(path):
 def start(*arguments, cwd=ROOT):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "bench", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, env=environment, cwd=cwd,
+        [sys.executable, "-P", "-m", "bench", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        cwd=cwd,
     )
 
 
@@ -57,7 +58,9 @@ def test_end_to_end(swept):
     for measure in ("forward", "train", "decode", "quality"):
         rows = read_csv(folder / f"{measure}.csv")
         assert set(REQUIRED) <= set(rows[0])
-        assert {(row["model"], row["length"]) for row in rows} == {(m, n) for m in ("transformer", "mamba") for n in ("64", "128")}
+        assert {(row["model"], row["length"]) for row in rows} == {
+            (m, n) for m in ("transformer", "mamba") for n in ("64", "128")
+        }
         assert all(row["status"] == "ok" and float(row["time_median_ms"]) > 0 for row in rows)
         assert all(row["flops"] and row["mem_planned_bytes"] for row in rows)
 
@@ -115,7 +118,9 @@ def wait_for_records(folder, count, process, seconds=120):
         if len(read_journal(folder / "journal.jsonl")) >= count:
             return
         time.sleep(0.05)
-    pytest.fail(f"{count} records did not come: {process.communicate(timeout=5)[0] if process.poll() is not None else ''}")
+    pytest.fail(
+        f"{count} records did not come: {process.communicate(timeout=5)[0] if process.poll() is not None else ''}"
+    )
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -212,7 +217,19 @@ def test_a_listed_sweep_runs_nothing(tmp_path, capsys):
 
 
 def test_a_dry_run_predicts_and_writes_nothing(tmp_path):
-    process = start("run", *SMALL, "--models", "rnn", "--measures", "train", "--lengths", "32,64", "--dry-run", "--out", tmp_path / "new")
+    process = start(
+        "run",
+        *SMALL,
+        "--models",
+        "rnn",
+        "--measures",
+        "train",
+        "--lengths",
+        "32,64",
+        "--dry-run",
+        "--out",
+        tmp_path / "new",
+    )
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert "rnn train L=64" in output
@@ -221,7 +238,20 @@ def test_a_dry_run_predicts_and_writes_nothing(tmp_path):
 
 
 def test_a_method_that_a_model_lacks_is_a_row(tmp_path):
-    process = start("run", *SMALL, "--models", "rnn", "--measures", "decode", "--lengths", "8", "--methods", "associative", "--out", tmp_path)
+    process = start(
+        "run",
+        *SMALL,
+        "--models",
+        "rnn",
+        "--measures",
+        "decode",
+        "--lengths",
+        "8",
+        "--methods",
+        "associative",
+        "--out",
+        tmp_path,
+    )
     process.communicate(timeout=120)
     assert process.returncode == 0
     (row,) = read_csv(tmp_path / "decode.csv")
@@ -239,7 +269,13 @@ def test_the_parent_never_imports_jax():
 
 @pytest.mark.parametrize(
     ("text", "lengths"),
-    [("256", [256]), ("1k,4K", [1024, 4096]), ("512:4k:x2", [512, 1024, 2048, 4096]), ("1m", [1 << 20]), ("3:80:x3,5", [3, 5, 9, 27])],
+    [
+        ("256", [256]),
+        ("1k,4K", [1024, 4096]),
+        ("512:4k:x2", [512, 1024, 2048, 4096]),
+        ("1m", [1 << 20]),
+        ("3:80:x3,5", [3, 5, 9, 27]),
+    ],
 )
 def test_lengths(text, lengths):
     assert parse_lengths(text) == lengths
@@ -266,7 +302,9 @@ def test_the_forecast_skips_what_would_pass_the_deadline():
     forecast.learn(cell(2048), record("ok", 4000.0))  # quadratic: 16 s at 4k, 64 s at 8k
     assert forecast.step_s(cell(8192)) == pytest.approx(64)
     assert forecast.reason_to_skip(cell(4096)) is None
-    assert "predicted 256 s for 4 steps of 64.0 s, over the deadline of 100 s" in (forecast.reason_to_skip(cell(8192)) or "")
+    assert "predicted 192 s for 3 steps of 64.0 s, over the deadline of 100 s" in (
+        forecast.reason_to_skip(cell(8192)) or ""
+    )
     assert forecast.reason_to_skip(cell(8192, "decode")) is None
 
 

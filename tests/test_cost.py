@@ -19,7 +19,9 @@ def test_matrix_products():
 
 def test_convolution():
     x, w = jnp.zeros((1, 8, 8, 3)), jnp.zeros((2, 2, 3, 5))
-    count = flops(lambda x, w: lax.conv_general_dilated(x, w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")), x, w)
+    count = flops(
+        lambda x, w: lax.conv_general_dilated(x, w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")), x, w
+    )
     assert count == 2 * (7 * 7 * 5) * (2 * 2 * 3)
 
 
@@ -47,7 +49,9 @@ def test_an_unknown_trip_count_is_unknown():
 
 def test_lstm_by_hand():
     T, D = 10, 4
-    count = flops(lambda x, w, h, c: lstm(x, w, h, c), *(jnp.zeros(s) for s in ((1, T, 4 * D), (4 * D, D), (1, D), (1, D))))
+    count = flops(
+        lambda x, w, h, c: lstm(x, w, h, c), *(jnp.zeros(s) for s in ((1, T, 4 * D), (4 * D, D), (1, D), (1, D)))
+    )
     product, added, gates, cell, output = 2 * 4 * D * D, 4 * D, 4 * D, 3 * D, 2 * D
     assert count == T * (product + added + gates + cell + output)
 

@@ -100,7 +100,9 @@ def test_state_keeps_shapes_and_dtypes(model, run):
 
 def test_state_size_against_capacity(named):
     name, model = named
-    small, large = (sum(x.size for x in jax.tree.leaves(model.init_state(1, capacity).layers)) for capacity in (64, 128))
+    small, large = (
+        sum(x.size for x in jax.tree.leaves(model.init_state(1, capacity).layers)) for capacity in (64, 128)
+    )
     assert large == (2 * small if name == "transformer" else small)
 
 
@@ -186,7 +188,10 @@ def test_decoding_does_not_recompile(model):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_parameters_are_matched_within_5_percent(size):
-    counts = {name: count_params(nnx.eval_shape(lambda name=name: build(name, size=size, rngs=nnx.Rngs(0)))) for name in MODELS}
+    counts = {
+        name: count_params(nnx.eval_shape(lambda name=name: build(name, size=size, rngs=nnx.Rngs(0))))
+        for name in MODELS
+    }
     assert max(counts.values()) <= 1.05 * min(counts.values()), counts
 
 

@@ -113,7 +113,11 @@ def test_attention(length, block, causal, window, dtype):
 
 
 def test_attention_to_another_sequence(dtype):
-    q, k, v = normal(0, 2, 13, 2, 4, dtype=dtype), normal(1, 2, 30, 2, 4, dtype=dtype), normal(2, 2, 30, 2, 4, dtype=dtype)
+    q, k, v = (
+        normal(0, 2, 13, 2, 4, dtype=dtype),
+        normal(1, 2, 30, 2, 4, dtype=dtype),
+        normal(2, 2, 30, 2, 4, dtype=dtype),
+    )
     fast = partial(attention.attention, causal=False, block=8)
     same_value_and_gradient(fast, partial(attention.attention_reference, causal=False), (q, k, v), dtype)
 
@@ -127,7 +131,9 @@ def test_attention_survives_extreme_scores():
     np.testing.assert_allclose(attention.attention(q, k, v, block=8), v, atol=1e-5)  # each attends to itself alone
 
 
-@pytest.mark.parametrize(("length", "filled", "capacity"), [(1, 20, 32), (1, 31, 32), (5, 20, 37), (19, 0, 37), (1, 0, 8)])
+@pytest.mark.parametrize(
+    ("length", "filled", "capacity"), [(1, 20, 32), (1, 31, 32), (5, 20, 37), (19, 0, 37), (1, 0, 8)]
+)
 def test_attention_with_a_cache(length, filled, capacity, dtype):
     heads, size, layers, layer = 2, 4, 3, 1
     q, k, v = (normal(n, 2, filled + length, heads, size, dtype=dtype) for n in range(3))

@@ -19,7 +19,17 @@ TIME = (
 )
 COMPILE = ("trace_s", "lower_s", "compile_s", "flops")
 MEMORY = ("mem_planned_bytes", "mem_peak_bytes", "mem_source")
-LOSS = ("context", "loss", "loss_low", "loss_high", "loss_at_length", "train_loss", "train_tokens", "steps", "learning_rate")
+LOSS = (
+    "context",
+    "loss",
+    "loss_low",
+    "loss_high",
+    "loss_at_length",
+    "train_loss",
+    "train_tokens",
+    "steps",
+    "learning_rate",
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,9 @@ class Measure:
 
 MEASURES = {
     "forward": Measure(
-        "bench.measures.forward", "prefill: L tokens to the last one's logits and the state", TIME + COMPILE + MEMORY + ("state_bytes",)
+        "bench.measures.forward",
+        "prefill: L tokens to the last one's logits and the state",
+        TIME + COMPILE + MEMORY + ("state_bytes",),
     ),
     "train": Measure(
         "bench.measures.train", "one step on L tokens: forward, backward, AdamW", TIME + COMPILE + MEMORY + ("loss",)

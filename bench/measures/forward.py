@@ -29,7 +29,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
         tokens=cell.batch * cell.length,
         columns={"n_params": learner.n_params},
     )
-    _, state = jax.eval_shape(step, *program.abstract_args())
+    _, state = jax.eval_shape(step, *program.abstract_args)
     program.columns["state_bytes"] = memory.tree_bytes(state)
     return program
 

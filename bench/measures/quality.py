@@ -3,7 +3,8 @@
 Every length sees the same number of tokens in the same number of steps (batch x L is fixed). Then the same target tokens
 of the held-out text are predicted from the last 16, 64, 256 ... tokens before them: what changes along a curve is the
 context alone, not the targets. The mean loss at a model's own length would fall with L with no long-range learning at
-all, since fewer positions start cold; it stands beside as `loss_at_length`.
+all, since fewer positions start cold; it stands beside as `loss_at_length` where L is
+one of the contexts.
 """
 
 from __future__ import annotations
@@ -88,13 +89,16 @@ def run(cell: Cell, settings: Settings, report: Report) -> Result:
     last_tenth = losses[-max(1, len(losses) // 10) :]
     row["train_loss"] = float(np.mean([float(loss) for loss in last_tenth]))
     losses_of = make_evaluation(make_learner(cell), params, cell.dtype)
-    row["loss_at_length"] = losses_of(text.windows(data.held_out, cell.batch, cell.length + 1)).mean()
     rows = []
     for context in settings.contexts:
-        losses = losses_of(context_windows(data.held_out, context, settings))[:, -settings.target_tokens :].mean(axis=1)
+        every = losses_of(context_windows(data.held_out, context, settings))
+        losses = every[:, -settings.target_tokens :].mean(axis=1)
+        if context == cell.length:
+            row["loss_at_length"] = every[:, :context].mean()
         low, high = mean_interval(losses)
         rows.append({**row, "context": context, "loss": losses.mean(), "loss_low": low, "loss_high": high})
-    return Result([{key: _plain(value) for key, value in row.items()} for row in rows], tuple(seconds))
+    rows = [{**each, "loss_at_length": row.get("loss_at_length")} for each in rows]
+    return Result([{key: _plain(value) for key, value in each.items()} for each in rows], tuple(seconds))
 
 
 def context_windows(tokens: np.ndarray, context: int, settings: Settings) -> np.ndarray:
