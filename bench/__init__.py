@@ -1,1 +1,1 @@
-"""The harness: a cell becomes a row becomes a point. Only worker.py and what it imports load jax; the parent never does."""
+"""The harness: a cell becomes a row becomes a point. Of it only worker.py and what that imports load jax."""

@@ -13,10 +13,12 @@ import math
 import jax
 
 _ELEMENTWISE = frozenset(
-    ["add", "sub", "mul", "div", "rem", "max", "min", "pow", "integer_pow", "exp", "exp2", "log", "log1p", "expm1", "tanh", "sin", "cos", "tan", "logistic", "sqrt", "rsqrt", "cbrt", "erf", "erfc", "erf_inv", "neg", "abs", "sign", "floor", "ceil", "round", "square", "atan2", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "lgamma", "digamma", "nextafter", "add_any"]
+    """add sub mul div rem max min pow integer_pow exp exp2 log log1p expm1 tanh sin cos tan logistic sqrt rsqrt cbrt
+    erf erfc erf_inv neg abs sign floor ceil round square atan2 asin acos atan sinh cosh asinh acosh atanh lgamma
+    digamma nextafter add_any""".split()
 )
 _REDUCTIONS = frozenset(
-    ["reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin", "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"]
+    """reduce_sum reduce_max reduce_min reduce_prod argmax argmin cumsum cumprod cummax cummin cumlogsumexp""".split()
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -80,7 +81,5 @@ def _status_bytes(field: str) -> int:
 
 def _give_back_free_memory() -> None:
     """Hand the allocator's free pages back, or the program would reuse them unseen."""
-    try:
+    with suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):  # not glibc
-        pass

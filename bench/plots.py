@@ -199,7 +199,8 @@ def _caption(folder: Path, frames: dict) -> str:
     sizes = "/".join(sorted({size for frame in frames.values() for size in frame["size"]}))
     dtypes = "/".join(sorted({dtype for frame in frames.values() for dtype in frame["dtype"]}))
     dirty = " (modified)" if environment.get("git_dirty") else ""
-    return f"{device}{cores} · jax {row['jax_version']} · {sizes}, {dtypes} · commit {row['git_sha']}{dirty} · median, p10 to p90"
+    commit = f"commit {row['git_sha']}{dirty}"
+    return f"{device}{cores} · jax {row['jax_version']} · {sizes}, {dtypes} · {commit} · median, p10 to p90"
 
 
 def _save(figure, folder: Path, name: str, caption: str) -> list[Path]:

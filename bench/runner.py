@@ -1,4 +1,4 @@
-"""Runs cells one after another, each in a child with a deadline, and makes a record of whatever happens. No jax here."""
+"""Runs each cell in a child with a deadline, and makes a record of whatever happens. No jax here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -120,10 +121,8 @@ def _end(child: BaseProcess) -> None:
     """TERM, then KILL, for the child's whole process group, so that no grandchild is left."""
     child.join(0.5)
     for how, patience in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, None)):
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # the group is gone, or the child had not yet made one
             os.killpg(child.pid, how)
-        except (ProcessLookupError, PermissionError):
-            pass  # the group is gone, or the child had not yet made one
         if child.is_alive():
             os.kill(child.pid, how)
             child.join(patience)

@@ -76,8 +76,8 @@ def sample(call: Callable[[], Any], settings: Settings) -> Samples:
     """Warm up, then time `call` until the settings are met.
 
     The first call is not a sample: on a virtual machine its fresh pages can double it. A short call is warmed up twice;
-    one over `slow_step_s` is sampled `min_samples_slow` times, and twice if that took `max_seconds`. Raises CompiledInTimedRegionError if anything was
-    compiled meanwhile.
+    one over `slow_step_s` is sampled `min_samples_slow` times, and twice if that took `max_seconds`. Raises
+    CompiledInTimedRegionError if anything was compiled meanwhile.
     """
     compilations = _compilations
     warmup_s, _ = timed(call)

@@ -60,7 +60,7 @@ class Mixer(nnx.Module):
     """What mixes tokens over time in one block: (B, T, D) -> (B, T, D).
 
     A recurrent mixer's new state replaces the old one. A cache is not copied through the layers: its mixer reads the
-    stacked cache where it lies (`layer_state`), returns only what it adds, and `commit` writes that once for all layers.
+    stacked cache where it lies (`layer_state`), returns only what it adds, and `commit` writes that once for all.
     """
 
     def __call__(self, x: Float[Array, "B T D"], state: PyTree, position) -> tuple[Float[Array, "B T D"], PyTree]:

@@ -1,4 +1,4 @@
-"""One long sequence in chunks: `lax.scan` over pieces of it with the state carried, equal to the whole in value and gradient.
+"""One long sequence in chunks, the state carried by a `lax.scan`: equal to the whole in value and gradient.
 
 With `jax.checkpoint` round a chunk, training holds the activations of one chunk and the states between chunks. A cache
 carries no gradient, so attention trains whole; its cost in memory is linear anyway. Axes: see models/base.py.

@@ -1,4 +1,4 @@
-"""The decoder-only Transformer: GPT-2's pre-norm blocks (Radford et al. 2019) with the 2017 paper's sinusoidal positions.
+"""The decoder-only Transformer: GPT-2's pre-norm blocks (Radford et al. 2019), sinusoidal positions (2017).
 
 State: the keys and values of every token so far, stacked over the blocks, (N, B, H, capacity, K) each.
 """
@@ -30,7 +30,7 @@ class LayerCache(NamedTuple):
 
 
 class SelfAttention(Mixer):
-    """Multi-head attention: y = W_o attention(W_q x, W_k x, W_v x). Without `causal` it has no state and no decoding."""
+    """Multi-head attention: y = W_o attention(W_q x, W_k x, W_v x). Without `causal` it cannot decode."""
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from models.transformer import SelfAttention
 
 
 def with_weights(make, weights: dict):
-    """The module that make() would give, with the weights (by their path, "mixer.in_proj.kernel") in place of its own."""
+    """The module that make() would give, with the weights, by their path ("mixer.in_proj.kernel"), as its own."""
     graph, abstract = nnx.split(nnx.eval_shape(make))
     flat = dict(nnx.to_flat_state(abstract))
     assert {".".join(map(str, path)) for path in flat} == set(weights), "the weights do not fit the module"

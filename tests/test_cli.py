@@ -19,7 +19,8 @@ from bench.suites import SUITES, Settings
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--suite", "quick", "--size", "tiny", "--train-tokens", "4096"]
-REQUIRED = ["model", "size", "method", "length", "batch", "dtype", "data", "seed", "n_params", "status", "stage", "message", "time_median_ms", "time_p10_ms", "time_p90_ms", "n_samples", "tokens_per_s", "compile_s", "flops", "mem_planned_bytes", "mem_peak_bytes", "mem_source"]
+REQUIRED = """model size method length batch dtype data seed n_params status stage message time_median_ms time_p10_ms
+    time_p90_ms n_samples tokens_per_s compile_s flops mem_planned_bytes mem_peak_bytes mem_source""".split()
 
 
 def read_csv(path):
@@ -145,9 +146,9 @@ def test_a_stopped_parent_leaves_what_was_finished_and_can_go_on(tmp_path, how):
 
 def test_all_mistakes_at_once_before_anything_is_computed(tmp_path, capsys):
     out = tmp_path / "new"
-    wrong = ["--models", "mambo,rnn", "--measures", "trane", "--size", "smal", "--methods", "chunky", "--dtype", "float23",
-             "--lengths", "64,-3", "--data", "txt", "--batch", "0", "--out", str(out)]  # fmt: skip
-    assert main(["run", *wrong]) == 2
+    wrong = """--models mambo,rnn --measures trane --size smal --methods chunky --dtype float23 --lengths 64,-3
+        --data txt --batch 0"""
+    assert main(["run", *wrong.split(), "--out", str(out)]) == 2
     errors = " ".join(capsys.readouterr().err.split())
     for part in (
         "unknown model 'mambo'; did you mean 'mamba'?",

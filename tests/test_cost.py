@@ -68,8 +68,8 @@ def test_causal_attention_counts_the_half_that_is_computed():
 
 def test_selective_scan_is_linear_in_length():
     def count(T, E=8, N=4):
-        u, B = jnp.zeros((1, T, E)), jnp.zeros((1, T, N))
-        result = flops(lambda u, B: selective_scan(u, u, -jnp.ones((E, N)), B, B)[0], u, B)
+        u, A, B = jnp.zeros((1, T, E)), jnp.zeros((E, N)), jnp.zeros((1, T, N))
+        result = flops(lambda u, A, B: selective_scan(u, u, A, B, B)[0], u, A, B)
         assert result is not None
         return result
 

@@ -1,9 +1,9 @@
 """Decoding: one token in, the next one out, at a context of L tokens.
 
 The state stands at position L - 1 of a capacity of L, filled with random numbers: what a step costs does not depend on
-them, and filling a Transformer's cache by running it would cost more than all the rest. Each step reads all L positions,
-its own token being the last; the position is then set back, so that every sample has the same context. The next token
-is the arg max, fed back, so that steps cannot overlap.
+them, and filling a Transformer's cache by running it would cost more than all the rest. Each step reads all L
+positions, its own token being the last; the position is then set back, so that every sample has the same context. The
+next token is the arg max, fed back, so that steps cannot overlap.
 """
 
 from __future__ import annotations

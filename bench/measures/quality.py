@@ -1,10 +1,9 @@
 """What length buys: train at length L on a fixed budget of tokens, then the loss on the same held-out targets.
 
-Every length sees the same number of tokens in the same number of steps (batch x L is fixed). Then the same target tokens
-of the held-out text are predicted from the last 16, 64, 256 ... tokens before them: what changes along a curve is the
-context alone, not the targets. The mean loss at a model's own length would fall with L with no long-range learning at
-all, since fewer positions start cold; it stands beside as `loss_at_length` where L is
-one of the contexts.
+Every length sees the same number of tokens in the same number of steps (batch x L is fixed). Then the same target
+tokens of the held-out text are predicted from the last 16, 64, 256 ... tokens before them: what changes along a curve
+is the context alone, not the targets. The mean loss at a model's own length would fall with L with no long-range
+learning at all, since fewer positions start cold; it stands beside as `loss_at_length` where L is one of the contexts.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def gru(
     b_n: Float[Array, " D"],
     h0: Float[Array, "B D"],
 ) -> Float[Array, "B T D"]:
-    """All hidden states of a GRU, gates in the order r, z, n; xg = W_x x + b; b_n is the bias inside r * (W_n h + b_n)."""
+    """All hidden states of a GRU, gates r, z, n; xg = W_x x + b; b_n is the bias in r * (W_n h + b_n)."""
     b_n = b_n if h0.shape[0] == 1 else b_n[:, None]
     return _from_columns(_gru(_to_columns(xg), w_h, b_n, _column(h0)))
 

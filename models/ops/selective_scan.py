@@ -56,7 +56,7 @@ def selective_scan(
     """Outputs y and the last state, without the skip D u and the gate, which are the block's.
 
     dt is positive (after softplus), A negative. method: one of METHODS, or "auto": chunked on CPU, associative
-    elsewhere. chunk: tokens between kept states (default: CHUNK of the method). Raises ValueError for an unknown method.
+    elsewhere. chunk: tokens between kept states (default: CHUNK of the method). Raises ValueError for an unknown one.
     """
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
