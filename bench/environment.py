@@ -19,6 +19,7 @@ TUNABLES = "glibc.malloc.hugetlb=1"
 
 def describe(device: dict) -> dict:
     """environment.json: `device` is what a child found (see bench.worker.probe)."""
+    changes = _git("status", "--porcelain", "--", "bench", "models")
     return {
         **device,
         "cpu_model": cpu_model(),
@@ -28,7 +29,7 @@ def describe(device: dict) -> dict:
         "python_version": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git_sha": git_sha(),
-        "git_dirty": bool(_git("status", "--porcelain", "--", "bench", "models")),
+        "git_dirty": None if changes is None else bool(changes),
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
         "huge_pages": _read("/sys/kernel/mm/transparent_hugepage/enabled"),
         "xla_flags": os.environ.get("XLA_FLAGS"),

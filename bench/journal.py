@@ -1,7 +1,7 @@
 """What a run leaves behind: an append-only journal, and CSVs that are rebuilt from it. No jax here.
 
-A record is one line of journal.jsonl: {"cell": {...}, "status": ..., "stage": ..., "message": ..., "rows": [{...}]},
-written whole and flushed to the disk before the next cell starts. A measure that gives several points from one cell
+A record is one line of journal.jsonl: {"cell": {...}, "status": ..., "stage": ..., "message": ..., "rows": [{...}],
+"environment": {...}}, written whole and flushed to the disk before the next cell starts. A measure that gives several points from one cell
 (quality: one for each context) has several rows; a cell that failed has none and still becomes a row of its CSV.
 """
 
@@ -11,6 +11,7 @@ import csv
 import fcntl
 import io
 import json
+import math
 import os
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Journal:
 
     def append(self, record: dict) -> None:
         """One write, then fsync: after a crash the record is there, or not there."""
+        record = {**record, "rows": [{key: _finite(value) for key, value in row.items()} for row in record["rows"]]}
         os.write(self._file, (json.dumps(record, allow_nan=False) + "\n").encode())
         os.fsync(self._file)
         self.records.append(record)
@@ -71,13 +73,13 @@ def read_journal(path: Path) -> list[dict]:
     return records
 
 
-def write_csvs(folder: Path, records: list[dict], environment: dict) -> None:
+def write_csvs(folder: Path, records: list[dict]) -> None:
     """One CSV for each measure that has records, each replaced whole."""
     for name, measure in MEASURES.items():
         mine = [record for record in records if record["cell"]["measure"] == name]
         if not mine:
             continue
-        columns = (*IDENTITY[1:], "n_params", *OUTCOME, *measure.columns, *environment)
+        columns = (*IDENTITY[1:], "n_params", *OUTCOME, *measure.columns, *mine[0].get("environment", {}))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, extrasaction="raise", lineterminator="\n")
         writer.writeheader()
@@ -85,7 +87,7 @@ def write_csvs(folder: Path, records: list[dict], environment: dict) -> None:
             outcome = {key: record.get(key) for key in OUTCOME}
             identity = {key: value for key, value in record["cell"].items() if key != "measure"}
             for row in record["rows"] or [{}]:
-                cells = {**identity, **outcome, **row, **environment}
+                cells = {**identity, **outcome, **row, **record.get("environment", {})}
                 writer.writerow({key: _plain(value) for key, value in cells.items()})
         replace_file(folder / f"{name}.csv", text.getvalue())
 
@@ -98,6 +100,11 @@ def replace_file(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)
+
+
+def _finite(value):
+    """NaN and infinity are not measured values (and no JSON): blank."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value):

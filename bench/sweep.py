@@ -51,15 +51,15 @@ def _run_cells(request: Request, runner: Runner, journal: Journal, row_columns: 
         with progress.shown():
             for cell in missing:
                 progress.start(cell)
-                record = _record(cell, request, runner, forecast, progress)
+                record = _record(cell, request, runner, forecast, progress) | {"environment": row_columns}
                 journal.append(record)
                 forecast.learn(cell, record)
-                write_csvs(folder, journal.records, row_columns)
+                write_csvs(folder, journal.records)
                 progress.finish(cell, record)
     except KeyboardInterrupt:
         return True
     finally:
-        write_csvs(folder, journal.records, row_columns)
+        write_csvs(folder, journal.records)
     return False
 
 

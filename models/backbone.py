@@ -95,7 +95,7 @@ class Backbone(SequenceModel):
 
     def init_state(self, batch, capacity):
         one = self.blocks.mixer.init_state(batch, capacity, self.embedding.dtype)
-        return State(jnp.int32(0), jax.tree.map(lambda x: jnp.zeros((self.n_blocks, *x.shape), x.dtype) + x, one))
+        return State(jnp.int32(0), jax.tree.map(lambda x: jnp.broadcast_to(x, (self.n_blocks, *x.shape)), one))
 
     def logits(self, x):
         return self.norm(x) @ self.embedding[...].T

@@ -14,7 +14,9 @@ CELL = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
 
 def record(length, status="ok", rows=({"time_median_ms": 1.23456789, "n_params": 7},)):
     cell = {**asdict(CELL), "length": length}
-    return {"cell": cell, "status": status, "stage": "", "message": "", "rows": list(rows)}
+    environment = {"device_kind": "cpu"}
+    fields = {"status": status, "stage": "", "message": "", "rows": list(rows)}
+    return {"cell": cell, **fields, "environment": environment}
 
 
 def test_what_is_appended_is_read_again(tmp_path):
@@ -45,6 +47,13 @@ def test_a_corrupt_line_is_named_and_kept(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_what_is_not_finite_is_blank(tmp_path):
+    journal = Journal(tmp_path)
+    journal.append(record(16, rows=({"loss": float("nan")},)))
+    journal.close()
+    assert read_journal(tmp_path / "journal.jsonl")[0]["rows"] == [{"loss": None}]
+
+
 def test_one_writer_at_a_time(tmp_path):
     journal = Journal(tmp_path)
     with pytest.raises(JournalError, match="in use by another run"):
@@ -55,7 +64,7 @@ def test_one_writer_at_a_time(tmp_path):
 
 def test_csvs_hold_every_cell_and_leave_blanks(tmp_path):
     records = [record(16), record(32, "oom", rows=())]
-    write_csvs(tmp_path, records, {"device_kind": "cpu"})
+    write_csvs(tmp_path, records)
     with open(tmp_path / "train.csv") as file:
         first, second = csv.DictReader(file)
     assert (first["length"], first["status"], first["time_median_ms"]) == ("16", "ok", "1.23457")
