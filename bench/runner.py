@@ -120,6 +120,7 @@ def _tail(output: Path, lines: int = 3) -> str:
 def _end(child: BaseProcess) -> None:
     """TERM, then KILL, for the child's whole process group, so that no grandchild is left."""
     child.join(0.5)
+    assert child.pid is not None
     for how, patience in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, None)):
         with suppress(ProcessLookupError, PermissionError):  # the group is gone, or the child had not yet made one
             os.killpg(child.pid, how)

@@ -21,7 +21,7 @@ _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 _compilations = 0
 
 
-def _count_compilations(event: str, duration: float, **_) -> None:
+def _count_compilations(event: str, *_args: Any, **_metadata: Any) -> None:
     global _compilations
     _compilations += event == _COMPILE_EVENT
 

@@ -24,13 +24,15 @@ class Block(nnx.Module):
     def __init__(self, d_model: int, make_mixer: MakeMixer, mlp: Callable | None, norm: Callable, rngs: nnx.Rngs):
         self.norm = norm(d_model, rngs)
         self.mixer = make_mixer(rngs)
-        self.mlp_norm = norm(d_model, rngs) if mlp else None
-        self.mlp = mlp(rngs) if mlp else None
+        if mlp is not None:
+            self.mlp_norm = norm(d_model, rngs)
+            self.mlp = mlp(rngs)
+        self.has_mlp = mlp is not None
 
     def __call__(self, x, mix):
         y, new = mix(self.mixer, self.norm(x))
         x = x + y
-        if self.mlp is not None:
+        if self.has_mlp:
             x = x + self.mlp(self.mlp_norm(x))
         return x, new
 

@@ -66,7 +66,9 @@ class Mamba(Mixer):
         u, conv = causal_conv1d(u, self.conv_w[...], self.conv_b[...], conv)
         u = jax.nn.silu(u)
         dt, B, C = jnp.split(self.x_proj(u), [self.dt_rank, self.dt_rank + self.d_state], axis=-1)
-        dt = jax.nn.softplus(shift(dt @ self.dt_proj.kernel[...], self.dt_proj.bias[...]))
+        bias = self.dt_proj.bias
+        assert bias is not None
+        dt = jax.nn.softplus(shift(dt @ self.dt_proj.kernel[...], bias[...]))
         A = -jnp.exp(self.A_log[...].astype(h.dtype))
         u_, dt_, B_, C_ = (v.astype(h.dtype) for v in (u, dt, B, C))
         y, h = selective_scan(u_, dt_, A, B_, C_, h, method=self.method)

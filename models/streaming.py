@@ -21,9 +21,10 @@ def prefill(
         return model.prefill(tokens, capacity)
     pieces = _pieces(tokens, chunk)
 
-    def body(state, piece):
-        x, state = model.features(piece, state)
-        return state, x[:, -1]
+    def body(state: State, piece):
+        x, after = model.features(piece, state)
+        assert after is not None
+        return after, x[:, -1]
 
     state, x = lax.scan(body, model.init_state(tokens.shape[0], capacity), pieces)
     return model.logits(x[-1]), state

@@ -84,4 +84,5 @@ def test_against_xla_without_loops():
 
     args = jnp.zeros((64, 32)), jnp.zeros((32, 48)), jnp.zeros(48)
     analysis = jax.jit(function).lower(*args).compile().cost_analysis()
+    assert analysis is not None
     assert flops(function, *args) == pytest.approx(analysis["flops"], rel=0.02)

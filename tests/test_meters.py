@@ -91,4 +91,4 @@ def test_a_known_allocation_and_a_program_against_its_plan():
 def test_planned_memory_counts_temporaries():
     x = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
     compiled = jax.jit(lambda x: (x @ x) @ x).lower(x).compile()
-    assert memory.planned_bytes(compiled) >= 3 * 4 * 1024**2  # argument, product, output
+    assert (memory.planned_bytes(compiled) or 0) >= 3 * 4 * 1024**2  # argument, product, output

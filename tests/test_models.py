@@ -228,7 +228,7 @@ def test_unknown_names_come_with_the_closest():
         ({"name": "lstm", "method": "associative"}, "unknown method of lstm"),
     ):
         with pytest.raises(ValueError, match=message):
-            build(**wrong, rngs=nnx.Rngs(0))
+            build(wrong["name"], size=wrong.get("size", "tiny"), method=wrong.get("method", "auto"), rngs=nnx.Rngs(0))
 
 
 def test_a_cache_that_cannot_hold_the_tokens_is_refused():

@@ -1,5 +1,8 @@
 """Every op's fast forms against its reference: values and gradients, both precisions, odd lengths, remainders."""
 
+# jax.custom_vjp's and memory_analysis()'s types are too wide:
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false
+
 from functools import partial
 
 import jax

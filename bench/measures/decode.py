@@ -25,6 +25,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 
     def step(params, state, tokens):
         logits, after = learner.model(params, cell.dtype)(tokens, state)
+        assert after is not None
         return after._replace(position=state.position), jnp.argmax(logits, axis=-1).astype(tokens.dtype)
 
     def make_state(key):

@@ -68,7 +68,7 @@ def _from_bytes(name: str, content: bytes) -> Text:
 def _version(tokens: np.ndarray) -> str:
     digest = hashlib.sha256()
     for start in range(0, len(tokens), 1 << 24):
-        digest.update(tokens[start : start + (1 << 24)])
+        digest.update(tokens[start : start + (1 << 24)].tobytes())
     return digest.hexdigest()[:12]
 
 

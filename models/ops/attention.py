@@ -10,6 +10,9 @@ the probabilities of each pair again.
 Axes: B batch, T time, S cached time, H heads, K head size. Inside: G = B x H.
 """
 
+# jax.custom_vjp's types lose what a function takes and returns:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
+
 from dataclasses import dataclass
 from functools import partial
 

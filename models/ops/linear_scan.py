@@ -7,6 +7,9 @@ da_t = lambda_t h_{t-1}, dh_0 = a_1 lambda_1. Only a and h are kept for it, what
 Axes: B batch, T time, C chunk; what follows the time axis is elementwise.
 """
 
+# jax.custom_vjp's types lose what a function takes and returns:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
+
 from functools import partial
 
 import jax

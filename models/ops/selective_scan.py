@@ -14,6 +14,9 @@ Axes: B batch, T time, C chunk, E inner width, N state size. The wide axis E is 
 and a batch of one is squeezed away, since XLA does not vectorise round a size-1 axis (5x, measured).
 """
 
+# jax.custom_vjp's types lose what a function takes and returns:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
+
 from collections.abc import Callable
 from functools import partial
 
