@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -21,15 +24,22 @@ from bench.suites import Settings
 GRACE_S = 2.0  # between TERM and KILL
 
 
+@cache
+def _cache_folder() -> str:
+    """Where the children share what they compile but do not measure (see bench.program)."""
+    folder = tempfile.mkdtemp(prefix="lengthscale-cache-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 class Runner:
     """Starts children from a forkserver that has imported the worker, and jax with it, once."""
 
     def __init__(self, settings: Settings, target: Callable = run_child):
         set_allocator()
-        self._cache = tempfile.TemporaryDirectory(prefix="lengthscale-cache-")  # see bench.program
         os.environ |= {
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-            "JAX_COMPILATION_CACHE_DIR": self._cache.name,
+            "JAX_COMPILATION_CACHE_DIR": _cache_folder(),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
