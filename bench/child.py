@@ -16,15 +16,13 @@ from bench.suites import Settings
 
 
 def run_child(connection: Connection, task: str, cell: Cell | None, settings: Settings, output: str) -> None:
-    """Sends ("stage", name) on the way and ("done", record) at last. task: "measure", "plan" or "probe"."""
+    """Sends ("stage", name) on the way and ("done", record) at last. task: "measure", "plan" or "probe".
+
+    Between two rounds of samples it sends ("turn", None) and waits until the parent answers.
+    """
     os.setsid()  # the parent ends the group as a whole
     _redirect(output)
-    stage = "start"
-
-    def report(name: str) -> None:
-        nonlocal stage
-        stage = name
-        connection.send(("stage", name))
+    report = Report(connection)
 
     try:
         from bench import worker
@@ -35,8 +33,26 @@ def run_child(connection: Connection, task: str, cell: Cell | None, settings: Se
     except Exception as error:  # whatever it was, it becomes a row that says so
         traceback.print_exc()
         record = {"status": "error", "message": _message(error), "rows": []}
-    connection.send(("done", {**record, "stage": "" if record["status"] == "ok" else stage}))
+    connection.send(("done", {**record, "stage": "" if record["status"] == "ok" else report.stage}))
     connection.close()
+
+
+class Report:
+    """The child's side of the talk with its parent."""
+
+    def __init__(self, connection: Connection):
+        self.stage = "start"
+        self._connection = connection
+
+    def __call__(self, stage: str) -> None:
+        """Say which stage begins."""
+        self.stage = stage
+        self._connection.send(("stage", stage))
+
+    def wait_for_turn(self) -> None:
+        """Let other children be sampled. Raises EOFError where the parent is gone."""
+        self._connection.send(("turn", None))
+        self._connection.recv()
 
 
 def _message(error: Exception) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -18,7 +18,14 @@ from bench import cost, memory, timing
 from bench.suites import Settings
 
 LITTLE_EFFORT: dict[str, Any] = {"xla_backend_optimization_level": 1}
-Report = Callable[[str], None]  # tells the parent which stage the child is in
+
+
+class Report(Protocol):
+    """How a child talks to its parent; see bench.child."""
+
+    def __call__(self, stage: str) -> None: ...
+
+    def wait_for_turn(self) -> None: ...
 
 
 class SkippedError(Exception):
@@ -123,8 +130,8 @@ def check_memory(compiled: Compiled, settings: Settings) -> None:
         )
 
 
-def measure(program: Program, settings: Settings, report: Report) -> Result:
-    """Run a program as the timing measures do: one row."""
+def measure(program: Program, settings: Settings, report: Report, rounds: int = 1) -> Result:
+    """Run a program as the timing measures do: one row. Between two rounds of samples other cells have their turn."""
     compiled = compile_program(program, report)
     check_memory(compiled, settings)
     report("allocate")
@@ -142,12 +149,15 @@ def measure(program: Program, settings: Settings, report: Report) -> Result:
         return results
 
     report("sample")
-    samples = timing.sample(call, settings)
-    row = {**program.columns, **samples.columns(program.tokens), **compiled.columns, **meter.columns()}
+    seconds = timing.sample(call, settings, rounds)
+    for _ in range(rounds - 1):
+        report.wait_for_turn()
+        seconds += timing.sample(call, settings, rounds)
+    row = {**program.columns, **timing.columns(seconds, program.tokens), **compiled.columns, **meter.columns()}
     status, message = check_losses(losses)
     if losses and status == "ok":
         row["loss"] = float(losses[-1])
-    return Result([row], samples.seconds, status, message)
+    return Result([row], seconds, status, message)
 
 
 def check_losses(losses) -> tuple[str, str]:

@@ -22,7 +22,6 @@ class Progress:
         self._done = 0
         self._started = time.monotonic()
         self._status: Status | None = None
-        self._current = ""
 
     @contextmanager
     def shown(self):
@@ -34,12 +33,12 @@ class Progress:
             yield
 
     def start(self, cell: Cell) -> None:
-        self._current = f"[{self._done + 1}/{self._total}] {cell.label()} ..."
-        self.stage("start")
+        self.stage(cell, "start")
 
-    def stage(self, name: str) -> None:
+    def stage(self, cell: Cell, name: str) -> None:
         if self._status:
-            self._status.update(_escape(f"{self._current} {name}  ETA {self.eta()}"))
+            line = f"[{self._done + 1}/{self._total}] {cell.label()} ... {name}  ETA {self.eta()}"
+            self._status.update(_escape(line))
 
     def finish(self, cell: Cell, record: dict) -> None:
         self._done += 1

@@ -7,9 +7,10 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
@@ -22,6 +23,8 @@ from bench.environment import set_allocator
 from bench.suites import Settings
 
 GRACE_S = 2.0  # between TERM and KILL
+NO_ROOM = ("skipped", "oom", "killed")  # how a cell may end for want of memory
+OnStage = Callable[[Cell, str], None]
 
 
 @cache
@@ -48,61 +51,134 @@ class Runner:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["bench.worker"])
 
-    def measure(self, cell: Cell, on_stage: Callable[[str], None] = lambda stage: None) -> dict:
+    def measure(self, cell: Cell, on_stage: OnStage = lambda cell, stage: None) -> dict:
         """The cell's record; see bench.journal for its form."""
-        return self._run("measure", cell, on_stage)
+        (record,) = self.measure_in_turns([cell], on_stage)
+        return record
+
+    def measure_in_turns(
+        self, cells: Iterable[Cell], on_stage: OnStage = lambda cell, stage: None
+    ) -> Generator[dict, None, None]:
+        """The cells' records, each as it comes: their children stand side by side and are sampled one after the other,
+        round by round, so that a machine that drifts does so for all alike.
+
+        A cell is drawn from `cells` when its child is to start; records of those that failed have been given by then.
+        One that finds no memory beside the others is measured again alone.
+        """
+        working: list[Running] = []
+        crowded: list[Cell] = []
+        try:
+            for cell in cells:
+                running = self._start("measure", cell)
+                working.append(running)
+                record = running.advance(on_stage)
+                if record is None:
+                    continue
+                working.remove(running)
+                if working and record["status"] in NO_ROOM:
+                    crowded.append(cell)
+                else:
+                    yield record
+            while working:
+                for running in list(working):
+                    record = running.advance(on_stage)
+                    if record is not None:
+                        working.remove(running)
+                        yield record
+        finally:
+            for running in working:
+                running.end()
+        for cell in crowded:
+            yield self.measure(cell, on_stage)
 
     def plan(self, cell: Cell) -> dict:
-        return self._run("plan", cell, lambda stage: None)
+        return self._run("plan", cell)
 
     def probe(self) -> dict:
         """The device as a child sees it. Raises RuntimeError where none can be had."""
-        record = self._run("probe", None, lambda stage: None)
+        record = self._run("probe", None)
         if record["status"] != "ok":
             raise RuntimeError(f"no device: {record['status']}: {record['message']}")
         return record["rows"][0]
 
-    def _run(self, task: str, cell: Cell | None, on_stage: Callable[[str], None]) -> dict:
+    def _run(self, task: str, cell: Cell | None) -> dict:
+        record = self._start(task, cell).advance()
+        assert record is not None
+        return record
+
+    def _start(self, task: str, cell: Cell | None) -> Running:
+        return Running(self._context, self._target, task, cell, self._settings)
+
+
+class Running:
+    """A child at work on a cell. It has `timeout_s` of its own time; what it spends waiting for its turn is free."""
+
+    def __init__(self, context, target: Callable, task: str, cell: Cell | None, settings: Settings):
+        self._cell, self._left_s, self._timeout_s = cell, settings.timeout_s, settings.timeout_s
+        self._stage, self._wall_s, self._waiting = "start", 0.0, False
+        self._folder = tempfile.TemporaryDirectory(prefix="lengthscale-")
+        self._output = Path(self._folder.name) / "output"
+        self._connection, self._childs_end = context.Pipe()
+        arguments = (self._childs_end, task, cell, settings, str(self._output))
+        self._child: BaseProcess = context.Process(target=target, args=arguments)
+
+    def advance(self, on_stage: OnStage = lambda cell, stage: None) -> dict | None:
+        """Let it work until the end of its turn (None) or its end: its record."""
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="lengthscale-") as folder:
-            output = Path(folder) / "output"
-            receiver, sender = self._context.Pipe(duplex=False)
-            child = self._context.Process(target=self._target, args=(sender, task, cell, self._settings, str(output)))
+        record = None
+        try:
+            record = self._advance(started + self._left_s, on_stage)
+        finally:
+            taken = time.monotonic() - started
+            self._left_s -= taken
+            self._wall_s += taken
+            if record is not None or sys.exc_info()[0]:
+                self.end()
+        if record is None:
+            return None
+        wall_s = round(self._wall_s + time.monotonic() - started - taken, 3)
+        return {"cell": asdict(self._cell) if self._cell else None, **record, "wall_s": wall_s}
+
+    def _advance(self, deadline: float, on_stage: OnStage) -> dict | None:
+        if self._child.pid is None:
             try:
-                child.start()
+                self._child.start()
             except EOFError:
                 message = "the child could not be started: the forkserver died (its error is above)"
-                record = {"status": "error", "stage": "start", "message": message, "rows": []}
-            else:
-                sender.close()
-                try:
-                    record = self._wait(child, receiver, started + self._settings.timeout_s, on_stage, output)
-                finally:
-                    _end(child)
-            finally:
-                receiver.close()
-        wall_s = round(time.monotonic() - started, 3)
-        return {"cell": asdict(cell) if cell else None, **record, "wall_s": wall_s}
-
-    def _wait(self, child, receiver, deadline: float, on_stage, output: Path) -> dict:
-        """Follow a child to its record, its death, or the deadline, which holds however much it talks."""
-        stage = "start"
+                return {"status": "error", "stage": "start", "message": message, "rows": []}
+            self._childs_end.close()
+        if self._waiting:
+            self._waiting = False
+            with suppress(OSError):  # it has died meanwhile, which is noticed below
+                self._connection.send("go on")
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
-                message = f"passed the deadline of {self._settings.timeout_s:g} s"
-                return {"status": "timeout", "stage": stage, "message": message, "rows": []}
-            if not receiver.poll(min(left, 1.0)):
+                message = f"passed the deadline of {self._timeout_s:g} s"
+                return {"status": "timeout", "stage": self._stage, "message": message, "rows": []}
+            if not self._connection.poll(min(left, 1.0)):
                 continue
             try:
-                kind, content = receiver.recv()
+                kind, content = self._connection.recv()
             except (EOFError, OSError):
-                child.join(GRACE_S)
-                return _death(child, stage, output)
+                self._child.join(GRACE_S)
+                return _death(self._child, self._stage, self._output)
             if kind == "done":
                 return content
-            stage = content
-            on_stage(stage)
+            if kind == "turn":
+                self._waiting = True
+                return None
+            self._stage = content
+            if self._cell is not None:
+                on_stage(self._cell, content)
+
+    def end(self) -> None:
+        """End the child, whatever it does, and remove what it left."""
+        if self._child.pid is not None:
+            _end(self._child)
+        self._connection.close()
+        self._childs_end.close()
+        self._folder.cleanup()
 
 
 def _death(child: BaseProcess, stage: str, output: Path) -> dict:

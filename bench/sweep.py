@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from bench import environment
 from bench.cell import Cell
 from bench.forecast import Forecast
 from bench.journal import Journal, replace_file, write_csvs
+from bench.measures import MEASURES
 from bench.progress import Progress
 from bench.request import Request
 from bench.runner import Runner
@@ -47,15 +50,29 @@ def _run_cells(request: Request, runner: Runner, journal: Journal, row_columns: 
     if finished:
         console.print(f"{len(finished)} of {len(request.cells)} cells are in {folder} already")
     progress = Progress(console, len(missing))
+
+    def record_of(cell: Cell, record: dict) -> None:
+        record = record | {"environment": row_columns}
+        journal.append(record)
+        forecast.learn(cell, record)
+        write_csvs(folder, journal.records)
+        progress.finish(cell, record)
+
+    def worth_starting(cells: list[Cell]) -> Iterator[Cell]:
+        for cell in cells:
+            progress.start(cell)
+            refusal = _refusal(cell, request, forecast)
+            if refusal:
+                record_of(cell, refusal)
+            else:
+                yield cell
+
     try:
         with progress.shown():
-            for cell in missing:
-                progress.start(cell)
-                record = _record(cell, request, runner, forecast, progress) | {"environment": row_columns}
-                journal.append(record)
-                forecast.learn(cell, record)
-                write_csvs(folder, journal.records)
-                progress.finish(cell, record)
+            for together in _curves(missing):
+                with closing(runner.measure_in_turns(worth_starting(together), progress.stage)) as records:
+                    for record in records:
+                        record_of(Cell(**record["cell"]), record)
     except KeyboardInterrupt:
         return True
     finally:
@@ -63,14 +80,23 @@ def _run_cells(request: Request, runner: Runner, journal: Journal, row_columns: 
     return False
 
 
-def _record(cell: Cell, request: Request, runner: Runner, forecast: Forecast, progress: Progress) -> dict:
+def _curves(cells: list[Cell]) -> list[list[Cell]]:
+    """Cells that are sampled in turns, side by side; the others each alone. The order is that of the first ones."""
+    curves: dict[Cell, list[Cell]] = {}
+    for cell in cells:
+        curves.setdefault(cell.series() if MEASURES[cell.measure].rounds > 1 else cell, []).append(cell)
+    return list(curves.values())
+
+
+def _refusal(cell: Cell, request: Request, forecast: Forecast) -> dict | None:
+    """The record of a cell that is not worth starting."""
     for status, reason in (
         ("unsupported", request.unsupported.get(cell)),
         ("skipped", forecast.reason_to_skip(cell)),
     ):
         if reason:
             return not_run(cell, status, reason)
-    return runner.measure(cell, progress.stage)
+    return None
 
 
 def not_run(cell: Cell, status: str, reason: str) -> dict:

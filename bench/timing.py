@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -33,26 +32,20 @@ class CompiledInTimedRegionError(RuntimeError):
     """The program was compiled again while it was being timed, so its times mean nothing."""
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Seconds of each timed call, in order."""
-
-    seconds: tuple[float, ...]
-
-    def columns(self, tokens: int) -> dict:
-        """The TIME columns, for calls that handle `tokens` tokens each."""
-        ms = np.array(self.seconds) * 1e3
-        median = float(np.median(ms))
-        low, high = median_interval(ms)
-        return {
-            "time_median_ms": median,
-            "time_p10_ms": float(np.quantile(ms, 0.1)),
-            "time_p90_ms": float(np.quantile(ms, 0.9)),
-            "time_low_ms": low,
-            "time_high_ms": high,
-            "n_samples": len(ms),
-            "tokens_per_s": tokens / median * 1e3,
-        }
+def columns(seconds: tuple[float, ...], tokens: int) -> dict:
+    """The TIME columns of calls that took `seconds` each and handled `tokens` tokens each."""
+    ms = np.array(seconds) * 1e3
+    median = float(np.median(ms))
+    low, high = median_interval(ms)
+    return {
+        "time_median_ms": median,
+        "time_p10_ms": float(np.quantile(ms, 0.1)),
+        "time_p90_ms": float(np.quantile(ms, 0.9)),
+        "time_low_ms": low,
+        "time_high_ms": high,
+        "n_samples": len(ms),
+        "tokens_per_s": tokens / median * 1e3,
+    }
 
 
 def median_interval(values: np.ndarray) -> tuple[float | None, float | None]:
@@ -72,11 +65,12 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, results
 
 
-def sample(call: Callable[[], Any], settings: Settings) -> Samples:
-    """Warm up, then time `call` until the settings are met.
+def sample(call: Callable[[], Any], settings: Settings, rounds: int = 1) -> tuple[float, ...]:
+    """Warm up, then time `call` until the settings are met; the seconds of each call, in order.
 
-    The first call is not a sample: on a virtual machine its fresh pages can double it. A short call is warmed up twice;
-    one over `slow_step_s` is sampled `min_samples_slow` times, and twice if that took `max_seconds`. Raises
+    rounds: how often the caller will sample; the counts that are asked for are shared among the rounds. The first call
+    is not a sample: on a virtual machine its fresh pages can double it. A short call is warmed up twice; one over
+    `slow_step_s` is sampled `min_samples_slow` times, and twice if that took `max_seconds`. Raises
     CompiledInTimedRegionError if anything was compiled meanwhile.
     """
     compilations = _compilations
@@ -84,11 +78,12 @@ def sample(call: Callable[[], Any], settings: Settings) -> Samples:
     slow = warmup_s > settings.slow_step_s
     if warmup_s < 0.1:
         timed(call)
-    wanted, seconds = settings.min_samples_slow if slow else settings.min_samples, []
+    wanted = -(-(settings.min_samples_slow if slow else settings.min_samples) // rounds)
+    seconds = []
     while len(seconds) < wanted or (sum(seconds) < settings.min_seconds and len(seconds) < settings.max_samples):
         seconds.append(timed(call)[0])
         if len(seconds) >= 2 and sum(seconds) >= settings.max_seconds:
             break
     if _compilations != compilations:
         raise CompiledInTimedRegionError(f"{_compilations - compilations} compilations while timing")
-    return Samples(tuple(seconds))
+    return tuple(seconds)

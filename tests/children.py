@@ -55,3 +55,47 @@ def leaves_a_grandchild(connection, task, cell, settings, output):
     with open(cell.data, "w") as file:
         file.write(str(grandchild.pid))
     connection.send(("done", RECORD))
+
+
+def takes_three_turns(connection, task, cell, settings, output):
+    """The cell's `data` names the log that takes the order of the turns; so below."""
+    os.setsid()
+    for turn in range(3):
+        with open(cell.data, "a") as file:
+            file.write(f"{cell.length}\n")
+        time.sleep(0.5)
+        if turn < 2:
+            connection.send(("turn", None))
+            connection.recv()
+    connection.send(("done", RECORD))
+
+
+def second_dies_in_its_second_turn(connection, task, cell, settings, output):
+    os.setsid()
+    connection.send(("turn", None))
+    connection.recv()
+    if cell.length == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    connection.send(("done", RECORD))
+
+
+def third_is_skipped_the_first_time(connection, task, cell, settings, output):
+    os.setsid()
+    if cell.length == 3 and not os.path.exists(cell.data):
+        open(cell.data, "w").close()
+        connection.send(("done", {**RECORD, "status": "skipped"}))
+        return
+    connection.send(("turn", None))
+    connection.recv()
+    connection.send(("done", RECORD))
+
+
+def first_waits_second_fails(connection, task, cell, settings, output):
+    os.setsid()
+    with open(cell.data, "w") as file:
+        file.write(str(os.getpid()))
+    if cell.length == 2:
+        connection.send(("done", {**RECORD, "status": "error"}))
+        return
+    connection.send(("turn", None))
+    connection.recv()

@@ -18,7 +18,7 @@ SETTINGS = Settings(min_samples=5, min_seconds=0.0)
 
 
 def test_a_known_sleep():
-    columns = timing.sample(lambda: time.sleep(0.02), SETTINGS).columns(tokens=10)
+    columns = timing.columns(timing.sample(lambda: time.sleep(0.02), SETTINGS), tokens=10)
     assert columns["n_samples"] == 5
     assert 20 <= columns["time_median_ms"] < 60
     assert columns["time_p10_ms"] <= columns["time_median_ms"] <= columns["time_p90_ms"]
@@ -27,16 +27,20 @@ def test_a_known_sleep():
 
 
 def test_both_the_minimum_time_and_the_minimum_count_are_met():
-    samples = timing.sample(lambda: time.sleep(0.01), replace(SETTINGS, min_seconds=0.2))
-    assert sum(samples.seconds) >= 0.2
-    assert len(samples.seconds) > 5
+    seconds = timing.sample(lambda: time.sleep(0.01), replace(SETTINGS, min_seconds=0.2))
+    assert sum(seconds) >= 0.2
+    assert len(seconds) > 5
 
 
 def test_the_warm_up_is_not_a_sample():
     naps = iter([0.3, 0.02, 0.02, 0.02])
-    samples = timing.sample(lambda: time.sleep(next(naps)), replace(SETTINGS, slow_step_s=0.1))
-    assert len(samples.seconds) == SETTINGS.min_samples_slow == 3
-    assert max(samples.seconds) < 0.2
+    seconds = timing.sample(lambda: time.sleep(next(naps)), replace(SETTINGS, slow_step_s=0.1))
+    assert len(seconds) == SETTINGS.min_samples_slow == 3
+    assert max(seconds) < 0.2
+
+
+def test_rounds_share_the_counts():
+    assert len(timing.sample(lambda: time.sleep(0.001), SETTINGS, rounds=2)) == 3
 
 
 def test_all_outputs_are_waited_for(monkeypatch):

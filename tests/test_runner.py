@@ -20,10 +20,10 @@ def run(target, timeout_s=20.0, cell=CELL):
 
 def test_a_good_child():
     stages = []
-    record = Runner(Settings(), target=children.good).measure(CELL, stages.append)
+    record = Runner(Settings(), target=children.good).measure(CELL, lambda cell, stage: stages.append((cell, stage)))
     assert record["status"] == "ok"
     assert record["cell"]["model"] == "rnn"
-    assert stages == ["sample"]
+    assert stages == [(CELL, "sample")]
 
 
 @pytest.mark.parametrize("target", [children.sleeps, children.talks_for_ever, children.ignores_term])
@@ -60,6 +60,39 @@ def test_no_grandchild_is_left(tmp_path):
             return
         time.sleep(0.1)
     pytest.fail("the grandchild lives")
+
+
+def in_turns(target, timeout_s, log):
+    cells = [replace(CELL, length=length, data=str(log)) for length in (1, 2, 3)]
+    return list(Runner(Settings(timeout_s=timeout_s), target=target).measure_in_turns(cells))
+
+
+def test_children_take_turns_and_waiting_is_free(tmp_path):
+    records = in_turns(children.takes_three_turns, 4.0, tmp_path / "log")
+    assert [(record["status"], record["cell"]["length"]) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
+    assert (tmp_path / "log").read_text().split() == [str(length) for length in 3 * (1, 2, 3)]
+    assert all(record["wall_s"] < 4 for record in records)  # each works 1.5 s, and waits for 3 s more
+
+
+def test_a_child_that_dies_in_its_turn_leaves_the_others(tmp_path):
+    records = in_turns(children.second_dies_in_its_second_turn, 20, tmp_path / "log")
+    assert {record["cell"]["length"]: record["status"] for record in records} == {1: "ok", 2: "killed", 3: "ok"}
+
+
+def test_a_cell_without_room_beside_the_others_is_measured_again_alone(tmp_path):
+    records = in_turns(children.third_is_skipped_the_first_time, 20, tmp_path / "log")
+    assert [(record["status"], record["cell"]["length"]) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
+
+
+def test_children_that_wait_for_their_turn_end_with_the_sweep(tmp_path):
+    cells = (replace(CELL, length=length, data=str(tmp_path / f"pid{length}")) for length in (1, 2))
+    records = Runner(Settings(), target=children.first_waits_second_fails).measure_in_turns(cells)
+    record = next(records)
+    assert (record["status"], record["cell"]["length"]) == ("error", 2)
+    pid = int((tmp_path / "pid1").read_text())
+    assert psutil.pid_exists(pid)
+    records.close()
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_worker_that_raises_becomes_an_error_with_its_stage():

@@ -73,7 +73,7 @@ def run(cell: Cell, settings: Settings, report: Report) -> Result:
         losses.append(loss)
     row = {
         **program.columns,
-        **timing.Samples(tuple(seconds[1:] or seconds)).columns(program.tokens),  # the first step also warms up
+        **timing.columns(tuple(seconds[1:] or seconds), program.tokens),  # the first step also warms up
         **compiled.columns,
         **meter.columns(),
         "train_tokens": program.tokens * len(losses),
