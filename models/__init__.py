@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 class ModelSpec:
     """Where a model is built, and what can be known of it without building it."""
 
-    module: str  # holds build(size=, vocab=, method=, rngs=)
+    module: str  # holds build(size=, interface=, method=, rngs=)
     methods: tuple[str, ...]  # besides "auto"
     streams: bool = True  # the state carries gradients, so that training may run in chunks
+    kind: str = "sequence"  # "sequence", "pairs" (an EncoderDecoder) or "images" (an ImageClassifier); see base.py
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,16 @@ class Size:
     n_layers: int  # of a Transformer; a Mamba has twice as many blocks, its paper's own rule
     layer_params: int  # what a layer holds: two Mamba blocks of this width, the others by their MLP's width
     head_size: int = 64
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What goes into a model at each step, and what comes out."""
+
+    vocab: int = 256  # tokens; not used where there are features
+    features: int = 0  # over 0: this many real numbers, embedded by a matrix
+    outputs: int | None = None  # None: logits of the vocabulary
+    side: int = 0  # of images: pixels; their channels are the features, their classes the outputs
 
 
 # Adding a model: one file with build(), one line here.
@@ -52,12 +63,20 @@ SIZES = {
 
 
 def build(
-    name: str, *, size: str | Size = "small", vocab: int = 256, method: str = "auto", rngs: nnx.Rngs
+    name: str,
+    *,
+    size: str | Size = "small",
+    vocab: int = 256,
+    features: int = 0,
+    outputs: int | None = None,
+    side: int = 0,
+    method: str = "auto",
+    rngs: nnx.Rngs,
 ) -> SequenceModel:
     """The model called `name`, its parameters in float32.
 
-    size: a key of SIZES or a Size. method: "auto" or one of MODELS[name].methods. Raises ValueError for an unknown
-    name, size or method, with the closest known one.
+    size: a key of SIZES or a Size. vocab, features, outputs, side: see Interface. method: "auto" or one of
+    MODELS[name].methods. Raises ValueError for an unknown name, size or method, with the closest known one.
     """
     if name not in MODELS:
         raise ValueError(unknown("model", name, MODELS))
@@ -67,7 +86,8 @@ def build(
         size = SIZES[size]
     if method != "auto" and method not in MODELS[name].methods:
         raise ValueError(unknown(f"method of {name}", method, ("auto", *MODELS[name].methods)))
-    return importlib.import_module(MODELS[name].module).build(size=size, vocab=vocab, method=method, rngs=rngs)
+    interface = Interface(vocab, features, outputs, side)
+    return importlib.import_module(MODELS[name].module).build(size=size, interface=interface, method=method, rngs=rngs)
 
 
 def unknown(kind: str, name: str, known) -> str:

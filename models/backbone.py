@@ -1,7 +1,7 @@
 """Embed -> N x [norm -> mixer -> residual (-> norm -> MLP -> residual)] -> norm -> head.
 
 The N blocks are one module whose parameters have a leading axis N; `lax.scan` runs them, so that neither the program
-nor its compile time grows with depth. The head is the embedding, transposed. Axes: see models/base.py.
+nor its compile time grows with depth. Axes: see models/base.py.
 """
 
 from collections.abc import Callable
@@ -11,127 +11,164 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from models import Size
+from models import Interface, Size
 from models.base import Mixer, SequenceModel, State
 from models.layers import MLP, kernel_init, layer_norm, sinusoidal_positions
 
 MakeMixer = Callable[[nnx.Rngs], Mixer]
+Norm = Callable[[int, nnx.Rngs], Callable]
 
 
-class Block(nnx.Module):
+class Block(Mixer):
     """Pre-norm residual block: x + mixer(norm(x)), then x + MLP(norm(x)) if there is an MLP."""
 
-    def __init__(self, d_model: int, make_mixer: MakeMixer, mlp: Callable | None, norm: Callable, rngs: nnx.Rngs):
+    def __init__(self, d_model: int, make_mixer: MakeMixer, make_mlp: Callable | None, norm: Norm, rngs: nnx.Rngs):
         self.norm = norm(d_model, rngs)
         self.mixer = make_mixer(rngs)
-        if mlp is not None:
+        if make_mlp is not None:
             self.mlp_norm = norm(d_model, rngs)
-            self.mlp = mlp(rngs)
-        self.has_mlp = mlp is not None
+            self.mlp = make_mlp(rngs)
+        self.has_mlp = make_mlp is not None
 
-    def __call__(self, x, mix):
-        y, new = mix(self.mixer, self.norm(x))
+    def __call__(self, x, state, position):
+        y, new = self.mixer(self.norm(x), state, position)
+        return self._add(x, y), new
+
+    def prefill(self, x):
+        y, new = self.mixer.prefill(self.norm(x))
+        return self._add(x, y), new
+
+    def _add(self, x, y):
         x = x + y
-        if self.has_mlp:
-            x = x + self.mlp(self.mlp_norm(x))
-        return x, new
+        return x + self.mlp(self.mlp_norm(x)) if self.has_mlp else x
+
+    def init_state(self, batch, capacity, dtype):
+        return self.mixer.init_state(batch, capacity, dtype)
+
+    def layer_state(self, stacked, layer):
+        return self.mixer.layer_state(stacked, layer)
+
+    def commit(self, stacked, new, position):
+        return self.mixer.commit(stacked, new, position)
 
 
 class Backbone(SequenceModel):
-    """A language model of one kind of mixer.
+    """A stack of one kind of block between an embedding and a head.
 
-    make_mixer: makes one block's mixer. mlp_width: 0 for blocks without an MLP. norm: (width, rngs) -> module.
-    positions: add sinusoidal positions to the embedding, which then is multiplied by sqrt(D), as in the 2017 paper.
+    make_block: makes one block. norm: the last one. embed_norm: one after the embedding (RWKV's ln0). tied: the head is
+    the embedding, transposed, where both are of the vocabulary. positions: None; "sinusoidal", added to the embedding,
+    which then is multiplied by sqrt(D) (the 2017 paper); or a number: a learned table for so many positions (GPT-2).
     """
 
     def __init__(
         self,
         *,
-        vocab: int,
+        interface: Interface,
         d_model: int,
         n_blocks: int,
-        make_mixer: MakeMixer,
-        mlp_width: int,
-        norm: Callable = layer_norm,
-        positions: bool = False,
+        make_block: MakeMixer,
+        norm: Norm = layer_norm,
+        embed_norm: Norm | None = None,
+        tied: bool = True,
+        positions: str | int | None = None,
         rngs: nnx.Rngs,
     ):
-        def make_mlp(rngs):
-            return MLP(d_model, mlp_width, n_residuals=2 * n_blocks, rngs=rngs)
-
-        @nnx.split_rngs(splits=n_blocks)
-        @nnx.vmap
-        def make_blocks(rngs):
-            return Block(d_model, make_mixer, make_mlp if mlp_width else None, norm, rngs)
-
-        embed_init = nnx.initializers.normal(d_model**-0.5) if positions else kernel_init
-        self.embedding = nnx.Param(embed_init(rngs.params(), (vocab, d_model)))
-        self.blocks = make_blocks(rngs)
+        sinusoidal = positions == "sinusoidal"
+        embed_init = nnx.initializers.normal(d_model**-0.5) if sinusoidal else kernel_init
+        rows = interface.features or interface.vocab
+        self.embedding = nnx.Param(embed_init(rngs.params(), (rows, d_model)))
+        if isinstance(positions, int):
+            self.position_table = nnx.Param(kernel_init(rngs.params(), (positions, d_model)))
+        if embed_norm is not None:
+            self.embed_norm = embed_norm(d_model, rngs)
+        self.blocks = nnx.split_rngs(splits=n_blocks)(nnx.vmap(make_block))(rngs)
         self.norm = norm(d_model, rngs)
+        self.tied = tied and not interface.features and interface.outputs is None
+        if not self.tied:
+            outputs = interface.outputs or interface.vocab
+            self.head = nnx.Linear(d_model, outputs, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+        self.interface = interface
         self.n_blocks = n_blocks
         self.positions = positions
+        self.has_embed_norm = embed_norm is not None
 
-    def features(self, tokens, state=None):
+    def embed(self, inputs, position=0):
+        table = self.embedding[...]
+        x = inputs.astype(table.dtype) @ table if self.interface.features else table[inputs]
+        if self.positions is not None:
+            at = position + jnp.arange(inputs.shape[1])
+            if self.positions == "sinusoidal":
+                x = x * x.shape[-1] ** 0.5 + sinusoidal_positions(at, x.shape[-1], x.dtype)
+            else:
+                x = x + self._learned_positions(at)
+        return self.embed_norm(x) if self.has_embed_norm else x
+
+    def _learned_positions(self, at):
+        n_positions = self.position_table.shape[0]
+        if at.size > n_positions:
+            raise ValueError(f"the model has {n_positions} learned positions, got {at.size} inputs")
+        return self.position_table[...][at]
+
+    def mix(self, x, state):
         if state is None:
-            x, new = self._run_blocks(self._embed(tokens, 0), lambda mixer, x, _: mixer(x, None, 0))
-            after = None if new is None else State(jnp.int32(tokens.shape[1]), new)
-            return x, after
+            x, new = self._run_blocks(x, lambda block, x, layer: block(x, None, 0))
+            return x, None if new is None else State(jnp.int32(x.shape[1]), new)
 
-        position = state.position
+        def run(block, x, layer):
+            return block(x, block.layer_state(state.layers, layer), state.position)
 
-        def mix(mixer, x, layer):
-            return mixer(x, mixer.layer_state(state.layers, layer), position)
+        x, new = self._run_blocks(x, run)
+        layers = self.blocks.commit(state.layers, new, state.position)
+        return x, State(state.position + x.shape[1], layers)
 
-        x, new = self._run_blocks(self._embed(tokens, position), mix)
-        layers = self.blocks.mixer.commit(state.layers, new, position)
-        return x, State(position + tokens.shape[1], layers)
-
-    def prefill(self, tokens, capacity):
-        length = tokens.shape[1]
+    def prefill(self, inputs, capacity):
+        length = inputs.shape[1]
         if capacity < length:
             raise ValueError(f"capacity must hold the tokens, got capacity={capacity}, {length} tokens")
-        x, new = self._run_blocks(self._embed(tokens, 0), lambda mixer, x, _: mixer.prefill(x))
-        empty = self.init_state(tokens.shape[0], capacity)
-        layers = self.blocks.mixer.commit(empty.layers, new, 0)
+        x, new = self._run_blocks(self.embed(inputs), lambda block, x, layer: block.prefill(x))
+        empty = self.init_state(inputs.shape[0], capacity)
+        layers = self.blocks.commit(empty.layers, new, 0)
         return self.logits(x[:, -1]), State(jnp.int32(length), layers)
 
     def init_state(self, batch, capacity):
-        one = self.blocks.mixer.init_state(batch, capacity, self.embedding.dtype)
+        one = self.blocks.init_state(batch, capacity, self.embedding.dtype)
         return State(jnp.int32(0), jax.tree.map(lambda x: jnp.broadcast_to(x, (self.n_blocks, *x.shape)), one))
 
     def logits(self, x):
-        return self.norm(x) @ self.embedding[...].T
+        x = self.norm(x)
+        return x @ self.embedding[...].T if self.tied else self.head(x)
 
-    def _embed(self, tokens, position):
-        x = self.embedding[...][tokens]
-        if self.positions:
-            at = position + jnp.arange(tokens.shape[1])
-            x = x * x.shape[-1] ** 0.5 + sinusoidal_positions(at, x.shape[-1], x.dtype)
-        return x
-
-    def _run_blocks(self, x, mix):
-        """x through all blocks, and the blocks' new states stacked; mix(mixer, x, layer) -> y, new."""
+    def _run_blocks(self, x, run):
+        """x through all blocks, and the blocks' new states stacked; run(block, x, layer) -> x, new."""
         graph, params = nnx.split(self.blocks)
 
         def body(x, xs):
             params, layer = xs
-            return nnx.merge(graph, params)(x, lambda mixer, x: mix(mixer, x, layer))
+            return run(nnx.merge(graph, params), x, layer)
 
         return lax.scan(body, x, (params, jnp.arange(self.n_blocks)))
 
 
-def matched_backbone(size: Size, vocab: int, make_mixer: MakeMixer, *, positions: bool = False, rngs) -> Backbone:
+def matched_backbone(
+    size: Size, interface: Interface, make_mixer: MakeMixer, *, positions: str | None = None, rngs
+) -> Backbone:
     """A backbone whose MLP's width, a multiple of D / 8, brings each block with this mixer to size.layer_params."""
     mixer = nnx.eval_shape(lambda: make_mixer(nnx.Rngs(0)))
     rest = size.layer_params - count_params(mixer) - 5 * size.d_model  # two norms and the MLP's second bias
     step = size.d_model // 8
     mlp_width = max(step, round(rest / (2 * size.d_model + 1) / step) * step)
+
+    def make_block(rngs):
+        def make_mlp(rngs):
+            return MLP(size.d_model, mlp_width, n_residuals=2 * size.n_layers, rngs=rngs)
+
+        return Block(size.d_model, make_mixer, make_mlp, layer_norm, rngs)
+
     return Backbone(
-        vocab=vocab,
+        interface=interface,
         d_model=size.d_model,
         n_blocks=size.n_layers,
-        make_mixer=make_mixer,
-        mlp_width=mlp_width,
+        make_block=make_block,
         positions=positions,
         rngs=rngs,
     )

@@ -1,6 +1,6 @@
 """The contracts: a SequenceModel is what the harness runs, a Mixer is what a backbone stacks.
 
-Axes: B batch, T time, D model width, V vocabulary, N blocks.
+Axes: B batch, T time, F input features, D model width, V outputs (the vocabulary), N blocks.
 """
 
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 PyTree = Any
+Inputs = Int[Array, "B T"] | Float[Array, "B T F"]
 
 
 class State(NamedTuple):
@@ -21,33 +22,41 @@ class State(NamedTuple):
 
 
 class SequenceModel(nnx.Module):
-    """`logits, state = model(tokens, state)`: cutting a sequence anywhere and carrying the state changes nothing."""
+    """`outputs, state = model(inputs, state)`: cutting a sequence anywhere and carrying the state changes nothing.
 
-    def __call__(
-        self, tokens: Int[Array, "B T"], state: State | None = None
-    ) -> tuple[Float[Array, "B T V"], State | None]:
-        """Logits of every position, and the state after the last token.
+    Inputs are tokens (B, T), or real features (B, T, F) for a model built with features=F. Outputs are logits of the
+    next token, or whatever the model was built to give at each step (outputs=V: classes, or numbers).
+    """
+
+    def __call__(self, inputs: Inputs, state: State | None = None) -> tuple[Float[Array, "B T V"], State | None]:
+        """Outputs of every position, and the state after the last.
 
         With state=None the sequence starts here and nobody continues it (training): a model with a cache builds none
         and returns None for its state.
         """
-        x, state = self.features(tokens, state)
+        x, state = self.features(inputs, state)
         return self.logits(x), state
 
-    def features(
-        self, tokens: Int[Array, "B T"], state: State | None = None
-    ) -> tuple[Float[Array, "B T D"], State | None]:
+    def features(self, inputs: Inputs, state: State | None = None) -> tuple[Float[Array, "B T D"], State | None]:
         """As __call__, before the head."""
+        return self.mix(self.embed(inputs, 0 if state is None else state.position), state)
+
+    def embed(self, inputs: Inputs, position: Int[Array, ""] | int = 0) -> Float[Array, "B T D"]:
+        """What goes into the first block, `position` being that of the first input."""
+        raise NotImplementedError
+
+    def mix(self, x: Float[Array, "B T D"], state: State | None) -> tuple[Float[Array, "B T D"], State | None]:
+        """The blocks on embedded inputs: all of `features` but `embed`."""
         raise NotImplementedError
 
     def logits(self, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
         """The head on features."""
         raise NotImplementedError
 
-    def prefill(self, tokens: Int[Array, "B T"], capacity: int) -> tuple[Float[Array, "B V"], State]:
-        """The last token's logits, and a state that can be continued to `capacity` tokens.
+    def prefill(self, inputs: Inputs, capacity: int) -> tuple[Float[Array, "B V"], State]:
+        """The last position's outputs, and a state that can be continued to `capacity` positions.
 
-        Equal to `self(tokens, self.init_state(B, capacity))`, and faster where knowing that nothing came before helps.
+        Equal to `self(inputs, self.init_state(B, capacity))`, and faster where knowing that nothing came before helps.
         """
         raise NotImplementedError
 
@@ -57,7 +66,7 @@ class SequenceModel(nnx.Module):
 
 
 class Mixer(nnx.Module):
-    """What mixes tokens over time in one block: (B, T, D) -> (B, T, D).
+    """What carries a state over time: (B, T, D) -> (B, T, D). A whole block is one too.
 
     A recurrent mixer's new state replaces the old one. A cache is not copied through the layers: its mixer reads the
     stacked cache where it lies (`layer_state`), returns only what it adds, and `commit` writes that once for all.
@@ -75,12 +84,41 @@ class Mixer(nnx.Module):
         """One block's state of an empty sequence; dtype is the activations'."""
         raise NotImplementedError
 
-    @staticmethod
-    def layer_state(stacked: PyTree, layer) -> PyTree:
+    def layer_state(self, stacked: PyTree, layer) -> PyTree:
         """What one block gets to see of the stacked states."""
         return jax.tree.map(lambda x: x[layer], stacked)
 
-    @staticmethod
-    def commit(stacked: PyTree, new: PyTree, position) -> PyTree:
+    def commit(self, stacked: PyTree, new: PyTree, position) -> PyTree:
         """The stacked states after all blocks have run."""
         return new
+
+
+class EncoderDecoder(SequenceModel):
+    """Reads a source, then decodes as a SequenceModel does: `outputs, state = model(targets, model.encode(source))`.
+
+    Of the target's part all that a SequenceModel promises holds; `init_state` is the state after an empty source.
+    """
+
+    def encode(self, source: Int[Array, "B S"], lengths: Int[Array, " B"] | None = None, capacity: int = 0) -> State:
+        """The state that decoding up to `capacity` tokens starts from.
+
+        lengths: how much of each source counts, the rest being padding (None: all of it).
+        """
+        raise NotImplementedError
+
+    def teach(
+        self, source: Int[Array, "B S"], targets: Int[Array, "B T"], lengths: Int[Array, " B"] | None = None
+    ) -> Float[Array, "B T V"]:
+        """Logits after each of `targets`, all given (teacher forcing): what training runs."""
+        raise NotImplementedError
+
+
+class ImageClassifier(nnx.Module):
+    """`logits = model(images)`: one sequence of patches, or one picture, and no decoding.
+
+    `train=True` uses the batch's own statistics where there are such (batch normalisation), and updates the running
+    ones, which are the module's nnx.BatchStat.
+    """
+
+    def __call__(self, images: Float[Array, "B Y X C"], *, train: bool = False) -> Float[Array, "B V"]:
+        raise NotImplementedError

@@ -6,7 +6,7 @@ The equation is in models/ops/gated.py. State: h (B, D). Recurrent weights start
 import jax.numpy as jnp
 from flax import nnx
 
-from models import Size
+from models import Interface, Size
 from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
 from models.layers import kernel_init, orthogonal_gates
@@ -29,8 +29,8 @@ class GRU(Mixer):
         return jnp.zeros((batch, self.d_model), dtype)
 
 
-def build(*, size: Size, vocab: int, method: str, rngs: nnx.Rngs) -> Backbone:
+def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
     def make_mixer(rngs):
         return GRU(size.d_model, rngs=rngs)
 
-    return matched_backbone(size, vocab, make_mixer, rngs=rngs)
+    return matched_backbone(size, interface, make_mixer, rngs=rngs)

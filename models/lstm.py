@@ -7,7 +7,7 @@ The equation is in models/ops/gated.py. State: h and c (B, D). The forget gate's
 import jax.numpy as jnp
 from flax import nnx
 
-from models import Size
+from models import Interface, Size
 from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
 from models.layers import kernel_init, orthogonal_gates
@@ -35,8 +35,8 @@ def _forget_bias(key, shape, dtype):
     return jnp.concatenate([i, f + 1, g, o])
 
 
-def build(*, size: Size, vocab: int, method: str, rngs: nnx.Rngs) -> Backbone:
+def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
     def make_mixer(rngs):
         return LSTM(size.d_model, rngs=rngs)
 
-    return matched_backbone(size, vocab, make_mixer, rngs=rngs)
+    return matched_backbone(size, interface, make_mixer, rngs=rngs)

@@ -16,8 +16,8 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from models import Size
-from models.backbone import Backbone
+from models import Interface, Size
+from models.backbone import Backbone, Block
 from models.base import Mixer
 from models.layers import causal_conv1d, kernel_init, residual_init, rms_norm, scale, shift
 from models.ops.selective_scan import selective_scan
@@ -88,18 +88,20 @@ def _dt_bias(key, shape, dtype):
     return dt + jnp.log(-jnp.expm1(-dt))
 
 
-def build(*, size: Size, vocab: int, method: str, rngs: nnx.Rngs) -> Backbone:
+def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
     n_blocks = 2 * size.n_layers
+
+    def make_block(rngs):
+        return Block(size.d_model, make_mixer, None, rms_norm, rngs)
 
     def make_mixer(rngs):
         return Mamba(size.d_model, n_residuals=n_blocks, method=method, rngs=rngs)
 
     return Backbone(
-        vocab=vocab,
+        interface=interface,
         d_model=size.d_model,
         n_blocks=n_blocks,
-        make_mixer=make_mixer,
-        mlp_width=0,
+        make_block=make_block,
         norm=rms_norm,
         rngs=rngs,
     )

@@ -6,7 +6,7 @@ State: h (B, D). Recurrent weights start orthogonal.
 import jax.numpy as jnp
 from flax import nnx
 
-from models import Size
+from models import Interface, Size
 from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
 from models.layers import kernel_init, orthogonal_gates
@@ -28,8 +28,8 @@ class RNN(Mixer):
         return jnp.zeros((batch, self.d_model), dtype)
 
 
-def build(*, size: Size, vocab: int, method: str, rngs: nnx.Rngs) -> Backbone:
+def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
     def make_mixer(rngs):
         return RNN(size.d_model, rngs=rngs)
 
-    return matched_backbone(size, vocab, make_mixer, rngs=rngs)
+    return matched_backbone(size, interface, make_mixer, rngs=rngs)

@@ -10,7 +10,7 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Float
 
-from models import Size
+from models import Interface, Size
 from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
 from models.layers import kernel_init, residual_init
@@ -68,12 +68,10 @@ class SelfAttention(Mixer):
         zeros = jnp.zeros((batch, heads, capacity, self.head_size), dtype)
         return KVCache(zeros, zeros)
 
-    @staticmethod
-    def layer_state(stacked, layer):
+    def layer_state(self, stacked, layer):
         return LayerCache(stacked, layer)
 
-    @staticmethod
-    def commit(stacked, new, position):
+    def commit(self, stacked, new, position):
         """Write the new tokens of all blocks behind the first `position` ones; in place when the state is donated."""
         at = tuple(jnp.asarray(index, jnp.int32) for index in (0, 0, 0, position, 0))
         return KVCache(*(lax.dynamic_update_slice(old, x, at) for old, x in zip(stacked, new, strict=True)))
@@ -94,8 +92,8 @@ def _as_cache(k, v):
     return KVCache(k.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3))
 
 
-def build(*, size: Size, vocab: int, method: str, rngs: nnx.Rngs) -> Backbone:
+def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
     def make_mixer(rngs):
         return SelfAttention(size.d_model, size.head_size, n_residuals=2 * size.n_layers, method=method, rngs=rngs)
 
-    return matched_backbone(size, vocab, make_mixer, positions=True, rngs=rngs)
+    return matched_backbone(size, interface, make_mixer, positions="sinusoidal", rngs=rngs)

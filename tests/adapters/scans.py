@@ -1,0 +1,57 @@
+"""Scans and the convolution."""
+
+import jax
+import jax.numpy as jnp
+
+from models import layers
+from models.ops.linear_scan import linear_scan
+from models.ops.selective_scan import selective_scan
+
+
+def causal_conv1d(inputs, weights, meta):
+    w, bias = weights["weight"][:, 0].T, weights["bias"]
+    y, _ = layers.causal_conv1d(inputs["x"], w, bias, jnp.zeros_like(inputs["state"]))
+    continued, _ = layers.causal_conv1d(inputs["x"], w, bias, inputs["state"])
+    return {"y": y, "y_from_state": continued, "y_silu": jax.nn.silu(y)}
+
+
+def linear_scan_of(method):
+    def adapter(inputs, weights, meta):
+        a, b = inputs["a"], inputs["b"]
+        h = linear_scan(inputs["a_re"] + 1j * inputs["a_im"], b + 1j * inputs["b_im"], method=method, chunk=8)
+        return {
+            "h": linear_scan(a, b, method=method, chunk=8),
+            "h_from_h0": linear_scan(a, b, inputs["h0"], method=method, chunk=8),
+            "h_cplx_re": h.real,
+            "h_cplx_im": h.imag,
+        }
+
+    return adapter
+
+
+def selective_scan_of(method):
+    def adapter(inputs, weights, meta):
+        u, delta, B, C, z = (inputs[name].swapaxes(1, 2) for name in ("u", "delta", "B", "C", "z"))
+
+        def scan(dt):
+            y, h = selective_scan(u, dt, inputs["A"], B, C, method=method)
+            return y, h.swapaxes(1, 2)
+
+        y, last = scan(jax.nn.softplus(delta + inputs["delta_bias"]))
+        plain, last_plain = scan(jax.nn.softplus(delta))
+        return {
+            "y": ((y + inputs["D"] * u) * jax.nn.silu(z)).swapaxes(1, 2),
+            "last_state": last,
+            "y_plain": plain.swapaxes(1, 2),
+            "last_state_plain": last_plain,
+        }
+
+    return adapter
+
+
+METHODS = ("sequential", "associative", "chunked")
+ADAPTERS = {
+    "causal_conv1d": {"": causal_conv1d},
+    "linear_scan": {method: linear_scan_of(method) for method in METHODS},
+    "selective_scan": {method: selective_scan_of(method) for method in METHODS},
+}
