@@ -18,7 +18,7 @@ from bench.suites import Settings
 def run_child(connection: Connection, task: str, cell: Cell | None, settings: Settings, output: str) -> None:
     """Sends ("stage", name) on the way and ("done", record) at last. task: "measure", "plan" or "probe".
 
-    Between two rounds of samples it sends ("turn", None) and waits until the parent answers.
+    Between two rounds of samples it sends ("turn", seconds of a step) and waits until the parent answers.
     """
     os.setsid()  # the parent ends the group as a whole
     _redirect(output)
@@ -49,9 +49,9 @@ class Report:
         self.stage = stage
         self._connection.send(("stage", stage))
 
-    def wait_for_turn(self) -> None:
-        """Let other children be sampled. Raises EOFError where the parent is gone."""
-        self._connection.send(("turn", None))
+    def wait_for_turn(self, step_s: float) -> None:
+        """Let others be sampled. step_s: the time of a step so far. Raises EOFError where the parent is gone."""
+        self._connection.send(("turn", step_s))
         self._connection.recv()
 
 

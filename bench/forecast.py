@@ -16,21 +16,26 @@ class Point:
     length: int
     status: str
     step_s: float | None
-    compile_s: float | None
 
 
 class Forecast:
-    """Learns from every record, and says whether a cell is worth starting."""
+    """Learns from every record and every first round of samples, and says whether a cell is worth starting."""
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._series: dict[Cell, list[Point]] = {}
+        self._series: dict[Cell, dict[int, Point]] = {}
 
     def learn(self, cell: Cell, record: dict) -> None:
         row = (record["rows"] or [{}])[0]
         median = row.get("time_median_ms")
-        point = Point(cell.length, record["status"], median / 1e3 if median else None, row.get("compile_s"))
-        self._series.setdefault(cell.series(), []).append(point)
+        self._add(cell, Point(cell.length, record["status"], median / 1e3 if median else None))
+
+    def learn_step(self, cell: Cell, step_s: float) -> None:
+        """A cell still at work says how long a step takes."""
+        self._add(cell, Point(cell.length, "ok", step_s))
+
+    def _add(self, cell: Cell, point: Point) -> None:
+        self._series.setdefault(cell.series(), {})[cell.length] = point
 
     def step_s(self, cell: Cell) -> float | None:
         """The predicted seconds of a step: the straight log-log line through the last two shorter lengths."""
@@ -69,5 +74,5 @@ class Forecast:
         return None
 
     def _shorter(self, cell: Cell) -> list[Point]:
-        points = self._series.get(cell.series(), [])
-        return sorted((p for p in points if p.length < cell.length), key=lambda p: p.length)
+        points = self._series.get(cell.series(), {})
+        return sorted((p for p in points.values() if p.length < cell.length), key=lambda p: p.length)

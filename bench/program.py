@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ class Report(Protocol):
 
     def __call__(self, stage: str) -> None: ...
 
-    def wait_for_turn(self) -> None: ...
+    def wait_for_turn(self, step_s: float) -> None: ...
 
 
 class SkippedError(Exception):
@@ -151,8 +152,8 @@ def measure(program: Program, settings: Settings, report: Report, rounds: int = 
     report("sample")
     seconds = timing.sample(call, settings, rounds)
     for _ in range(rounds - 1):
-        report.wait_for_turn()
-        seconds += timing.sample(call, settings, rounds)
+        report.wait_for_turn(statistics.median(seconds))
+        seconds += timing.sample(call, settings, rounds, seconds)
     row = {**program.columns, **timing.columns(seconds, program.tokens), **compiled.columns, **meter.columns()}
     status, message = check_losses(losses)
     if losses and status == "ok":

@@ -25,6 +25,7 @@ from bench.suites import Settings
 GRACE_S = 2.0  # between TERM and KILL
 NO_ROOM = ("skipped", "oom", "killed")  # how a cell may end for want of memory
 OnStage = Callable[[Cell, str], None]
+OnTurn = Callable[[Cell, float], None]
 
 
 @cache
@@ -57,12 +58,16 @@ class Runner:
         return record
 
     def measure_in_turns(
-        self, cells: Iterable[Cell], on_stage: OnStage = lambda cell, stage: None
+        self,
+        cells: Iterable[Cell],
+        on_stage: OnStage = lambda cell, stage: None,
+        on_turn: OnTurn = lambda cell, step_s: None,
     ) -> Generator[dict, None, None]:
         """The cells' records, each as it comes: their children stand side by side and are sampled one after the other,
         round by round, so that a machine that drifts does so for all alike.
 
-        A cell is drawn from `cells` when its child is to start; records of those that failed have been given by then.
+        A cell is drawn from `cells` when its child is to start; by then those before it have failed and given their
+        record, or said how long a step takes (`on_turn`, in seconds).
         One that finds no memory beside the others is measured again alone.
         """
         working: list[Running] = []
@@ -73,6 +78,7 @@ class Runner:
                 working.append(running)
                 record = running.advance(on_stage)
                 if record is None:
+                    on_turn(cell, running.step_s)
                     continue
                 working.remove(running)
                 if working and record["status"] in NO_ROOM:
@@ -116,6 +122,7 @@ class Running:
     def __init__(self, context, target: Callable, task: str, cell: Cell | None, settings: Settings):
         self._cell, self._left_s, self._timeout_s = cell, settings.timeout_s, settings.timeout_s
         self._stage, self._wall_s, self._waiting = "start", 0.0, False
+        self.step_s = 0.0  # as the child told at the end of its last turn
         self._folder = tempfile.TemporaryDirectory(prefix="lengthscale-")
         self._output = Path(self._folder.name) / "output"
         self._connection, self._childs_end = context.Pipe()
@@ -166,7 +173,7 @@ class Running:
             if kind == "done":
                 return content
             if kind == "turn":
-                self._waiting = True
+                self._waiting, self.step_s = True, content
                 return None
             self._stage = content
             if self._cell is not None:

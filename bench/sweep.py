@@ -70,7 +70,8 @@ def _run_cells(request: Request, runner: Runner, journal: Journal, row_columns: 
     try:
         with progress.shown():
             for together in _curves(missing):
-                with closing(runner.measure_in_turns(worth_starting(together), progress.stage)) as records:
+                turns = runner.measure_in_turns(worth_starting(together), progress.stage, forecast.learn_step)
+                with closing(turns) as records:
                     for record in records:
                         record_of(Cell(**record["cell"]), record)
     except KeyboardInterrupt:

@@ -65,25 +65,27 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, results
 
 
-def sample(call: Callable[[], Any], settings: Settings, rounds: int = 1) -> tuple[float, ...]:
+def sample(
+    call: Callable[[], Any], settings: Settings, rounds: int = 1, before: tuple[float, ...] = ()
+) -> tuple[float, ...]:
     """Warm up, then time `call` until the settings are met; the seconds of each call, in order.
 
-    rounds: how often the caller will sample; the counts that are asked for are shared among the rounds. The first call
-    is not a sample: on a virtual machine its fresh pages can double it. A short call is warmed up twice; one over
-    `slow_step_s` is sampled `min_samples_slow` times, and twice if that took `max_seconds`. Raises
-    CompiledInTimedRegionError if anything was compiled meanwhile.
+    rounds: how often the caller samples in all; the counts are shared among the rounds. before: the samples of earlier
+    rounds. The first call is not a sample: on a virtual machine its fresh pages can double it. A short call is warmed
+    up twice, one over `slow_step_s` only in the first round; that one is sampled `min_samples_slow` times, and twice if
+    those took `max_seconds`. Raises CompiledInTimedRegionError if anything was compiled meanwhile.
     """
     compilations = _compilations
-    warmup_s, _ = timed(call)
-    slow = warmup_s > settings.slow_step_s
-    if warmup_s < 0.1:
+    step_s = float(np.median(before)) if before else timed(call)[0]
+    slow = step_s > settings.slow_step_s
+    if not slow and (before or step_s < 0.1):
         timed(call)
     wanted = -(-(settings.min_samples_slow if slow else settings.min_samples) // rounds)
-    seconds = []
+    seconds: list[float] = []
     while len(seconds) < wanted or (sum(seconds) < settings.min_seconds and len(seconds) < settings.max_samples):
-        seconds.append(timed(call)[0])
-        if len(seconds) >= 2 and sum(seconds) >= settings.max_seconds:
+        if len(before) + len(seconds) >= 2 and sum(before) + sum(seconds) >= settings.max_seconds and slow:
             break
+        seconds.append(timed(call)[0])
     if _compilations != compilations:
         raise CompiledInTimedRegionError(f"{_compilations - compilations} compilations while timing")
     return tuple(seconds)

@@ -65,14 +65,14 @@ def takes_three_turns(connection, task, cell, settings, output):
             file.write(f"{cell.length}\n")
         time.sleep(0.5)
         if turn < 2:
-            connection.send(("turn", None))
+            connection.send(("turn", 0.5))
             connection.recv()
     connection.send(("done", RECORD))
 
 
 def second_dies_in_its_second_turn(connection, task, cell, settings, output):
     os.setsid()
-    connection.send(("turn", None))
+    connection.send(("turn", 0.5))
     connection.recv()
     if cell.length == 2:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -85,7 +85,7 @@ def third_is_skipped_the_first_time(connection, task, cell, settings, output):
         open(cell.data, "w").close()
         connection.send(("done", {**RECORD, "status": "skipped"}))
         return
-    connection.send(("turn", None))
+    connection.send(("turn", 0.5))
     connection.recv()
     connection.send(("done", RECORD))
 
@@ -97,5 +97,5 @@ def first_waits_second_fails(connection, task, cell, settings, output):
     if cell.length == 2:
         connection.send(("done", {**RECORD, "status": "error"}))
         return
-    connection.send(("turn", None))
+    connection.send(("turn", 0.5))
     connection.recv()

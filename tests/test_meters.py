@@ -43,6 +43,16 @@ def test_rounds_share_the_counts():
     assert len(timing.sample(lambda: time.sleep(0.001), SETTINGS, rounds=2)) == 3
 
 
+def test_a_slow_call_is_warmed_up_once_and_two_long_samples_are_enough():
+    calls = []
+    settings = replace(SETTINGS, slow_step_s=0.02, max_seconds=0.05)
+    before = timing.sample(lambda: calls.append(time.sleep(0.03)), settings, rounds=3)
+    assert (len(before), len(calls)) == (1, 2)
+    before += timing.sample(lambda: calls.append(time.sleep(0.03)), settings, rounds=3, before=before)
+    assert (len(before), len(calls)) == (2, 3)
+    assert timing.sample(lambda: calls.append(time.sleep(0.03)), settings, rounds=3, before=before) == ()
+
+
 def test_all_outputs_are_waited_for(monkeypatch):
     waited = []
     monkeypatch.setattr(jax, "block_until_ready", lambda results: waited.append(results) or results)

@@ -62,13 +62,15 @@ def test_no_grandchild_is_left(tmp_path):
     pytest.fail("the grandchild lives")
 
 
-def in_turns(target, timeout_s, log):
+def in_turns(target, timeout_s, log, on_turn=lambda cell, step_s: None):
     cells = [replace(CELL, length=length, data=str(log)) for length in (1, 2, 3)]
-    return list(Runner(Settings(timeout_s=timeout_s), target=target).measure_in_turns(cells))
+    return list(Runner(Settings(timeout_s=timeout_s), target=target).measure_in_turns(cells, on_turn=on_turn))
 
 
 def test_children_take_turns_and_waiting_is_free(tmp_path):
-    records = in_turns(children.takes_three_turns, 4.0, tmp_path / "log")
+    steps = []
+    records = in_turns(children.takes_three_turns, 4.0, tmp_path / "log", lambda cell, s: steps.append((cell.length, s)))
+    assert steps == [(1, 0.5), (2, 0.5), (3, 0.5)]
     assert [(record["status"], record["cell"]["length"]) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
     assert (tmp_path / "log").read_text().split() == [str(length) for length in 3 * (1, 2, 3)]
     assert all(record["wall_s"] < 4 for record in records)  # each works 1.5 s, and waits for 3 s more

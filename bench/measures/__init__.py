@@ -45,12 +45,19 @@ MEASURES = {
         "bench.measures.forward",
         "prefill: L tokens to the last one's logits and the state",
         TIME + COMPILE + MEMORY + ("state_bytes",),
+        rounds=3,
     ),
     "train": Measure(
-        "bench.measures.train", "one step on L tokens: forward, backward, AdamW", TIME + COMPILE + MEMORY + ("loss",)
+        "bench.measures.train",
+        "one step on L tokens: forward, backward, AdamW",
+        TIME + COMPILE + MEMORY + ("loss",),
+        rounds=3,
     ),
     "decode": Measure(
-        "bench.measures.decode", "one token at a context of L", TIME + COMPILE + MEMORY + ("state_bytes",), rounds=12
+        "bench.measures.decode",
+        "one token at a context of L",
+        TIME + COMPILE + MEMORY + ("state_bytes",),
+        rounds=12,  # a step of milliseconds drifts most
     ),
     "quality": Measure(
         "bench.measures.quality", "loss on held-out text after training at length L", LOSS + TIME + COMPILE + MEMORY

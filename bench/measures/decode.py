@@ -47,7 +47,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 
 
 def run(cell: Cell, settings: Settings, report: Report) -> Result:
-    return measure(make_program(cell, settings), settings, report, MEASURES["decode"].rounds)
+    return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)
 
 
 def fill(state: State, position: int, key) -> State:

@@ -7,6 +7,7 @@ import jax
 from bench import memory
 from bench.cell import Cell
 from bench.learner import cast, make_learner
+from bench.measures import MEASURES
 from bench.program import Program, Report, Result, measure
 from bench.suites import Settings
 from bench.tasks import text
@@ -35,4 +36,4 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 
 
 def run(cell: Cell, settings: Settings, report: Report) -> Result:
-    return measure(make_program(cell, settings), settings, report)
+    return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)

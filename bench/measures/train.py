@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.cell import Cell
 from bench.learner import make_learner, make_optimizer, make_train_step
+from bench.measures import MEASURES
 from bench.program import Program, Report, Result, measure
 from bench.suites import Settings
 from bench.tasks import text
@@ -32,4 +33,4 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 
 
 def run(cell: Cell, settings: Settings, report: Report) -> Result:
-    return measure(make_program(cell, settings), settings, report)
+    return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)
