@@ -154,7 +154,8 @@ def measure(program: Program, settings: Settings, report: Report, rounds: int = 
     for _ in range(rounds - 1):
         report.wait_for_turn(statistics.median(seconds))
         seconds += timing.sample(call, settings, rounds, seconds)
-    row = {**program.columns, **timing.columns(seconds, program.tokens), **compiled.columns, **meter.columns()}
+    memory_columns = meter.columns()  # before the statistics, which take memory of their own
+    row = {**program.columns, **timing.columns(seconds, program.tokens), **compiled.columns, **memory_columns}
     status, message = check_losses(losses)
     if losses and status == "ok":
         row["loss"] = float(losses[-1])

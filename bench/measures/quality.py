@@ -72,10 +72,10 @@ def run(cell: Cell, settings: Settings, report: Report) -> Result:
         seconds.append(taken)
         losses.append(loss)
     row = {
+        **meter.columns(),  # before the statistics, which take memory of their own
         **program.columns,
         **timing.columns(tuple(seconds[1:] or seconds), program.tokens),  # the first step also warms up
         **compiled.columns,
-        **meter.columns(),
         "train_tokens": program.tokens * len(losses),
         "steps": len(losses),
         "learning_rate": settings.learning_rate,
