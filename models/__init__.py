@@ -24,6 +24,7 @@ class ModelSpec:
     methods: tuple[str, ...]  # besides "auto"
     streams: bool = True  # the state carries gradients, so that training may run in chunks
     kind: str = "sequence"  # "sequence", "pairs" (an EncoderDecoder) or "images" (an ImageClassifier); see base.py
+    builder: str = "build"  # the function's name, where a module holds several
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,14 @@ MODELS = {
     "lstm": ModelSpec("models.lstm", ("sequential",)),
     "gru": ModelSpec("models.gru", ("sequential",)),
     "transformer": ModelSpec("models.transformer", ("blocked", "reference"), streams=False),
+    "transformer++": ModelSpec("models.llama", ("blocked", "reference"), streams=False),
+    "transformer-window": ModelSpec(
+        "models.llama", ("blocked", "reference"), streams=False, builder="build_window"
+    ),
+    "transformer-encdec": ModelSpec("models.encoder_decoder", ("blocked", "reference"), streams=False, kind="pairs"),
     "mamba": ModelSpec("models.mamba", ("sequential", "associative", "chunked")),
+    "seq2seq-lstm": ModelSpec("models.seq2seq", ("sequential",), kind="pairs", builder="build_lstm"),
+    "seq2seq-gru": ModelSpec("models.seq2seq", ("sequential",), kind="pairs", builder="build_gru"),
 }
 
 SIZES = {
@@ -87,7 +95,8 @@ def build(
     if method != "auto" and method not in MODELS[name].methods:
         raise ValueError(unknown(f"method of {name}", method, ("auto", *MODELS[name].methods)))
     interface = Interface(vocab, features, outputs, side)
-    return importlib.import_module(MODELS[name].module).build(size=size, interface=interface, method=method, rngs=rngs)
+    builder = getattr(importlib.import_module(MODELS[name].module), MODELS[name].builder)
+    return builder(size=size, interface=interface, method=method, rngs=rngs)
 
 
 def unknown(kind: str, name: str, known) -> str:

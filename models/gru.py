@@ -11,19 +11,21 @@ from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
 from models.layers import kernel_init, orthogonal_gates
 from models.ops.gated import gru
+from models.ops.packed import finish
 
 
 class GRU(Mixer):
-    def __init__(self, d_model: int, *, rngs: nnx.Rngs):
-        self.w_x = nnx.Linear(d_model, 3 * d_model, kernel_init=kernel_init, rngs=rngs)
+    """features: the inputs' width, if not D. lengths: how much of each sequence counts (models/ops/packed.py)."""
+
+    def __init__(self, d_model: int, *, features: int | None = None, input_init=kernel_init, rngs: nnx.Rngs):
+        self.w_x = nnx.Linear(features or d_model, 3 * d_model, kernel_init=input_init, rngs=rngs)
         self.w_h = nnx.Param(orthogonal_gates(rngs.params(), 3, d_model))
         self.b_n = nnx.Param(jnp.zeros(d_model))
         self.d_model = d_model
 
-    def __call__(self, x, state, position):
-        h = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        h = gru(self.w_x(x), self.w_h[...], self.b_n[...], h)
-        return h, h[:, -1]
+    def __call__(self, x, state, position, lengths=None):
+        h0 = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
+        return finish(gru(self.w_x(x), self.w_h[...], self.b_n[...], h0), h0, lengths)
 
     def init_state(self, batch, capacity, dtype):
         return jnp.zeros((batch, self.d_model), dtype)

@@ -12,18 +12,23 @@ from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
 from models.layers import kernel_init, orthogonal_gates
 from models.ops.gated import lstm
+from models.ops.packed import finish, hold_cell
 
 
 class LSTM(Mixer):
-    def __init__(self, d_model: int, *, rngs: nnx.Rngs):
-        self.w_x = nnx.Linear(d_model, 4 * d_model, kernel_init=kernel_init, bias_init=_forget_bias, rngs=rngs)
+    """features: the inputs' width, if not D. lengths: how much of each sequence counts (models/ops/packed.py)."""
+
+    def __init__(self, d_model: int, *, features: int | None = None, input_init=kernel_init, rngs: nnx.Rngs):
+        width = features or d_model
+        self.w_x = nnx.Linear(width, 4 * d_model, kernel_init=input_init, bias_init=_forget_bias, rngs=rngs)
         self.w_h = nnx.Param(orthogonal_gates(rngs.params(), 4, d_model))
         self.d_model = d_model
 
-    def __call__(self, x, state, position):
-        h, c = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        h, c = lstm(self.w_x(x), self.w_h[...], h, c)
-        return h, (h[:, -1], c)
+    def __call__(self, x, state, position, lengths=None):
+        h0, c0 = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
+        h, c = lstm(hold_cell(self.w_x(x), lengths), self.w_h[...], h0, c0)
+        h, last = finish(h, h0, lengths)
+        return h, (last, c)
 
     def init_state(self, batch, capacity, dtype):
         zeros = jnp.zeros((batch, self.d_model), dtype)

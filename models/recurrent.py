@@ -1,0 +1,145 @@
+"""Plain stacks of recurrent layers, as torch.nn's RNN, LSTM and GRU: no residuals, no norms, no MLPs.
+
+    x^0 = embed(inputs);  x^l = layer^l(x^{l-1});  outputs = W x^L + b
+
+The first layer may have inputs of another width; the others are one module with a leading axis, run by `lax.scan`.
+Both directions of a bidirectional layer lie side by side in its output, (B, T, 2 D) (Schuster and Paliwal 1997), and
+its state is a pair. Input weights have variance 1 / inputs: with the 0.02 that suits a normed residual stream, a deep
+plain stack would fall silent. Axes: see models/base.py.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array, lax
+from jaxtyping import Float, Int
+
+from models import Interface
+from models.base import Mixer, PyTree, SequenceModel, State
+from models.ops.packed import reverse
+
+_input_init = nnx.initializers.lecun_normal()
+
+
+class Bidirectional(Mixer):
+    """Two layers, the second reading each sequence from its end. Its state is both layers'; it cannot stream."""
+
+    def __init__(self, cell, d_model: int, *, features: int, input_init, rngs: nnx.Rngs):
+        self.forward = cell(d_model, features=features, input_init=input_init, rngs=rngs)
+        self.backward = cell(d_model, features=features, input_init=input_init, rngs=rngs)
+
+    def __call__(self, x, state, position, lengths=None):
+        ahead, back = (None, None) if state is None else state
+        y, ahead = self.forward(x, ahead, position, lengths)
+        z, back = self.backward(reverse(x, lengths), back, position, lengths)
+        return jnp.concatenate([y, reverse(z, lengths)], axis=-1), (ahead, back)
+
+    def init_state(self, batch, capacity, dtype):
+        return tuple(cell.init_state(batch, capacity, dtype) for cell in (self.forward, self.backward))
+
+
+class Stack(nnx.Module):
+    """n_layers of one kind of cell (RNN, LSTM or GRU), each reading the outputs of the one before."""
+
+    def __init__(
+        self, cell, features: int, d_model: int, n_layers: int, *, bidirectional: bool = False, rngs: nnx.Rngs
+    ):
+        if n_layers < 1:
+            raise ValueError(f"n_layers must be at least 1, got {n_layers}")
+        kind = partial(Bidirectional, cell) if bidirectional else cell
+        self.first = kind(d_model, features=features, input_init=_input_init, rngs=rngs)
+        if n_layers > 1:
+            width = 2 * d_model if bidirectional else d_model
+
+            def make(rngs):
+                return kind(d_model, features=width, input_init=_input_init, rngs=rngs)
+
+            self.rest = nnx.split_rngs(splits=n_layers - 1)(nnx.vmap(make))(rngs)
+        self.n_layers = n_layers
+
+    def __call__(
+        self, x: Float[Array, "B T F"], state: PyTree = None, lengths: Int[Array, " B"] | None = None
+    ) -> tuple[Float[Array, "B T D"], PyTree]:
+        """The last layer's outputs, and all layers' final states, their leaves (n_layers, B, D).
+
+        lengths: how much of each sequence counts (None: all). Outputs past it are zero, the final states are those at
+        the last step that counts, and a reverse direction starts there.
+        """
+        if lengths is not None and lengths.shape != x.shape[:1]:
+            raise ValueError(f"lengths must hold one number a sequence, shape {x.shape[:1]}, got {lengths.shape}")
+        state = self.init_state(x.shape[0], x.dtype) if state is None else state
+        x, first = self.first(x, jax.tree.map(lambda s: s[0], state), 0, lengths)
+        first = jax.tree.map(lambda s: s[None], first)
+        if self.n_layers == 1:
+            return x, first
+        graph, params = nnx.split(self.rest)
+
+        def body(x, xs):
+            params, state = xs
+            return nnx.merge(graph, params)(x, state, 0, lengths)
+
+        x, rest = lax.scan(body, x, (params, jax.tree.map(lambda s: s[1:], state)))
+        return x, jax.tree.map(lambda *parts: jnp.concatenate(parts), first, rest)
+
+    def init_state(self, batch: int, dtype) -> PyTree:
+        one = self.first.init_state(batch, 0, dtype)
+        return jax.tree.map(lambda s: jnp.broadcast_to(s, (self.n_layers, *s.shape)), one)
+
+
+class RecurrentModel(SequenceModel):
+    """Tokens embedded, or real features as they are, through a stack to a linear head. State: the stack's.
+
+    tied: source, target and head share one table of vocabulary x d_embed (Press and Wolf, arXiv:1608.05859), the head
+    projecting to d_embed; embeddings are then multiplied by sqrt(d_embed).
+    """
+
+    def __init__(
+        self,
+        cell,
+        *,
+        interface: Interface,
+        d_model: int,
+        n_layers: int,
+        d_embed: int = 0,
+        tied: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        outputs = interface.outputs or interface.vocab
+        if tied and (interface.features or outputs != interface.vocab):
+            raise ValueError(
+                f"a tied head needs tokens in and out, got features={interface.features}, {outputs} outputs"
+            )
+        if not interface.features:
+            if d_embed < 1:
+                raise ValueError(f"tokens need an embedding's width, got d_embed={d_embed}")
+            init = nnx.initializers.normal(d_embed**-0.5 if tied else 1.0)  # either way the stack reads variance 1
+            self.embedding = nnx.Param(init(rngs.params(), (interface.vocab, d_embed)))
+        self.stack = Stack(cell, interface.features or d_embed, d_model, n_layers, rngs=rngs)
+        self.head = nnx.Linear(d_model, d_embed if tied else outputs, rngs=rngs)
+        self.interface = interface
+        self.tied = tied
+
+    def embed(self, inputs, position=0):
+        if self.interface.features:
+            return inputs.astype(self.head.kernel.dtype)
+        table = self.embedding[...]
+        return table[inputs] * table.shape[1] ** 0.5 if self.tied else table[inputs]
+
+    def mix(self, x, state):
+        state = self.init_state(x.shape[0], 0) if state is None else state
+        x, layers = self.stack(x, state.layers)
+        return x, State(state.position + x.shape[1], layers)
+
+    def logits(self, x):
+        y = self.head(x)
+        return y @ self.embedding[...].T if self.tied else y
+
+    def prefill(self, inputs, capacity):
+        x, state = self.features(inputs)
+        assert state is not None
+        return self.logits(x[:, -1]), state
+
+    def init_state(self, batch, capacity):
+        return State(jnp.int32(0), self.stack.init_state(batch, self.head.kernel.dtype))
