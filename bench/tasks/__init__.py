@@ -1,1 +1,75 @@
-"""What is learned. Each task is a stream of tokens with a train and a held-out part."""
+"""What is learned: streams of tokens and sets of images, each with a train and a held-out part. No jax here."""
+
+from __future__ import annotations
+
+import os
+import stat
+from functools import lru_cache
+from pathlib import Path
+
+from bench.tasks import audio, genome, image_files, images, streams
+from bench.tasks.errors import DataError
+from bench.tasks.images import Images
+from bench.tasks.streams import Stream
+from bench.tasks.synthetic import SYNTHETIC, Task, parse_task
+from models import unknown
+
+# Adding a data set: what loads it, and a line on it.
+_LOADERS = {
+    "text": (streams.text, "Shakespeare's plays, 1.1 M bytes"),
+    "code": (streams.code, "the sources of this Python's standard library, about 11 M bytes"),
+    "genome": (genome.genome, "Escherichia coli 536, 4.9 M bases"),
+    "audio": (audio.audio, "music at 8 kHz, 2.0 M samples of mu-law"),
+    "mnist": (images.mnist, "5,000 digits of MNIST, 28 x 28"),
+    "digits": (images.digits, "scikit-learn's 1,797 digits, 8 x 8"),
+    "photos": (images.photos, "crops of scikit-learn's two photographs, 64 x 64 x 3"),
+}
+DATA = {name: line for name, (_, line) in _LOADERS.items()}
+FILES = (
+    "FASTA (.fa .fasta .fna, also .gz), WAV, a CSV of pixels and labels (.csv, .csv.gz), a folder of images, "
+    "or any other file as bytes"
+)
+
+
+@lru_cache(maxsize=4)
+def load(name: str) -> Stream | Images | Task:
+    """A name of DATA, a synthetic task (see parse_task), or a path to what FILES lists.
+
+    A name goes before a path: say ./text for a file of that name.
+
+    Raises DataError, which says what is wrong with which data, and where in it.
+    """
+    if name in _LOADERS:
+        return _LOADERS[name][0]()
+    if name.partition(":")[0] in SYNTHETIC:
+        return parse_task(name)
+    path = os.path.expanduser(name)
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, ValueError):
+        if os.path.islink(path):
+            raise DataError(f"data {name!r} is a link to what does not exist") from None
+        hint = unknown("data", name, [*DATA, *SYNTHETIC])
+        raise DataError(f"{hint}; nor is there a file or folder of this name") from None
+    except OSError as error:
+        raise DataError(f"data {name!r} cannot be read: {error.strerror}") from error
+    return image_files.from_folder(name, path) if stat.S_ISDIR(found.st_mode) else _from_file(name, path)
+
+
+def _from_file(name: str, path: str) -> Stream | Images:
+    """By its name's ending, and by content: a WAV of any name, and FASTA in a .gz of any name."""
+    streams.check_file(path)
+    plain = Path(path.lower().removesuffix(".gz"))
+    if plain.suffix in genome.SUFFIXES:
+        return genome.load(name, path)
+    if plain.suffix == ".csv":
+        return images.from_csv(name, path)
+    with streams.reading(path), Path(path).open("rb") as file:
+        head = file.read(12)
+    if Path(path).suffix.lower() in audio.SUFFIXES or (head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE"):
+        return audio.load(name, path)
+    if path.lower().endswith(".gz"):
+        with streams.reading(path), streams.open_unzipped(path) as file:
+            if file.read(1) == b">":
+                return genome.load(name, path)
+    return streams.from_bytes(name, path)

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.tasks.errors import DataError
+
 VOCAB = 256
 HELD_OUT = 0.1  # the last tenth, by position
 KNOWN = ("text", "code")
-
-
-class DataError(ValueError):
-    """The data cannot be used; the message says which and why."""
 
 
 @dataclass(frozen=True)
