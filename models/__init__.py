@@ -46,6 +46,15 @@ class Interface:
     outputs: int | None = None  # None: logits of the vocabulary
     side: int = 0  # of images: pixels; their channels are the features, their classes the outputs
 
+    def of_images(self) -> tuple[int, int]:
+        """Channels and classes. Raises ValueError where the interface is not one of images."""
+        if self.features < 1 or self.outputs is None:
+            raise ValueError(
+                "an image classifier needs features (channels) and outputs (classes), "
+                f"got features={self.features}, outputs={self.outputs}"
+            )
+        return self.features, self.outputs
+
 
 # Adding a model: one file with build(), one line here.
 MODELS = {
@@ -59,8 +68,11 @@ MODELS = {
     ),
     "transformer-encdec": ModelSpec("models.encoder_decoder", ("blocked", "reference"), streams=False, kind="pairs"),
     "mamba": ModelSpec("models.mamba", ("sequential", "associative", "chunked")),
+    "rwkv4": ModelSpec("models.rwkv4", ("sequential", "associative")),
     "seq2seq-lstm": ModelSpec("models.seq2seq", ("sequential",), kind="pairs", builder="build_lstm"),
     "seq2seq-gru": ModelSpec("models.seq2seq", ("sequential",), kind="pairs", builder="build_gru"),
+    "vit": ModelSpec("models.vit", ("blocked", "reference"), streams=False, kind="images"),
+    "resnet": ModelSpec("models.resnet", ("convolution",), streams=False, kind="images"),
 }
 
 SIZES = {

@@ -131,6 +131,8 @@ class Backbone(SequenceModel):
         return self.logits(x[:, -1]), State(jnp.int32(length), layers)
 
     def init_state(self, batch, capacity):
+        if isinstance(self.positions, int) and capacity > self.positions:
+            raise ValueError(f"the model has {self.positions} learned positions, got capacity={capacity}")
         one = self.blocks.init_state(batch, capacity, self.embedding.dtype)
         return State(jnp.int32(0), jax.tree.map(lambda x: jnp.broadcast_to(x, (self.n_blocks, *x.shape)), one))
 
@@ -152,11 +154,8 @@ class Backbone(SequenceModel):
 def matched_backbone(
     size: Size, interface: Interface, make_mixer: MakeMixer, *, positions: str | None = None, rngs
 ) -> Backbone:
-    """A backbone whose MLP's width, a multiple of D / 8, brings each block with this mixer to size.layer_params."""
-    mixer = nnx.eval_shape(lambda: make_mixer(nnx.Rngs(0)))
-    rest = size.layer_params - count_params(mixer) - 5 * size.d_model  # two norms and the MLP's second bias
-    step = size.d_model // 8
-    mlp_width = max(step, round(rest / (2 * size.d_model + 1) / step) * step)
+    """A backbone of blocks with this mixer and an MLP of the matched width."""
+    mlp_width = matched_mlp_width(size, make_mixer)
 
     def make_block(rngs):
         def make_mlp(rngs):
@@ -172,6 +171,14 @@ def matched_backbone(
         positions=positions,
         rngs=rngs,
     )
+
+
+def matched_mlp_width(size: Size, make_mixer: MakeMixer) -> int:
+    """The MLP's width, a multiple of D / 8, that brings a block with this mixer closest to size.layer_params."""
+    mixer = nnx.eval_shape(lambda: make_mixer(nnx.Rngs(0)))
+    rest = size.layer_params - count_params(mixer) - 5 * size.d_model  # two norms and the MLP's second bias
+    step = size.d_model // 8
+    return max(step, round(rest / (2 * size.d_model + 1) / step) * step)
 
 
 def count_params(module: nnx.Module) -> int:

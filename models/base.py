@@ -117,7 +117,8 @@ class ImageClassifier(nnx.Module):
     """`logits = model(images)`: one sequence of patches, or one picture, and no decoding.
 
     `train=True` uses the batch's own statistics where there are such (batch normalisation), and updates the running
-    ones, which are the module's nnx.BatchStat.
+    ones, which are the module's nnx.BatchStat. Inside a gradient, merge the module with copy=True: nnx refuses to
+    change variables that were made outside.
     """
 
     def __call__(self, images: Float[Array, "B Y X C"], *, train: bool = False) -> Float[Array, "B V"]:
