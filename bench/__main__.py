@@ -12,6 +12,8 @@ from bench.journal import FAILED, JournalError
 from bench.measures import MEASURES
 from bench.request import RequestError, make_request
 from bench.suites import SUITES
+from bench.tasks import DATA, FILES
+from bench.tasks.synthetic import SYNTHETIC
 from models import MODELS, SIZES
 
 OK, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
@@ -87,7 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--methods", help="auto, or some of what the models offer: " + _methods())
     run.add_argument("--batch", type=int, default=1, help="sequences at a time (default: 1)")
     run.add_argument("--dtype", default="float32", help="float32 or bfloat16 (default: float32)")
-    run.add_argument("--data", default="text", help="text, code, or a file, read as bytes (default: text)")
+    run.add_argument(
+        "--data",
+        help=f"one of {', '.join(DATA)}; a task, as it is or as copy:symbols=10 ({', '.join(SYNTHETIC)}); or a path: "
+        f"{FILES} (default: text, or mnist for models of images)",
+    )
+    run.add_argument("--eval-lengths", help="quality on a task: held-out lengths (default: L, 2L, 4L)")
+    run.add_argument("--learning-rate", type=float, help="quality, gradients: the peak (default: the suite's)")
     run.add_argument("--train-tokens", type=int, help="quality: tokens to learn from (default: the suite's)")
     run.add_argument("--seed", type=int, default=0, help="of parameters and data (default: 0)")
     run.add_argument("--timeout", type=float, help="a cell's deadline in seconds (default: the suite's)")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+
+from bench.measures import MEASURES
 
 WHOLE_UP_TO = 16_384  # longer sequences run in chunks of CHUNK where the model's state carries gradients
 CHUNK = 4_096
@@ -31,11 +33,12 @@ class Cell:
 
     def series(self) -> Cell:
         """The cell without what changes along a curve."""
-        return replace(self, length=0, chunk=0, batch=0 if self.measure == "quality" else self.batch)
+        return replace(self, length=0, chunk=0, batch=0 if MEASURES[self.measure].learns else self.batch)
 
     def label(self) -> str:
         method = "" if self.method == "auto" else f"[{self.method}]"
-        return f"{self.model}{method} {self.measure} L={self.length}"
+        data = f" {self.data}" if MEASURES[self.measure].learns else ""
+        return f"{self.model}{method} {self.measure}{data} L={self.length}"
 
 
 IDENTITY = tuple(field.name for field in fields(Cell))
@@ -50,15 +53,15 @@ def grid(
     methods: Iterable[str],
     batch: int,
     dtype: str,
-    data: str,
+    data: Mapping[str, str],
     seed: int,
     streams: Iterable[str],
     step_tokens: int,
 ) -> list[Cell]:
     """Cells of one measure, short ones first, so that they foretell the long ones.
 
-    streams: the models that may run in chunks. step_tokens: for quality, the tokens of one training step: the batch
-    becomes step_tokens / length, so that every length learns from the same tokens in the same number of steps.
+    data: each model's. streams: the models that may run in chunks. step_tokens: for measures that learn, the tokens of
+    one step: the batch becomes step_tokens / length, so that every length learns from the same tokens in as many steps.
     """
     cells = []
     for length, model, method in itertools.product(sorted(set(lengths)), models, methods):
@@ -70,10 +73,10 @@ def grid(
                 size=size,
                 method=method,
                 length=length,
-                batch=max(batch, step_tokens // length) if measure == "quality" else batch,
+                batch=max(batch, step_tokens // length) if MEASURES[measure].learns else batch,
                 dtype=dtype,
                 chunk=CHUNK if in_chunks and length % CHUNK == 0 else 0,
-                data=data,
+                data=data[model],
                 seed=seed,
             )
         )

@@ -1,4 +1,4 @@
-"""A model as the harness handles it: a static graph, parameters as a pytree, and the step that trains them.
+"""A model as the harness handles it: a static graph, its arrays as pytrees, and the step that trains them.
 
 `nnx.split` once, then `jax.jit` over pytrees: `nnx.jit` would walk the module in Python at every call.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,37 +15,50 @@ import optax
 from flax import nnx
 
 from bench.cell import Cell
-from bench.tasks.text import VOCAB
-from models import build, streaming
-from models.base import SequenceModel
+from bench.workloads.base import Workload
+from models import build
 
 MATRICES = ("kernel", "w_h")  # what weight decay is for; not biases, norms, embeddings, A_log, D
 
 
 @dataclass(frozen=True)
 class Learner:
-    """graph is static; params(key) makes the parameters, in float32."""
+    """graph is static; make(key) gives (parameters, statistics), the latter empty but for batch normalisation."""
 
     graph: Any
-    params: Callable[[Any], Any]
+    make: Callable[[Any], tuple]
     n_params: int
+    dtype: str
 
-    def model(self, params, dtype: str) -> SequenceModel:
-        """The model with its parameters in dtype, which its activations follow."""
-        return nnx.merge(self.graph, cast(params, dtype))
+    def model(self, params, statistics):
+        """The model with its parameters in the cell's dtype, which its activations follow."""
+        params = jax.tree.map(lambda x: x.astype(self.dtype), params)
+        return nnx.merge(self.graph, params, statistics, copy=True)  # statistics that may change inside a gradient
 
-
-def make_learner(cell: Cell) -> Learner:
-    def make(key) -> SequenceModel:
-        return build(cell.model, size=cell.size, vocab=VOCAB, method=cell.method, rngs=nnx.Rngs(key))
-
-    graph, abstract = nnx.split(nnx.eval_shape(make, jax.random.key(0)))
-    n_params = sum(x.size for x in jax.tree.leaves(abstract))
-    return Learner(graph, lambda key: nnx.state(make(key)), n_params)
+    def make_cast(self, key) -> tuple:
+        """As make, the parameters in the cell's dtype: for what is not trained."""
+        params, statistics = self.make(key)
+        return jax.tree.map(lambda x: x.astype(self.dtype), params), statistics
 
 
-def cast(params, dtype: str):
-    return jax.tree.map(lambda x: x.astype(dtype), params)
+def make_learner(cell: Cell, workload: Workload) -> Learner:
+    interface = workload.interface
+
+    def module(key):
+        return build(
+            cell.model,
+            size=cell.size,
+            vocab=interface.vocab,
+            features=interface.features,
+            outputs=interface.outputs,
+            side=interface.side,
+            method=cell.method,
+            rngs=nnx.Rngs(key),
+        )
+
+    graph, params, _ = nnx.split(nnx.eval_shape(module, jax.random.key(0)), nnx.Param, ...)
+    n_params = sum(x.size for x in jax.tree.leaves(params))
+    return Learner(graph, lambda key: nnx.split(module(key), nnx.Param, ...)[1:], n_params, cell.dtype)
 
 
 def make_optimizer(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
@@ -59,19 +73,39 @@ def make_optimizer(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTrans
     )
 
 
-def make_train_step(learner: Learner, optimizer: optax.GradientTransformation, cell: Cell):
-    """(params, optimizer state, tokens (B, L + 1)) -> (params, optimizer state, loss); both states are donated."""
+def make_train_step(learner: Learner, workload: Workload, optimizer: optax.GradientTransformation):
+    """(parameters, statistics, optimizer state, *batch) -> (the three of them anew, loss); the three are donated."""
 
-    def loss(params, tokens):
-        model = learner.model(params, cell.dtype)
-        return streaming.loss(model, tokens[:, :-1], tokens[:, 1:], chunk=cell.chunk)
+    def loss(params, statistics, batch):
+        model = learner.model(params, statistics)
+        value = workload.loss(model, *batch)
+        return value, nnx.split(model, nnx.Param, ...)[2]
 
-    def step(params, state, tokens):
-        value, gradient = jax.value_and_grad(loss)(params, tokens)
+    def step(params, statistics, state, *batch):
+        gradient_of = jax.value_and_grad(loss, has_aux=True)
+        (value, statistics), gradient = gradient_of(params, statistics, batch)
         updates, state = optimizer.update(gradient, state, params)
-        return optax.apply_updates(params, updates), state, value
+        return optax.apply_updates(params, updates), statistics, state, value
 
-    return jax.jit(step, donate_argnums=(0, 1))
+    return jax.jit(step, donate_argnums=(0, 1, 2))
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A learner with its arrays. `call` compiles a function once for each set of shapes."""
+
+    learner: Learner
+    params: Any
+    statistics: Any
+
+    def call(self, function: Callable, *args):
+        """function(model, *args)."""
+        return _call(self.learner, function, self.params, self.statistics, args)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _call(learner: Learner, function: Callable, params, statistics, args):
+    return function(learner.model(params, statistics), *args)
 
 
 def _leaf_name(path) -> str:

@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter
 # Okabe and Ito's colour-blind safe colours; one colour and marker a model, everywhere.
 _COLOURS = ("#E69F00", "#009E73", "#56B4E9", "#D55E00", "#0072B2", "#CC79A7", "#000000", "#999933")
 _MARKERS = "os^DvPX*"
-STYLE = {name: (_COLOURS[i % 8], _MARKERS[i % 8]) for i, name in enumerate(MODELS)}
+STYLE = {name: (_COLOURS[i % 8], _MARKERS[(i + i // 8) % 8]) for i, name in enumerate(MODELS)}
 _LINES = ("-", "--", ":", "-.")  # one a method
 
 TIME, THROUGHPUT, MEMORY = "time of a step (ms)", "tokens/s", "peak memory (MB)"
@@ -44,6 +44,8 @@ TITLES = {
     "forward": "Forward (prefill) against sequence length",
     "decode": "Decoding one token against context length",
     "quality": "Loss on the same targets against context",
+    "beyond": "Held-out sequences of other lengths",
+    "gradients": "How far back the last step's gradient reaches",
 }
 OVERVIEW = ("train_time", "forward_time", "train_memory", "decode_latency", "decode_state")
 
@@ -62,18 +64,19 @@ def plot_folder(folder: Path) -> list[Path]:
             _draw_curves(axes, frames[measure], name)
             axes.legend(fontsize=8)
             written += _save(figure, folder, name, caption)
-    if "quality" in frames and frames["quality"]["loss"].notna().any():
-        figure, axes = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
-        _draw_loss(axes, frames["quality"])
-        axes.legend(fontsize=7)
-        written += _save(figure, folder, "quality_loss", caption)
+    for name, (measure, column, draw) in LEARNED.items():
+        if measure in frames and frames[measure][column].notna().any():
+            figure, axes = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
+            draw(axes, frames[measure])
+            axes.legend(fontsize=7)
+            written += _save(figure, folder, name, caption)
     written += _overview(folder, frames, caption)
     return written
 
 
 def _overview(folder: Path, frames: dict, caption: str) -> list[Path]:
     names = [name for name in OVERVIEW if CURVES[name][0] in frames]
-    loss = "quality" in frames and frames["quality"]["loss"].notna().any()
+    loss = "quality" in frames and frames["quality"]["context"].notna().any()
     panels = len(names) + loss
     columns = min(3, panels)
     figure, grid = plt.subplots(
@@ -135,7 +138,7 @@ def _guides(axes, good: pd.DataFrame, column: str, factor: float, slopes) -> Non
 def _draw_loss(axes, frame: pd.DataFrame, longest_only: bool = False) -> None:
     _decorate(axes, TITLES["quality"], "loss (nats a byte)", "tokens of context before the targets", frame["context"])
     axes.set_yscale("linear")
-    good = frame[(frame["status"] == "ok") & frame["loss"].notna()]
+    good = frame[(frame["status"] == "ok") & frame["context"].notna()]
     longest = good["length"].max()
     for key, curve in _curves(good):
         colour, marker, _ = _style(*key)
@@ -157,6 +160,35 @@ def _draw_loss(axes, frame: pd.DataFrame, longest_only: bool = False) -> None:
     for _, bad in frame[frame["status"] != "ok"].iterrows():
         colour, _, _ = _style(bad["model"], bad["method"])
         axes.plot([], [], "x", color=colour, label=f"{bad['model']} L={bad['length']}: {bad['status']}")
+
+
+def _draw_beyond(axes, frame: pd.DataFrame) -> None:
+    """Accuracy (where there are no classes: loss) on sequences of other lengths than the training's."""
+    good = pd.DataFrame(frame[(frame["status"] == "ok") & frame["eval_length"].notna()])
+    column = "accuracy" if good["accuracy"].notna().any() else "loss"
+    _decorate(axes, TITLES["beyond"], column, "length of the held-out sequences", good["eval_length"])
+    axes.set_yscale("linear" if column == "accuracy" else "log")
+    for (model, method), curve in _curves(good):
+        colour, marker, _ = _style(model, method)
+        for (data, length), points in curve.groupby(["data", "length"]):
+            points = points.sort_values("eval_length")
+            label = f"{_name(model, method)}, {data}, trained at {length}"
+            axes.plot(points["eval_length"], points[column], color=colour, marker=marker, ms=5, label=label)
+            low, high = points[f"{column}_low"].astype(float), points[f"{column}_high"].astype(float)
+            axes.fill_between(points["eval_length"], low, high, color=colour, alpha=0.1, lw=0)
+
+
+def _draw_gradients(axes, frame: pd.DataFrame) -> None:
+    good = pd.DataFrame(frame[frame["grad_norm"].notna()])
+    good = pd.DataFrame(good[good["length"] == good["length"].max()]).assign(step=good["distance"] + 1)
+    _decorate(axes, TITLES["gradients"], "norm of d loss_T / d x_t", "T - t + 1", good["step"])
+    for (model, method), curve in _curves(good):
+        colour, marker, _ = _style(model, method)
+        for trained, points in curve.groupby("trained"):
+            points = points[points["grad_norm"] > 0].sort_values("step")
+            line, label = ("-", "after training") if trained else (":", "at initialisation")
+            label = f"{_name(model, method)} {label}"
+            axes.plot(points["step"], points["grad_norm"], line, color=colour, marker=marker, ms=4, label=label)
 
 
 def _decorate(axes, title: str, y: str, x: str, lengths: pd.Series) -> None:
@@ -192,6 +224,14 @@ def _short(length: float) -> str:
         if length >= unit and length % unit == 0:
             return f"{length // unit}{letter}"
     return str(length)
+
+
+# file name -> (measure, the column it needs, how it is drawn)
+LEARNED = {
+    "quality_loss": ("quality", "context", _draw_loss),
+    "quality_beyond": ("quality", "eval_length", _draw_beyond),
+    "gradients": ("gradients", "grad_norm", _draw_gradients),
+}
 
 
 def _caption(folder: Path, frames: dict) -> str:

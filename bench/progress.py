@@ -64,6 +64,8 @@ def _outcome(record: dict) -> str:
     if record["cell"]["measure"] == "quality":
         losses = [f"{row['loss']:.3f}" for row in record["rows"] if row.get("loss") is not None]
         text += f" a step, loss {' '.join(losses)}"
+        accuracies = [f"{row['accuracy']:.3f}" for row in record["rows"] if row.get("accuracy") is not None]
+        text += f", accuracy {' '.join(accuracies)}" if accuracies else ""
     return text if record["status"] == "ok" else f"{text}, {record['status']}: {record['message']}"
 
 

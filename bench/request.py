@@ -9,11 +9,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from bench import tasks
 from bench.cell import Cell, grid, parse_lengths
 from bench.journal import JournalError, read_journal
 from bench.measures import MEASURES
 from bench.suites import SUITES, Settings
-from bench.tasks import text
+from bench.tasks import Stream
+from bench.tasks.errors import DataError
+from bench.tasks.synthetic import Task
+from bench.workloads import DEFAULT_DATA, Data, version
+from bench.workloads import unsupported as unsupported_data
 from models import MODELS, SIZES, unknown
 
 DTYPES = ("float32", "bfloat16")
@@ -35,7 +40,7 @@ class Request:
     cells: list[Cell]
     unsupported: dict[Cell, str]  # cells of the grid that their model does not have, and why
     settings: Settings
-    data_version: str
+    data_versions: dict[str, str]
     out: Path | None  # None: a new folder below results/
 
     def configuration(self) -> dict:
@@ -43,7 +48,7 @@ class Request:
         return {
             "suite": self.suite,
             "settings": json.loads(json.dumps(asdict(self.settings))),
-            "data_version": self.data_version,
+            "data_versions": self.data_versions,
             "cells": [cell.key() for cell in self.cells],
         }
 
@@ -61,42 +66,51 @@ def make_request(args: Namespace) -> Request:
             lengths = parse_lengths(args.lengths)
         except ValueError as error:
             mistakes.append(str(error))
-    data = None
-    try:
-        data = text.load(args.data)
-    except text.DataError as error:
-        mistakes.append(str(error))
+    eval_lengths: list[int] | None = None
+    if args.eval_lengths is not None:
+        try:
+            eval_lengths = parse_lengths(args.eval_lengths)
+        except ValueError as error:
+            mistakes.append(str(error))
 
-    changes = {"timeout_s": args.timeout, "train_tokens": args.train_tokens}
+    changes = {
+        "timeout_s": args.timeout,
+        "train_tokens": args.train_tokens,
+        "learning_rate": args.learning_rate,
+        "eval_lengths": tuple(eval_lengths) if eval_lengths else None,
+    }
     settings = replace(suite.settings, **{key: value for key, value in changes.items() if value is not None})
     models = _names(args.models) or list(suite.models)
     methods = _names(args.methods) or ["auto"]
-    measures = _names(args.measures) or list(suite.sweeps)
+    measures = _names(args.measures) or list(suite.measures)
+    data_names = {name: args.data or DEFAULT_DATA[MODELS[name].kind] for name in models if name in MODELS}
+    data: dict[str, Data] = {}
+    for name in sorted(set(data_names.values())):
+        try:
+            data[name] = tasks.load(name)
+        except DataError as error:
+            mistakes += str(error).splitlines()
     cells: list[Cell] = []
     for measure in measures:
         if measure in suite.sweeps and not (args.lengths is not None and lengths is None):
             cells += grid(
                 measure=measure,
-                models=models,
+                models=list(data_names),
                 lengths=lengths or suite.lengths(measure),
                 size=args.size or suite.sweeps[measure].size,
                 methods=methods,
                 batch=args.batch,
                 dtype=args.dtype,
-                data=args.data,
+                data=data_names,
                 seed=args.seed,
                 streams=[name for name in models if name in MODELS and MODELS[name].streams],
                 step_tokens=settings.step_tokens,
             )
-    if data is not None:
-        mistakes += _check_data(data, cells, settings)
-    unsupported = {
-        cell: f"{cell.model} has no method {cell.method!r} (it has: {', '.join(MODELS[cell.model].methods)})"
-        for cell in cells
-        if cell.model in MODELS and cell.method not in ("auto", *MODELS[cell.model].methods)
-    }
+    mistakes += _check_data(data, cells, settings)
+    unsupported = {cell: reason for cell in cells if (reason := _unsupported(cell, data))}
     out = Path(args.out).expanduser() if args.out else None
-    request = Request(args.suite, cells, unsupported, settings, data.version if data else "", out)
+    versions = {name: version(each) for name, each in data.items()}
+    request = Request(args.suite, cells, unsupported, settings, versions, out)
     if out:
         mistakes += _check_folder(out, request)
     if mistakes:
@@ -130,7 +144,12 @@ def _check_names(args: Namespace) -> list[str]:
 
 
 def _check_numbers(args: Namespace) -> list[str]:
-    wanted = {"--batch": args.batch, "--timeout": args.timeout, "--train-tokens": args.train_tokens}
+    wanted = {
+        "--batch": args.batch,
+        "--timeout": args.timeout,
+        "--train-tokens": args.train_tokens,
+        "--learning-rate": args.learning_rate,
+    }
     mistakes = [
         f"{flag} must be positive, got {value}" for flag, value in wanted.items() if value is not None and value <= 0
     ]
@@ -139,21 +158,42 @@ def _check_numbers(args: Namespace) -> list[str]:
     return mistakes
 
 
-def _check_data(data: text.Text, cells: list[Cell], settings: Settings) -> list[str]:
-    """Is the data longer than what is asked of it?"""
+def _check_data(data: dict[str, Data], cells: list[Cell], settings: Settings) -> list[str]:
+    """Is each stream as long as what is asked of it, and can each task be of the lengths?"""
+    mistakes = []
+    for name, each in data.items():
+        mine = [cell for cell in cells if cell.data == name]
+        if isinstance(each, Stream):
+            mistakes += _check_stream(each, mine, settings)
+        elif isinstance(each, Task):
+            short = min((cell.length for cell in mine), default=each.min_length)
+            if short < each.min_length:
+                mistakes.append(f"{each} needs a length of at least {each.min_length}, got {short}")
+    return mistakes
+
+
+def _check_stream(data: Stream, cells: list[Cell], settings: Settings) -> list[str]:
     mistakes = []
     longest = max((cell.length for cell in cells if cell.measure in ("forward", "train")), default=0)
     if len(data.tokens) < longest + 1:
-        mistakes.append(f"data {data.name!r} has {len(data.tokens)} bytes; length {longest} needs {longest + 1}")
-    learned = max((cell.length for cell in cells if cell.measure == "quality"), default=0)
+        mistakes.append(f"data {data.name!r} has {len(data.tokens)} tokens; length {longest} needs {longest + 1}")
+    learned = max((cell.length for cell in cells if MEASURES[cell.measure].learns), default=0)
     if learned:
         for part, tokens, needed in (
             ("train part", data.train, learned + 1),
             ("held-out part", data.held_out, max(learned + 1, max(settings.contexts) + settings.target_tokens)),
         ):
             if len(tokens) < needed:
-                mistakes.append(f"data {data.name!r}: its {part} has {len(tokens)} bytes; quality needs {needed}")
+                mistakes.append(f"data {data.name!r}: its {part} has {len(tokens)} tokens; {needed} are needed")
     return mistakes
+
+
+def _unsupported(cell: Cell, data: dict[str, Data]) -> str | None:
+    """Why the cell's model has no such method, or cannot read its data."""
+    methods = MODELS[cell.model].methods
+    if cell.method not in ("auto", *methods):
+        return f"{cell.model} has no method {cell.method!r} (it has: {', '.join(methods)})"
+    return unsupported_data(cell.model, data[cell.data]) if cell.data in data else None
 
 
 def _check_folder(out: Path, request: Request) -> list[str]:

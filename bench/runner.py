@@ -180,9 +180,12 @@ class Running:
                 on_stage(self._cell, content)
 
     def end(self) -> None:
-        """End the child, whatever it does, and remove what it left."""
-        if self._child.pid is not None:
-            _end(self._child)
+        """End the child, whatever it does, and remove what it left. Once more does no harm: an interrupt may have come
+        in the middle.
+        """
+        with suppress(ValueError):  # it is closed already
+            if self._child.pid is not None:
+                _end(self._child)
         self._connection.close()
         self._childs_end.close()
         self._folder.cleanup()

@@ -28,7 +28,14 @@ class Settings:
     learning_rate: float = 1e-2  # quality: peak, after a warm-up, then cosine
     contexts: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)  # quality: tokens before the targets
     target_tokens: int = 64  # quality: targets of a window
-    windows: int = 32  # quality: windows
+    windows: int = 32  # quality: windows; gradients: sequences
+    eval_lengths: tuple[int, ...] = ()  # quality on a task; none: the training length times the factors
+    eval_factors: tuple[int, ...] = (1, 2, 4)
+    eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, in so many sequences as they make
+    least_sequences: int = 4  # but at least so many
+
+
+ARTICLE = ("rnn", "lstm", "gru", "transformer", "mamba")  # the line from RNN to Mamba
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,9 @@ class Suite:
     reproduces: str
     cost: str
     expect: str
-    sweeps: dict[str, Sweep]
-    models: tuple[str, ...] = tuple(MODELS)
+    sweeps: dict[str, Sweep]  # one for each measure; --measures may ask for those that the suite leaves out
+    models: tuple[str, ...] = ARTICLE
+    measures: tuple[str, ...] = ("forward", "train", "decode", "quality")
     settings: Settings = field(default_factory=Settings)
 
     def lengths(self, measure: str) -> list[int]:
@@ -52,7 +60,7 @@ class Suite:
 
 SUITES = {
     "quick": Suite(
-        reproduces="every model and measure once, at lengths where nothing is slow",
+        reproduces="the models from RNN to Mamba in every measure once, at lengths where nothing is slow",
         cost="under 3 minutes on 2 cores",
         expect="a first look: too short for slopes, long enough to see that all works",
         sweeps={
@@ -60,6 +68,7 @@ SUITES = {
             "train": Sweep("256,1k", size="tiny"),
             "decode": Sweep("4k", size="tiny"),
             "quality": Sweep("256", size="tiny"),
+            "gradients": Sweep("256", size="tiny"),
         },
         settings=Settings(
             timeout_s=60, min_samples=5, min_seconds=0.1, train_tokens=32_768, contexts=(1, 16, 256), windows=16
@@ -75,8 +84,25 @@ SUITES = {
             "train": Sweep("256,1k,4k,16k"),
             "decode": Sweep("1k,8k,64k"),
             "quality": Sweep("1k", size="tiny"),
+            "gradients": Sweep("1k", size="tiny"),
         },
         settings=Settings(timeout_s=240, min_seconds=0.3, max_seconds=10, train_tokens=262_144),
+    ),
+    "zoo": Suite(
+        reproduces="every model that there is, in every measure",
+        cost="about 25 minutes on 2 cores",
+        expect="lengths are squares, so that images of as many patches stand beside sequences; what a model does not "
+        "do (an image is not decoded) is a row that says so",
+        sweeps={
+            "forward": Sweep("256,1k,4k"),
+            "train": Sweep("256,1k,4k"),
+            "decode": Sweep("1k,4k,16k"),
+            "quality": Sweep("256", size="tiny"),
+            "gradients": Sweep("256", size="tiny"),
+        },
+        models=tuple(MODELS),
+        measures=("forward", "train", "decode", "quality", "gradients"),
+        settings=Settings(timeout_s=180, min_seconds=0.2, max_seconds=10, train_tokens=131_072),
     ),
     "long": Suite(
         reproduces="the same to a million tokens, in chunks where the state carries gradients",
@@ -87,6 +113,7 @@ SUITES = {
             "train": Sweep("4k:1m:x4"),
             "decode": Sweep("4k:1m:x4"),
             "quality": Sweep("1k,4k,16k", size="tiny"),
+            "gradients": Sweep("1k,4k", size="tiny"),
         },
         settings=Settings(
             timeout_s=1800,

@@ -29,7 +29,8 @@ def _curve(measure: str, name: str, records: list[dict]) -> dict:
     table = dict.fromkeys(COLUMNS)
     table |= {"measure": measure, "model": name, "not ok": ", ".join(sorted({r["status"] for r in bad}))}
     if good:
-        row = good[-1]["rows"][-1]
+        rows = good[-1]["rows"]
+        row = next((row for row in reversed(rows) if row.get("context")), rows[-1])
         table |= {
             "longest L": good[-1]["cell"]["length"],
             "ms": _digits(row["time_median_ms"]),

@@ -52,7 +52,7 @@ def swept(tmp_path_factory):
 def test_end_to_end(swept):
     folder, output, code = swept
     assert code == 0, output
-    assert "[16/16] mamba quality L=128" in output
+    assert "[16/16] mamba quality text L=128" in output
     names = {path.name for path in folder.iterdir()}
     assert {f"{m}.csv" for m in ("forward", "train", "decode", "quality")} <= names
     assert {"journal.jsonl", "environment.json", "suite.json", "summary.md", "plots"} <= names
@@ -76,7 +76,9 @@ def test_the_figures_hang_together(swept):
     assert states["transformer", "128"] - 4 == 2 * (states["transformer", "64"] - 4)  # 4: the position
     assert states["mamba", "128"] == states["mamba", "64"]
     quality = read_csv(folder / "quality.csv")
-    assert {row["context"] for row in quality} == {str(c) for c in SUITES["quick"].settings.contexts}
+    contexts = {row["context"] for row in quality if not row["eval_length"]}
+    assert contexts == {str(c) for c in SUITES["quick"].settings.contexts}
+    assert all(row["eval_length"] == row["length"] for row in quality if not row["context"])
     assert all(float(row["loss_low"]) <= float(row["loss"]) <= float(row["loss_high"]) for row in quality)
     assert {int(row["batch"]) * int(row["length"]) for row in quality} == {SUITES["quick"].settings.step_tokens}
 
@@ -173,7 +175,7 @@ def test_an_unknown_suite(capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "neither 'text' nor 'code' nor a file"), (b"", "is empty"), (b"x" * 1024, "length 1024 needs 1025")],
+    [(None, "nor is there a file or folder of this name"), (b"", "is empty"), (b"x" * 1024, "length 1024 needs 1025")],
 )
 def test_data_that_cannot_be_used(tmp_path, capsys, content, message):
     path = tmp_path / "data.bin"
@@ -188,7 +190,7 @@ def test_quality_needs_data_for_both_of_its_parts(tmp_path, capsys):
     path.write_bytes(b"x" * 2000)
     assert main(["run", *SMALL, "--measures", "quality", "--lengths", "1k", "--data", str(path)]) == 2
     errors = " ".join(capsys.readouterr().err.split())
-    assert "its held-out part has 200 bytes; quality needs 1025" in errors
+    assert "its held-out part has 200 tokens; 1025 are needed" in errors
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")

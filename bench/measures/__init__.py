@@ -19,12 +19,27 @@ TIME = (
 )
 COMPILE = ("trace_s", "lower_s", "compile_s", "flops")
 MEMORY = ("mem_planned_bytes", "mem_peak_bytes", "mem_source")
-LOSS = (
-    "context",
+HELD_OUT = (
+    "context",  # tokens before the targets, on a stream
+    "eval_length",  # of the sequences, where every scored position counts
     "loss",
-    "loss_low",
+    "loss_low",  # bootstrap 95% interval of the mean over sequences
     "loss_high",
-    "loss_at_length",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "chance_loss",  # of the best model that remembers no input
+    "chance_accuracy",
+    "n_sequences",
+)
+GRADIENT = (
+    "trained",  # 0: at initialisation
+    "distance",  # from the last step; of the range [distance, 2 x distance)
+    "grad_norm",  # of d loss_T / d x_t, the median
+    "grad_norm_p10",
+    "grad_norm_p90",
+)
+TRAINING = (
     "train_loss",
     "train_tokens",
     "steps",
@@ -37,6 +52,7 @@ class Measure:
     module: str
     about: str
     columns: tuple[str, ...]
+    learns: bool = False  # trains on a budget of tokens, batch x length being the same at every length
     rounds: int = 1  # over 1: the cells of a curve are sampled in turns, so that a drifting machine cannot bend it
 
 
@@ -60,6 +76,15 @@ MEASURES = {
         rounds=12,  # a step of milliseconds drifts most
     ),
     "quality": Measure(
-        "bench.measures.quality", "loss on held-out text after training at length L", LOSS + TIME + COMPILE + MEMORY
+        "bench.measures.quality",
+        "held-out loss and accuracy after training at length L",
+        HELD_OUT + TRAINING + TIME + COMPILE + MEMORY,
+        learns=True,
+    ),
+    "gradients": Measure(
+        "bench.measures.gradients",
+        "how far back the gradient of the last step's loss reaches",
+        GRADIENT + TRAINING + TIME + COMPILE + MEMORY,
+        learns=True,
     ),
 }

@@ -1,9 +1,9 @@
 """Decoding: one token in, the next one out, at a context of L tokens.
 
-The state stands at position L - 1 of a capacity of L, filled with random numbers: what a step costs does not depend on
-them, and filling a Transformer's cache by running it would cost more than all the rest. Each step reads all L
-positions, its own token being the last; the position is then set back, so that every sample has the same context. The
-next token is the arg max, fed back, so that steps cannot overlap.
+The state stands at position L - 1 of a capacity of L, filled with random numbers (bench.workloads.base.fill says why).
+Each step reads all L positions, its own token being the last; the position is then set back, so that every sample has
+the same context. The next token is the arg max, fed back, so that steps cannot overlap; a model of real features gets
+its first outputs fed back in the same way.
 """
 
 from __future__ import annotations
@@ -13,46 +13,44 @@ import jax.numpy as jnp
 
 from bench import memory
 from bench.cell import Cell
-from bench.learner import cast, make_learner
+from bench.learner import make_learner
 from bench.measures import MEASURES
 from bench.program import Program, Report, Result, measure
 from bench.suites import Settings
-from bench.tasks import text
-from models.base import State
+from bench.workloads import make_workload
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
-    learner = make_learner(cell)
+    workload = make_workload(cell)
+    learner = make_learner(cell, workload)
 
-    def step(params, state, tokens):
-        logits, after = learner.model(params, cell.dtype)(tokens, state)
+    def step(params, statistics, state, inputs):
+        outputs, after = learner.model(params, statistics)(inputs, state)
         assert after is not None
-        return after._replace(position=state.position), jnp.argmax(logits, axis=-1).astype(tokens.dtype)
+        return after._replace(position=state.position), _next(outputs, inputs)
 
     def make_state(key):
-        params = cast(learner.params(key), cell.dtype)
-        empty = learner.model(params, cell.dtype).init_state(cell.batch, cell.length)
-        return params, fill(empty, cell.length - 1, key)
+        params, statistics = learner.make_cast(key)
+        return params, statistics, workload.full_state(learner.model(params, statistics), key)
 
-    _, state = jax.eval_shape(make_state, jax.random.key(cell.seed))
+    *_, state = jax.eval_shape(make_state, jax.random.key(cell.seed))
     return Program(
-        step=jax.jit(step, donate_argnums=(1, 2)),
+        step=jax.jit(step, donate_argnums=(2, 3)),
         make_state=make_state,
-        inputs=(text.windows(text.load(cell.data).tokens, cell.batch, 1),),
+        inputs=(workload.prompt()[0][:, :1],),
         seed=cell.seed,
         tokens=cell.batch,
         columns={"n_params": learner.n_params, "state_bytes": memory.tree_bytes(state)},
-        advance=lambda args, results: (args[0], *results),
+        advance=lambda args, results: (*args[:2], *results),
     )
+
+
+def _next(outputs, inputs):
+    """The next step's inputs, made of this one's outputs."""
+    if jnp.issubdtype(inputs.dtype, jnp.integer):
+        return outputs.argmax(axis=-1).astype(inputs.dtype)
+    return jnp.tanh(outputs[..., :1]).astype(inputs.dtype) * jnp.ones_like(inputs)
 
 
 def run(cell: Cell, settings: Settings, report: Report) -> Result:
     return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)
-
-
-def fill(state: State, position: int, key) -> State:
-    """A state as after `position` tokens, of random numbers in [-1, 1)."""
-    leaves, tree = jax.tree.flatten(state.layers)
-    keys = jax.random.split(key, len(leaves))
-    random = [jax.random.uniform(key, x.shape, x.dtype, -1, 1) for key, x in zip(keys, leaves, strict=True)]
-    return State(jnp.int32(position), jax.tree.unflatten(tree, random))

@@ -6,32 +6,31 @@ import jax
 
 from bench import memory
 from bench.cell import Cell
-from bench.learner import cast, make_learner
+from bench.learner import make_learner
 from bench.measures import MEASURES
 from bench.program import Program, Report, Result, measure
 from bench.suites import Settings
-from bench.tasks import text
-from models import streaming
+from bench.workloads import make_workload
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
-    learner = make_learner(cell)
+    workload = make_workload(cell)
+    learner = make_learner(cell, workload)
 
     @jax.jit
-    def step(params, tokens):
-        model = learner.model(params, cell.dtype)
-        return streaming.prefill(model, tokens, capacity=cell.length, chunk=cell.chunk)
+    def step(params, statistics, *prompt):
+        return workload.prefill(learner.model(params, statistics), *prompt)
 
     program = Program(
         step=step,
-        make_state=lambda key: (cast(learner.params(key), cell.dtype),),
-        inputs=(text.windows(text.load(cell.data).tokens, cell.batch, cell.length),),
+        make_state=learner.make_cast,
+        inputs=workload.prompt(),
         seed=cell.seed,
         tokens=cell.batch * cell.length,
         columns={"n_params": learner.n_params},
     )
     _, state = jax.eval_shape(step, *program.abstract_args)
-    program.columns["state_bytes"] = memory.tree_bytes(state)
+    program.columns["state_bytes"] = memory.tree_bytes(state) if state is not None else None
     return program
 
 

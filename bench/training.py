@@ -1,0 +1,91 @@
+"""Training on a budget of tokens, for the measures that ask what was learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from bench import memory, timing
+from bench.cell import Cell
+from bench.learner import TrainedModel, make_learner, make_optimizer, make_train_step
+from bench.program import Program, Report, check_losses, check_memory, compile_program
+from bench.suites import Settings
+from bench.workloads.base import Arrays, Workload
+
+
+def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays, calls: int | None = None) -> Program:
+    """The step that trains the cell's model on batches like `inputs`."""
+    learner = make_learner(cell, workload)
+    optimizer = make_optimizer(learning_rate)
+
+    def make_state(key):
+        params, statistics = learner.make(key)
+        return params, statistics, optimizer.init(params)
+
+    return Program(
+        step=make_train_step(learner, workload, optimizer),
+        make_state=make_state,
+        inputs=inputs,
+        seed=cell.seed,
+        tokens=cell.batch * cell.length,
+        columns={"n_params": learner.n_params},
+        advance=lambda args, results: (*results[:3], *args[3:]),
+        loss=lambda results: results[3],
+        calls=calls,
+    )
+
+
+def make_budgeted(cell: Cell, workload: Workload, settings: Settings) -> Program:
+    """As make_training, with a warm-up and a cosine over the steps that the budget of tokens allows."""
+    steps = max(1, settings.train_tokens // (cell.batch * cell.length))
+    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, max(1, steps // 10), steps + 1)
+    return make_training(cell, workload, schedule, next(workload.training_batches()), steps)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a training on a budget went."""
+
+    model: TrainedModel
+    row: dict
+    seconds: tuple[float, ...]
+    status: str
+    message: str
+
+
+def train(cell: Cell, workload: Workload, settings: Settings, report: Report) -> Training:
+    """Raises SkippedError where the program would not fit the memory."""
+    program = make_budgeted(cell, workload, settings)
+    compiled = compile_program(program, report)
+    check_memory(compiled, settings)
+    report("allocate")
+    args = program.make_args()
+    meter = memory.PeakMeter(memory.tree_bytes(args))
+
+    report("train")
+    losses, seconds = [], []
+    for batch, _ in zip(workload.training_batches(), range(program.calls or 1), strict=False):
+        call = partial(compiled.call, *args[:3], *map(jnp.asarray, batch))
+        taken, results = timing.timed(call)
+        args = program.advance(args, results)
+        seconds.append(taken)
+        losses.append(program.loss(results) if program.loss else None)
+    row = {
+        **meter.columns(),  # before the statistics, which take memory of their own
+        **program.columns,
+        **timing.columns(tuple(seconds[1:] or seconds), program.tokens),  # the first step also warms up
+        **compiled.columns,
+        "train_tokens": program.tokens * len(losses),
+        "steps": len(losses),
+        "learning_rate": settings.learning_rate,
+    }
+    status, message = check_losses(losses)
+    if status == "ok":
+        last_tenth = losses[-max(1, len(losses) // 10) :]
+        row["train_loss"] = float(np.mean([float(loss) for loss in last_tenth]))
+    model = TrainedModel(make_learner(cell, workload), args[0], args[1])
+    return Training(model, row, tuple(seconds), status, message)
