@@ -33,13 +33,13 @@ def orthogonal_gates(key, n_gates: int, width: int) -> Float[Array, "G*D D"]:
     return jax.vmap(one)(jax.random.split(key, n_gates)).reshape(-1, width)
 
 
-def layer_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
+def layer_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.LayerNorm:
     """torch's epsilon; two passes for the variance, since E[x^2] - E[x]^2 loses digits in float32."""
-    return nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+    return nnx.LayerNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
 
 
-def rms_norm(width: int, rngs: nnx.Rngs) -> nnx.RMSNorm:
-    return nnx.RMSNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+def rms_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.RMSNorm:
+    return nnx.RMSNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
 
 
 class MLP(nnx.Module):
@@ -52,6 +52,18 @@ class MLP(nnx.Module):
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         return self.down(self.activation(self.up(x)))
+
+
+class SwiGLU(nnx.Module):
+    """y = W_down (silu(W_gate x) * W_up x), without biases (Shazeer, arXiv:2002.05202, section 2)."""
+
+    def __init__(self, d_model: int, width: int, *, n_residuals: int = 1, rngs):
+        self.gate = nnx.Linear(d_model, width, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+        self.up = nnx.Linear(d_model, width, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+        self.down = nnx.Linear(width, d_model, use_bias=False, kernel_init=residual_init(n_residuals), rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
 
 
 def sinusoidal_positions(position: Int[Array, " T"], width: int, dtype=jnp.float32) -> Float[Array, "T D"]:

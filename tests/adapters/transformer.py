@@ -4,12 +4,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import layers
+from models import Interface, layers
 from models.backbone import Block
+from models.encoder_decoder import CrossAttention, EncoderBlock, TransformerEncoderDecoder
 from models.layers import MLP, layer_norm
-from models.ops.attention import attention
-from models.transformer import SelfAttention
-from tests.adapters.common import with_weights
+from models.llama import llama
+from models.ops.attention import attention, attention_weights_reference
+from models.transformer import SelfAttention, gpt2
+from tests.adapters.common import next_token_loss, with_weights
+from tests.adapters.huggingface import gpt2_weights, llama_weights, norm, stacked
 
 
 def sdpa_core(inputs, weights, meta):
@@ -26,6 +29,56 @@ def sinusoid(inputs, weights, meta):
     return {"exact_interleaved": interleaved, "exact_concat": concatenated}
 
 
+def _self_attention(weights, theirs="", ours=""):
+    """torch.nn.MultiheadAttention's weights."""
+    return {
+        f"{ours}qkv.kernel": weights[f"{theirs}in_proj_weight"].T,
+        f"{ours}qkv.bias": weights[f"{theirs}in_proj_bias"],
+        f"{ours}out.kernel": weights[f"{theirs}out_proj.weight"].T,
+        f"{ours}out.bias": weights[f"{theirs}out_proj.bias"],
+    }
+
+
+def _cross_attention(weights, theirs="", ours=""):
+    whole = _self_attention(weights, theirs, ours)
+    kernel, bias = whole.pop(f"{ours}qkv.kernel"), whole.pop(f"{ours}qkv.bias")
+    width = kernel.shape[0]
+    return whole | {
+        f"{ours}q.kernel": kernel[:, :width],
+        f"{ours}q.bias": bias[:width],
+        f"{ours}kv.kernel": kernel[:, width:],
+        f"{ours}kv.bias": bias[width:],
+    }
+
+
+def _mlp(weights, prefix):
+    return {
+        "mlp.up.kernel": weights[f"{prefix}linear1.weight"].T,
+        "mlp.up.bias": weights[f"{prefix}linear1.bias"],
+        "mlp.down.kernel": weights[f"{prefix}linear2.weight"].T,
+        "mlp.down.bias": weights[f"{prefix}linear2.bias"],
+    }
+
+
+def mha(inputs, weights, meta):
+    width, size = meta["d_model"], meta["d_model"] // meta["heads"]
+    x = inputs["x"]
+
+    def layer(causal):
+        return with_weights(
+            lambda: SelfAttention(width, size, causal=causal, rngs=nnx.Rngs(0)), _self_attention(weights)
+        )
+
+    cross = with_weights(lambda: CrossAttention(width, size, rngs=nnx.Rngs(0)), _cross_attention(weights))
+    q, k, _ = layer(True).project(x, 0)
+    return {
+        "full": layer(False).attend(x),
+        "causal": layer(True).attend(x),
+        "cross_padded": cross(x, inputs["mem"], ~inputs["key_padding_mask_True_is_pad"]),
+        "causal_avg_weights": attention_weights_reference(q, k).mean(axis=1),
+    }
+
+
 def transformer_layer_prenorm_gelu(inputs, weights, meta):
     def layer(causal):
         def make():
@@ -39,30 +92,123 @@ def transformer_layer_prenorm_gelu(inputs, weights, meta):
 
             return Block(width, mixer, mlp, layer_norm, nnx.Rngs(0))
 
-        block = with_weights(
-            make,
-            {
-                "norm.scale": weights["norm1.weight"],
-                "norm.bias": weights["norm1.bias"],
-                "mixer.qkv.kernel": weights["self_attn.in_proj_weight"].T,
-                "mixer.qkv.bias": weights["self_attn.in_proj_bias"],
-                "mixer.out.kernel": weights["self_attn.out_proj.weight"].T,
-                "mixer.out.bias": weights["self_attn.out_proj.bias"],
-                "mlp_norm.scale": weights["norm2.weight"],
-                "mlp_norm.bias": weights["norm2.bias"],
-                "mlp.up.kernel": weights["linear1.weight"].T,
-                "mlp.up.bias": weights["linear1.bias"],
-                "mlp.down.kernel": weights["linear2.weight"].T,
-                "mlp.down.bias": weights["linear2.bias"],
-            },
-        )
-        return block(inputs["x"], None, 0)[0]
+        ours = _self_attention(weights, "self_attn.", "mixer.") | _mlp(weights, "")
+        ours |= norm(weights, "norm1", "norm") | norm(weights, "norm2", "mlp_norm")
+        return with_weights(make, ours)(inputs["x"], None, 0)[0]
 
     return {"y": layer(False), "y_causal": layer(True)}
 
 
+def _encoder_block(weights, prefix=""):
+    return (
+        _self_attention(weights, f"{prefix}self_attn.", "attention.")
+        | _mlp(weights, prefix)
+        | norm(weights, f"{prefix}norm1", "norm")
+        | norm(weights, f"{prefix}norm2", "mlp_norm")
+    )
+
+
+def _decoder_block(weights, prefix):
+    return (
+        _self_attention(weights, f"{prefix}self_attn.", "attention.")
+        | _cross_attention(weights, f"{prefix}multihead_attn.", "cross.")
+        | _mlp(weights, prefix)
+        | norm(weights, f"{prefix}norm1", "norm")
+        | norm(weights, f"{prefix}norm2", "cross_norm")
+        | norm(weights, f"{prefix}norm3", "mlp_norm")
+    )
+
+
+def transformer_layer_postnorm_relu(inputs, weights, meta):
+    def layer(causal):
+        def make():
+            width, rngs = meta["d_model"], nnx.Rngs(0)
+            self_attention = SelfAttention(width, width // meta["heads"], causal=causal, rngs=rngs)
+            return EncoderBlock(
+                width, self_attention, MLP(width, meta["d_ff"], activation=jax.nn.relu, rngs=rngs), rngs
+            )
+
+        return with_weights(make, _encoder_block(weights))(inputs["x"])
+
+    return {"y": layer(False), "y_causal": layer(True)}
+
+
+def transformer_encdec(inputs, weights, meta):
+    """torch.nn.Transformer, which has no embeddings."""
+    width = meta["d_model"]
+
+    def make():
+        return TransformerEncoderDecoder(
+            interface=Interface(vocab=1),
+            d_model=width,
+            head_size=width // meta["heads"],
+            n_encoder=meta["enc_layers"],
+            n_decoder=meta["dec_layers"],
+            d_ff=meta["d_ff"],
+            rngs=nnx.Rngs(0),
+        )
+
+    ours = norm(weights, "encoder.norm", "encoder_norm") | norm(weights, "decoder.norm", "norm")
+    ours |= stacked(weights, "encoder.layers", lambda layer: _encoder_block(weights, f"{layer}."), "encoder")
+    ours |= stacked(weights, "decoder.layers", lambda layer: _decoder_block(weights, f"{layer}."))
+    model = with_weights(make, ours | {"embedding": jnp.zeros((1, width))})
+    mask = ~inputs["src_pad_True_is_pad"]
+    return {"y": model.norm(model.mix_with(inputs["tgt"], model.memory(inputs["src"], mask), mask))}
+
+
+def gpt2_lm(inputs, weights, meta):
+    ours = gpt2_weights(weights)
+
+    def make():
+        return gpt2(
+            vocab=ours["embedding"].shape[0],
+            d_model=meta["d_model"],
+            n_layers=meta["layers"],
+            heads=meta["heads"],
+            n_positions=ours["position_table"].shape[0],
+            d_ff=ours["blocks.mlp.up.kernel"].shape[-1],
+            rngs=nnx.Rngs(0),
+        )
+
+    return _lm(with_weights(make, ours), inputs["ids"])
+
+
+def llama_lm(inputs, weights, meta):
+    """Llama; with a sliding_window in meta, Mistral. The epsilon of both is transformers' default."""
+    ours = llama_weights(weights)
+
+    def make():
+        return llama(
+            interface=Interface(ours["embedding"].shape[0]),
+            d_model=meta["d_model"],
+            n_layers=meta["layers"],
+            heads=meta["heads"],
+            kv_heads=meta["kv_heads"],
+            head_size=ours["blocks.mixer.out.kernel"].shape[1] // meta["heads"],
+            d_ff=ours["blocks.mlp.up.kernel"].shape[-1],
+            window=meta.get("sliding_window"),
+            rope_theta=meta["rope_theta"],
+            epsilon=1e-6,
+            tied="head.kernel" not in ours,
+            rngs=nnx.Rngs(0),
+        )
+
+    return _lm(with_weights(make, ours), inputs["ids"])
+
+
+def _lm(model, ids):
+    logits = model(ids)[0]
+    return {"logits": logits, "ce_loss": next_token_loss(logits, ids)}
+
+
 ADAPTERS = {
+    "mha": {"": mha},
     "sdpa_core": {"": sdpa_core},
     "sinusoid": {"": sinusoid},
     "transformer_layer_prenorm_gelu": {"": transformer_layer_prenorm_gelu},
+    "transformer_layer_postnorm_relu": {"": transformer_layer_postnorm_relu},
+    "transformer_encdec": {"": transformer_encdec},
+    "gpt2_lm": {"": gpt2_lm},
+    "llama_lm": {"": llama_lm},
+    "mistral_swa_lm": {"": llama_lm},
 }

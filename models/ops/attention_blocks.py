@@ -1,0 +1,194 @@
+"""The machinery of models/ops/attention.py: which blocks meet, the online softmax, and the backward pass of both.
+
+Queries lie as (G, T R, K): G is batch x key heads, and the R query heads that share a key head are neighbours in time,
+so that they are rows of one product with its keys, which are never repeated. Keys and values lie as (G, S, K).
+"""
+
+# jax.custom_vjp's types lose what a function takes and returns:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+_MASKED = -1e30  # finite, so that a row with nothing allowed yet gives no NaN
+_TINY = 1e-30  # the weight of a row that sees no key
+
+
+def allowed_pairs(query, key, causal, window):
+    """Positions (queries,) and (keys,) -> (queries, keys): may the query see the key?"""
+    query, key = query[:, None], key[None, :]
+    allowed = jnp.ones((query.shape[0], key.shape[1]), bool)
+    if causal:
+        allowed &= key <= query
+    if window is not None:
+        allowed &= key > query - window
+    return allowed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which blocks meet, known when the program is traced."""
+
+    n_queries: int
+    n_keys: int
+    block_q: int
+    block_k: int
+    causal: bool
+    window: int | None
+    group: int  # query heads to a key head, R
+
+    @property
+    def rows(self):
+        """Rows of a block of queries."""
+        return self.block_q * self.group
+
+    def pad_queries(self, x):
+        """Fill the time axis (the second) up to whole blocks."""
+        return _pad(x, -self.n_queries % self.block_q * self.group)
+
+    def pad_keys(self, x):
+        return _pad(x, -self.n_keys % self.block_k)
+
+    def pairs(self):
+        """Two lists of (query block, key block): those with every key allowed, and those on the mask's edge."""
+        whole, edge = [], []
+        for i in range(-(-self.n_queries // self.block_q)):
+            q_first, q_last = i * self.block_q, (i + 1) * self.block_q - 1
+            for j in range(-(-self.n_keys // self.block_k)):
+                k_first, k_last = j * self.block_k, (j + 1) * self.block_k - 1
+                after = self.causal and k_first > q_last
+                before = self.window is not None and k_last <= q_first - self.window
+                if after or before:
+                    continue
+                cut = (
+                    k_last >= self.n_keys
+                    or (self.causal and k_last > q_first)
+                    or (self.window is not None and k_first <= q_last - self.window)
+                )
+                (edge if cut else whole).append((i, j))
+        return tuple(np.array(pairs, np.int32).reshape(-1, 2) for pairs in (whole, edge))
+
+    def over_pairs(self, body, carry, key_mask):
+        """Run `body(carry, i, j, allowed)` over every pair; allowed is None where nothing is masked."""
+        for pairs, on_edge in zip(self.pairs(), (False, True), strict=True):
+            if len(pairs) == 0:
+                continue
+
+            def step(carry, ij, on_edge=on_edge):
+                allowed = self._edge(ij[0], ij[1]) if on_edge else None
+                if key_mask is not None:
+                    seen = _block(key_mask, ij[1], self.block_k)[:, None]
+                    allowed = seen if allowed is None else allowed & seen
+                return body(carry, ij[0], ij[1], allowed), None
+
+            carry, _ = lax.scan(step, carry, pairs)
+        return carry
+
+    def _edge(self, i, j):
+        query = i * self.block_q + jnp.arange(self.rows) // self.group
+        key = j * self.block_k + jnp.arange(self.block_k)
+        return (allowed_pairs(query, key, self.causal, self.window) & (key < self.n_keys))[None]
+
+
+def empty_sums(q):
+    """Running maximum, sum and weighted sum of no keys; float32 at least."""
+    dtype = jnp.promote_types(q.dtype, jnp.float32)
+    rows = q.shape[:2]
+    return jnp.full(rows, _MASKED, dtype), jnp.zeros(rows, dtype), jnp.zeros(q.shape, dtype)
+
+
+def add_keys(sums, q, k, v, allowed):
+    """Take one block of keys into the running sums of one block of queries (online softmax)."""
+    m, l, acc = sums
+    scores = _scores(q, k, acc.dtype)
+    if allowed is not None:
+        scores = jnp.where(allowed, scores, _MASKED)
+    m_new = jnp.maximum(m, scores.max(-1))
+    p = jnp.exp(scores - m_new[..., None])
+    if allowed is not None:
+        p = jnp.where(allowed, p, 0)
+    shrink = jnp.exp(m - m_new)
+    pv = jnp.einsum("gqk,gkd->gqd", p.astype(v.dtype), v, preferred_element_type=acc.dtype)
+    return m_new, l * shrink + p.sum(-1), acc * shrink[..., None] + pv
+
+
+def add_pairs(plan, sums, q, k, v, key_mask=None):
+    """Take all pairs of the plan into the running sums; everything padded to whole blocks."""
+
+    def body(sums, i, j, allowed):
+        mine = tuple(_block(x, i, plan.rows) for x in sums)
+        q_i, k_j, v_j = _block(q, i, plan.rows), _block(k, j, plan.block_k), _block(v, j, plan.block_k)
+        new = add_keys(mine, q_i, k_j, v_j, allowed)
+        return tuple(_put(x, i, plan.rows, value) for x, value in zip(sums, new, strict=True))
+
+    return plan.over_pairs(body, sums, key_mask)
+
+
+def mean(sums):
+    """The softmax's weighted mean of the values; 0 where no key was seen."""
+    _, l, acc = sums
+    return acc / jnp.maximum(l, _TINY)[..., None]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def blocked(plan, q, k, v, key_mask):
+    """Attention over the pairs of the plan; everything padded to whole blocks. key_mask: (G, S) or None."""
+    return _blocked_fwd(plan, q, k, v, key_mask)[0]
+
+
+def _blocked_fwd(plan, q, k, v, key_mask):
+    sums = m, l, _ = add_pairs(plan, empty_sums(q), q, k, v, key_mask)
+    y = mean(sums).astype(q.dtype)
+    return y, (q, k, v, key_mask, y, m + jnp.log(jnp.maximum(l, _TINY)))
+
+
+def _blocked_bwd(plan, residuals, dy):
+    q, k, v, key_mask, y, lse = residuals
+    dtype = lse.dtype
+    scale = q.shape[-1] ** -0.5
+    delta = jnp.sum(dy.astype(dtype) * y.astype(dtype), axis=-1)  # = sum_s p_s dp_s
+
+    def body(carry, i, j, allowed):
+        dq, dk, dv = carry
+        q_i, dy_i, lse_i, delta_i = (_block(x, i, plan.rows) for x in (q, dy, lse, delta))
+        k_j, v_j = (_block(x, j, plan.block_k) for x in (k, v))
+        p = jnp.exp(_scores(q_i, k_j, dtype) - lse_i[..., None])
+        if allowed is not None:
+            p = jnp.where(allowed, p, 0)
+        product = partial(jnp.einsum, preferred_element_type=dtype)
+        dv_j = product("gqk,gqd->gkd", p.astype(v.dtype), dy_i)
+        ds = p * (product("gqd,gkd->gqk", dy_i, v_j) - delta_i[..., None]) * scale
+        ds = ds.astype(q.dtype)
+        dq_i, dk_j = product("gqk,gkd->gqd", ds, k_j), product("gqk,gqd->gkd", ds, q_i)
+        dq = _put(dq, i, plan.rows, _block(dq, i, plan.rows) + dq_i)
+        dk = _put(dk, j, plan.block_k, _block(dk, j, plan.block_k) + dk_j)
+        dv = _put(dv, j, plan.block_k, _block(dv, j, plan.block_k) + dv_j)
+        return dq, dk, dv
+
+    zeros = tuple(jnp.zeros(x.shape, dtype) for x in (q, k, v))
+    grads = plan.over_pairs(body, zeros, key_mask)
+    return *(g.astype(x.dtype) for g, x in zip(grads, (q, k, v), strict=True)), None
+
+
+blocked.defvjp(_blocked_fwd, _blocked_bwd)
+
+
+def _pad(x, missing):
+    return jnp.pad(x, [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2)) if missing else x
+
+
+def _block(x, index, size):
+    return lax.dynamic_slice_in_dim(x, index * size, size, axis=1)
+
+
+def _put(x, index, size, value):
+    return lax.dynamic_update_slice_in_dim(x, value, index * size, axis=1)
+
+
+def _scores(q, k, dtype):
+    return jnp.einsum("gqd,gkd->gqk", q, k, preferred_element_type=dtype) * q.shape[-1] ** -0.5
