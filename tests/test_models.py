@@ -103,7 +103,8 @@ def test_state_size_against_capacity(named):
     small, large = (
         sum(x.size for x in jax.tree.leaves(model.init_state(1, capacity).layers)) for capacity in (64, 128)
     )
-    assert large == (small if MODELS[name].streams else 2 * small)
+    bounded = MODELS[name].streams or name == "transformer-window"  # whose ring is of 32 tokens at this size
+    assert large == (small if bounded else 2 * small)
 
 
 def test_gradients_are_finite_and_reach_every_parameter(model):
