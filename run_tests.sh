@@ -4,4 +4,6 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$ROOT/bench/environment.sh"
 cd "$ROOT"
-exec "$PYTHON" -m pytest "$@"
+parallel=()
+if "$PYTHON" -c 'import xdist' 2>/dev/null; then parallel=(-n auto --dist worksteal); fi
+exec "$PYTHON" -m pytest ${parallel[@]+"${parallel[@]}"} "$@"

@@ -63,9 +63,7 @@ MODELS = {
     "gru": ModelSpec("models.gru", ("sequential",)),
     "transformer": ModelSpec("models.transformer", ("blocked", "reference"), streams=False),
     "transformer++": ModelSpec("models.llama", ("blocked", "reference"), streams=False),
-    "transformer-window": ModelSpec(
-        "models.llama", ("blocked", "reference"), streams=False, builder="build_window"
-    ),
+    "transformer-window": ModelSpec("models.llama", ("blocked", "reference"), streams=False, builder="build_window"),
     "transformer-encdec": ModelSpec("models.encoder_decoder", ("blocked", "reference"), streams=False, kind="pairs"),
     "mamba": ModelSpec("models.mamba", ("sequential", "associative", "chunked")),
     "rwkv4": ModelSpec("models.rwkv4", ("sequential", "associative")),

@@ -69,7 +69,11 @@ def in_turns(target, timeout_s, log, on_turn=lambda cell, step_s: None):
 
 def test_children_take_turns_and_waiting_is_free(tmp_path):
     steps = []
-    records = in_turns(children.takes_three_turns, 4.0, tmp_path / "log", lambda cell, s: steps.append((cell.length, s)))
+
+    def on_turn(cell, step_s):
+        steps.append((cell.length, step_s))
+
+    records = in_turns(children.takes_three_turns, 4.0, tmp_path / "log", on_turn)
     assert steps == [(1, 0.5), (2, 0.5), (3, 0.5)]
     assert [(record["status"], record["cell"]["length"]) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
     assert (tmp_path / "log").read_text().split() == [str(length) for length in 3 * (1, 2, 3)]
