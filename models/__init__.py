@@ -25,6 +25,7 @@ class ModelSpec:
     streams: bool = True  # the state carries gradients, so that training may run in chunks
     kind: str = "sequence"  # "sequence", "pairs" (an EncoderDecoder) or "images" (an ImageClassifier); see base.py
     builder: str = "build"  # the function's name, where a module holds several
+    variant_of: str = ""  # the model of which it is another setting; the contract tests run that one alone
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,21 @@ MODELS = {
     "transformer++": ModelSpec("models.llama", ("blocked", "reference"), streams=False),
     "transformer-window": ModelSpec("models.llama", ("blocked", "reference"), streams=False, builder="build_window"),
     "transformer-encdec": ModelSpec("models.encoder_decoder", ("blocked", "reference"), streams=False, kind="pairs"),
+    "s4d": ModelSpec("models.ssm", ("convolution", "recurrence")),
     "mamba": ModelSpec("models.mamba", ("sequential", "associative", "chunked")),
     "rwkv4": ModelSpec("models.rwkv4", ("sequential", "associative")),
     "seq2seq-lstm": ModelSpec("models.seq2seq", ("sequential",), kind="pairs", builder="build_lstm"),
     "seq2seq-gru": ModelSpec("models.seq2seq", ("sequential",), kind="pairs", builder="build_gru"),
     "vit": ModelSpec("models.vit", ("blocked", "reference"), streams=False, kind="images"),
     "resnet": ModelSpec("models.resnet", ("convolution",), streams=False, kind="images"),
+    # The other discretisations: s4d's own is zoh, mamba's is "mamba" (see models/ops/discretise.py).
+    "s4d-bilinear": ModelSpec("models.ssm", ("convolution", "recurrence"), builder="build_bilinear", variant_of="s4d"),
+    "mamba-zoh": ModelSpec(
+        "models.mamba", ("sequential", "associative", "chunked"), builder="build_zoh", variant_of="mamba"
+    ),
+    "mamba-bilinear": ModelSpec(
+        "models.mamba", ("sequential", "associative", "chunked"), builder="build_bilinear", variant_of="mamba"
+    ),
 }
 
 SIZES = {

@@ -3,11 +3,13 @@
     u, z = W_in x;  u = silu(conv(u));  dt, B, C = W_x u;  dt = softplus(W_dt dt + b_dt)
     h_t = exp(dt A) h_{t-1} + dt B u_t;  y = (C . h + D u) silu(z);  out = W_out y
 
-A = -exp(A_log). exp(dt A) and dt B are what Mamba's code does, where its paper says zero-order hold for both.
+A = -exp(A_log). exp(dt A) and dt B are what Mamba's code does, where its paper says zero-order hold for both; that and
+other rules are options (see models/ops/discretise.py).
 State: the last K-1 inputs of the convolution (B, K-1, E), and h (B, N, E) in float32.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -39,6 +41,7 @@ class Mamba(Mixer):
         d_conv: int = 4,
         expand: int = 2,
         dt_rank: int | None = None,
+        discretisation: str = "mamba",
         n_residuals: int = 1,
         method: str = "auto",
         rngs: nnx.Rngs,
@@ -57,7 +60,7 @@ class Mamba(Mixer):
         self.D = nnx.Param(jnp.ones(d_inner))
         out_init = residual_init(n_residuals)
         self.out_proj = nnx.Linear(d_inner, d_model, use_bias=False, kernel_init=out_init, rngs=rngs)
-        self.method = method
+        self.discretisation, self.method = discretisation, method
         self.d_inner, self.d_state, self.d_conv, self.dt_rank = d_inner, d_state, d_conv, dt_rank
 
     def __call__(self, x, state: MambaState | None, position):
@@ -71,7 +74,7 @@ class Mamba(Mixer):
         dt = jax.nn.softplus(shift(dt @ self.dt_proj.kernel[...], bias[...]))
         A = -jnp.exp(self.A_log[...].astype(h.dtype))
         u_, dt_, B_, C_ = (v.astype(h.dtype) for v in (u, dt, B, C))
-        y, h = selective_scan(u_, dt_, A, B_, C_, h, method=self.method)
+        y, h = selective_scan(u_, dt_, A, B_, C_, h, discretisation=self.discretisation, method=self.method)
         y = (y.astype(x.dtype) + scale(u, self.D[...])) * jax.nn.silu(z)
         return self.out_proj(y), MambaState(conv, h)
 
@@ -88,14 +91,14 @@ def _dt_bias(key, shape, dtype):
     return dt + jnp.log(-jnp.expm1(-dt))
 
 
-def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
+def build(*, size: Size, interface: Interface, method: str, discretisation: str = "mamba", rngs: nnx.Rngs) -> Backbone:
     n_blocks = 2 * size.n_layers
 
     def make_block(rngs):
         return Block(size.d_model, make_mixer, None, rms_norm, rngs)
 
     def make_mixer(rngs):
-        return Mamba(size.d_model, n_residuals=n_blocks, method=method, rngs=rngs)
+        return Mamba(size.d_model, discretisation=discretisation, n_residuals=n_blocks, method=method, rngs=rngs)
 
     return Backbone(
         interface=interface,
@@ -105,3 +108,7 @@ def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> B
         norm=rms_norm,
         rngs=rngs,
     )
+
+
+build_zoh = partial(build, discretisation="zoh")
+build_bilinear = partial(build, discretisation="bilinear")

@@ -16,7 +16,7 @@ from models.backbone import count_params
 from tests.compare import assert_close
 
 VOCAB, BATCH, LENGTH = 256, 2, 37
-NAMES = [name for name, spec in MODELS.items() if spec.kind == "sequence"]
+NAMES = [name for name, spec in MODELS.items() if spec.kind == "sequence" and not spec.variant_of]
 # tiny models in float32: a few hundred roundings of numbers near 1
 TOLERANCE = 1e-5
 
@@ -83,13 +83,15 @@ def test_prefill_is_the_call_on_an_empty_state(model, run):
     assert_close(prefilled, state, TOLERANCE)
 
 
-def test_causality(run):
+def test_causality(named, run):
+    leak = TOLERANCE if named[0] == "s4d" else 0  # an FFT rounds all tokens together
     tokens = some_tokens()
     at = LENGTH // 2
     changed = tokens.at[:, at].add(1) % VOCAB
     before, after = np.asarray(run(tokens)[0]), np.asarray(run(changed)[0])
-    np.testing.assert_array_equal(before[:, :at], after[:, :at])
-    assert np.all(np.abs(before - after)[:, at:].max(axis=-1) > 0), "a token must be felt at every later position"
+    change = np.abs(before - after).max(axis=-1)
+    assert np.all(change[:, :at] <= leak)
+    assert np.all(change[:, at:] > leak), "a token must be felt at every later position"
 
 
 def test_state_keeps_shapes_and_dtypes(model, run):

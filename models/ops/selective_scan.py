@@ -1,6 +1,9 @@
 """Mamba's selective state space recurrence, S6 (Gu and Dao, arXiv:2312.00752, algorithm 2).
 
-    h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t          y_t = C_t . h_t
+    h_t = Abar_t h_{t-1} + Bbar_t u_t          y_t = C_t . h_t
+
+Abar = exp(dt A) and Bbar = dt B as in Mamba's code, or by another rule of models/ops/discretise.py, whose gain is what
+Bbar has beyond dt B.
 
 Every method is one skeleton: `lax.scan` over chunks of C tokens, keeping the state at chunk borders alone, and a
 backward pass that runs the chunks in reverse and recomputes the states inside each. Memory is O(T E + T/C N E): the
@@ -8,7 +11,7 @@ backward pass that runs the chunks in reverse and recomputes the states inside e
 
     sequential    `lax.scan`, all of the arithmetic in the step, gradient of the chunk by autodiff
     associative   `lax.associative_scan` over the chunk, gradient of the chunk by autodiff
-    chunked       exp(dt A) of the chunk at once, a minimal `lax.scan`, gradient by hand with its reductions batched
+    chunked       Abar of the chunk at once, a minimal `lax.scan`, gradient by hand with its reductions batched
 
 Axes: B batch, T time, C chunk, E inner width, N state size. The wide axis E is last, so that a CPU's vectors are full,
 and a batch of one is squeezed away, since XLA does not vectorise round a size-1 axis (5x, measured).
@@ -25,6 +28,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from models.ops.discretise import discretise, transition
 from models.ops.linear_scan import scan_associative, to_chunks
 
 METHODS = ("sequential", "associative", "chunked")
@@ -33,12 +37,13 @@ METHODS = ("sequential", "associative", "chunked")
 CHUNK = {"sequential": 64, "associative": 256, "chunked": 16}
 
 
-def selective_scan_reference(u, dt, A, B, C, h0):
+def selective_scan_reference(u, dt, A, B, C, h0, *, discretisation="mamba"):
     """The equation, read aloud. Same arguments and results as `selective_scan`."""
 
     def step(h, x):
         u_t, dt_t, B_t, C_t = x
-        h = jnp.exp(dt_t[:, None] * A.T) * h + (dt_t * u_t)[:, None] * B_t[:, :, None]
+        Abar, Bbar = discretise(A.T, B_t[:, :, None], dt_t[:, None], discretisation)
+        h = Abar * h + Bbar * u_t[:, None]
         return h, jnp.einsum("bn,bne->be", C_t, h)
 
     h, y = lax.scan(step, h0, tuple(jnp.moveaxis(x, 1, 0) for x in (u, dt, B, C)))
@@ -53,13 +58,15 @@ def selective_scan(
     C: Float[Array, "B T N"],
     h0: Float[Array, "B N E"] | None = None,
     *,
+    discretisation: str = "mamba",
     method: str = "auto",
     chunk: int | None = None,
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
     """Outputs y and the last state, without the skip D u and the gate, which are the block's.
 
-    dt is positive (after softplus), A negative. method: one of METHODS, or "auto": chunked on CPU, associative
-    elsewhere. chunk: tokens between kept states (default: CHUNK of the method). Raises ValueError for an unknown one.
+    dt is positive (after softplus), A negative. discretisation: one of models.ops.discretise.RULES. method: one of
+    METHODS, or "auto": chunked on CPU, associative elsewhere. chunk: tokens between kept states (default: CHUNK of the
+    method). Raises ValueError for an unknown one.
     """
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
@@ -68,76 +75,84 @@ def selective_scan(
     if h0 is None:
         h0 = jnp.zeros((u.shape[0], A.shape[1], A.shape[0]), jnp.promote_types(u.dtype, A.dtype))
     if u.shape[1] == 1:
-        return _one_token(u, dt, A, B, C, h0)
-    run = partial(_scan_one, method, chunk or CHUNK[method])
+        return _one_token(discretisation, u, dt, A, B, C, h0)
+    run = partial(_scan_one, discretisation, method, chunk or CHUNK[method])
     if u.shape[0] == 1:
         y, h = run(u[0], dt[0], A.T, B[0], C[0], h0[0])
         return y[None], h[None]
     return jax.vmap(run, in_axes=(0, 0, None, 0, 0, 0))(u, dt, A.T, B, C, h0)
 
 
-def _one_token(u, dt, A, B, C, h):
+def _one_token(rule, u, dt, A, B, C, h):
     """T = 1, decoding: no loop."""
-    h = jnp.exp(dt[:, 0, None] * A.T) * h + (dt * u)[:, 0, None] * B[:, 0, :, None]
+    a, gain = transition(dt[:, 0, None] * A.T, rule)
+    h = a * h + _times((dt * u)[:, 0, None] * B[:, 0, :, None], gain)
     return (h * C[:, 0, :, None]).sum(1)[:, None], h
 
 
-def _scan_one(method: str, chunk: int, u, dt, A, B, C, h0):
+def _scan_one(rule: str, method: str, chunk: int, u, dt, A, B, C, h0):
     """One sequence: u, dt (T, E); A (N, E); B, C (T, N); h0 (N, E)."""
     length = u.shape[0]
     chunk = min(chunk, length)
     # dt = 0 leaves the state as it is, so filling up with zeros is exact.
     xs = tuple(to_chunks(x, chunk) for x in (u, dt, B, C))
-    y, h = _over_chunks(_CHUNK_FORMS[method], A, h0, xs)
+    y, h = _over_chunks(rule, method, A, h0, xs)
     return y.reshape(-1, y.shape[-1])[:length], h
 
 
-# A chunk's forward: (A, h0, (u, dt, B, C)) -> (h, y).
+def _times(x, gain):
+    return x if gain is None else x * gain
 
 
-def _chunk_sequential(A, h0, xs):
+# A chunk's forward: (rule, A, h0, (u, dt, B, C)) -> (h, y).
+
+
+def _chunk_sequential(rule, A, h0, xs):
     def step(h, x):
         u, dt, B, C = x
-        h = jnp.exp(dt * A) * h + (dt * u) * B[:, None]
+        a, gain = transition(dt * A, rule)
+        h = a * h + _times((dt * u) * B[:, None], gain)
         return h, (h * C[:, None]).sum(0)
 
     return lax.scan(step, h0, xs)
 
 
-def _chunk_associative(A, h0, xs):
+def _chunk_associative(rule, A, h0, xs):
     u, dt, B, C = xs
-    h = scan_associative(jnp.exp(dt[:, None] * A), (dt * u)[:, None] * B[:, :, None], h0)
+    a, gain = transition(dt[:, None] * A, rule)
+    h = scan_associative(a, _times((dt * u)[:, None] * B[:, :, None], gain), h0)
     return h[-1], jnp.einsum("cne,cn->ce", h, C)
 
 
-def _chunk_hoisted(A, h0, xs):
+def _chunk_hoisted(rule, A, h0, xs):
     u, dt, B, C = xs
 
     def step(h, x):
-        a, dtu, B, C = x
-        h = a * h + dtu * B[:, None]
+        (a, gain), dtu, B, C = x
+        h = a * h + _times(dtu * B[:, None], gain)
         return h, (h * C[:, None]).sum(0)
 
-    return lax.scan(step, h0, (jnp.exp(dt[:, None] * A), dt * u, B, C))
+    return lax.scan(step, h0, (transition(dt[:, None] * A, rule), dt * u, B, C))
 
 
-# A chunk's backward: (A, h0, xs, dh, dy) -> (dA, dh0, dxs), dh and dy being the gradients of the chunk's h and y.
+# A chunk's backward: (rule, A, h0, xs, dh, dy) -> (dA, dh0, dxs), dh and dy being the gradients of the chunk's h and y.
 
 
-def _backward_by_autodiff(chunk_forward: Callable, A, h0, xs, dh, dy):
-    _, vjp = jax.vjp(chunk_forward, A, h0, xs)
+def _backward_by_autodiff(chunk_forward: Callable, rule, A, h0, xs, dh, dy):
+    _, vjp = jax.vjp(partial(chunk_forward, rule), A, h0, xs)
     return vjp((dh, dy))
 
 
-def _backward_hoisted(A, h0, xs, dh, dy):
+def _backward_hoisted(rule, A, h0, xs, dh, dy):
     u, dt, B, C = xs
-    a, dtu = jnp.exp(dt[:, None] * A), dt * u
+    dtu = dt * u
+    (a, gain), transition_vjp = jax.vjp(partial(transition, rule=rule), dt[:, None] * A)
 
     def recompute(h, x):
-        a, dtu, B = x
-        return a * h + dtu * B[:, None], h
+        a, gain, dtu, B = x
+        return a * h + _times(dtu * B[:, None], gain), h
 
-    h_last, h_before = lax.scan(recompute, h0, (a, dtu, B))
+    h_last, h_before = lax.scan(recompute, h0, (a, gain, dtu, B))
 
     def step(dh, x):  # dh_t = C_t dy_t + a_{t+1} dh_{t+1}
         a, C, dy = x
@@ -147,11 +162,13 @@ def _backward_hoisted(A, h0, xs, dh, dy):
     dh0, dh = lax.scan(step, dh, (a, C, dy), reverse=True)
     h = jnp.concatenate([h_before[1:], h_last[None]])
     dC = jnp.einsum("cne,ce->cn", h, dy)
+    dgain = None if gain is None else dh * dtu[:, None] * B[:, :, None]
+    (dz,) = transition_vjp((dh * h_before, dgain))
+    dh = _times(dh, gain)
     dB = jnp.einsum("cne,ce->cn", dh, dtu)
     ddtu = jnp.einsum("cne,cn->ce", dh, B)
-    da_a = dh * a * h_before
-    ddt = (da_a * A).sum(1) + ddtu * u
-    dA = (da_a * dt[:, None]).sum(0)
+    ddt = (dz * A).sum(1) + ddtu * u
+    dA = (dz * dt[:, None]).sum(0)
     return dA, dh0, (ddtu * dt, ddt, dB, dC)
 
 
@@ -162,29 +179,32 @@ _CHUNK_FORMS = {
 }
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _over_chunks(form, A, h0, xs):
-    (y, h), _ = _over_chunks_fwd(form, A, h0, xs)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _over_chunks(rule, method, A, h0, xs):
+    (y, h), _ = _over_chunks_fwd(rule, method, A, h0, xs)
     return y, h
 
 
-def _over_chunks_fwd(form, A, h0, xs):
+def _over_chunks_fwd(rule, method, A, h0, xs):
+    forward, _ = _CHUNK_FORMS[method]
+
     def body(h_in, x):
-        h_out, y = form[0](A, h_in, x)
+        h_out, y = forward(rule, A, h_in, x)
         return h_out, (y, h_in)
 
     h, (y, borders) = lax.scan(body, h0, xs)
     return (y, h), (A, xs, borders)
 
 
-def _over_chunks_bwd(form, residuals, cotangents):
+def _over_chunks_bwd(rule, method, residuals, cotangents):
     A, xs, borders = residuals
     dy, dh = cotangents
+    _, backward = _CHUNK_FORMS[method]
 
     def body(carry, x):
         dA, dh = carry
         h_in, x, dy = x
-        dA_chunk, dh, dx = form[1](A, h_in, x, dh, dy)
+        dA_chunk, dh, dx = backward(rule, A, h_in, x, dh, dy)
         return (dA + dA_chunk, dh), dx
 
     (dA, dh0), dxs = lax.scan(body, (jnp.zeros_like(A), dh), (borders, xs, dy), reverse=True)

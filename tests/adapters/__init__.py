@@ -5,9 +5,9 @@ Sizes come from meta and from shapes alone, so that other fixtures of a family p
 of the arrays, so that gradients reach inputs and weights alike.
 """
 
-from tests.adapters import images, mamba, recurrent, rwkv4, scans, transformer
+from tests.adapters import images, mamba, recurrent, rwkv4, scans, ssm, transformer
 
 # fixture family -> {variant: adapter}; a variant is one of our forms of the same thing
 ADAPTERS: dict = {}
-for module in (images, mamba, recurrent, rwkv4, scans, transformer):
+for module in (images, mamba, recurrent, rwkv4, scans, ssm, transformer):
     ADAPTERS |= module.ADAPTERS
