@@ -29,8 +29,8 @@ def x64():
         yield
 
 
-def normal(seed, *shape, dtype=None):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype or jnp.result_type(float))
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.result_type(float))
 
 
 def value_and_gradient(function, *args):
@@ -50,9 +50,7 @@ def queries_and_keys(length, n_keys, heads, kv_heads, size=4):
 
 
 MASKS = {
-    "causal": {"causal": True},
     "window": {"causal": True, "window": 5},
-    "padded": {"causal": False, "key_mask": np.arange(19) < np.array([[13], [19]])},
     "holes": {"causal": False, "key_mask": np.random.default_rng(3).random((BATCH, 19)) < 0.5},
     "nothing to see": {"causal": False, "key_mask": np.arange(19) < np.array([[0], [8]])},
     "causal and padded": {"causal": True, "key_mask": np.arange(19) < np.array([[7], [18]])},
@@ -182,7 +180,7 @@ def pushed(make):
 
 
 def tokens_of(length, seed=0):
-    return jax.random.randint(jax.random.key(seed), (BATCH, length), 0, VOCAB)
+    return np.random.default_rng(seed).integers(0, VOCAB, (BATCH, length), np.int32)
 
 
 @pytest.fixture(scope="module")
@@ -199,12 +197,12 @@ def test_a_ring_gives_the_whole_across_any_cut(windowed):
     whole = call(tokens, None)[0]  # one windowed product, without a cache
     _, state = call(tokens, model.init_state(BATCH, 64))
     assert state.layers.k.shape == (2, BATCH, 2, 5, 4)
-    for cuts in (range(1, 23), (7, 8), (1, 8), (15, 22), (7, 14, 21, 22)):
+    for cuts in (range(1, 23), (7, 14, 21, 22), (1, 8, 15, 22), (1, 2, 9, 16)):
         pieces, now = [], model.init_state(BATCH, 64)
-        for piece in jnp.split(tokens, list(cuts), axis=1):
+        for piece in np.split(tokens, list(cuts), axis=1):
             logits, now = call(piece, now)
             pieces.append(logits)
-        assert_close(jnp.concatenate(pieces, axis=1), whole, TOLERANCE)
+        assert_close(np.concatenate(pieces, axis=1), whole, TOLERANCE)
         assert_close(now, state, TOLERANCE)
 
 
@@ -222,13 +220,15 @@ def test_a_ring_that_a_capacity_cuts_short_is_refused_more(windowed):
     state = model.init_state(BATCH, 3)
     assert state.layers.k.shape == (2, BATCH, 2, 3, 4)
     with pytest.raises(ValueError, match="capacity=3, 4 tokens"):
-        model(tokens_of(4), state)
+        model(jnp.asarray(tokens_of(4)), state)
 
 
 def test_a_window_is_what_reaches_a_token(windowed):
     _, call = windowed
     tokens = tokens_of(23)
-    change = np.abs(call(tokens.at[:, 8].add(1) % VOCAB, None)[0] - call(tokens, None)[0]).max(axis=(0, 2)) > 0
+    changed = tokens.copy()
+    changed[:, 8] += 1
+    change = np.abs(call(changed % VOCAB, None)[0] - call(tokens, None)[0]).max(axis=(0, 2)) > 0
     np.testing.assert_array_equal(change, (np.arange(23) >= 8) & (np.arange(23) <= 8 + 2 * 4))  # two layers of 5
 
 
@@ -238,7 +238,7 @@ def test_learned_positions_end():
 
     model = nnx.eval_shape(make)
     with pytest.raises(ValueError, match="6 learned positions, got 7 inputs"):
-        jax.eval_shape(lambda: make()(tokens_of(7)))
+        jax.eval_shape(lambda: make()(jnp.asarray(tokens_of(7))))
     with pytest.raises(ValueError, match="6 learned positions, got capacity=7"):
         model.init_state(BATCH, 7)
 

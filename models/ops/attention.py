@@ -104,7 +104,7 @@ def attention_with_cache(
     length, group = plan.n_queries, plan.group
     q_, k_, v_ = (_grouped(x, heads) for x in (q, k, v))
     near = length if window is None else min(length, window - 1)  # queries that may see anything before themselves
-    query = filled + jnp.arange(near * group) // group
+    query = filled + jnp.repeat(jnp.arange(near), group)
     turned = filled % capacity  # slots before this one hold the ring's latest turn, the others the turn before
 
     def allowed(slot):

@@ -90,7 +90,7 @@ class Plan:
         return carry
 
     def _edge(self, i, j):
-        query = i * self.block_q + jnp.arange(self.rows) // self.group
+        query = i * self.block_q + jnp.repeat(jnp.arange(self.block_q), self.group)
         key = j * self.block_k + jnp.arange(self.block_k)
         return (allowed_pairs(query, key, self.causal, self.window) & (key < self.n_keys))[None]
 
