@@ -1,5 +1,8 @@
 """Discretisations, linear state space models, S4D, HiPPO."""
 
+# numpy's own types do not know that an array has a real and an imaginary part:
+# pyright: reportAttributeAccessIssue=false
+
 import jax.numpy as jnp
 from flax import nnx
 
