@@ -138,20 +138,30 @@ def rwkv4(
     method: str = "auto",
     rngs: nnx.Rngs,
 ) -> Backbone:
-    """RWKV-4 from its hyper-parameters. epsilon: of all norms but the last, as transformers' RwkvModel has it."""
+    """RWKV-4 from its hyper-parameters.
+
+    epsilon: of all norms but the last, as transformers' RwkvModel has it. tied: the paper's head is not; a tied
+    embedding starts as other models' does, since the paper's start, near 0, is none for a head.
+    """
     norm = partial(layer_norm, epsilon=epsilon)
     model = Backbone(
         interface=interface,
         d_model=d_model,
         n_blocks=n_layers,
         make_block=lambda rngs: RWKVBlock(d_model, d_time, d_channel, norm, method=method, rngs=rngs),
-        embed_norm=norm,
+        embed_norm=None if interface.features else norm,  # of numbers it would leave little but the sign
         tied=tied,
         rngs=rngs,
     )
     for part, values in by_depth(d_model, d_time, n_layers).items():
         for name, value in values.items():
             getattr(getattr(model.blocks, part), name)[...] = value
+    if not model.tied:
+        head = model.head.kernel
+        head[...] = nnx.initializers.normal(0.5 * d_model**-0.5)(rngs.params(), head.shape, head.dtype)
+        if not interface.features:  # the norm after it makes it large, and its gradient too
+            table = model.embedding
+            table[...] = jax.random.uniform(rngs.params(), table.shape, table.dtype, minval=-1e-4, maxval=1e-4)
     return model
 
 

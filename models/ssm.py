@@ -75,7 +75,7 @@ class S4D(Mixer):
             for v in (self.log_dt, self.log_A_real, self.A_imag, self.C)
         )
         A = lax.complex(-jnp.exp(log_A_real), A_imag)
-        a, b = discretise(A, 1.0, jnp.exp(log_dt)[:, None], self.discretisation)
+        a, b = discretise(A, jnp.ones_like(A), jnp.exp(log_dt)[:, None], self.discretisation)
         return a, b, lax.complex(C[..., 0], C[..., 1])
 
     def init_state(self, batch, capacity, dtype) -> Complex[Array, "B H N"]:
