@@ -1,6 +1,7 @@
 """The state space model: rules of discretisation, S4D's two forms, and the model's own."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ def float64():
 @pytest.mark.parametrize("rule", ["zoh", "bilinear", "euler", "backward_diff"])
 def test_rules_are_those_of_scipy(rule):
     A, dt = np.array([-0.3, -2.0, -40.0]), 0.1
-    system: tuple = cont2discrete((np.diag(A), np.ones((3, 1)), np.ones((1, 3)), 0), dt, rule)
+    system: Any = cont2discrete((np.diag(A), np.ones((3, 1)), np.ones((1, 3)), 0), dt, rule)
     expected_A, expected_B = system[:2]
     a, b = discretise(jnp.asarray(A), 1.0, jnp.asarray(dt), rule)
     np.testing.assert_allclose(a, np.diag(expected_A), rtol=1e-12)
