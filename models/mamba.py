@@ -91,21 +91,55 @@ def _dt_bias(key, shape, dtype):
     return dt + jnp.log(-jnp.expm1(-dt))
 
 
-def build(*, size: Size, interface: Interface, method: str, discretisation: str = "mamba", rngs: nnx.Rngs) -> Backbone:
-    n_blocks = 2 * size.n_layers
-
-    def make_block(rngs):
-        return Block(size.d_model, make_mixer, None, rms_norm, rngs)
+def mamba(
+    *,
+    interface: Interface,
+    d_model: int,
+    n_blocks: int,
+    d_state: int = 16,
+    d_conv: int = 4,
+    expand: int = 2,
+    dt_rank: int | None = None,
+    epsilon: float = 1e-5,
+    discretisation: str = "mamba",
+    tied: bool = True,
+    method: str = "auto",
+    rngs: nnx.Rngs,
+) -> Backbone:
+    """The paper's language model, from its hyper-parameters: RMSNorm, then the mixer, in every block."""
+    norm = partial(rms_norm, epsilon=epsilon)
 
     def make_mixer(rngs):
-        return Mamba(size.d_model, discretisation=discretisation, n_residuals=n_blocks, method=method, rngs=rngs)
+        return Mamba(
+            d_model,
+            d_state=d_state,
+            d_conv=d_conv,
+            expand=expand,
+            dt_rank=dt_rank,
+            discretisation=discretisation,
+            n_residuals=n_blocks,
+            method=method,
+            rngs=rngs,
+        )
 
     return Backbone(
         interface=interface,
-        d_model=size.d_model,
+        d_model=d_model,
         n_blocks=n_blocks,
-        make_block=make_block,
-        norm=rms_norm,
+        make_block=lambda rngs: Block(d_model, make_mixer, None, norm, rngs),
+        norm=norm,
+        tied=tied,
+        rngs=rngs,
+    )
+
+
+def build(*, size: Size, interface: Interface, method: str, discretisation: str = "mamba", rngs: nnx.Rngs) -> Backbone:
+    return mamba(
+        interface=interface,
+        d_model=size.d_model,
+        n_blocks=2 * size.n_layers,
+        discretisation=discretisation,
+        method=method,
         rngs=rngs,
     )
 

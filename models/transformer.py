@@ -148,6 +148,7 @@ def gpt2(
     n_positions: int,
     d_ff: int,
     epsilon: float = 1e-5,
+    tied: bool = True,
     method: str = "auto",
     rngs: nnx.Rngs,
 ) -> Backbone:
@@ -168,6 +169,7 @@ def gpt2(
         n_blocks=n_layers,
         make_block=lambda rngs: Block(d_model, make_mixer, make_mlp, norm, rngs),
         norm=norm,
+        tied=tied,
         positions=n_positions,
         rngs=rngs,
     )

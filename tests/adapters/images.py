@@ -6,32 +6,28 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from models.checkpoints import assemble
+from models.huggingface.tables import Config
 from models.resnet import ResNet
-from models.vit import ViT
-from tests.adapters.common import with_weights
-from tests.adapters.huggingface import norm, stacked
+from models.weights import with_weights
+from tests.adapters.common import norm
 
 
 def vit(inputs, weights, meta):
     """ViTForImageClassification."""
-    classes, width = weights["classifier.weight"].shape
-    patch = int(meta["patch_size"])
-
-    def make():
-        return ViT(
-            image=ast.literal_eval(meta["image_size"]),
-            channels=inputs["pixel_values"].shape[1],
-            classes=classes,
-            patch=patch,
-            d_model=width,
-            n_layers=meta["layers"],
-            head_size=width // int(meta["num_attention_heads"]),
-            mlp_width=int(meta["intermediate_size"]),
-            epsilon=meta["ln_eps"],
-            rngs=nnx.Rngs(0),
-        )
-
-    model = with_weights(make, vit_weights(weights))
+    config = {
+        "model_type": "vit",
+        "image_size": ast.literal_eval(meta["image_size"]),
+        "patch_size": int(meta["patch_size"]),
+        "num_channels": inputs["pixel_values"].shape[1],
+        "hidden_size": weights["classifier.weight"].shape[1],
+        "num_labels": weights["classifier.weight"].shape[0],
+        "num_hidden_layers": meta["layers"],
+        "num_attention_heads": int(meta["num_attention_heads"]),
+        "intermediate_size": int(meta["intermediate_size"]),
+        "layer_norm_eps": meta["ln_eps"],
+    }
+    model = assemble(Config(config), weights)
     embeddings = model.embed(_channels_last(inputs["pixel_values"]))
     hidden = model.mix(embeddings)
     logits = model.logits(hidden)
@@ -41,40 +37,6 @@ def vit(inputs, weights, meta):
         "logits": logits,
         "ce_loss": _cross_entropy(logits, inputs["labels"]),
     }
-
-
-# Ours and theirs, in a block
-_LINEAR = {"mixer.out": "attention.o_proj", "mlp.up": "mlp.fc1", "mlp.down": "mlp.fc2"}
-_NORM = {"norm": "layernorm_before", "mlp_norm": "layernorm_after"}
-
-
-def vit_weights(weights: dict) -> dict:
-    """ViTForImageClassification's state dict under the names of models.vit.ViT."""
-
-    def block(layer):
-        qkv = [f"{layer}.attention.{name}_proj" for name in "qkv"]
-        ours = {
-            "mixer.qkv.kernel": jnp.concatenate([weights[f"{name}.weight"] for name in qkv]).T,
-            "mixer.qkv.bias": jnp.concatenate([weights[f"{name}.bias"] for name in qkv]),
-        }
-        for name, theirs in _LINEAR.items():
-            ours |= _linear(weights, f"{layer}.{theirs}", name)
-        for name, theirs in _NORM.items():
-            ours |= norm(weights, f"{layer}.{theirs}", name)
-        return ours
-
-    projection = weights["vit.embeddings.patch_embeddings.projection.weight"]  # (D, C, patch, patch)
-    return (
-        {
-            "projection.kernel": projection.transpose(2, 3, 1, 0).reshape(-1, projection.shape[0]),
-            "projection.bias": weights["vit.embeddings.patch_embeddings.projection.bias"],
-            "cls": weights["vit.embeddings.cls_token"][0, 0],
-            "positions": weights["vit.embeddings.position_embeddings"][0],
-        }
-        | stacked(weights, "vit.layers", block)
-        | norm(weights, "vit.layernorm", "norm")
-        | _linear(weights, "classifier", "head")
-    )
 
 
 def resnet_cnn(inputs, weights, meta):

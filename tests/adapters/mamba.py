@@ -1,65 +1,40 @@
 """Mamba."""
 
-import jax.numpy as jnp
 from flax import nnx
 
-from models import Interface
-from models.backbone import Backbone, Block
 from models.base import State
-from models.layers import rms_norm
+from models.checkpoints import assemble
+from models.huggingface.mamba import mixer
+from models.huggingface.tables import Config
 from models.mamba import Mamba, MambaState
-from tests.adapters.common import next_token_loss, with_weights
-
-
-def _mamba(meta, rngs):
-    return Mamba(
-        meta["hidden_size"],
-        d_state=meta["state_size"],
-        d_conv=meta["conv_kernel"],
-        expand=meta["expand"],
-        dt_rank=meta["time_step_rank"],
-        rngs=rngs,
-    )
-
-
-def _mamba_weights(weights, prefix=""):
-    return {
-        "in_proj.kernel": weights[f"{prefix}in_proj.weight"].T,
-        "conv_w": weights[f"{prefix}conv1d.weight"][:, 0].T,
-        "conv_b": weights[f"{prefix}conv1d.bias"],
-        "x_proj.kernel": weights[f"{prefix}x_proj.weight"].T,
-        "dt_proj.kernel": weights[f"{prefix}dt_proj.weight"].T,
-        "dt_proj.bias": weights[f"{prefix}dt_proj.bias"],
-        "A_log": weights[f"{prefix}A_log"],
-        "D": weights[f"{prefix}D"],
-        "out_proj.kernel": weights[f"{prefix}out_proj.weight"].T,
-    }
+from models.weights import with_weights
+from tests.adapters.common import convert_all, next_token_loss
 
 
 def mamba_mixer(inputs, weights, meta):
-    mixer = with_weights(lambda: _mamba(meta, nnx.Rngs(0)), _mamba_weights(weights))
-    return {"y": mixer(inputs["x"], None, 0)[0]}
+    config = Config(meta)
 
-
-def mamba_lm(inputs, weights, meta):
     def make():
-        return Backbone(
-            interface=Interface(meta["vocab"]),
-            d_model=meta["hidden_size"],
-            n_blocks=meta["layers"],
-            make_block=lambda rngs: Block(meta["hidden_size"], lambda rngs: _mamba(meta, rngs), None, rms_norm, rngs),
-            norm=rms_norm,
+        return Mamba(
+            meta["hidden_size"],
+            d_state=meta["state_size"],
+            d_conv=meta["conv_kernel"],
+            expand=meta["expand"],
+            dt_rank=meta["time_step_rank"],
             rngs=nnx.Rngs(0),
         )
 
-    blocks = []
-    for number in range(meta["layers"]):
-        prefix = f"backbone.layers.{number}."
-        mixer = _mamba_weights(weights, f"{prefix}mixer.")
-        blocks.append({"norm.scale": weights[f"{prefix}norm.weight"]} | {f"mixer.{k}": v for k, v in mixer.items()})
-    stacked = {f"blocks.{name}": jnp.stack([block[name] for block in blocks]) for name in blocks[0]}
-    embed, norm = weights["backbone.embeddings.weight"], weights["backbone.norm_f.weight"]
-    model = with_weights(make, stacked | {"embedding": embed, "norm.scale": norm})
+    return {"y": with_weights(make, convert_all(mixer("", "", config), weights))(inputs["x"], None, 0)[0]}
+
+
+def mamba_lm(inputs, weights, meta):
+    config = {
+        "model_type": "mamba",
+        "vocab_size": meta["vocab"],
+        "num_hidden_layers": meta["layers"],
+        **{key: meta[key] for key in ("hidden_size", "state_size", "conv_kernel", "expand", "time_step_rank")},
+    }
+    model = assemble(Config(config), weights)
     ids = inputs["ids"]
     logits, state = model(ids, model.init_state(ids.shape[0], 0))
     assert isinstance(state, State)

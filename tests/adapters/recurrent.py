@@ -10,7 +10,7 @@ from models.lstm import LSTM
 from models.recurrent import RecurrentModel, Stack
 from models.rnn import RNN
 from models.seq2seq import Seq2Seq
-from tests.adapters.common import with_weights
+from models.weights import with_weights
 
 CELLS = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 

@@ -13,7 +13,7 @@ from models.ops.s4d import METHODS, s4d, s4d_kernel
 from models.ops.selective_scan import METHODS as SCAN_METHODS
 from models.ops.selective_scan import selective_scan
 from models.ssm import S4D
-from tests.adapters.common import with_weights
+from models.weights import with_weights
 
 # outputs' suffix -> our rule
 RULES = {rule: rule for rule in ("zoh", "bilinear", "euler", "backward_diff")} | {"mamba_zohA_eulerB": "mamba"}

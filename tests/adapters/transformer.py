@@ -6,13 +6,14 @@ from flax import nnx
 
 from models import Interface, layers
 from models.backbone import Block
+from models.checkpoints import assemble
 from models.encoder_decoder import CrossAttention, EncoderBlock, TransformerEncoderDecoder
+from models.huggingface.tables import Config
 from models.layers import MLP, layer_norm
-from models.llama import llama
 from models.ops.attention import attention, attention_weights_reference
-from models.transformer import SelfAttention, gpt2
-from tests.adapters.common import next_token_loss, with_weights
-from tests.adapters.huggingface import gpt2_weights, llama_weights, norm, stacked
+from models.transformer import SelfAttention
+from models.weights import with_weights
+from tests.adapters.common import next_token_loss, norm, stacked
 
 
 def sdpa_core(inputs, weights, meta):
@@ -157,43 +158,35 @@ def transformer_encdec(inputs, weights, meta):
 
 
 def gpt2_lm(inputs, weights, meta):
-    ours = gpt2_weights(weights)
-
-    def make():
-        return gpt2(
-            vocab=ours["embedding"].shape[0],
-            d_model=meta["d_model"],
-            n_layers=meta["layers"],
-            heads=meta["heads"],
-            n_positions=ours["position_table"].shape[0],
-            d_ff=ours["blocks.mlp.up.kernel"].shape[-1],
-            rngs=nnx.Rngs(0),
-        )
-
-    return _lm(with_weights(make, ours), inputs["ids"])
+    shapes = {name.removeprefix("transformer."): array.shape for name, array in weights.items()}
+    config = {
+        "model_type": "gpt2",
+        "vocab_size": shapes["wte.weight"][0],
+        "n_embd": meta["d_model"],
+        "n_layer": meta["layers"],
+        "n_head": meta["heads"],
+        "n_positions": shapes["wpe.weight"][0],
+        "n_inner": shapes["h.0.mlp.c_fc.weight"][1],
+    }
+    return _lm(assemble(Config(config), weights), inputs["ids"])
 
 
 def llama_lm(inputs, weights, meta):
     """Llama; with a sliding_window in meta, Mistral. The epsilon of both is transformers' default."""
-    ours = llama_weights(weights)
-
-    def make():
-        return llama(
-            interface=Interface(ours["embedding"].shape[0]),
-            d_model=meta["d_model"],
-            n_layers=meta["layers"],
-            heads=meta["heads"],
-            kv_heads=meta["kv_heads"],
-            head_size=ours["blocks.mixer.out.kernel"].shape[1] // meta["heads"],
-            d_ff=ours["blocks.mlp.up.kernel"].shape[-1],
-            window=meta.get("sliding_window"),
-            rope_theta=meta["rope_theta"],
-            epsilon=1e-6,
-            tied="head.kernel" not in ours,
-            rngs=nnx.Rngs(0),
-        )
-
-    return _lm(with_weights(make, ours), inputs["ids"])
+    config = {
+        "model_type": "mistral" if "sliding_window" in meta else "llama",
+        "vocab_size": weights["model.embed_tokens.weight"].shape[0],
+        "hidden_size": meta["d_model"],
+        "num_hidden_layers": meta["layers"],
+        "num_attention_heads": meta["heads"],
+        "num_key_value_heads": meta["kv_heads"],
+        "head_dim": weights["model.layers.0.self_attn.o_proj.weight"].shape[1] // meta["heads"],
+        "intermediate_size": weights["model.layers.0.mlp.up_proj.weight"].shape[0],
+        "sliding_window": meta.get("sliding_window"),
+        "rope_theta": meta["rope_theta"],
+        "tie_word_embeddings": "lm_head.weight" not in weights,
+    }
+    return _lm(assemble(Config(config), weights), inputs["ids"])
 
 
 def _lm(model, ids):

@@ -1,0 +1,109 @@
+"""ViT: https://huggingface.co/docs/transformers/model_doc/vit"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from models import Interface
+from models.huggingface.tables import Architecture, CheckpointError, Config, Entries, Entry, linear, norm, vector
+
+
+def image(config: Config) -> tuple[int, int]:
+    """The side of a patch, and the (square) image's."""
+    sides = []
+    for key, default in (("patch_size", 16), ("image_size", 224)):
+        value = config.get(key, default)
+        pair = value if isinstance(value, (list, tuple)) else [value, value]
+        if len(pair) != 2 or pair[0] != pair[1]:
+            raise CheckpointError(f"{config.where}: {key!r} is {value!r}; only squares are supported")
+        sides.append(Config({key: pair[0]}, config.where).size(key))
+    return sides[0], sides[1]
+
+
+def n_patches(config: Config) -> int:
+    patch, side = image(config)
+    return (side // patch) ** 2
+
+
+def _interface(config: Config) -> Interface:
+    return Interface(features=config.size("num_channels", 3), outputs=classes(config), side=image(config)[1])
+
+
+def classes(config: Config) -> int:
+    labels = config.get("id2label")
+    return len(labels) if labels else config.size("num_labels", 2)
+
+
+def _make(config: Config):
+    from models.vit import ViT
+
+    config.only("hidden_act", "gelu")
+    config.only("qkv_bias", True)
+    (patch, side), heads, width = image(config), config.size("num_attention_heads"), config.size("hidden_size")
+    if width % heads:
+        raise CheckpointError(f"{config.where}: num_attention_heads {heads} must divide hidden_size {width}")
+    return partial(
+        ViT,
+        image=(side, side),
+        channels=config.size("num_channels", 3),
+        classes=classes(config),
+        patch=patch,
+        d_model=width,
+        n_layers=config.size("num_hidden_layers"),
+        head_size=width // heads,
+        mlp_width=config.size("intermediate_size"),
+        epsilon=config.number("layer_norm_eps", 1e-12),
+    )
+
+
+def _outside(config: Config) -> Entries:
+    patch, side = image(config)
+    width, channels, positions = config.size("hidden_size"), config.size("num_channels", 3), n_patches(config) + 1
+    projection = "vit.embeddings.patch_embeddings.projection"
+    yield Entry(
+        "projection.kernel",
+        {f"{projection}.weight": (width, channels, patch, patch)},
+        lambda array: array.transpose(2, 3, 1, 0).reshape(-1, array.shape[0]),
+    )
+    yield vector("projection.bias", f"{projection}.bias", width)
+    yield Entry("cls", {"vit.embeddings.cls_token": (1, 1, width)}, lambda array: array[0, 0])
+    yield Entry("positions", {"vit.embeddings.position_embeddings": (1, positions, width)}, lambda array: array[0])
+    yield from norm("norm", "vit.layernorm", width)
+    yield from linear("head", {"classifier": classes(config)}, width)
+
+
+def _block(config: Config, number: int) -> Entries:
+    width, inner = config.size("hidden_size"), config.size("intermediate_size")
+    layer = f"vit.layers.{number}"
+    yield from norm("norm", f"{layer}.layernorm_before", width)
+    yield from norm("mlp_norm", f"{layer}.layernorm_after", width)
+    yield from linear("mixer.qkv", {f"{layer}.attention.{name}_proj": width for name in "qkv"}, width)
+    yield from linear("mixer.out", {f"{layer}.attention.o_proj": width}, width)
+    yield from linear("mlp.up", {f"{layer}.mlp.fc1": inner}, width)
+    yield from linear("mlp.down", {f"{layer}.mlp.fc2": width}, inner)
+
+
+_VIT_4 = (  # transformers 4 and its checkpoints -> transformers 5
+    (r"^vit\.encoder\.layer\.", "vit.layers."),
+    (r"\.attention\.attention\.query\.", ".attention.q_proj."),
+    (r"\.attention\.attention\.key\.", ".attention.k_proj."),
+    (r"\.attention\.attention\.value\.", ".attention.v_proj."),
+    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"(\.layers\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
+)
+
+
+ARCHITECTURE = Architecture(
+    model=lambda config: "vit",
+    make=_make,
+    outside=_outside,
+    block=_block,
+    n_blocks=lambda config: config.size("num_hidden_layers"),
+    interface=_interface,
+    prefix="vit.",
+    heads=("classifier.",),
+    only_length=n_patches,
+    renamed=_VIT_4,
+    unused=r"^vit\.(pooler\.|embeddings\.mask_token$)",
+)
