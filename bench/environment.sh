@@ -1,6 +1,7 @@
 # Sourced by run_bench.sh and run_tests.sh. Sets PYTHON to an interpreter that has everything: that of .venv, which is
 # made once and again when pyproject.toml, constraints.txt, the Python or the accelerator changes; or, where packages
-# are installed already and nothing can be downloaded, the one named by LENGTHSCALE_PYTHON.
+# are installed already and nothing can be downloaded, the one named by LENGTHSCALE_PYTHON. LENGTHSCALE_EXTRAS: further
+# extras of pyproject.toml.
 
 find_python() {
     local candidate
@@ -27,9 +28,9 @@ if [ -n "${LENGTHSCALE_PYTHON:-}" ]; then
     PYTHON=$LENGTHSCALE_PYTHON
 else
     base=$(find_python)
-    extras=test
+    extras=test${LENGTHSCALE_EXTRAS:+,$LENGTHSCALE_EXTRAS}
     extra=$(accelerator_extra)
-    [ -z "$extra" ] || extras="test,$extra"
+    [ -z "$extra" ] || extras="$extras,$extra"
     stamp=$({ cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt"; "$base" -VV; echo "$extras"; } | cksum)
     PYTHON=$ROOT/.venv/bin/python
     if [ "$(cat "$ROOT/.venv/stamp" 2>/dev/null)" != "$stamp" ]; then

@@ -33,7 +33,7 @@ def _make(config: Config):
     config.only("hidden_act", "silu")
     config.only("attention_bias", False)
     config.only("mlp_bias", False)
-    rope = Config(config.get("rope_parameters", config.get("rope_scaling", {})), f"{config.where}: rope_parameters")
+    rope = Config(config.get("rope_parameters") or config.get("rope_scaling") or {}, f"{config.where}: rope_parameters")
     rope.only("rope_type" if "rope_type" in rope.values else "type", "default")
     heads, kv_heads, head_size = _heads(config)
     return partial(
