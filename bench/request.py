@@ -14,7 +14,7 @@ from bench.cell import Cell, grid, parse_lengths
 from bench.journal import JournalError, read_journal
 from bench.measures import MEASURES
 from bench.suites import SUITES, Settings
-from bench.tasks import Stream
+from bench.tasks import Stream, public
 from bench.tasks.errors import DataError
 from bench.tasks.synthetic import Task
 from bench.workloads import DEFAULT_DATA, Data, version
@@ -41,6 +41,7 @@ class Request:
     unsupported: dict[Cell, str]  # cells of the grid that their model does not have, and why
     settings: Settings
     data_versions: dict[str, str]
+    notes: dict[str, str]  # what a user should know of the data; only where there is something
     out: Path | None  # None: a new folder below results/
 
     def configuration(self) -> dict:
@@ -54,10 +55,11 @@ class Request:
 
 
 def make_request(args: Namespace) -> Request:
-    """Raises RequestError with all mistakes at once."""
+    """Raises RequestError with all mistakes at once. With --download, the data are fetched if there are no others."""
     mistakes: list[str] = []
     if args.suite not in SUITES:
-        raise RequestError([unknown("suite", args.suite, SUITES), *_check_names(args), *_check_numbers(args)])
+        mistakes.append(unknown("suite", args.suite, SUITES))
+        raise RequestError(mistakes + _check_names(args) + _check_numbers(args) + _check_download(args))
     suite = SUITES[args.suite]
     mistakes += _check_names(args) + _check_numbers(args)
     lengths = None
@@ -83,7 +85,11 @@ def make_request(args: Namespace) -> Request:
     models = _names(args.models) or list(suite.models)
     methods = _names(args.methods) or ["auto"]
     measures = _names(args.measures) or list(suite.measures)
-    data_names = {name: args.data or DEFAULT_DATA[MODELS[name].kind] for name in models if name in MODELS}
+    mistakes += _check_download(args)
+    if args.download is not None:
+        _download(args.download, mistakes)
+    chosen = args.download or args.data
+    data_names = {name: chosen or DEFAULT_DATA[MODELS[name].kind] for name in models if name in MODELS}
     data: dict[str, Data] = {}
     for name in sorted(set(data_names.values())):
         try:
@@ -110,7 +116,8 @@ def make_request(args: Namespace) -> Request:
     unsupported = {cell: reason for cell in cells if (reason := _unsupported(cell, data))}
     out = Path(args.out).expanduser() if args.out else None
     versions = {name: version(each) for name, each in data.items()}
-    request = Request(args.suite, cells, unsupported, settings, versions, out)
+    notes = {name: each.note for name, each in data.items() if not isinstance(each, Task) and each.note}
+    request = Request(args.suite, cells, unsupported, settings, versions, notes, out)
     if out:
         mistakes += _check_folder(out, request)
     if mistakes:
@@ -156,6 +163,25 @@ def _check_numbers(args: Namespace) -> list[str]:
     if args.seed < 0:
         mistakes.append(f"--seed must not be negative, got {args.seed}")
     return mistakes
+
+
+def _check_download(args: Namespace) -> list[str]:
+    mistakes = []
+    if args.download is not None and args.download not in public.PUBLIC:
+        mistakes.append(unknown("download", args.download, public.PUBLIC))
+    if args.download is not None and args.data is not None:
+        mistakes.append(f"--download is the data as well: give it or --data {args.data}, not both")
+    return mistakes
+
+
+def _download(name: str, mistakes: list[str]) -> None:
+    """Fetches nothing where there are mistakes already. Raises RequestError."""
+    if mistakes:
+        raise RequestError(mistakes)
+    try:
+        public.fetch(name)
+    except DataError as error:
+        raise RequestError(str(error).splitlines()) from error
 
 
 def _check_data(data: dict[str, Data], cells: list[Cell], settings: Settings) -> list[str]:
