@@ -14,7 +14,7 @@ from bench.cell import Cell, grid, parse_lengths
 from bench.journal import JournalError, read_journal
 from bench.measures import MEASURES
 from bench.suites import SUITES, Settings
-from bench.tasks import Stream, public
+from bench.tasks import Images, Stream, public
 from bench.tasks.errors import DataError
 from bench.tasks.synthetic import Task
 from bench.workloads import DEFAULT_DATA, Data, version
@@ -185,13 +185,15 @@ def _download(name: str, mistakes: list[str]) -> None:
 
 
 def _check_data(data: dict[str, Data], cells: list[Cell], settings: Settings) -> list[str]:
-    """Is each stream as long as what is asked of it, and can each task be of the lengths?"""
+    """Is each stream as long as what is asked of it, can images be told apart, can each task be of the lengths?"""
     mistakes = []
     for name, each in data.items():
         mine = [cell for cell in cells if cell.data == name]
         if isinstance(each, Stream):
             mistakes += _check_stream(each, mine, settings)
-        elif isinstance(each, Task):
+        elif isinstance(each, Images):
+            mistakes += _check_images(each, mine)
+        else:
             short = min((cell.length for cell in mine), default=each.min_length)
             if short < each.min_length:
                 mistakes.append(f"{each} needs a length of at least {each.min_length}, got {short}")
@@ -211,6 +213,19 @@ def _check_stream(data: Stream, cells: list[Cell], settings: Settings) -> list[s
         ):
             if len(tokens) < needed:
                 mistakes.append(f"data {data.name!r}: its {part} has {len(tokens)} tokens; {needed} are needed")
+    return mistakes
+
+
+def _check_images(data: Images, cells: list[Cell]) -> list[str]:
+    learning = list(dict.fromkeys(cell.measure for cell in cells if MEASURES[cell.measure].learns))
+    if not learning:
+        return []
+    need = f"{' and '.join(learning)} need{'s' if len(learning) == 1 else ''}"
+    mistakes = []
+    if len(data.classes) < 2:
+        mistakes.append(f"data {data.name!r} has one class, {''.join(data.classes)!r}; {need} two or more")
+    if not len(data.held_out):
+        mistakes.append(f"data {data.name!r}: its held-out part is empty, as no class has two images; {need} one")
     return mistakes
 
 
