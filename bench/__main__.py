@@ -13,6 +13,7 @@ from bench.measures import MEASURES
 from bench.request import RequestError, make_request
 from bench.suites import SUITES
 from bench.tasks import DATA, FILES
+from bench.tasks.public import PUBLIC
 from bench.tasks.synthetic import SYNTHETIC
 from models import MODELS, SIZES
 
@@ -93,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         help=f"one of {', '.join(DATA)}; a task, as it is or as copy:symbols=10 ({', '.join(SYNTHETIC)}); or a path: "
         f"{FILES} (default: text, or mnist for models of images)",
+    )
+    run.add_argument(
+        "--download",
+        metavar="NAME",
+        help=f"fetch a public set into the cache, once, and use it as the data: one of {', '.join(PUBLIC)}",
     )
     run.add_argument("--eval-lengths", help="quality on a task: held-out lengths (default: L, 2L, 4L)")
     run.add_argument("--learning-rate", type=float, help="quality, gradients: the peak (default: the suite's)")

@@ -14,7 +14,7 @@ from bench.cell import Cell, grid, parse_lengths
 from bench.journal import JournalError, read_journal
 from bench.measures import MEASURES
 from bench.suites import SUITES, Settings
-from bench.tasks import Stream
+from bench.tasks import Images, Stream, public
 from bench.tasks.errors import DataError
 from bench.tasks.synthetic import Task
 from bench.workloads import DEFAULT_DATA, Data, version
@@ -41,6 +41,7 @@ class Request:
     unsupported: dict[Cell, str]  # cells of the grid that their model does not have, and why
     settings: Settings
     data_versions: dict[str, str]
+    notes: dict[str, str]  # what a user should know of the data; only where there is something
     out: Path | None  # None: a new folder below results/
 
     def configuration(self) -> dict:
@@ -54,10 +55,11 @@ class Request:
 
 
 def make_request(args: Namespace) -> Request:
-    """Raises RequestError with all mistakes at once."""
+    """Raises RequestError with all mistakes at once. With --download, the data are fetched if there are no others."""
     mistakes: list[str] = []
     if args.suite not in SUITES:
-        raise RequestError([unknown("suite", args.suite, SUITES), *_check_names(args), *_check_numbers(args)])
+        mistakes.append(unknown("suite", args.suite, SUITES))
+        raise RequestError(mistakes + _check_names(args) + _check_numbers(args) + _check_download(args))
     suite = SUITES[args.suite]
     mistakes += _check_names(args) + _check_numbers(args)
     lengths = None
@@ -83,7 +85,11 @@ def make_request(args: Namespace) -> Request:
     models = _names(args.models) or list(suite.models)
     methods = _names(args.methods) or ["auto"]
     measures = _names(args.measures) or list(suite.measures)
-    data_names = {name: args.data or DEFAULT_DATA[MODELS[name].kind] for name in models if name in MODELS}
+    mistakes += _check_download(args)
+    if args.download is not None:
+        _download(args.download, mistakes)
+    chosen = args.download or args.data
+    data_names = {name: chosen or DEFAULT_DATA[MODELS[name].kind] for name in models if name in MODELS}
     data: dict[str, Data] = {}
     for name in sorted(set(data_names.values())):
         try:
@@ -110,7 +116,8 @@ def make_request(args: Namespace) -> Request:
     unsupported = {cell: reason for cell in cells if (reason := _unsupported(cell, data))}
     out = Path(args.out).expanduser() if args.out else None
     versions = {name: version(each) for name, each in data.items()}
-    request = Request(args.suite, cells, unsupported, settings, versions, out)
+    notes = {name: each.note for name, each in data.items() if not isinstance(each, Task) and each.note}
+    request = Request(args.suite, cells, unsupported, settings, versions, notes, out)
     if out:
         mistakes += _check_folder(out, request)
     if mistakes:
@@ -158,14 +165,35 @@ def _check_numbers(args: Namespace) -> list[str]:
     return mistakes
 
 
+def _check_download(args: Namespace) -> list[str]:
+    mistakes = []
+    if args.download is not None and args.download not in public.PUBLIC:
+        mistakes.append(unknown("download", args.download, public.PUBLIC))
+    if args.download is not None and args.data is not None:
+        mistakes.append(f"--download is the data as well: give it or --data {args.data}, not both")
+    return mistakes
+
+
+def _download(name: str, mistakes: list[str]) -> None:
+    """Fetches nothing where there are mistakes already. Raises RequestError."""
+    if mistakes:
+        raise RequestError(mistakes)
+    try:
+        public.fetch(name)
+    except DataError as error:
+        raise RequestError(str(error).splitlines()) from error
+
+
 def _check_data(data: dict[str, Data], cells: list[Cell], settings: Settings) -> list[str]:
-    """Is each stream as long as what is asked of it, and can each task be of the lengths?"""
+    """Is each stream as long as what is asked of it, can images be told apart, can each task be of the lengths?"""
     mistakes = []
     for name, each in data.items():
         mine = [cell for cell in cells if cell.data == name]
         if isinstance(each, Stream):
             mistakes += _check_stream(each, mine, settings)
-        elif isinstance(each, Task):
+        elif isinstance(each, Images):
+            mistakes += _check_images(each, mine)
+        else:
             short = min((cell.length for cell in mine), default=each.min_length)
             if short < each.min_length:
                 mistakes.append(f"{each} needs a length of at least {each.min_length}, got {short}")
@@ -185,6 +213,19 @@ def _check_stream(data: Stream, cells: list[Cell], settings: Settings) -> list[s
         ):
             if len(tokens) < needed:
                 mistakes.append(f"data {data.name!r}: its {part} has {len(tokens)} tokens; {needed} are needed")
+    return mistakes
+
+
+def _check_images(data: Images, cells: list[Cell]) -> list[str]:
+    learning = list(dict.fromkeys(cell.measure for cell in cells if MEASURES[cell.measure].learns))
+    if not learning:
+        return []
+    need = f"{' and '.join(learning)} need{'s' if len(learning) == 1 else ''}"
+    mistakes = []
+    if len(data.classes) < 2:
+        mistakes.append(f"data {data.name!r} has one class, {''.join(data.classes)!r}; {need} two or more")
+    if not len(data.held_out):
+        mistakes.append(f"data {data.name!r}: its held-out part is empty, as no class has two images; {need} one")
     return mistakes
 
 

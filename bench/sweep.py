@@ -27,6 +27,8 @@ def run_sweep(request: Request, console: Console) -> tuple[Path, list[dict], boo
     Raises RuntimeError where no device can be had, JournalError where the folder is taken, OSError where it cannot be
     written; nothing has been measured then.
     """
+    for name, note in request.notes.items():
+        console.print(f"data {name}: {note}", highlight=False, markup=False, soft_wrap=True)
     runner = Runner(request.settings)
     described = environment.describe(runner.probe())
     folder = request.out or _new_folder(request.suite, described)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.__main__ import main
 from bench.tasks import image_files, images
 from bench.tasks.errors import DataError
 from tests.loading import image_set, refused, zipped
@@ -204,3 +205,25 @@ def test_loops_in_a_folder_of_images(tmp_path):
     (tmp_path / "a.png").unlink()
     (tmp_path / "round").symlink_to(tmp_path)
     assert "holds no images" in refused(tmp_path)
+
+
+def refusal(capsys, *arguments) -> str:
+    assert main(["run", "--suite", "quick", "--models", "vit", "--lengths", "16", *map(str, arguments)]) == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_nothing_is_learned_of_one_class(tmp_path, capsys):
+    for at in range(5):
+        picture(tmp_path / f"{at}.png", 10 * at, mode="L")
+    said = refusal(capsys, "--data", tmp_path, "--measures", "quality,gradients,train")
+    assert f"data {str(tmp_path)!r} has one class, 'all'; quality and gradients need two or more" in said
+    assert (
+        main(["run", "--suite", "quick", "--models", "vit", "--measures", "train", "--data", str(tmp_path), "--list"])
+        == 0
+    )
+
+
+def test_nothing_is_learned_without_a_held_out_part(tmp_path, capsys):
+    (tmp_path / "one-each.csv").write_bytes(b"1,2,3,4,a\n5,6,7,8,b\n")
+    said = refusal(capsys, "--data", tmp_path / "one-each.csv", "--measures", "quality")
+    assert "its held-out part is empty, as no class has two images; quality needs one" in said

@@ -67,6 +67,15 @@ def test_a_tar_that_attacks(tmp_path, console, member, said):
     assert not Path("/tmp/evil-of-lengthscale").exists()
 
 
+def test_a_tar_takes_nothing_but_content(tmp_path, console):
+    member = special("run", tarfile.REGTYPE)
+    member.mode = 0o4777  # set-uid, and for everyone to write
+    path = untar(make_tar(tmp_path / "a.tar.gz", member), "words", console)
+    assert (path / "run").stat().st_mode & 0o7111 == 0
+    with pytest.raises(DataError, match=r"cannot be unpacked: (Not a directory|File exists)"):
+        untar(make_tar(tmp_path / "b.tar.gz", ("a", b"x"), ("a/b", b"y")), "other", console)
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "other", "empty"])
 def test_a_tar_that_is_damaged(tmp_path, console, damage):
     archive = make_tar(tmp_path / "a.tar.gz", ("good", CONTENT))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
-from bench.tasks import audio, genome, image_files, images, streams
+from bench.tasks import audio, genome, image_files, images, public, streams
 from bench.tasks.errors import DataError
 from bench.tasks.images import Images
 from bench.tasks.streams import Stream
@@ -23,6 +23,7 @@ _LOADERS = {
     "mnist": (images.mnist, "5,000 digits of MNIST, 28 x 28"),
     "digits": (images.digits, "scikit-learn's 1,797 digits, 8 x 8"),
     "photos": (images.photos, "crops of scikit-learn's two photographs, 64 x 64 x 3"),
+    **{name: (partial(public.load, name), each.about) for name, each in public.PUBLIC.items()},
 }
 DATA = {name: line for name, (_, line) in _LOADERS.items()}
 FILES = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -51,6 +52,26 @@ def load(name: str, path: str) -> Stream:
     ):
         tokens, note = _parse(path, lines)
     return Stream(name, tokens, len(ALPHABET), streams.version(tokens), note)
+
+
+def record_bases(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The bases of one record of a FASTA file, a byte each and a line at a time; what comes after it is not read.
+
+    Raises DataError where there is no such record, or a letter that is no base in it.
+    """
+    inside, number = False, 0
+    for number, line in enumerate(lines, 1):
+        if line.startswith(b">"):
+            if inside:
+                return
+            inside = _record_name(line.decode("ascii", "replace")) == name
+        elif inside:
+            bases = line.translate(_CODES, _LEFT_OUT + b"\r")
+            if _NO_BASE in bases:
+                raise DataError(f"FASTA record {name!r}, line {number}: {line[:40]!r} holds letters that are no bases")
+            yield bases
+    if not inside:
+        raise DataError(f"there is no FASTA record {name!r} in {number:,} lines")
 
 
 def _parse(path: str, file: io.TextIOBase) -> tuple[np.ndarray, str]:

@@ -64,14 +64,31 @@ def split(name: str, pixels: np.ndarray, labels: np.ndarray, classes: tuple[str,
     """The last fifth of every class is held out; a class of fewer than five images gives one, if it has two."""
     labels = labels.astype(np.int32)
     train, held_out = [], []
-    for label in range(len(classes)):
-        of_class = np.flatnonzero(labels == label)
+    for of_class in _by_class(labels, classes):
         cut = len(of_class) - (max(1, int(len(of_class) * HELD_OUT)) if len(of_class) > 1 else 0)
         train.append(of_class[:cut])
         held_out.append(of_class[cut:])
     version = streams.version(np.array(pixels.shape), pixels, labels)
     first, last = _mix(train), _mix(held_out)
     return Images(name, pixels[first], labels[first], pixels[last], labels[last], classes, version, note)
+
+
+def from_parts(
+    name: str,
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    held_out: np.ndarray,
+    held_out_labels: np.ndarray,
+    classes: tuple[str, ...],
+) -> Images:
+    """A set that comes split."""
+    version = streams.version(train, train_labels, held_out, held_out_labels)
+    first, last = (_mix(_by_class(labels, classes)) for labels in (train_labels, held_out_labels))
+    return Images(name, train[first], train_labels[first], held_out[last], held_out_labels[last], classes, version)
+
+
+def _by_class(labels: np.ndarray, classes: tuple[str, ...]) -> list[np.ndarray]:
+    return [np.flatnonzero(labels == label) for label in range(len(classes))]
 
 
 def _mix(by_class: list[np.ndarray]) -> np.ndarray:

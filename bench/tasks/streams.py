@@ -30,7 +30,8 @@ class Stream:
     """One long sequence of symbols 0 ... vocab - 1.
 
     `version` is a hash of the content, so that figures are compared only where it is equal; `note` is what a user
-    should know of how the tokens were made, or empty.
+    should know of how the tokens were made, or empty. `split` is where the training part ends and where the held-out
+    part starts (None: both where the last tenth does).
     """
 
     name: str
@@ -38,20 +39,21 @@ class Stream:
     vocab: int
     version: str
     note: str = ""
+    split: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         self.tokens.flags.writeable = False  # shared by everyone who loads it
 
     @property
     def train(self) -> np.ndarray:
-        return self.tokens[: self._split]
+        return self.tokens[: self.split[0] if self.split else self._last_tenth]
 
     @property
     def held_out(self) -> np.ndarray:
-        return self.tokens[self._split :]
+        return self.tokens[self.split[1] if self.split else self._last_tenth :]
 
     @property
-    def _split(self) -> int:
+    def _last_tenth(self) -> int:
         return len(self.tokens) - int(len(self.tokens) * HELD_OUT)
 
 

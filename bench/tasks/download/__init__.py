@@ -1,4 +1,4 @@
-"""Public data sets: fetched once into a cache, verified, unpacked. No jax here.
+"""Public data sets: fetched once into a cache, verified, unpacked; ../public.py makes data of them. No jax here.
 
     path = enwik8()                # 100 MB of Wikipedia, as a file
     path = fetch("hg38")           # or only the verified archive

@@ -32,7 +32,7 @@ def unzip_file(archive: Path, name: str, size: int, console: Console | None = No
             with unzipped.open(name) as packed, open(new, "wb") as file:
                 shutil.copyfileobj(packed, file, 1 << 20)
 
-    return _make_once(archive.with_name(name), archive, fill, console or Console(stderr=True))
+    return make_once(archive.with_name(name), archive, fill, console or Console(stderr=True))
 
 
 def untar(archive: Path, name: str, console: Console | None = None) -> Path:
@@ -47,9 +47,9 @@ def untar(archive: Path, name: str, console: Console | None = None) -> Path:
         with reading_tar(archive, console) as tar:
             for member in tar:
                 _check_member(archive, member)
-                tar.extract(member, new, filter="data")
+                _extract(tar, member, new / member.name)
 
-    return _make_once(archive.with_name(name), archive, fill, console)
+    return make_once(archive.with_name(name), archive, fill, console)
 
 
 @contextmanager
@@ -77,8 +77,11 @@ def _damage(archive: Path) -> Iterator[None]:
         raise DataError(f"{archive} cannot be unpacked: {error.strerror or error}") from error
 
 
-def _make_once(final: Path, archive: Path, fill: Callable[[Path], None], console: Console) -> Path:
-    """`fill` makes what `final` becomes when it is whole; what is left of an attempt that failed goes."""
+def make_once(final: Path, archive: Path, fill: Callable[[Path], None], console: Console) -> Path:
+    """`fill` makes what `final` becomes when it is whole; what is left of an attempt that failed goes.
+
+    archive: what it is made from, which errors name.
+    """
     if final.exists():
         return final
     with locked(final, console):
@@ -99,6 +102,18 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    """The content alone: no owner, no times, no permissions. (tarfile's own filters are missing before 3.11.4.)"""
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    packed = tar.extractfile(member)
+    assert packed is not None  # it is a file
+    with packed, open(path, "wb") as file:
+        shutil.copyfileobj(packed, file, 1 << 20)
 
 
 def _check_member(archive: Path, member: tarfile.TarInfo) -> None:
