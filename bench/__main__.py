@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--measures", help=f"some of {','.join(MEASURES)} (default: the suite's)")
     run.add_argument("--lengths", help="such as 256,1k,4k or 512:64k:x2 (default: the suite's)")
     run.add_argument("--size", help=f"one of {', '.join(SIZES)} (default: the suite's)")
+    run.add_argument(
+        "--checkpoint", metavar="DIR", help="instead of models and size: a Hugging Face folder; see README"
+    )
     run.add_argument("--methods", help="auto, or some of what the models offer: " + _methods())
     run.add_argument("--batch", type=int, default=1, help="sequences at a time (default: 1)")
     run.add_argument("--dtype", default="float32", help="float32 or bfloat16 (default: float32)")

@@ -14,9 +14,11 @@ import jax
 import optax
 from flax import nnx
 
+from bench import checkpoint
 from bench.cell import Cell
 from bench.workloads.base import Workload
 from models import build
+from models.checkpoints import Checkpoint
 
 MATRICES = ("kernel", "w_h")  # what weight decay is for; not biases, norms, embeddings, A_log, D
 
@@ -42,6 +44,9 @@ class Learner:
 
 
 def make_learner(cell: Cell, workload: Workload) -> Learner:
+    opened = checkpoint.of_cell(cell)
+    if opened:
+        return _from_checkpoint(opened, cell)
     interface = workload.interface
 
     def module(key):
@@ -59,6 +64,26 @@ def make_learner(cell: Cell, workload: Workload) -> Learner:
     graph, params, _ = nnx.split(nnx.eval_shape(module, jax.random.key(0)), nnx.Param, ...)
     n_params = sum(x.size for x in jax.tree.leaves(params))
     return Learner(graph, lambda key: nnx.split(module(key), nnx.Param, ...)[1:], n_params, cell.dtype)
+
+
+def _from_checkpoint(opened: Checkpoint, cell: Cell) -> Learner:
+    """Its weights are read when they are needed, by a callback: as constants of the program they would be copied."""
+    make = opened.make()
+    abstract = nnx.eval_shape(lambda: make(method=cell.method, rngs=nnx.Rngs(0)))
+    graph, params, statistics = nnx.split(abstract, nnx.Param, ...)
+    flat = nnx.to_flat_state(params)
+    shapes = [jax.ShapeDtypeStruct(variable.shape, variable.dtype) for _, variable in flat]
+
+    def read():
+        weights = opened.read()
+        return [weights[".".join(map(str, path))] for path, _ in flat]
+
+    def make_arrays(key):
+        arrays = jax.pure_callback(read, shapes)
+        filled = [(path, variable.replace(array)) for (path, variable), array in zip(flat, arrays, strict=True)]
+        return nnx.from_flat_state(filled), statistics
+
+    return Learner(graph, make_arrays, sum(shape.size for shape in shapes), cell.dtype)
 
 
 def make_optimizer(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:

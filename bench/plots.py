@@ -15,6 +15,7 @@ import pandas as pd
 
 from bench.journal import JournalError
 from bench.measures import MEASURES
+from bench.summary import size_name
 from models import MODELS
 
 matplotlib.use("Agg")
@@ -240,7 +241,7 @@ def _caption(folder: Path, frames: dict) -> str:
     environment = json.loads(path.read_text()) if path.exists() else {}
     device = environment.get("cpu_model") if row["platform"] == "cpu" else row["device_kind"]
     cores = f", {row['n_cpus']} cores" if row["platform"] == "cpu" else f" x {row['n_devices']}"
-    sizes = "/".join(sorted({size for frame in frames.values() for size in frame["size"]}))
+    sizes = "/".join(sorted({size_name(size) for frame in frames.values() for size in frame["size"]}))
     dtypes = "/".join(sorted({dtype for frame in frames.values() for dtype in frame["dtype"]}))
     dirty = " (modified)" if environment.get("git_dirty") else ""
     commit = f"commit {row['git_sha']}{dirty}"

@@ -11,15 +11,19 @@ from pathlib import Path
 
 from bench import tasks
 from bench.cell import Cell, grid, parse_lengths
+from bench.checkpoint import default_data, open_checkpoint
+from bench.checkpoint import lengths as lengths_of
+from bench.checkpoint import unsupported as unsupported_checkpoint
 from bench.journal import JournalError, read_journal
 from bench.measures import MEASURES
-from bench.suites import SUITES, Settings
+from bench.suites import SUITES, Settings, Suite
 from bench.tasks import Images, Stream, public
 from bench.tasks.errors import DataError
 from bench.tasks.synthetic import Task
 from bench.workloads import DEFAULT_DATA, Data, version
 from bench.workloads import unsupported as unsupported_data
 from models import MODELS, SIZES, unknown
+from models.checkpoints import Checkpoint, CheckpointError
 
 DTYPES = ("float32", "bfloat16")
 
@@ -82,13 +86,16 @@ def make_request(args: Namespace) -> Request:
         "eval_lengths": tuple(eval_lengths) if eval_lengths else None,
     }
     settings = replace(suite.settings, **{key: value for key, value in changes.items() if value is not None})
-    models = _names(args.models) or list(suite.models)
+    checkpoint = _open_checkpoint(args, mistakes)
+    models = [checkpoint.model] if checkpoint else _names(args.models) or list(suite.models)
     methods = _names(args.methods) or ["auto"]
     measures = _names(args.measures) or list(suite.measures)
     mistakes += _check_download(args)
     if args.download is not None:
         _download(args.download, mistakes)
     chosen = args.download or args.data
+    if checkpoint:
+        chosen = chosen or default_data(checkpoint)
     data_names = {name: chosen or DEFAULT_DATA[MODELS[name].kind] for name in models if name in MODELS}
     data: dict[str, Data] = {}
     for name in sorted(set(data_names.values())):
@@ -102,8 +109,8 @@ def make_request(args: Namespace) -> Request:
             cells += grid(
                 measure=measure,
                 models=list(data_names),
-                lengths=lengths or suite.lengths(measure),
-                size=args.size or suite.sweeps[measure].size,
+                lengths=lengths or _suite_lengths(suite, measure, checkpoint),
+                size=str(checkpoint.path) if checkpoint else args.size or suite.sweeps[measure].size,
                 methods=methods,
                 batch=args.batch,
                 dtype=args.dtype,
@@ -113,9 +120,11 @@ def make_request(args: Namespace) -> Request:
                 step_tokens=settings.step_tokens,
             )
     mistakes += _check_data(data, cells, settings)
-    unsupported = {cell: reason for cell in cells if (reason := _unsupported(cell, data))}
+    unsupported = {cell: reason for cell in cells if (reason := _unsupported(cell, data, checkpoint))}
     out = Path(args.out).expanduser() if args.out else None
     versions = {name: version(each) for name, each in data.items()}
+    if checkpoint:
+        versions[str(checkpoint.path)] = checkpoint.version
     notes = {name: each.note for name, each in data.items() if not isinstance(each, Task) and each.note}
     request = Request(args.suite, cells, unsupported, settings, versions, notes, out)
     if out:
@@ -184,6 +193,24 @@ def _download(name: str, mistakes: list[str]) -> None:
         raise RequestError(str(error).splitlines()) from error
 
 
+def _open_checkpoint(args: Namespace, mistakes: list[str]) -> Checkpoint | None:
+    if args.checkpoint is None:
+        return None
+    for flag, value in (("--models", args.models), ("--size", args.size)):
+        if value is not None:
+            mistakes.append(f"--checkpoint is model and size: leave out {flag} {value}")
+    try:
+        return open_checkpoint(args.checkpoint)
+    except CheckpointError as error:
+        mistakes += str(error).splitlines()
+        return None
+
+
+def _suite_lengths(suite: Suite, measure: str, checkpoint: Checkpoint | None) -> list[int]:
+    listed = suite.lengths(measure)
+    return lengths_of(checkpoint, listed) if checkpoint else listed
+
+
 def _check_data(data: dict[str, Data], cells: list[Cell], settings: Settings) -> list[str]:
     """Is each stream as long as what is asked of it, can images be told apart, can each task be of the lengths?"""
     mistakes = []
@@ -229,12 +256,15 @@ def _check_images(data: Images, cells: list[Cell]) -> list[str]:
     return mistakes
 
 
-def _unsupported(cell: Cell, data: dict[str, Data]) -> str | None:
+def _unsupported(cell: Cell, data: dict[str, Data], checkpoint: Checkpoint | None) -> str | None:
     """Why the cell's model has no such method, or cannot read its data."""
     methods = MODELS[cell.model].methods
     if cell.method not in ("auto", *methods):
         return f"{cell.model} has no method {cell.method!r} (it has: {', '.join(methods)})"
-    return unsupported_data(cell.model, data[cell.data]) if cell.data in data else None
+    if cell.data not in data:
+        return None
+    reason = unsupported_data(cell.model, data[cell.data])
+    return reason or (unsupported_checkpoint(checkpoint, cell, data[cell.data]) if checkpoint else None)
 
 
 def _check_folder(out: Path, request: Request) -> list[str]:

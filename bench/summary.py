@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from itertools import groupby
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from bench.journal import replace_file
 
-COLUMNS = ("measure", "model", "longest L", "ms", "tokens/s", "growth", "peak MB", "state KB", "loss", "not ok")
+COLUMNS = ("measure", "model", "L", "ms", "tokens/s", "growth", "peak MB", "state KB", "loss", "not ok")
 
 
 def summarise(records: list[dict]) -> list[dict]:
@@ -19,7 +21,7 @@ def summarise(records: list[dict]) -> list[dict]:
     for record in records:
         cell = record["cell"]
         name = cell["model"] + ("" if cell["method"] == "auto" else f" [{cell['method']}]")
-        curves.setdefault((cell["measure"], f"{name} {cell['size']}"), []).append(record)
+        curves.setdefault((cell["measure"], f"{name} {size_name(cell['size'])}"), []).append(record)
     return [_curve(measure, name, mine) for (measure, name), mine in curves.items()]
 
 
@@ -32,7 +34,7 @@ def _curve(measure: str, name: str, records: list[dict]) -> dict:
         rows = good[-1]["rows"]
         row = next((row for row in reversed(rows) if row.get("context")), rows[-1])
         table |= {
-            "longest L": good[-1]["cell"]["length"],
+            "L": good[-1]["cell"]["length"],
             "ms": _digits(row["time_median_ms"]),
             "tokens/s": _digits(row["tokens_per_s"]),
             "growth": _growth(good) if measure != "quality" else None,
@@ -43,6 +45,11 @@ def _curve(measure: str, name: str, records: list[dict]) -> dict:
     return table
 
 
+def size_name(size: str) -> str:
+    """Of a checkpoint its folder's name."""
+    return Path(size).name
+
+
 def _growth(good: list[dict]) -> str | None:
     if len(good) < 2:
         return None
@@ -51,12 +58,17 @@ def _growth(good: list[dict]) -> str | None:
 
 
 def print_summary(rows: list[dict], console: Console) -> None:
-    table = Table(title="At each curve's longest length (growth: log-log slope over its last two lengths)")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("measure", "model", "not ok") else "right")
-    for row in rows:
-        table.add_row(*("" if row[column] is None else str(row[column]) for column in COLUMNS))
-    console.print(table)
+    """A table for each measure, of the columns that it has."""
+    console.print("At each curve's longest length L (growth: log-log slope over its last two lengths)")
+    for measure, group in groupby(rows, key=lambda row: row["measure"]):
+        mine = list(group)
+        columns = [c for c in COLUMNS[1:] if c in ("model", "L") or any(row[c] not in (None, "") for row in mine)]
+        table = Table(title=measure, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for column in columns:
+            table.add_column(column, justify="left" if column in ("model", "not ok") else "right", no_wrap=True)
+        for row in mine:
+            table.add_row(*("" if row[column] is None else str(row[column]) for column in columns))
+        console.print(table)
 
 
 def write_summary(rows: list[dict], folder: Path) -> None:

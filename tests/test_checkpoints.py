@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from bench.__main__ import main
+from bench.cell import Cell
+from bench.journal import read_journal
+from bench.learner import make_learner
+from bench.workloads import make_workload
 from models import checkpoints
 from models.checkpoints import CheckpointError, inspect, load
 
@@ -262,3 +267,61 @@ def test_folders_that_are_no_checkpoints(tmp_path):
 def test_a_state_dict_needs_its_config():
     with pytest.raises(CheckpointError, match="a state dict needs its config"):
         load(mamba_tensors())
+
+
+def run(*arguments) -> int:
+    return main(["run", "--suite", "quick", *map(str, arguments)])
+
+
+def test_the_command_line_measures_a_checkpoint(tmp_path, capsys):
+    folder, out = tmp_path / "tiny-mamba", tmp_path / "out"
+    folder.mkdir()
+    write(folder)
+    assert run("--checkpoint", folder, "--lengths", "64", "--out", out) == 0
+    records = {record["cell"]["measure"]: record for record in read_journal(out / "journal.jsonl")}
+    for measure in ("forward", "train", "decode"):
+        assert records[measure]["status"] == "ok", records[measure]["message"]
+        assert records[measure]["cell"]["model"] == "mamba"
+        assert records[measure]["cell"]["size"] == str(folder)
+        assert records[measure]["rows"][0]["n_params"] == sum(x.size for x in mamba_tensors().values())
+    assert records["quality"]["status"] == "unsupported"
+    assert "has its own tokens" in records["quality"]["message"]
+    assert str(folder) in json.loads((out / "suite.json").read_text())["data_versions"]
+    assert "mamba tiny-mamba" in capsys.readouterr().out
+
+
+def test_the_harness_runs_the_checkpoints_own_weights(tmp_path):
+    write(tmp_path)
+    cell = Cell("forward", "mamba", str(tmp_path), "auto", 16, 1, "float32", 0, "text", 0)
+    workload = make_workload(cell)
+    learner = make_learner(cell, workload)
+    tokens = workload.prompt()[0]
+    assert tokens.max() < MAMBA["vocab_size"]
+    actual = jax.jit(lambda key: learner.model(*learner.make_cast(key))(tokens)[0])(jax.random.key(0))
+    np.testing.assert_array_equal(actual, jax.jit(lambda tokens: load(tmp_path)(tokens)[0])(tokens))
+
+
+def test_the_command_line_refuses_a_wrong_checkpoint(tmp_path, capsys):
+    folder, out = tmp_path / "wrong", tmp_path / "out"
+    folder.mkdir()
+    tensors = mamba_tensors()
+    tensors["backbone.layers.0.mixer.A_log"] = np.ones((16, 5), np.float32)
+    write(folder, tensors=tensors)
+    assert run("--checkpoint", folder, "--models", "gru", "--out", out) == 2
+    errors = capsys.readouterr().err
+    assert "'backbone.layers.0.mixer.A_log' has shape (16, 5), expected (16, 4)" in errors
+    assert "--checkpoint is model and size: leave out --models gru" in errors
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "vit"])
+def test_lengths_that_a_checkpoint_does_not_have(tmp_path, model_type, capsys):
+    make_with_transformers(model_type).save_pretrained(tmp_path / "it")
+    assert run("--checkpoint", tmp_path / "it", "--list") == 0
+    own = 40 if model_type == "gpt2" else 16
+    assert f"length={own} " in capsys.readouterr().out
+    longer = ["--lengths", "64", "--measures", "forward", "--out", tmp_path / "out"]
+    assert run("--checkpoint", tmp_path / "it", *longer) == 0
+    (record,) = read_journal(tmp_path / "out" / "journal.jsonl")
+    assert record["status"] == "unsupported"
+    assert f"has {own} " in record["message"]

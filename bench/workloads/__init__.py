@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from bench import tasks
+from bench import checkpoint, tasks
 from bench.cell import Cell
 from bench.tasks import Images, Stream
 from bench.tasks.synthetic import Task
@@ -32,6 +32,8 @@ DEFAULT_DATA = {"sequence": "text", "pairs": "text", "images": "mnist"}
 
 def make_workload(cell: Cell) -> Workload:
     data = tasks.load(cell.data)
+    if opened := checkpoint.of_cell(cell):
+        data = checkpoint.fold(opened, data)
     module = WORKLOADS[MODELS[cell.model].kind, _kind(data)]
     return importlib.import_module(module).Workload(cell, data)
 

@@ -1,4 +1,5 @@
-"""An image classifier on images. The length of a cell is the number of 4 x 4 patches: side = 4 sqrt(L) pixels."""
+"""An image classifier on images. The length of a cell is the number of 4 x 4 patches: side = 4 sqrt(L) pixels (of a
+checkpoint: as it has them)."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from bench import checkpoint
 from bench.cell import Cell
 from bench.evaluation import figures
 from bench.suites import Settings
@@ -23,7 +25,8 @@ class Workload:
     def __init__(self, cell: Cell, data: Images):
         self.cell = cell
         self.data = data
-        self.side = PATCH * side_of(cell.length)
+        opened = checkpoint.of_cell(cell)
+        self.side = opened.interface.side if opened else PATCH * side_of(cell.length)
         self.interface = Interface(features=data.train.shape[-1], outputs=len(data.classes), side=self.side)
 
     def example(self) -> Arrays:
