@@ -1,10 +1,10 @@
-"""How each kind of model is fed and evaluated on each kind of data, against models whose losses are known.
+"""How sequence models and encoder-decoders are fed and evaluated, against models whose losses are known.
 
-In these data a token or a pixel says where it comes from, so that a batch shows what it was made of.
+In these data a token says where it comes from, so that a batch shows what it was made of. Images:
+test_workloads_images.py.
 """
 
-import itertools
-from math import exp, log
+from math import log
 from typing import Any, cast
 
 import jax
@@ -13,41 +13,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from bench.cell import Cell
 from bench.suites import Settings
-from bench.tasks import Images, Stream
+from bench.tasks import Stream
 from bench.tasks.synthetic import Batch, generator, parse_task
-from bench.workloads import pairs, pictures, pixels, scored, text
-from bench.workloads.base import fill, side_of
+from bench.workloads import pairs, scored, text
+from bench.workloads.base import fill
 from models import Interface, build
 from models.base import State
+from tests.compare import assert_close
+from tests.workloads import SURE, Constant, caller, cell, check_training_batches, first_batches, sure_loss
 
-SURE = 3.0  # the logit of the hand-made models' answer; the others' is 0
 SETTINGS = Settings(contexts=(1, 4, 16), target_tokens=8, windows=5, eval_tokens=32, least_sequences=3)
-
-
-def cell(length=12, batch=4, seed=0, model="gru", data="text", chunk=0) -> Cell:
-    return Cell("quality", model, "tiny", "auto", length, batch, "float32", chunk, data, seed)
-
-
-def sure_loss(classes: int, right=True) -> float:
-    """Of a model that gives one class the logit SURE."""
-    return log(exp(SURE) + classes - 1) - (SURE if right else 0)
-
-
-def first_batches(workload, n=40):
-    return list(itertools.islice(workload.training_batches(), n))
-
-
-def check_training_batches(make) -> np.ndarray:
-    """The same for a seed, others for another one; all of the first arrays."""
-    batches, again, others = (first_batches(make(seed)) for seed in (0, 0, 1))
-    jax.tree.map(np.testing.assert_array_equal, batches, again)
-    assert not np.array_equal(batches[0][0], batches[1][0])
-    assert not np.array_equal(batches[0][0], others[0][0])
-    jax.tree.map(np.testing.assert_array_equal, make(0).example(), make(0).example())
-    jax.tree.map(np.testing.assert_array_equal, make(0).prompt(), make(0).prompt())
-    return np.stack([batch[0] for batch in batches])
 
 
 # A sequence model on a stream
@@ -73,11 +49,6 @@ class Successor:
         knows = (at >= self.start) & (inputs >= self.first)
         logits = SURE * jax.nn.one_hot((inputs + 1) % 200, 200) * knows[..., None]
         return logits, State(jnp.int32(position + inputs.shape[1]), ())
-
-
-def caller(model):
-    """What TrainedModel.call is: here of a hand-made model."""
-    return lambda function, *args: jax.jit(lambda *args: function(model, *args))(*args)
 
 
 def test_text_is_read_from_its_parts():
@@ -176,7 +147,9 @@ def test_figures_of_pairs():
 
         def teach(self, source, targets, lengths=None):
             sources.append(source.shape)
-            logits = super().teach(source, targets, lengths)
+            logits = (
+                super().teach(source, targets, lengths) * (targets >= 130)[..., None]
+            )  # no opinion on training data
             return jnp.where(((targets + 1) % 3 == 0)[..., None], SURE * jax.nn.one_hot(0, 200), logits)
 
     rows = list(pairs.Workload(cell(), PLACES).evaluate(caller(Doubts()), SETTINGS))
@@ -189,6 +162,20 @@ def test_figures_of_pairs():
             wrong * sure_loss(200, right=False) + (1 - wrong) * sure_loss(200), rel=1e-6
         )
         assert row["accuracy"] == pytest.approx(1 - wrong)
+
+
+def test_a_prefill_of_pairs_reads_both_halves():
+    workload = pairs.Workload(cell(7, 2, model="seq2seq-gru"), PLACES)
+    (window,) = workload.prompt()
+
+    @jax.jit
+    def both(window):
+        model: Any = build("seq2seq-gru", size="tiny", vocab=200, rngs=nnx.Rngs(0))
+        return *workload.prefill(model, window), model.teach(window[:, :4], window[:, 4:])
+
+    outputs, state, taught = both(window)
+    assert_close(outputs, taught[:, -1], 1e-6)
+    assert int(state.position) == 3
 
 
 def test_pairs_have_no_gradients_to_follow():
@@ -216,19 +203,6 @@ def test_a_task_is_drawn_from_its_parts():
     held_out = make(0).last_scored(4)
     np.testing.assert_array_equal(held_out.inputs, task.batch(generator(0, "held_out"), 4, length).inputs)
     assert not np.array_equal(held_out.inputs, make(0).example()[0])
-
-
-class Constant:
-    """The same outputs at every step."""
-
-    def __init__(self, outputs):
-        self.outputs = jnp.asarray(outputs, jnp.float32)
-
-    def init_state(self, batch, capacity):
-        return State(jnp.int32(0), ())
-
-    def __call__(self, inputs, state=None):
-        return jnp.broadcast_to(self.outputs, (*inputs.shape[:2], *self.outputs.shape)), state
 
 
 def test_figures_of_a_task():
@@ -272,127 +246,6 @@ def test_a_task_that_does_not_score_its_last_step_has_no_gradients():
 
     with pytest.raises(NotImplementedError, match="does not score the last step"):
         scored.Workload(cell(), cast(Any, Early())).last_scored(3)
-
-
-# Images
-
-SIDE = 4
-
-
-def numbered(count: int, first: int) -> np.ndarray:
-    """Images whose top left pixel is their number and whose others count on from their place."""
-    pixels = np.tile(np.arange(SIDE * SIDE, dtype=np.uint8).reshape(1, SIDE, SIDE, 1), (count, 1, 1, 3))
-    pixels[:, 0, 0] = first + np.arange(count)[:, None]
-    return pixels
-
-
-TRAIN, HELD_OUT = numbered(60, 0), numbered(41, 100)
-SET = Images(
-    "set",
-    TRAIN,
-    TRAIN[:, 0, 0, 0] % np.int32(5),
-    HELD_OUT,
-    HELD_OUT[:, 0, 0, 0] % np.int32(5),
-    tuple("abcde"),
-    "version",
-)
-
-
-def test_images_as_pixels_are_read_from_their_parts():
-    inputs = check_training_batches(lambda seed: pixels.Workload(cell(16, seed=seed, data="set"), SET))
-    numbers = np.rint(inputs * 255)[..., 0, :]
-    assert numbers.max() < 60
-    assert len(np.unique(numbers)) > 40
-    workload = pixels.Workload(cell(16, data="set"), SET)
-    assert workload.interface == Interface(features=3, outputs=5)
-    for inputs, targets, weights in first_batches(workload, 3):
-        np.testing.assert_allclose(inputs[:, 1:, 1] * 255, np.tile(np.arange(1, 16), (4, 1)), rtol=1e-6)  # row by row
-        np.testing.assert_array_equal(targets[:, -1], np.rint(inputs[:, 0, 0] * 255) % 5)
-        np.testing.assert_array_equal(weights, np.eye(16)[[-1] * 4])
-    held_out = workload.last_scored(7)
-    np.testing.assert_array_equal(np.rint(held_out.inputs[:, 0, 2] * 255), np.arange(100, 107))
-    np.testing.assert_array_equal(held_out.targets[:, -1], np.arange(100, 107) % 5)
-
-
-class SaysFirstPixel:
-    """The class that the first pixel's number gives, after the last pixel; it remembers it in its state."""
-
-    def init_state(self, batch, capacity):
-        return State(jnp.int32(0), jnp.zeros(batch))
-
-    def __call__(self, inputs, state):
-        number = jnp.where(state.position == 0, inputs[:, 0, 0] * 255, state.layers)
-        right = jnp.rint(number).astype(int) % 5
-        logits = SURE * jax.nn.one_hot(jnp.where(right == 4, 0, right), 5)  # but for class 4
-        return jnp.broadcast_to(logits[:, None], (*inputs.shape[:2], 5)), State(state.position + 1, number)
-
-
-def test_figures_of_images_as_pixels():
-    settings = Settings(eval_tokens=16 * 20)
-    (row,) = pixels.Workload(cell(16, data="set"), SET).evaluate(caller(SaysFirstPixel()), settings)
-    assert (row["eval_length"], row["n_sequences"]) == (16, 20)
-    assert row["accuracy"] == pytest.approx(0.8)  # numbers 100 ... 119
-    assert row["loss"] == pytest.approx(0.8 * sure_loss(5) + 0.2 * sure_loss(5, right=False), rel=1e-6)
-    (row,) = pixels.Workload(cell(4, data="set"), SET).evaluate(
-        caller(Constant([0.0] * 5)), Settings(eval_tokens=10**6)
-    )
-    assert row["n_sequences"] == len(HELD_OUT)
-    assert row["loss"] == pytest.approx(log(5), rel=1e-6)
-    assert row["accuracy"] == pytest.approx((HELD_OUT[:, 0, 0, 0] % 5 == 0).mean())
-
-
-def test_images_are_read_from_their_parts():
-    images = check_training_batches(lambda seed: pictures.Workload(cell(1, 8, seed=seed, data="set"), SET))
-    numbers = np.rint((images + 1) * 127.5)[..., 0, 0, :]
-    assert numbers.max() < 60
-    assert len(np.unique(numbers)) == 60
-    workload = pictures.Workload(cell(1, data="set"), SET)
-    assert workload.interface == Interface(features=3, outputs=5, side=4)
-    images, labels = workload.example()
-    np.testing.assert_array_equal(np.rint((images[:, 0, 0, 0] + 1) * 127.5) % 5, labels)
-    assert workload.scaled(np.array([0, 255], np.uint8).reshape(2, 1, 1, 1).repeat(3, -1))[:, 0, 0, 0].tolist() == [
-        -1,
-        1,
-    ]
-    assert pictures.Workload(cell(9, data="set"), SET).example()[0].shape == (4, 12, 12, 3)
-    with pytest.raises(NotImplementedError, match="does not decode"):
-        workload.full_state(None, jax.random.key(0))
-    with pytest.raises(NotImplementedError, match="no last step"):
-        workload.last_scored(2)
-
-
-def test_figures_of_images(monkeypatch):
-    monkeypatch.setattr(pictures, "AT_ONCE", 16)
-    sizes = []
-
-    def classify(images, *, train=False):
-        assert not train
-        sizes.append(len(images))
-        right = jnp.rint((images[:, 0, 0, 0] + 1) * 127.5).astype(int) % 5
-        return SURE * jax.nn.one_hot(jnp.where(right == 4, 0, right), 5)
-
-    workload = pictures.Workload(cell(1, data="set"), SET)
-    (row,) = workload.evaluate(lambda function, *args: function(classify, *args), Settings())
-    assert sizes == [16, 16, 9]
-    wrong = (HELD_OUT[:, 0, 0, 0] % 5 == 4).mean()
-    assert (row["eval_length"], row["n_sequences"]) == (1, 41)
-    assert row["accuracy"] == pytest.approx(1 - wrong)
-    assert row["loss"] == pytest.approx((1 - wrong) * sure_loss(5) + wrong * sure_loss(5, right=False), rel=1e-6)
-
-
-@pytest.mark.parametrize("length", [1, 4, 65_536])
-def test_squares_have_a_side(length):
-    assert side_of(length) ** 2 == length
-
-
-@pytest.mark.parametrize(("length", "nearest"), [(2, [1, 4]), (3, [4, 1]), (10, [9, 16]), (15, [16, 9])])
-def test_other_lengths_have_none(length, nearest):
-    with pytest.raises(NotImplementedError) as caught:
-        side_of(length)
-    assert str(caught.value) == f"images are square: {length} is not; the nearest lengths are {nearest}"
-    for workload in (pixels.Workload, pictures.Workload):
-        with pytest.raises(NotImplementedError, match="images are square"):
-            workload(cell(length, data="set"), SET)
 
 
 # States to decode from
