@@ -67,6 +67,8 @@ def unsupported(checkpoint: Checkpoint, cell: Cell, data) -> str | None:
         return f"{name} has {longest} learned positions, not {cell.length}"
     if isinstance(data, Images) and interface.features != data.train.shape[-1]:
         return f"{name} reads images of {interface.features} channels; {cell.data} has {data.train.shape[-1]}"
+    if isinstance(data, Images) and not interface.side:
+        return f"{name} reads images that are not square, which {cell.data} has not"
     if not isinstance(data, Stream) and interface.outputs is None:
         return f"{name} reads tokens, which {cell.data} has not"
     return None

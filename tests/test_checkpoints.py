@@ -58,7 +58,7 @@ def make_with_transformers(model_type: str, **changes):
     torch.manual_seed(0)
     if model_type == "vit":
         sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-        config = transformers.ViTConfig(**sizes, image_size=32, patch_size=8, num_labels=5, **changes)
+        config = transformers.ViTConfig(**{**sizes, "image_size": 32, "patch_size": 8, "num_labels": 5, **changes})
         model = transformers.ViTForImageClassification(config)
     else:
         name, sizes = LANGUAGE[model_type]
@@ -113,6 +113,13 @@ def test_several_files_and_bfloat16(tmp_path):
     theirs.save_pretrained(tmp_path, max_shard_size="20KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     actual, expected = both_logits(theirs.float(), load(tmp_path), some_inputs("llama"))
+    np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_images_that_are_not_square():
+    theirs = make_with_transformers("vit", image_size=(16, 40))
+    images = np.random.default_rng(0).normal(size=(2, 3, 16, 40)).astype(np.float32)
+    actual, expected = both_logits(theirs, load(theirs.state_dict(), theirs.config), images)
     np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
 
 
@@ -229,7 +236,7 @@ def test_a_config_that_is_not_ours(tmp_path, change, expected):
         ("llama", {"attention_bias": True}, "'attention_bias' is True"),
         ("llama", {"num_attention_heads": 5}, "num_attention_heads 5 must divide hidden_size 32"),
         ("gpt2", {"activation_function": "relu"}, "'activation_function' is 'relu'; only 'gelu_new' or"),
-        ("vit", {"image_size": [32, 16]}, "'image_size' is [32, 16]; only squares"),
+        ("vit", {"patch_size": [8, 4]}, "'patch_size' is (8, 4); only squares"),
         ("vit", {"qkv_bias": False}, "'qkv_bias' is False"),
     ],
 )

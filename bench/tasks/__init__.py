@@ -21,6 +21,7 @@ _LOADERS = {
     "genome": (genome.genome, "Escherichia coli 536, 4.9 M bases"),
     "audio": (audio.audio, "music at 8 kHz, 2.0 M samples of mu-law"),
     "mnist": (images.mnist, "5,000 digits of MNIST, 28 x 28"),
+    "images": (images.mnist, "mnist by another name"),
     "digits": (images.digits, "scikit-learn's 1,797 digits, 8 x 8"),
     "photos": (images.photos, "crops of scikit-learn's two photographs, 64 x 64 x 3"),
     **{name: (partial(public.load, name), each.about) for name, each in public.PUBLIC.items()},

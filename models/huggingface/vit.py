@@ -8,25 +8,31 @@ from models import Interface
 from models.huggingface.tables import Architecture, CheckpointError, Config, Entries, Entry, linear, norm, vector
 
 
-def image(config: Config) -> tuple[int, int]:
-    """The side of a patch, and the (square) image's."""
-    sides = []
-    for key, default in (("patch_size", 16), ("image_size", 224)):
-        value = config.get(key, default)
-        pair = value if isinstance(value, (list, tuple)) else [value, value]
-        if len(pair) != 2 or pair[0] != pair[1]:
-            raise CheckpointError(f"{config.where}: {key!r} is {value!r}; only squares are supported")
-        sides.append(Config({key: pair[0]}, config.where).size(key))
-    return sides[0], sides[1]
+def sides(config: Config) -> tuple[int, int, int]:
+    """Of a (square) patch, and the image's height and width."""
+    patch, patch_width = _pair(config, "patch_size", 16)
+    if patch != patch_width:
+        raise CheckpointError(f"{config.where}: 'patch_size' is {patch, patch_width}; only squares are supported")
+    return patch, *_pair(config, "image_size", 224)
+
+
+def _pair(config: Config, key: str, default: int) -> tuple[int, int]:
+    value = config.get(key, default)
+    pair = value if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
+    first, second = (Config({key: side}, config.where).size(key) for side in pair)
+    return first, second
 
 
 def n_patches(config: Config) -> int:
-    patch, side = image(config)
-    return (side // patch) ** 2
+    patch, height, width = sides(config)
+    return (height // patch) * (width // patch)
 
 
 def _interface(config: Config) -> Interface:
-    return Interface(features=config.size("num_channels", 3), outputs=classes(config), side=image(config)[1])
+    """The side of an image that is no square is 0."""
+    _, height, width = sides(config)
+    side = height if height == width else 0
+    return Interface(features=config.size("num_channels", 3), outputs=classes(config), side=side)
 
 
 def classes(config: Config) -> int:
@@ -39,12 +45,12 @@ def _make(config: Config):
 
     config.only("hidden_act", "gelu")
     config.only("qkv_bias", True)
-    (patch, side), heads, width = image(config), config.size("num_attention_heads"), config.size("hidden_size")
+    (patch, *image), heads, width = sides(config), config.size("num_attention_heads"), config.size("hidden_size")
     if width % heads:
         raise CheckpointError(f"{config.where}: num_attention_heads {heads} must divide hidden_size {width}")
     return partial(
         ViT,
-        image=(side, side),
+        image=tuple(image),
         channels=config.size("num_channels", 3),
         classes=classes(config),
         patch=patch,
@@ -57,7 +63,7 @@ def _make(config: Config):
 
 
 def _outside(config: Config) -> Entries:
-    patch, side = image(config)
+    patch = sides(config)[0]
     width, channels, positions = config.size("hidden_size"), config.size("num_channels", 3), n_patches(config) + 1
     projection = "vit.embeddings.patch_embeddings.projection"
     yield Entry(
