@@ -22,28 +22,32 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter
 
-# Okabe and Ito's colour-blind safe colours; one colour and marker a model, everywhere.
-_COLOURS = ("#E69F00", "#009E73", "#56B4E9", "#D55E00", "#0072B2", "#CC79A7", "#000000", "#999933")
-_MARKERS = "os^DvPX*"
-STYLE = {name: (_COLOURS[i % 8], _MARKERS[(i + i // 8) % 8]) for i, name in enumerate(MODELS)}
+# Okabe and Ito's colour-blind safe colours, then Tol's muted ones: a colour a model, everywhere; its variants share it.
+_COLOURS = (
+    *("#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7", "#882255", "#999933", "#117733", "#0072B2"),
+    *("#000000", "#44AA99", "#AA4499", "#332288", "#888888", "#661100", "#6699CC"),
+)
+_MARKERS = "os^DvPX*<>"
+_BASES = [name for name, spec in MODELS.items() if not spec.variant_of]
+STYLE = {
+    name: (_COLOURS[_BASES.index(spec.variant_of or name) % len(_COLOURS)], _MARKERS[i % len(_MARKERS)])
+    for i, (name, spec) in enumerate(MODELS.items())
+}
 _LINES = ("-", "--", ":", "-.")  # one a method
 
 TIME, THROUGHPUT, MEMORY = "time of a step (ms)", "tokens/s", "peak memory (MB)"
-# file name -> (measure, column, factor, label of the y axis, slopes of the guides)
+# file name -> (measure, column, factor, title, label of the y axis, slopes of the guides)
 CURVES = {
-    "train_time": ("train", "time_median_ms", 1, TIME, (1, 2)),
-    "train_throughput": ("train", "tokens_per_s", 1, THROUGHPUT, (-1,)),
-    "train_memory": ("train", "mem_peak_bytes", 1e-6, MEMORY, (1, 2)),
-    "forward_time": ("forward", "time_median_ms", 1, TIME, (1, 2)),
-    "forward_throughput": ("forward", "tokens_per_s", 1, THROUGHPUT, (-1,)),
-    "forward_memory": ("forward", "mem_peak_bytes", 1e-6, MEMORY, (1, 2)),
-    "decode_latency": ("decode", "time_median_ms", 1, "time of a token (ms)", (1,)),
-    "decode_state": ("decode", "state_bytes", 1e-6, "state or KV cache (MB)", (1,)),
+    "train_time": ("train", "time_median_ms", 1, "Training step: time", TIME, (1, 2)),
+    "train_throughput": ("train", "tokens_per_s", 1, "Training: throughput", THROUGHPUT, (-1,)),
+    "train_memory": ("train", "mem_peak_bytes", 1e-6, "Training step: memory", MEMORY, (1, 2)),
+    "forward_time": ("forward", "time_median_ms", 1, "Prefill: time", TIME, (1, 2)),
+    "forward_throughput": ("forward", "tokens_per_s", 1, "Prefill: throughput", THROUGHPUT, (-1,)),
+    "forward_memory": ("forward", "mem_peak_bytes", 1e-6, "Prefill: memory", MEMORY, (1, 2)),
+    "decode_latency": ("decode", "time_median_ms", 1, "Decoding: time of one token", "time of a token (ms)", (1,)),
+    "decode_state": ("decode", "state_bytes", 1e-6, "Decoding: state", "state or KV cache (MB)", (1,)),
 }
 TITLES = {
-    "train": "Training step against sequence length",
-    "forward": "Forward (prefill) against sequence length",
-    "decode": "Decoding one token against context length",
     "quality": "Loss on the same targets against context",
     "beyond": "Held-out sequences of other lengths",
     "gradients": "How far back the last step's gradient reaches",
@@ -94,15 +98,13 @@ def _overview(folder: Path, frames: dict, caption: str) -> list[Path]:
     if loss:
         _draw_loss(grid.flat[panels - 1], frames["quality"], longest_only=True)
     handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=max(1, len(labels)), fontsize=9)
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(max(1, len(labels)), 9), fontsize=9)
     return _save(figure, folder, "overview", caption)
 
 
 def _draw_curves(axes, frame: pd.DataFrame, name: str) -> None:
-    measure, column, factor, label, slopes = CURVES[name]
-    _decorate(
-        axes, TITLES[measure], label, "context length" if measure == "decode" else "sequence length", frame["length"]
-    )
+    measure, column, factor, title, label, slopes = CURVES[name]
+    _decorate(axes, title, label, "context length" if measure == "decode" else "sequence length", frame["length"])
     highest = frame[column].max() * factor
     for key, curve in _curves(frame):
         colour, marker, line = _style(*key)
@@ -132,7 +134,7 @@ def _guides(axes, good: pd.DataFrame, column: str, factor: float, slopes) -> Non
             continue
         axes.plot(x[inside], y[inside], color="0.6", lw=0.8, ls=(0, (4, 4)), zorder=0)
         text = {1: "L", 2: "L²", -1: "1/L"}[slope]
-        axes.annotate(text, (x[inside][-1], y[inside][-1]), fontsize=8, color="0.4", ha="right", va="bottom")
+        axes.annotate(text, (x[inside][-1], y[inside][-1]), fontsize=8, color="0.4", ha="right", va="top")
     axes.set_ylim(bottom, top)
 
 
@@ -155,9 +157,8 @@ def _draw_loss(axes, frame: pd.DataFrame, longest_only: bool = False) -> None:
                     points["context"], points["loss_low"], points["loss_high"], color=colour, alpha=0.1, lw=0
                 )
     axes.axvline(longest, color="0.6", lw=0.8, ls=":")
-    axes.annotate(
-        "trained at", (longest, axes.get_ylim()[1]), fontsize=7, color="0.4", ha="right", va="top", rotation=90
-    )
+    text = {"fontsize": 7, "color": "0.4", "ha": "right", "va": "center", "rotation": 90}
+    axes.annotate("trained at", (longest, 0.5), xycoords=("data", "axes fraction"), **text)
     for _, bad in frame[frame["status"] != "ok"].iterrows():
         colour, _, _ = _style(bad["model"], bad["method"])
         axes.plot([], [], "x", color=colour, label=f"{bad['model']} L={bad['length']}: {bad['status']}")
