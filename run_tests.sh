@@ -5,5 +5,5 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$ROOT/bench/environment.sh"
 cd "$ROOT"
 parallel=()
-if "$PYTHON" -c 'import xdist' 2>/dev/null; then parallel=(-n auto --dist worksteal); fi
+if "$PYTHON" -c 'import xdist' 2>/dev/null; then parallel=(-n auto --dist loadgroup); fi
 exec "$PYTHON" -m pytest ${parallel[@]+"${parallel[@]}"} "$@"

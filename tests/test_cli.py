@@ -43,9 +43,9 @@ def start(*arguments, cwd=ROOT):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A finished run: two models, four measures, two methods of one of them."""
+    """A finished run: two models, four measures, two lengths."""
     folder = tmp_path_factory.mktemp("run")
-    process = start("run", *SMALL, "--models", "transformer,mamba", "--lengths", "64,128", "--out", folder, cwd=folder)
+    process = start("run", *SMALL, "--models", "transformer,rnn", "--lengths", "64,128", "--out", folder, cwd=folder)
     output, _ = process.communicate(timeout=400)
     return folder, output, process.returncode
 
@@ -53,7 +53,7 @@ def swept(tmp_path_factory):
 def test_end_to_end(swept):
     folder, output, code = swept
     assert code == 0, output
-    assert "[16/16] mamba quality text L=128" in output
+    assert "[16/16] rnn quality text L=128" in output
     names = {path.name for path in folder.iterdir()}
     assert {f"{m}.csv" for m in ("forward", "train", "decode", "quality")} <= names
     assert {"journal.jsonl", "environment.json", "suite.json", "summary.md", "plots"} <= names
@@ -61,7 +61,7 @@ def test_end_to_end(swept):
         rows = read_csv(folder / f"{measure}.csv")
         assert set(REQUIRED) <= set(rows[0])
         assert {(row["model"], row["length"]) for row in rows} == {
-            (m, n) for m in ("transformer", "mamba") for n in ("64", "128")
+            (m, n) for m in ("transformer", "rnn") for n in ("64", "128")
         }
         assert all(row["status"] == "ok" and float(row["time_median_ms"]) > 0 for row in rows)
         assert all(row["flops"] and row["mem_planned_bytes"] for row in rows)
@@ -75,7 +75,7 @@ def test_the_figures_hang_together(swept):
         assert 4 < float(row["loss"]) < 7  # an untrained model of 256 bytes: ln 256 = 5.5
     states = {(row["model"], row["length"]): int(row["state_bytes"]) for row in read_csv(folder / "decode.csv")}
     assert states["transformer", "128"] - 4 == 2 * (states["transformer", "64"] - 4)  # 4: the position
-    assert states["mamba", "128"] == states["mamba", "64"]
+    assert states["rnn", "128"] == states["rnn", "64"]
     quality = read_csv(folder / "quality.csv")
     contexts = {row["context"] for row in quality if not row["eval_length"]}
     assert contexts == {str(c) for c in SUITES["quick"].settings.contexts}
@@ -101,7 +101,7 @@ def test_plots_are_drawn_again(swept, capsys):
 def test_the_same_command_again_measures_nothing_anew(swept):
     folder, _, _ = swept
     before = (folder / "journal.jsonl").read_bytes()
-    process = start("run", *SMALL, "--models", "transformer,mamba", "--lengths", "64,128", "--out", folder)
+    process = start("run", *SMALL, "--models", "transformer,rnn", "--lengths", "64,128", "--out", folder)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 0
     assert "16 of 16 cells" in output
@@ -129,7 +129,7 @@ def wait_for_records(folder, count, process, seconds=120):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_parent_leaves_what_was_finished_and_can_go_on(tmp_path, how):
-    command = ("run", *SMALL, "--models", "rnn", "--measures", "decode", "--lengths", "8,16,32", "--out", tmp_path)
+    command = ("run", *SMALL, "--models", "rnn,gru,lstm", "--measures", "forward", "--lengths", "8", "--out", tmp_path)
     process = start(*command)
     wait_for_records(tmp_path, 1, process)
     process.send_signal(how)
@@ -138,12 +138,12 @@ def test_a_stopped_parent_leaves_what_was_finished_and_can_go_on(tmp_path, how):
     kept = read_journal(tmp_path / "journal.jsonl")
     assert 1 <= len(kept) < 3
     if how == signal.SIGINT:
-        assert len(read_csv(tmp_path / "decode.csv")) == len(kept)
+        assert len(read_csv(tmp_path / "forward.csv")) == len(kept)
     again = start(*command)
     output, _ = again.communicate(timeout=120)
     assert again.returncode == 0, output
     assert f"{len(kept)} of 3 cells" in output
-    assert [record["cell"]["length"] for record in read_journal(tmp_path / "journal.jsonl")] == [8, 16, 32]
+    assert [record["cell"]["model"] for record in read_journal(tmp_path / "journal.jsonl")] == ["rnn", "gru", "lstm"]
     assert read_journal(tmp_path / "journal.jsonl")[: len(kept)] == kept
 
 

@@ -57,7 +57,9 @@ def some_tokens(batch=BATCH, length=LENGTH, seed=0):
     return jax.random.randint(jax.random.key(seed), (batch, length), 0, VOCAB)
 
 
-@pytest.mark.parametrize("cuts", [(1,), (36,), (5, 6, 20), (13, 14, 15)])
+@pytest.mark.parametrize(
+    "cuts", [(1,), (5, 6, 20), *(pytest.param(c, marks=pytest.mark.slow) for c in [(36,), (13, 14)])]
+)
 def test_any_split_gives_the_same_logits_and_state(model, run, cuts):
     tokens = some_tokens()
     whole, state = run(tokens, model.init_state(BATCH, 64))
@@ -199,7 +201,11 @@ def test_parameters_are_matched_within_5_percent(size):
     assert max(counts.values()) <= 1.05 * min(counts.values()), counts
 
 
-@pytest.mark.parametrize("name", NAMES)
+# gru and lstm run rnn's scan, the window runs transformer++'s attention: theirs are slow tests.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in ("gru", "lstm", "transformer-window") else ()) for n in NAMES],
+)
 def test_bfloat16_runs_and_stays_near_float32(name):
     graph, params = split_model(name)
 
