@@ -95,8 +95,8 @@ SUITES = {
         "do (an image is not decoded) is a row that says so",
         sweeps={
             "forward": Sweep("256,1k,4k"),
-            "train": Sweep("256,1k,4k"),
-            "decode": Sweep("1k,4k,16k"),
+            "train": Sweep("256,1k"),
+            "decode": Sweep("1k,16k"),
             "quality": Sweep("256", size="tiny"),
             "gradients": Sweep("256", size="tiny"),
         },

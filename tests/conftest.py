@@ -13,6 +13,7 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the slow tests too")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config, items):
     for item in items:
         if config.pluginmanager.hasplugin("xdist") and (group := _group(item)):

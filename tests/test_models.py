@@ -17,6 +17,9 @@ from tests.compare import assert_close
 
 VOCAB, BATCH, LENGTH = 256, 2, 37
 NAMES = [name for name, spec in MODELS.items() if spec.kind == "sequence" and not spec.variant_of]
+# gru and lstm run rnn's scan, the window runs transformer++'s attention: some of theirs are slow tests.
+ALIKE = ("gru", "lstm", "transformer-window")
+SOME = [pytest.param(name, marks=pytest.mark.slow if name in ALIKE else ()) for name in NAMES]
 # tiny models in float32: a few hundred roundings of numbers near 1
 TOLERANCE = 1e-5
 
@@ -201,11 +204,7 @@ def test_parameters_are_matched_within_5_percent(size):
     assert max(counts.values()) <= 1.05 * min(counts.values()), counts
 
 
-# gru and lstm run rnn's scan, the window runs transformer++'s attention: theirs are slow tests.
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.slow if n in ("gru", "lstm", "transformer-window") else ()) for n in NAMES],
-)
+@pytest.mark.parametrize("name", SOME)
 def test_bfloat16_runs_and_stays_near_float32(name):
     graph, params = split_model(name)
 
