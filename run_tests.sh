@@ -4,6 +4,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$ROOT/bench/environment.sh"
 cd "$ROOT"
+# A file's tests stay in one process: they share compiled models, and a finished sweep.
 parallel=()
-if "$PYTHON" -c 'import xdist' 2>/dev/null; then parallel=(-n auto --dist loadgroup); fi
+if "$PYTHON" -c 'import xdist' 2>/dev/null; then parallel=(-n auto --dist loadfile); fi
 exec "$PYTHON" -m pytest ${parallel[@]+"${parallel[@]}"} "$@"

@@ -43,9 +43,9 @@ def start(*arguments, cwd=ROOT):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A finished run: two models, four measures, two lengths."""
+    """A finished run: one model, four measures, two lengths."""
     folder = tmp_path_factory.mktemp("run")
-    process = start("run", *SMALL, "--models", "transformer,rnn", "--lengths", "64,128", "--out", folder, cwd=folder)
+    process = start("run", *SMALL, "--models", "transformer", "--lengths", "64,128", "--out", folder, cwd=folder)
     output, _ = process.communicate(timeout=400)
     return folder, output, process.returncode
 
@@ -53,16 +53,14 @@ def swept(tmp_path_factory):
 def test_end_to_end(swept):
     folder, output, code = swept
     assert code == 0, output
-    assert "[16/16] rnn quality text L=128" in output
+    assert "[8/8] transformer quality text L=128" in output
     names = {path.name for path in folder.iterdir()}
     assert {f"{m}.csv" for m in ("forward", "train", "decode", "quality")} <= names
     assert {"journal.jsonl", "environment.json", "suite.json", "summary.md", "plots"} <= names
     for measure in ("forward", "train", "decode", "quality"):
         rows = read_csv(folder / f"{measure}.csv")
         assert set(REQUIRED) <= set(rows[0])
-        assert {(row["model"], row["length"]) for row in rows} == {
-            (m, n) for m in ("transformer", "rnn") for n in ("64", "128")
-        }
+        assert {(row["model"], row["length"]) for row in rows} == {("transformer", "64"), ("transformer", "128")}
         assert all(row["status"] == "ok" and float(row["time_median_ms"]) > 0 for row in rows)
         assert all(row["flops"] and row["mem_planned_bytes"] for row in rows)
 
@@ -75,7 +73,6 @@ def test_the_figures_hang_together(swept):
         assert 4 < float(row["loss"]) < 7  # an untrained model of 256 bytes: ln 256 = 5.5
     states = {(row["model"], row["length"]): int(row["state_bytes"]) for row in read_csv(folder / "decode.csv")}
     assert states["transformer", "128"] - 4 == 2 * (states["transformer", "64"] - 4)  # 4: the position
-    assert states["rnn", "128"] == states["rnn", "64"]
     quality = read_csv(folder / "quality.csv")
     contexts = {row["context"] for row in quality if not row["eval_length"]}
     assert contexts == {str(c) for c in SUITES["quick"].settings.contexts}
@@ -101,10 +98,10 @@ def test_plots_are_drawn_again(swept, capsys):
 def test_the_same_command_again_measures_nothing_anew(swept):
     folder, _, _ = swept
     before = (folder / "journal.jsonl").read_bytes()
-    process = start("run", *SMALL, "--models", "transformer,rnn", "--lengths", "64,128", "--out", folder)
+    process = start("run", *SMALL, "--models", "transformer", "--lengths", "64,128", "--out", folder)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 0
-    assert "16 of 16 cells" in output
+    assert "8 of 8 cells" in output
     assert (folder / "journal.jsonl").read_bytes() == before
 
 
