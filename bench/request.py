@@ -60,78 +60,85 @@ class Request:
 
 def make_request(args: Namespace) -> Request:
     """Raises RequestError with all mistakes at once. With --download, the data are fetched if there are no others."""
-    mistakes: list[str] = []
+    mistakes = _check_names(args) + _check_numbers(args) + _check_download(args)
     if args.suite not in SUITES:
-        mistakes.append(unknown("suite", args.suite, SUITES))
-        raise RequestError(mistakes + _check_names(args) + _check_numbers(args) + _check_download(args))
+        raise RequestError([unknown("suite", args.suite, SUITES), *mistakes])
     suite = SUITES[args.suite]
-    mistakes += _check_names(args) + _check_numbers(args)
-    lengths = None
-    if args.lengths is not None:
-        try:
-            lengths = parse_lengths(args.lengths)
-        except ValueError as error:
-            mistakes.append(str(error))
-    eval_lengths: list[int] | None = None
-    if args.eval_lengths is not None:
-        try:
-            eval_lengths = parse_lengths(args.eval_lengths)
-        except ValueError as error:
-            mistakes.append(str(error))
+    settings = _settings(args, suite, mistakes)
+    lengths = _lengths(args.lengths, mistakes)
+    checkpoint = _open_checkpoint(args, mistakes)
+    models = [checkpoint.model] if checkpoint else _names(args.models) or list(suite.models)
+    if args.download is not None:
+        _download(args.download, mistakes)
+    chosen = args.download or args.data or (default_data(checkpoint) if checkpoint else None)
+    data_names = {name: chosen or DEFAULT_DATA[MODELS[name].kind] for name in models if name in MODELS}
+    data = _load(set(data_names.values()), mistakes)
+    cells: list[Cell] = []
+    for measure in _names(args.measures) or suite.measures:
+        if measure in suite.sweeps and (lengths or args.lengths is None):
+            cells += grid(
+                measure=measure,
+                models=list(data_names),
+                lengths=lengths or _suite_lengths(suite, measure, checkpoint),
+                size=str(checkpoint.path) if checkpoint else args.size or suite.sweeps[measure].size,
+                methods=_names(args.methods) or ["auto"],
+                batch=args.batch,
+                dtype=args.dtype,
+                data=data_names,
+                seed=args.seed,
+                streams=[name for name in data_names if MODELS[name].streams],
+                step_tokens=settings.step_tokens,
+            )
+    mistakes += _check_data(data, cells, settings)
+    versions = {name: version(each) for name, each in data.items()}
+    if checkpoint:
+        versions[str(checkpoint.path)] = checkpoint.version
+    request = Request(
+        suite=args.suite,
+        cells=cells,
+        unsupported={cell: reason for cell in cells if (reason := _unsupported(cell, data, checkpoint))},
+        settings=settings,
+        data_versions=versions,
+        notes={name: each.note for name, each in data.items() if not isinstance(each, Task) and each.note},
+        out=Path(args.out).expanduser() if args.out else None,
+    )
+    if request.out:
+        mistakes += _check_folder(request.out, request)
+    if mistakes:
+        raise RequestError(mistakes)
+    return request
 
+
+def _settings(args: Namespace, suite: Suite, mistakes: list[str]) -> Settings:
+    """The suite's, as far as the command line does not say otherwise."""
+    eval_lengths = _lengths(args.eval_lengths, mistakes)
     changes = {
         "timeout_s": args.timeout,
         "train_tokens": args.train_tokens,
         "learning_rate": args.learning_rate,
         "eval_lengths": tuple(eval_lengths) if eval_lengths else None,
     }
-    settings = replace(suite.settings, **{key: value for key, value in changes.items() if value is not None})
-    checkpoint = _open_checkpoint(args, mistakes)
-    models = [checkpoint.model] if checkpoint else _names(args.models) or list(suite.models)
-    methods = _names(args.methods) or ["auto"]
-    measures = _names(args.measures) or list(suite.measures)
-    mistakes += _check_download(args)
-    if args.download is not None:
-        _download(args.download, mistakes)
-    chosen = args.download or args.data
-    if checkpoint:
-        chosen = chosen or default_data(checkpoint)
-    data_names = {name: chosen or DEFAULT_DATA[MODELS[name].kind] for name in models if name in MODELS}
+    return replace(suite.settings, **{key: value for key, value in changes.items() if value is not None})
+
+
+def _lengths(text: str | None, mistakes: list[str]) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return parse_lengths(text)
+    except ValueError as error:
+        mistakes.append(str(error))
+        return None
+
+
+def _load(names: set[str], mistakes: list[str]) -> dict[str, Data]:
     data: dict[str, Data] = {}
-    for name in sorted(set(data_names.values())):
+    for name in sorted(names):
         try:
             data[name] = tasks.load(name)
         except DataError as error:
             mistakes += str(error).splitlines()
-    cells: list[Cell] = []
-    for measure in measures:
-        if measure in suite.sweeps and not (args.lengths is not None and lengths is None):
-            cells += grid(
-                measure=measure,
-                models=list(data_names),
-                lengths=lengths or _suite_lengths(suite, measure, checkpoint),
-                size=str(checkpoint.path) if checkpoint else args.size or suite.sweeps[measure].size,
-                methods=methods,
-                batch=args.batch,
-                dtype=args.dtype,
-                data=data_names,
-                seed=args.seed,
-                streams=[name for name in models if name in MODELS and MODELS[name].streams],
-                step_tokens=settings.step_tokens,
-            )
-    mistakes += _check_data(data, cells, settings)
-    unsupported = {cell: reason for cell in cells if (reason := _unsupported(cell, data, checkpoint))}
-    out = Path(args.out).expanduser() if args.out else None
-    versions = {name: version(each) for name, each in data.items()}
-    if checkpoint:
-        versions[str(checkpoint.path)] = checkpoint.version
-    notes = {name: each.note for name, each in data.items() if not isinstance(each, Task) and each.note}
-    request = Request(args.suite, cells, unsupported, settings, versions, notes, out)
-    if out:
-        mistakes += _check_folder(out, request)
-    if mistakes:
-        raise RequestError(mistakes)
-    return request
+    return data
 
 
 def _names(listed: str | None) -> list[str]:
