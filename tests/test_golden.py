@@ -61,6 +61,8 @@ def check(adapter, arrays, meta, dtype):
     (_, outputs), (g_in, g_w) = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(inputs, weights)
     for key, value in outputs.items():
         name = key.removesuffix("[1:]")
+        if f"out/{name}" not in arrays:
+            continue  # another fixture of the family may hold fewer
         expected = arrays[f"out/{name}"]
         expected = expected[..., 1:] if key != name else expected
         compare(f"out/{name}", value, expected, meta, dtype)
