@@ -221,6 +221,7 @@ def _end(child: BaseProcess) -> None:
         with suppress(ProcessLookupError, PermissionError):  # the group is gone, or the child had not yet made one
             os.killpg(child.pid, how)
         if child.is_alive():
-            os.kill(child.pid, how)
+            with suppress(ProcessLookupError):  # the forkserver has seen its end, and we not yet
+                os.kill(child.pid, how)
             child.join(patience)
     child.close()
