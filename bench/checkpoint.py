@@ -27,7 +27,7 @@ def of_cell(cell: Cell) -> Checkpoint | None:
     return None if cell.size in SIZES else open_checkpoint(cell.size)
 
 
-def lengths(checkpoint: Checkpoint, listed: list[int]) -> list[int]:
+def possible_lengths(checkpoint: Checkpoint, listed: list[int]) -> list[int]:
     """Of a suite's, those that the checkpoint can have, and its own longest one."""
     only = checkpoint.architecture.only_length(checkpoint.config)
     longest = checkpoint.architecture.longest(checkpoint.config)
@@ -55,7 +55,7 @@ def fold(checkpoint: Checkpoint, data):
     return data
 
 
-def unsupported(checkpoint: Checkpoint, cell: Cell, data) -> str | None:
+def reason_against(checkpoint: Checkpoint, cell: Cell, data) -> str | None:
     """Why the cell cannot be had of the checkpoint, or None."""
     name, architecture, interface = checkpoint.path.name, checkpoint.architecture, checkpoint.interface
     if MEASURES[cell.measure].learns:

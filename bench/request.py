@@ -11,9 +11,7 @@ from pathlib import Path
 
 from bench import tasks
 from bench.cell import Cell, grid, parse_lengths
-from bench.checkpoint import default_data, open_checkpoint
-from bench.checkpoint import lengths as lengths_of
-from bench.checkpoint import unsupported as unsupported_checkpoint
+from bench.checkpoint import default_data, open_checkpoint, possible_lengths, reason_against
 from bench.journal import JournalError, read_journal
 from bench.measures import MEASURES
 from bench.suites import SUITES, Settings, Suite
@@ -215,7 +213,7 @@ def _open_checkpoint(args: Namespace, mistakes: list[str]) -> Checkpoint | None:
 
 def _suite_lengths(suite: Suite, measure: str, checkpoint: Checkpoint | None) -> list[int]:
     listed = suite.lengths(measure)
-    return lengths_of(checkpoint, listed) if checkpoint else listed
+    return possible_lengths(checkpoint, listed) if checkpoint else listed
 
 
 def _check_data(data: dict[str, Data], cells: list[Cell], settings: Settings) -> list[str]:
@@ -271,7 +269,7 @@ def _unsupported(cell: Cell, data: dict[str, Data], checkpoint: Checkpoint | Non
     if cell.data not in data:
         return None
     reason = unsupported_data(cell.model, data[cell.data])
-    return reason or (unsupported_checkpoint(checkpoint, cell, data[cell.data]) if checkpoint else None)
+    return reason or (reason_against(checkpoint, cell, data[cell.data]) if checkpoint else None)
 
 
 def _check_folder(out: Path, request: Request) -> list[str]:

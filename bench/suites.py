@@ -60,7 +60,7 @@ class Suite:
 
 SUITES = {
     "quick": Suite(
-        reproduces="the models from RNN to Mamba in every measure once, at lengths where nothing is slow",
+        reproduces="the models from RNN to Mamba, their costs and losses once, at lengths where nothing is slow",
         cost="under 3 minutes on 2 cores",
         expect="a first look: too short for slopes, long enough to see that all works",
         sweeps={

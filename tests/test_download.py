@@ -20,29 +20,12 @@ from tests.serving import (
     no_ranges,
     paper,
     printed,
-    serving,
     source,
     stall,
     status,
     wait_for,
     whole,
 )
-
-
-@pytest.fixture
-def server():
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def console():
-    return paper()
-
-
-@pytest.fixture
-def get(server, tmp_path, console):
-    return lambda **changes: fetch(source(server, **changes), tmp_path, console, QUICK)
 
 
 def test_a_download_is_the_file_and_is_not_repeated(server, get, tmp_path, console):

@@ -14,18 +14,7 @@ from bench.tasks.download.archives import untar, unzip_file
 from bench.tasks.download.transfer import locked
 from bench.tasks.errors import DataError
 from tests.archives import cifar_members, make_tar, make_zip, random_batch, special
-from tests.serving import CONTENT, left, paper, part_of, printed, serving, source, wait_for
-
-
-@pytest.fixture
-def server():
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def console():
-    return paper()
+from tests.serving import CONTENT, left, part_of, printed, source, wait_for
 
 
 def test_untar(tmp_path, console):

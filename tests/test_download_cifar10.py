@@ -11,12 +11,7 @@ import pytest
 from bench.tasks.download.cifar10 import TRAIN, parse_batch, read_cifar10
 from bench.tasks.errors import DataError
 from tests.archives import batch_pickle, cifar_members, make_tar, random_batch, special, string
-from tests.serving import left, paper
-
-
-@pytest.fixture
-def console():
-    return paper()
+from tests.serving import left
 
 
 def test_the_sample_is_what_numpy_reads():

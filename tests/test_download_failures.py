@@ -10,23 +10,7 @@ import pytest
 
 from bench.tasks.download import fetch, transfer
 from bench.tasks.errors import DataError
-from tests.serving import CONTENT, QUICK, cut, left, paper, part_of, serving, source, stall, status, whole
-
-
-@pytest.fixture
-def server():
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def console():
-    return paper()
-
-
-@pytest.fixture
-def get(server, tmp_path, console):
-    return lambda **changes: fetch(source(server, **changes), tmp_path, console, QUICK)
+from tests.serving import CONTENT, QUICK, cut, left, part_of, source, stall, status, whole
 
 
 def fails(get, tmp_path, *said: str, **changes) -> None:

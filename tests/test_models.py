@@ -127,11 +127,10 @@ def test_gradients_are_finite_and_reach_every_parameter(model):
         assert np.any(gradient != 0), path
 
 
+@pytest.mark.parametrize("named", SOME, indirect=True)
 @pytest.mark.parametrize("chunk", [12, pytest.param(4, marks=pytest.mark.slow)])
-def test_chunks_equal_the_whole_in_value_and_gradient(named, chunk, request):
+def test_chunks_equal_the_whole_in_value_and_gradient(named, chunk):
     name, model = named
-    if name in ALIKE and not request.config.getoption("--slow"):
-        pytest.skip("slow; run with --slow")
     tokens = some_tokens()
     if MODELS[name].streams:
         graph, params = nnx.split(model)

@@ -19,16 +19,10 @@ from bench.tasks.download import SOURCES, Source
 from bench.tasks.errors import DataError
 from tests.archives import cifar_members, make_tar, make_zip, random_batch
 from tests.loading import image_set, refused, stream, zipped
-from tests.serving import CONTENT, left, paper, part_of, serving, source, status
+from tests.serving import CONTENT, left, paper, part_of, source, status
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["run", "--suite", "quick", "--models", "rnn", "--measures", "forward", "--lengths", "16"]
-
-
-@pytest.fixture
-def server():
-    with serving() as server:
-        yield server
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bench.cell import Cell
-from bench.learner import TrainedModel, make_learner
+from bench.learner import TrainedModel
 from bench.program import Program, Report, Result
 from bench.suites import Settings
 from bench.tasks.synthetic import Batch
@@ -30,12 +30,12 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 
 def run(cell: Cell, settings: Settings, report: Report) -> Result:
     workload = make_workload(cell)
-    learner = make_learner(cell, workload)
     batch = workload.last_scored(settings.windows)
-    start = TrainedModel(learner, *jax.jit(learner.make)(jax.random.key(cell.seed)))
-    report("gradients at initialisation")
-    rows = [{"trained": 0, **row} for row in by_distance(_norms(start, batch))]
     training = train(cell, workload, settings, report)
+    report("gradients at initialisation")
+    learner = training.model.learner  # the same one, so that what follows is compiled once for both
+    start = TrainedModel(learner, *jax.jit(learner.make)(jax.random.key(cell.seed)))
+    rows = [{"trained": 0, **row} for row in by_distance(_norms(start, batch))]
     if training.status == "ok":
         report("gradients after training")
         rows += [{"trained": 1, **row} for row in by_distance(_norms(training.model, batch))]

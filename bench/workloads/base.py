@@ -13,7 +13,7 @@ import numpy as np
 from bench.cell import Cell
 from bench.suites import Settings
 from bench.tasks.synthetic import Batch
-from models import Interface
+from models import Interface, streaming
 from models.base import State
 
 Arrays = tuple[np.ndarray, ...]
@@ -63,6 +63,18 @@ class Workload(Protocol):
     def evaluate(self, call: Callable, settings: Settings) -> Iterator[dict]:
         """Rows of held-out figures; see bench.evaluation. call(function, *args): function(model, *args), compiled."""
         ...
+
+
+class OneSequence:
+    """How a sequence model runs, whatever it reads: what the workloads on text, tasks and pixels share."""
+
+    cell: Cell
+
+    def prefill(self, model, inputs):
+        return streaming.prefill(model, inputs, capacity=self.cell.length, chunk=self.cell.chunk)
+
+    def full_state(self, model, key) -> State:
+        return fill(model.init_state(self.cell.batch, self.cell.length), self.cell.length - 1, key)
 
 
 def fill(state: State, position: int, key) -> State:

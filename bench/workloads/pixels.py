@@ -15,11 +15,11 @@ from bench.suites import Settings
 from bench.tasks import Images
 from bench.tasks.images import at_side
 from bench.tasks.synthetic import Batch
-from bench.workloads.base import Arrays, fill, side_of
+from bench.workloads.base import Arrays, OneSequence, side_of
 from models import Interface, streaming
 
 
-class Workload:
+class Workload(OneSequence):
     def __init__(self, cell: Cell, data: Images):
         self.cell = cell
         self.data = data
@@ -49,12 +49,6 @@ class Workload:
 
     def prompt(self) -> Arrays:
         return self.example()[:1]
-
-    def prefill(self, model, inputs):
-        return streaming.prefill(model, inputs, capacity=self.cell.length, chunk=self.cell.chunk)
-
-    def full_state(self, model, key):
-        return fill(model.init_state(self.cell.batch, self.cell.length), self.cell.length - 1, key)
 
     def last_scored(self, sequences: int) -> Batch:
         return self.sequences(self.data.held_out[:sequences], self.data.held_out_labels[:sequences])

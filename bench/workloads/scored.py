@@ -10,11 +10,11 @@ from bench.cell import Cell
 from bench.evaluation import figures, score
 from bench.suites import Settings
 from bench.tasks.synthetic import Batch, Task, generator
-from bench.workloads.base import Arrays, fill
+from bench.workloads.base import Arrays, OneSequence
 from models import streaming
 
 
-class Workload:
+class Workload(OneSequence):
     def __init__(self, cell: Cell, data: Task):
         self.cell = cell
         self.data = data
@@ -40,12 +40,6 @@ class Workload:
 
     def prompt(self) -> Arrays:
         return self.example()[:1]
-
-    def prefill(self, model, inputs):
-        return streaming.prefill(model, inputs, capacity=self.cell.length, chunk=self.cell.chunk)
-
-    def full_state(self, model, key):
-        return fill(model.init_state(self.cell.batch, self.cell.length), self.cell.length - 1, key)
 
     def last_scored(self, sequences: int) -> Batch:
         batch = self.draw(generator(self.cell.seed, "held_out"), sequences, self.cell.length)

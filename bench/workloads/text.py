@@ -17,11 +17,11 @@ from bench.suites import Settings
 from bench.tasks import Stream
 from bench.tasks.streams import random_windows, windows
 from bench.tasks.synthetic import Batch
-from bench.workloads.base import Arrays, fill
+from bench.workloads.base import Arrays, OneSequence
 from models import Interface, streaming
 
 
-class Workload:
+class Workload(OneSequence):
     def __init__(self, cell: Cell, data: Stream):
         self.cell = cell
         self.data = data
@@ -40,12 +40,6 @@ class Workload:
 
     def prompt(self) -> Arrays:
         return (windows(self.data.tokens, self.cell.batch, self.cell.length),)
-
-    def prefill(self, model, tokens):
-        return streaming.prefill(model, tokens, capacity=self.cell.length, chunk=self.cell.chunk)
-
-    def full_state(self, model, key):
-        return fill(model.init_state(self.cell.batch, self.cell.length), self.cell.length - 1, key)
 
     def last_scored(self, sequences: int) -> Batch:
         """Held-out windows of the cell's length, every position scored."""

@@ -45,13 +45,13 @@ def _make(config: Config):
 
     config.only("hidden_act", "gelu")
     config.only("qkv_bias", True)
-    patch, *image = sides(config)
+    patch, rows, columns = sides(config)
     heads, width = config.size("num_attention_heads"), config.size("hidden_size")
     if width % heads:
         raise CheckpointError(f"{config.where}: num_attention_heads {heads} must divide hidden_size {width}")
     return partial(
         ViT,
-        image=(image[0], image[1]),
+        image=(rows, columns),
         channels=config.size("num_channels", 3),
         classes=classes(config),
         patch=patch,
