@@ -12,6 +12,7 @@ backward pass that runs the chunks in reverse and recomputes the states inside e
     sequential    `lax.scan`, one sequence after the other, gradient of the chunk by autodiff
     associative   `lax.associative_scan` over the chunk, all sequences at once, gradient of the chunk by autodiff
     chunked       as sequential, gradient of the chunk by hand
+    native        the same in C++, on a CPU (models/ops/selective_scan_native.py)
 
 Axes: B batch, T time, C chunk, E inner width, N state size. The wide axis E is last, so that a CPU's vectors are full,
 and a batch of one is squeezed away, since XLA does not vectorise round a size-1 axis (5x, measured).
@@ -31,11 +32,11 @@ from jaxtyping import Float
 from models.ops.discretise import discretise, transition
 from models.ops.linear_scan import scan_associative, to_chunks
 
-METHODS = ("sequential", "associative", "chunked")
+METHODS = ("sequential", "associative", "chunked", "native")
 # Tokens between kept states. On CPU a chunk's states should stay in the core's cache (64 x 32 KB at E=512, N=16): 16 are
 # 8% faster than 64 there, but keep 4 times as many states. The associative form wants enough work for its log-depth
 # passes.
-CHUNK = {"sequential": 64, "associative": 256, "chunked": 64}
+CHUNK = {"sequential": 64, "associative": 256, "chunked": 64, "native": 64}
 
 
 def selective_scan_reference(u, dt, A, B, C, h0, *, discretisation="mamba"):

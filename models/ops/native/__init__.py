@@ -1,0 +1,112 @@
+"""Kernels in C++ for a CPU, where XLA's own loops are the limit; compiled here, for this machine, when first asked for.
+
+They are called through XLA's foreign function interface (jax.ffi), inside `jit` like any operation, and share the cores
+of XLA's own thread pool. Where there is no compiler (or LENGTHSCALE_NATIVE=0), `missing()` says why, and the ops keep to
+their forms in JAX, to which every kernel is held by a test. The library is kept in $LENGTHSCALE_CACHE or
+~/.cache/lengthscale, under a name made of all that it depends on.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import jax
+import numpy as np
+
+SOURCES = ("selective_scan.cc",)
+HANDLERS = ("selective_scan_forward", "selective_scan_backward")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared", "-w")
+COMPILE_SECONDS = 120
+
+
+@cache
+def missing() -> str | None:
+    """Why there are no kernels here, or None: they are compiled and known to XLA."""
+    if os.environ.get("LENGTHSCALE_NATIVE") == "0":
+        return "LENGTHSCALE_NATIVE=0"
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if not compiler:
+        return "no C++ compiler"
+    try:
+        library = ctypes.CDLL(str(_library(compiler)))
+    except (OSError, subprocess.SubprocessError) as error:
+        output = (getattr(error, "stderr", None) or "").strip().splitlines()
+        return f"{compiler} failed: {next((line for line in output if 'error' in line), error)}"
+    for name in HANDLERS:
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+    return None
+
+
+def call(name: str, results: tuple, *args: jax.Array, **sizes: int) -> list[jax.Array]:
+    """The handler's results, of these shapes and types; sizes are its attributes."""
+    assert name in HANDLERS
+    sizes = {key: np.int64(value) for key, value in sizes.items()}
+    return jax.ffi.ffi_call(name, results, vmap_method="sequential")(*args, **sizes)
+
+
+def flops(name: str, *shapes: tuple[int, ...]) -> int:
+    """FLOPs of a handler on arguments of these shapes, by the conventions of bench/cost.py."""
+    return _FLOPS[name](*shapes)
+
+
+def _scan_flops(for_each_state: int, for_each_channel: int) -> Callable[..., int]:
+    def count(u, dt, A, *_others):
+        batch, length, width = u
+        return batch * length * width * (for_each_state * A[0] + for_each_channel)
+
+    return count
+
+
+_FLOPS = {
+    # exp(dt A), a h + (dt u) B, C . h; dt u
+    "selective_scan_forward": _scan_flops(2 + 3 + 2, 1),
+    # the states again, dC; dh, dB, d(dt u), dh a, dz, ddt, dA; dt u, du, ddt
+    "selective_scan_backward": _scan_flops(5 + 2 + 2 + 2 + 2 + 1 + 1 + 2 + 2, 1 + 1 + 2),
+}
+
+
+def _library(compiler: str) -> Path:
+    """The compiled library; made if it is not in the cache. Two processes may make it at once: the last one stays."""
+    folder = Path(__file__).parent
+    sources = [folder / name for name in SOURCES]
+    command = [*compiler.split(), *FLAGS, f"-I{jax.ffi.include_dir()}"]
+    depends = (*command, *(path.read_text() for path in sources), jax.lib.__version__, _machine())
+    name = hashlib.sha256("\0".join(depends).encode()).hexdigest()[:16]
+    kept = Path(os.environ.get("LENGTHSCALE_CACHE") or Path.home() / ".cache" / "lengthscale") / "native"
+    path = kept / f"{name}.so"
+    if path.exists():
+        return path
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+        file, made = tempfile.mkstemp(suffix=".so", dir=kept)
+    except OSError:  # no home, or one that may not be written: for this process alone
+        file, made = tempfile.mkstemp(suffix=".so")
+    os.close(file)
+    try:
+        subprocess.run(
+            [*command, *map(str, sources), "-o", made], check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS
+        )
+    except BaseException:
+        os.unlink(made)
+        raise
+    if Path(made).parent != kept:
+        return Path(made)
+    os.replace(made, path)
+    return path
+
+
+def _machine() -> str:
+    """What -march=native depends on: a home may be shared by several machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine() + platform.processor()
+    return sys.platform + next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())

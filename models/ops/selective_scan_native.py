@@ -1,0 +1,54 @@
+"""The selective scan by a C++ kernel on a CPU (models/ops/native/selective_scan.cc has the equations). Axes: as there.
+
+One core, E=512, N=16, T=2048, AVX-512: forward 2x, with the gradient 2.5x faster than the JAX form (`chunked`).
+"""
+
+# jax.custom_vjp's types lose what a function takes and returns:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from models.ops import native
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def scan_native(
+    chunk: int,
+    u: Float[Array, "B T E"],
+    dt: Float[Array, "B T E"],
+    A: Float[Array, "N E"],
+    B: Float[Array, "B T N"],
+    C: Float[Array, "B T N"],
+    h0: Float[Array, "B N E"],
+) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
+    """Outputs and the last state, all in float32. chunk: tokens between the states that the gradient starts from."""
+    return _forward(chunk, 0, u, dt, A, B, C, h0)[:2]
+
+
+def _forward(chunk, n_borders, u, dt, A, B, C, h0):
+    borders = jax.ShapeDtypeStruct((h0.shape[0], n_borders, *h0.shape[1:]), jnp.float32)
+    results = _like(u), _like(h0), borders
+    return tuple(native.call("selective_scan_forward", results, u, dt, A, B, C, h0, chunk=chunk))
+
+
+def _scan_fwd(chunk, u, dt, A, B, C, h0):
+    y, h, borders = _forward(chunk, -(-u.shape[1] // chunk), u, dt, A, B, C, h0)
+    return (y, h), (u, dt, A, B, C, borders)
+
+
+def _scan_bwd(chunk, residuals, cotangents):
+    u, dt, A, B, C, _ = residuals
+    results = tuple(_like(x) for x in (u, dt, A, B, C, cotangents[1]))
+    return tuple(native.call("selective_scan_backward", results, *residuals, *cotangents, chunk=chunk))
+
+
+scan_native.defvjp(_scan_fwd, _scan_bwd)
+
+
+def _like(x):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
