@@ -13,6 +13,8 @@ backward pass that runs the chunks in reverse and recomputes the states inside e
     associative   `lax.associative_scan` over the chunk, gradient of the chunk by autodiff
     chunked       Abar of the chunk at once, a minimal `lax.scan`, gradient by hand with its reductions batched
 
+All but one, that is: "pallas" (models/ops/selective_scan_pallas.py) runs the chunks at once, by kernels for GPU and TPU.
+
 Axes: B batch, T time, C chunk, E inner width, N state size. The wide axis E is last, so that a CPU's vectors are full,
 and a batch of one is squeezed away, since XLA does not vectorise round a size-1 axis (5x, measured).
 """
@@ -30,11 +32,14 @@ from jaxtyping import Float
 
 from models.ops.discretise import discretise, transition
 from models.ops.linear_scan import scan_associative, to_chunks
+from models.ops.platform import platform
+from models.ops.selective_scan_pallas import CHUNK as PALLAS_CHUNK
+from models.ops.selective_scan_pallas import selective_scan_pallas
 
-METHODS = ("sequential", "associative", "chunked")
+METHODS = ("sequential", "associative", "chunked", "pallas")
 # Tokens between kept states. On CPU a chunk's states should stay in the core's cache (16 x 32 KB at E=512, N=16);
 # the associative form wants enough work for its log-depth passes.
-CHUNK = {"sequential": 64, "associative": 256, "chunked": 16}
+CHUNK = {"sequential": 64, "associative": 256, "chunked": 16, "pallas": PALLAS_CHUNK}
 
 
 def selective_scan_reference(u, dt, A, B, C, h0, *, discretisation="mamba"):
@@ -65,22 +70,33 @@ def selective_scan(
     """Outputs y and the last state, without the skip D u and the gate, which are the block's.
 
     dt is positive (after softplus), A negative. discretisation: one of models.ops.discretise.RULES. method: one of
-    METHODS, or "auto": chunked on CPU, associative elsewhere. chunk: tokens between kept states (default: CHUNK of the
-    method). Raises ValueError for an unknown one.
+    METHODS, or "auto": chunked on CPU, pallas on CUDA and TPU by the rule "mamba", associative otherwise. chunk: tokens
+    between kept states (default: CHUNK of the method). Raises ValueError for an unknown one, and for pallas by another
+    rule.
     """
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    if method == "pallas" and discretisation != "mamba":
+        raise ValueError(f"method pallas is for the discretisation 'mamba', got {discretisation!r}")
     if method == "auto":
-        method = "chunked" if jax.default_backend() == "cpu" else "associative"
+        method = _auto(discretisation)
     if h0 is None:
         h0 = jnp.zeros((u.shape[0], A.shape[1], A.shape[0]), jnp.promote_types(u.dtype, A.dtype))
     if u.shape[1] == 1:
         return _one_token(discretisation, u, dt, A, B, C, h0)
+    if method == "pallas":
+        return selective_scan_pallas(u, dt, A, B, C, h0, chunk or CHUNK[method])
     run = partial(_scan_one, discretisation, method, chunk or CHUNK[method])
     if u.shape[0] == 1:
         y, h = run(u[0], dt[0], A.T, B[0], C[0], h0[0])
         return y[None], h[None]
     return jax.vmap(run, in_axes=(0, 0, None, 0, 0, 0))(u, dt, A.T, B, C, h0)
+
+
+def _auto(discretisation):
+    if platform() == "cpu":
+        return "chunked"
+    return "pallas" if platform() in ("cuda", "tpu") and discretisation == "mamba" else "associative"
 
 
 def _one_token(rule, u, dt, A, B, C, h):

@@ -36,7 +36,7 @@ from models.ops.platform import platform
 CHUNK = 64  # tokens between kept states
 RUN = 8  # tokens whose states the backward kernel holds at once; and rows of a TPU's register
 # A GPU's program is one warp, which sums over N and E by shuffles and never waits for another; a TPU's row is 128 wide.
-WIDTH = {"cuda": 32, "tpu": 512, "cpu": 32}
+WIDTH = {"cuda": 16, "tpu": 512, "cpu": 32}
 _LANES = 128
 
 
