@@ -29,19 +29,19 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import tpu, triton
 
 from models.ops.platform import platform
 
 CHUNK = 64  # tokens between kept states
-RUN = 8  # tokens whose states the backward kernel holds at once; and rows of a TPU's register
-# A GPU's program is one warp, which sums over N and E by shuffles and never waits for another; a TPU's row is 128 wide.
-WIDTH = {"cuda": 16, "tpu": 512, "cpu": 32}
-_LANES = 128
+RUN = 8  # tokens whose states the backward kernel holds at once; and the rows of a TPU's register
+# The block of E. A GPU's program is one warp, which sums over N and E without waiting for another: with 16 its states
+# stay in registers, with 32 the backward kernel spills 870 bytes a thread (ptxas, for an H100). A TPU's row is of 128.
+GPU_BLOCK = 16
+TPU_BLOCKS = (512, 256, 128)
 
 
 def selective_scan_pallas(u, dt, A, B, C, h0, chunk=CHUNK):
-    """As `models.ops.selective_scan.selective_scan` by the rule "mamba", with h0 and chunk (None: CHUNK) given.
+    """As `models.ops.selective_scan.selective_scan`, by the rule "mamba".
 
     Raises ValueError for a chunk that is not a power of two, of RUN at least.
     """
@@ -49,9 +49,9 @@ def selective_scan_pallas(u, dt, A, B, C, h0, chunk=CHUNK):
         raise ValueError(f"the chunk of method pallas must be a power of two, of {RUN} at least, got {chunk}")
     length, width, states = u.shape[1], u.shape[2], A.shape[1]
     chunk = min(chunk, max(RUN, _power_of_two(length)))
-    block = WIDTH.get(platform(), WIDTH["cuda"])
+    block = GPU_BLOCK
     if platform() == "tpu":
-        block = next(b for b in (block, block // 2, _LANES) if b == _LANES or width % b == 0)
+        block = next((block for block in TPU_BLOCKS if width % block == 0), TPU_BLOCKS[-1])
     # Zeros are exact everywhere: dt = 0 keeps the state, B = C = 0 and u = 0 add nothing to it and read nothing of it.
     u, dt = (_pad(x, chunk, block) for x in (u, dt))
     B, C = (_pad(x, chunk, max(RUN, _power_of_two(states))) for x in (B, C))
@@ -70,7 +70,7 @@ def _pad(x, *multiples):
     return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, m) for m in missing]) if any(missing) else x
 
 
-# Inside the kernels: t is a token's number in the chunk, x.at(t) its row.
+# Inside the kernels. t is a token's number in the chunk.
 
 
 def _row(ref, t):
@@ -188,7 +188,13 @@ def _call(kernel, chunk, block, arrays, inputs, outputs):
 
 def _compiler_params() -> Any:
     if platform() == "tpu":
+        from jax.experimental.pallas import tpu
+
         return tpu.CompilerParams(dimension_semantics=("parallel",) * 3)
+    if platform() == "cpu":
+        return None
+    from jax.experimental.pallas import triton  # here, since not every jaxlib has it
+
     return triton.CompilerParams(num_warps=1, num_stages=1)
 
 
