@@ -67,7 +67,7 @@ MODELS = {
     "transformer-window": ModelSpec("models.llama", ("blocked", "reference"), streams=False, builder="build_window"),
     "transformer-encdec": ModelSpec("models.encoder_decoder", ("blocked", "reference"), streams=False, kind="pairs"),
     "s4d": ModelSpec("models.ssm", ("convolution", "recurrence")),
-    "mamba": ModelSpec("models.mamba", ("sequential", "associative", "chunked")),
+    "mamba": ModelSpec("models.mamba", ("sequential", "associative", "chunked", "native", "pallas")),
     "rwkv4": ModelSpec("models.rwkv4", ("sequential", "associative")),
     "seq2seq-lstm": ModelSpec("models.seq2seq", ("sequential",), kind="pairs", builder="build_lstm"),
     "seq2seq-gru": ModelSpec("models.seq2seq", ("sequential",), kind="pairs", builder="build_gru"),

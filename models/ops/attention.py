@@ -18,9 +18,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
+from models.ops import attention_kernels
 from models.ops.attention_blocks import Plan, add_keys, add_pairs, allowed_pairs, blocked, empty_sums, mean
 
-METHODS = ("blocked", "reference")
+METHODS = ("blocked", "reference", "cudnn", "splash")
 BLOCK = 512  # of queries and of keys; shorter sequences are one block of their own length
 WINDOW_BLOCK = (
     128  # the least that a window brings it down to: blocks as wide as the window compute half of what they hold
@@ -57,17 +58,25 @@ def attention(
     """Attention of a sequence to itself (or, with causal=False, to another one).
 
     window: keys that a query sees, itself included (None: all). key_mask: the keys that may be seen at all (None: all);
-    a query that sees none gives 0. method: "blocked", "reference" (memory quadratic in T), "auto": blocked. block: of
-    queries and of keys (None: about 512, less for a narrower window). Raises ValueError for an unknown method, a window
-    under 1, heads that do not divide, or a window or cause without S = T.
+    a query that sees none gives 0. method: "blocked", "reference" (memory quadratic in T), "cudnn", "splash" (see
+    models/ops/attention_kernels.py), or "auto": the kernel of the platform where it fits and no block is given, else
+    blocked. block: of queries and of keys, if blocked (None: about 512, less for a narrower window). Raises ValueError
+    for an unknown method or one that does not fit, a window under 1, heads that do not divide, or a window or cause
+    without S = T.
     """
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
     if (causal or window is not None) and q.shape[1] != k.shape[1]:
         raise ValueError(f"causal attention needs as many keys as queries, got {k.shape[1]} and {q.shape[1]}")
     _check(q, k, window)
+    if method == "auto":
+        method = "blocked" if block else attention_kernels.fitting(q, k, causal, window, key_mask)
     if method == "reference":
         return attention_reference(q, k, v, causal=causal, window=window, key_mask=key_mask)
+    if method in ("cudnn", "splash"):
+        if reason := attention_kernels.misfit(method, q, k, causal, window, key_mask):
+            raise ValueError(f"method {method} does not fit: {reason}")
+        return getattr(attention_kernels, method)(q, k, v, causal, window)
     heads = k.shape[2]
     plan = _plan(q, k, block, causal, window)
     if key_mask is not None:

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Inexact
 
+from models.ops.platform import platform
+
 METHODS = ("sequential", "associative", "chunked")
 
 
@@ -52,7 +54,7 @@ def linear_scan(
         raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
     h0 = jnp.zeros_like(b[:, 0]) if h0 is None else h0
     if method == "auto":
-        method = "sequential" if jax.default_backend() == "cpu" else "associative"
+        method = "sequential" if platform() == "cpu" else "associative"
     h = _linear_scan(method, chunk, jnp.moveaxis(a, 1, 0), jnp.moveaxis(b, 1, 0), h0)
     return jnp.moveaxis(h, 0, 1)
 

@@ -12,7 +12,9 @@ backward pass that runs the chunks in reverse and recomputes the states inside e
     sequential    `lax.scan`, one sequence after the other, gradient of the chunk by autodiff
     associative   `lax.associative_scan` over the chunk, all sequences at once, gradient of the chunk by autodiff
     chunked       as sequential, gradient of the chunk by hand
-    native        the same in C++, on a CPU (models/ops/selective_scan_native.py)
+
+All but two, that is: "native" (models/ops/selective_scan_native.py) is the same skeleton in C++, for a CPU, and "pallas"
+(models/ops/selective_scan_pallas.py) runs the chunks at once, by kernels for GPU and TPU.
 
 Axes: B batch, T time, C chunk, E inner width, N state size. The wide axis E is last, so that a CPU's vectors are full,
 and a batch of one is squeezed away, since XLA does not vectorise round a size-1 axis (5x, measured).
@@ -29,14 +31,19 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from models.ops import native
 from models.ops.discretise import discretise, transition
 from models.ops.linear_scan import scan_associative, to_chunks
+from models.ops.platform import platform
+from models.ops.selective_scan_native import scan_native
+from models.ops.selective_scan_pallas import CHUNK as PALLAS_CHUNK
+from models.ops.selective_scan_pallas import selective_scan_pallas
 
-METHODS = ("sequential", "associative", "chunked", "native")
+METHODS = ("sequential", "associative", "chunked", "native", "pallas")
 # Tokens between kept states. On CPU a chunk's states should stay in the core's cache (64 x 32 KB at E=512, N=16): 16 are
 # 8% faster than 64 there, but keep 4 times as many states. The associative form wants enough work for its log-depth
 # passes.
-CHUNK = {"sequential": 64, "associative": 256, "chunked": 64, "native": 64}
+CHUNK = {"sequential": 64, "associative": 256, "chunked": 64, "native": 64, "pallas": PALLAS_CHUNK}
 
 
 def selective_scan_reference(u, dt, A, B, C, h0, *, discretisation="mamba"):
@@ -67,17 +74,24 @@ def selective_scan(
     """Outputs y and the last state, without the skip D u and the gate, which are the block's.
 
     dt is positive (after softplus), A negative. discretisation: one of models.ops.discretise.RULES. method: one of
-    METHODS, or "auto": chunked on CPU, associative elsewhere. chunk: tokens between kept states (default: CHUNK of the
-    method). Raises ValueError for an unknown one.
+    METHODS, or "auto": on CPU native, and chunked where there is no compiler or no kernel for it; on CUDA and TPU pallas;
+    associative otherwise. The kernels are for the rule "mamba", native for float32. chunk: tokens between kept states
+    (default: CHUNK of the method). Raises ValueError for an unknown method, and for one that cannot be had.
     """
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
-    if method == "auto":
-        method = "chunked" if jax.default_backend() == "cpu" else "associative"
     if h0 is None:
         h0 = jnp.zeros((u.shape[0], A.shape[1], A.shape[0]), jnp.promote_types(u.dtype, A.dtype))
+    if method == "auto":
+        method = next(name for name in _preferred() if _reason_against(name, discretisation, h0.dtype) is None)
+    elif reason := _reason_against(method, discretisation, h0.dtype):
+        raise ValueError(f"method {method} is not to be had here: {reason}")
     if u.shape[1] == 1:
         return _one_token(discretisation, u, dt, A, B, C, h0)
+    if method == "native":
+        return scan_native(chunk or CHUNK[method], u, dt, A.T, B, C, h0)
+    if method == "pallas":
+        return selective_scan_pallas(u, dt, A, B, C, h0, chunk or CHUNK[method])
     run = partial(_scan_one, discretisation, method, chunk or CHUNK[method])
     if u.shape[0] == 1:
         y, h = run(u[0], dt[0], A.T, B[0], C[0], h0[0])
@@ -87,11 +101,30 @@ def selective_scan(
     return lax.map(lambda x: run(x[0], x[1], A.T, *x[2:]), (u, dt, B, C, h0))  # on a CPU 1.1 to 1.6x faster than vmap
 
 
+def _preferred():
+    if platform() == "cpu":
+        return "native", "chunked"
+    return ("pallas", "associative") if platform() in ("cuda", "tpu") else ("associative",)
+
+
+def _reason_against(method, discretisation, dtype) -> str | None:
+    """Why the method cannot be had for this."""
+    if method not in ("native", "pallas"):
+        return None
+    if discretisation != "mamba":
+        return f"it is for the discretisation 'mamba', got {discretisation!r}"
+    if method == "pallas":
+        return None
+    if platform() != "cpu" or dtype != jnp.float32:
+        return f"it is for float32 on a CPU, got {dtype} on {platform()}"
+    return native.missing()
+
+
 def _one_token(rule, u, dt, A, B, C, h):
     """T = 1, decoding: no loop."""
     a, gain = transition(dt[:, 0, None] * A.T, rule)
     h = a * h + _times((dt * u)[:, 0, None] * B[:, 0, :, None], gain)
-    return (h * C[:, 0, :, None]).sum(1)[:, None], h
+    return jnp.einsum("bne,bn->be", h, C[:, 0])[:, None], h
 
 
 def _scan_one(rule: str, method: str, chunk: int, u, dt, A, B, C, h0):

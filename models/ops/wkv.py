@@ -29,6 +29,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from models.ops.linear_scan import to_chunks
+from models.ops.platform import platform
 
 METHODS = ("sequential", "associative")
 # Tokens between kept states. A sequential chunk's dozen arrays should stay in a core's cache; 32 to 128 are alike.
@@ -90,7 +91,7 @@ def wkv(
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
     if method == "auto":
-        method = "sequential" if jax.default_backend() == "cpu" else "associative"
+        method = "sequential" if platform() == "cpu" else "associative"
     batch, length, width = k.shape
     dtype = jnp.promote_types(k.dtype, jnp.float32)
     state = empty_state(batch, width, dtype) if state is None else state

@@ -1,0 +1,122 @@
+"""Attention by kernels of others: cuDNN's on CUDA, Splash (jax's own Pallas kernel) on TPU; both with memory linear in T.
+
+cuDNN is asked for when the program is traced, by jax: without a CUDA device that fails, even where the call would never
+run. So it is taken where such a device is; what is exported from elsewhere is blocked. A mask of keys, which cuDNN
+takes as a (T, S) matrix and Splash does not take where a query sees nothing, is left to the blocked form too.
+
+Axes: see attention.py.
+"""
+
+# jax's Splash is typed for its own tests:
+# pyright: reportArgumentType=false, reportCallIssue=false
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.pallas.ops.tpu import splash_attention
+from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask import LocalMask, MultiHeadMask
+
+from models.ops.platform import is_here, platform
+
+_LANES = 128  # a TPU's row: of a block's keys, and of a head's size (narrower ones lie in memory as wide)
+_CUDNN_HEAD = 128  # the widest head before Hopper
+# Splash lists all pairs of its blocks, on the host when it is traced (10 s for so many tokens), then in scalar memory.
+SPLASH_LONGEST = 262_144
+
+
+def fitting(q, k, causal, window, key_mask) -> str:
+    """What "auto" is: the method that the platform is best at, "blocked" where it does not fit."""
+    best = {"cuda": "cudnn", "tpu": "splash"}.get(platform())
+    return best if best and not misfit(best, q, k, causal, window, key_mask) else "blocked"
+
+
+def misfit(method, q, k, causal, window, key_mask) -> str | None:
+    """Why this kernel cannot do what is asked, or None."""
+    if key_mask is not None:
+        return "it takes no key_mask"
+    if window is not None and not causal:
+        return "its window is causal"
+    return (_cudnn_misfit if method == "cudnn" else _splash_misfit)(q, k, causal)
+
+
+def _cudnn_misfit(q, k, causal):
+    if not is_here("cuda"):
+        return "it needs a CUDA device, when traced already"
+    if q.dtype not in (jnp.float16, jnp.bfloat16):
+        return f"it needs float16 or bfloat16, got {q.dtype}"
+    if q.shape[3] % 8 or q.shape[3] > _CUDNN_HEAD:
+        return f"it needs a head size divisible by 8, of {_CUDNN_HEAD} at most, got {q.shape[3]}"
+    return None
+
+
+def _splash_misfit(q, k, causal):
+    if platform() not in ("tpu", "cpu"):
+        return f"it is a TPU's (a CPU interprets it), not for {platform()}"
+    if q.dtype not in (jnp.float32, jnp.bfloat16):
+        return f"it needs float32 or bfloat16, got {q.dtype}"
+    if q.shape[1] < _LANES or k.shape[1] > SPLASH_LONGEST:
+        return f"it is for {_LANES} to {SPLASH_LONGEST} tokens, got {q.shape[1]} queries and {k.shape[1]} keys"
+    block = _block(k.shape[1])
+    if not causal and k.shape[1] % block:  # where it is causal, no query sees the filling behind the keys
+        return f"it needs a multiple of {block} keys where they are not causal, got {k.shape[1]}"
+    return None
+
+
+def cudnn(q, k, v, causal, window, implementation="cudnn"):
+    """cuDNN's flash attention; implementation="xla": the same call anywhere, for tests."""
+    size = None if window is None else (window - 1, 0)  # jax counts the keys beside the query's own
+    return jax.nn.dot_product_attention(
+        q, k, v, is_causal=causal, local_window_size=size, implementation=implementation
+    )
+
+
+def splash(q, k, v, causal, window):
+    """Splash, its head size and lengths filled up to what it needs; on a CPU interpreted."""
+    length, heads, size = q.shape[1:]
+    block_q, block_k = _block(length), _block(k.shape[1])
+    q = _fill(q * size**-0.5, block_q)
+    k, v = _fill(k, block_k), _fill(v, block_k)
+    lengths = q.shape[1], k.shape[1]
+    run = splash_attention.make_splash_mha_single_device(
+        MultiHeadMask([_Band(lengths, window) if causal else splash_attention.FullMask(lengths)] * heads),
+        block_sizes=splash_attention.BlockSizes(
+            block_q=block_q,
+            block_kv=block_k,
+            block_q_dkv=block_q,
+            block_kv_dkv=block_k,
+            block_q_dq=block_q,
+            block_kv_dq=block_k,
+        ),
+        interpret=platform() == "cpu",
+    )
+    y = jax.vmap(run)(*(x.swapaxes(1, 2) for x in (q, k, v)))
+    return y.swapaxes(1, 2)[:, :length, :, :size]
+
+
+def _block(length):
+    """Up to 8 blocks, and then of 1,024 tokens: little filling, and a short list of them."""
+    return next((block for block in (_LANES, 256, 512) if length <= 8 * block), 1024)
+
+
+def _fill(x, block):
+    """Zeros behind the tokens, and behind each head's numbers."""
+    return jnp.pad(x, [(0, 0), (0, -x.shape[1] % block), (0, 0), (0, -x.shape[3] % _LANES)])
+
+
+class _Band(LocalMask):
+    """The causal mask, or that of a window; blocks that hold all or nothing are one truth value.
+
+    Splash asks every block of the (T, S) matrix for its any() and all() when it is traced: whole blocks would take it
+    6 s for 32,768 tokens.
+    """
+
+    def __init__(self, shape, window):
+        super().__init__(shape, (None if window is None else window - 1, 0), 0)
+
+    def __getitem__(self, index):
+        (q, k), (back, _) = index, self.window_size
+        if k.start >= q.stop or (back is not None and k.stop <= q.start - back):
+            return np.False_
+        if k.stop <= q.start + 1 and (back is None or k.start >= q.stop - 1 - back):
+            return np.True_
+        return super().__getitem__(index)
