@@ -12,6 +12,8 @@ import math
 
 import jax
 
+from models.ops import native
+
 _ELEMENTWISE = frozenset(
     """add sub mul div rem max min pow integer_pow exp exp2 log log1p expm1 tanh sin cos tan logistic sqrt rsqrt cbrt
     erf erfc erf_inv neg abs sign floor ceil round square atan2 asin acos atan sinh cosh asinh acosh atanh lgamma
@@ -51,6 +53,8 @@ def _equation(eqn) -> float:
         return eqn.params["length"] * _count(eqn.params["jaxpr"].jaxpr)
     if name == "while":
         return math.nan
+    if name == "ffi_call":
+        return native.flops(eqn.params["target_name"], *(x.aval.shape for x in eqn.invars))
     if name == "cond":
         return max((_count(branch.jaxpr) for branch in eqn.params["branches"]), key=_nan_first)
     if name in _ELEMENTWISE:

@@ -14,6 +14,7 @@ from bench.cell import Cell
 from bench.measures import MEASURES
 from bench.program import Report, SkippedError, check_memory, compile_program
 from bench.suites import Settings
+from models.ops import native
 
 # All of them here and now, in the forkserver, so that no child has to import anything.
 _MODULES = {name: importlib.import_module(measure.module) for name, measure in MEASURES.items()}
@@ -66,7 +67,7 @@ def plan(cell: Cell, settings: Settings, report: Report) -> dict:
 
 
 def probe() -> dict:
-    """The device as jax sees it."""
+    """The device as jax sees it, and whether there are kernels for it (compiled here and now, not in the first cell)."""
     device = jax.devices()[0]
     rows = [
         {
@@ -74,6 +75,7 @@ def probe() -> dict:
             "device_kind": device.device_kind,
             "n_devices": jax.device_count(),
             "device_memory_bytes": (device.memory_stats() or {}).get("bytes_limit"),
+            "native_kernels": (native.missing() or "compiled") if device.platform == "cpu" else None,
         }
     ]
     return {"status": "ok", "message": "", "rows": rows}

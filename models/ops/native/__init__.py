@@ -92,7 +92,11 @@ def _library(compiler: str) -> Path:
     os.close(file)
     try:
         subprocess.run(
-            [*command, *map(str, sources), "-o", made], check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS
+            [*command, *map(str, sources), "-o", made],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=COMPILE_SECONDS,
         )
     except BaseException:
         os.unlink(made)
