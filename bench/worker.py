@@ -67,7 +67,7 @@ def plan(cell: Cell, settings: Settings, report: Report) -> dict:
 
 
 def probe() -> dict:
-    """The device as jax sees it, and whether there are kernels for it (compiled here and now, not in the first cell)."""
+    """The device as jax sees it, and whether there are kernels for it: compiled here, and not in the first cell."""
     device = jax.devices()[0]
     rows = [
         {

@@ -13,7 +13,7 @@ from jax import lax
 
 from models import Interface, Size
 from models.base import Mixer, SequenceModel, State
-from models.layers import MLP, kernel_init, layer_norm, sinusoidal_positions
+from models.layers import MLP, Linear, kernel_init, layer_norm, project, sinusoidal_positions
 
 MakeMixer = Callable[[nnx.Rngs], Mixer]
 Norm = Callable[[int, nnx.Rngs], Callable]
@@ -86,7 +86,7 @@ class Backbone(SequenceModel):
         self.tied = tied and not interface.features and interface.outputs is None
         if not self.tied:
             outputs = interface.outputs or interface.vocab
-            self.head = nnx.Linear(d_model, outputs, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+            self.head = Linear(d_model, outputs, use_bias=False, kernel_init=kernel_init, rngs=rngs)
         self.interface = interface
         self.n_blocks = n_blocks
         self.positions = positions
@@ -94,7 +94,7 @@ class Backbone(SequenceModel):
 
     def embed(self, inputs, position=0):
         table = self.embedding[...]
-        x = inputs.astype(table.dtype) @ table if self.interface.features else table[inputs]
+        x = project(inputs.astype(table.dtype), table) if self.interface.features else table[inputs]
         if self.positions is not None:
             at = position + jnp.arange(inputs.shape[1])
             if self.positions == "sinusoidal":
@@ -138,7 +138,7 @@ class Backbone(SequenceModel):
 
     def logits(self, x):
         x = self.norm(x)
-        return x @ self.embedding[...].T if self.tied else self.head(x)
+        return project(x, self.embedding[...].T) if self.tied else self.head(x)
 
     def _run_blocks(self, x, run):
         """x through all blocks, and the blocks' new states stacked; run(block, x, layer) -> x, new."""

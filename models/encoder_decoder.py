@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from models import Interface, Size
 from models.backbone import Backbone, count_params
 from models.base import EncoderDecoder, Mixer
-from models.layers import MLP, kernel_init, layer_norm
+from models.layers import MLP, Linear, kernel_init, layer_norm
 from models.ops.attention import attention, attention_to_cache
 from models.transformer import KVCache, LayerCache, SelfAttention
 
@@ -45,9 +45,9 @@ class CrossAttention(nnx.Module):
     """Multi-head attention of the target to the source's memory."""
 
     def __init__(self, d_model: int, head_size: int, *, method: str = "auto", rngs: nnx.Rngs):
-        self.q = nnx.Linear(d_model, d_model, kernel_init=kernel_init, rngs=rngs)
-        self.kv = nnx.Linear(d_model, 2 * d_model, kernel_init=kernel_init, rngs=rngs)
-        self.out = nnx.Linear(d_model, d_model, kernel_init=kernel_init, rngs=rngs)
+        self.q = Linear(d_model, d_model, kernel_init=kernel_init, rngs=rngs)
+        self.kv = Linear(d_model, 2 * d_model, kernel_init=kernel_init, rngs=rngs)
+        self.out = Linear(d_model, d_model, kernel_init=kernel_init, rngs=rngs)
         self.head_size = head_size
         self.method = method
 

@@ -42,12 +42,20 @@ def rms_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.RMSNorm:
     return nnx.RMSNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
 
 
+class Linear(nnx.Linear):
+    """y = x W + b, with W's and b's gradients as fast products (see `project`)."""
+
+    def __call__(self, inputs: Float[Array, "... D"]) -> Float[Array, "... E"]:
+        y = project(inputs, self.kernel[...])
+        return y if self.bias is None else shift(y, self.bias[...])
+
+
 class MLP(nnx.Module):
     """y = W2 f(W1 x + b1) + b2, f = GELU by default."""
 
     def __init__(self, d_model: int, width: int, *, n_residuals: int = 1, activation: Callable = jax.nn.gelu, rngs):
-        self.up = nnx.Linear(d_model, width, kernel_init=kernel_init, rngs=rngs)
-        self.down = nnx.Linear(width, d_model, kernel_init=residual_init(n_residuals), rngs=rngs)
+        self.up = Linear(d_model, width, kernel_init=kernel_init, rngs=rngs)
+        self.down = Linear(width, d_model, kernel_init=residual_init(n_residuals), rngs=rngs)
         self.activation = activation
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
@@ -58,9 +66,9 @@ class SwiGLU(nnx.Module):
     """y = W_down (silu(W_gate x) * W_up x), without biases (Shazeer, arXiv:2002.05202, section 2)."""
 
     def __init__(self, d_model: int, width: int, *, n_residuals: int = 1, rngs):
-        self.gate = nnx.Linear(d_model, width, use_bias=False, kernel_init=kernel_init, rngs=rngs)
-        self.up = nnx.Linear(d_model, width, use_bias=False, kernel_init=kernel_init, rngs=rngs)
-        self.down = nnx.Linear(width, d_model, use_bias=False, kernel_init=residual_init(n_residuals), rngs=rngs)
+        self.gate = Linear(d_model, width, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+        self.up = Linear(d_model, width, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+        self.down = Linear(width, d_model, use_bias=False, kernel_init=residual_init(n_residuals), rngs=rngs)
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
@@ -84,23 +92,33 @@ def causal_conv1d(
     return _convolve(x, w, bias), x[:, x.shape[1] - w.shape[0] + 1 :]
 
 
+def project(x: Float[Array, "... D"], w: Float[Array, "D E"]) -> Float[Array, "... E"]:
+    """x W, whose gradient of W is X^T G, a product of two matrices.
+
+    jax's own rule makes (G^T X)^T with the leading axes as they are; on a CPU, XLA then copies G, transposed: 2.6x
+    slower, measured at T=2048, D=256, E=1024.
+    """
+    return _project(x.reshape(-1, x.shape[-1]), w).reshape(*x.shape[:-1], -1)
+
+
 def scale(x: Float[Array, "B T E"], factor: Float[Array, " E"]) -> Float[Array, "B T E"]:
     """x * factor, with the factor's gradient by `sum_over_time`."""
     return _scale(x, factor)
 
 
-def shift(x: Float[Array, "B T E"], bias: Float[Array, " E"]) -> Float[Array, "B T E"]:
+def shift(x: Float[Array, "... E"], bias: Float[Array, " E"]) -> Float[Array, "... E"]:
     """x + bias, with the bias's gradient by `sum_over_time`."""
     return _shift(x, bias)
 
 
-def sum_over_time(x: Float[Array, "B T E"]) -> Float[Array, " E"]:
-    """Sum over B and T as a product with ones.
+def sum_over_time(x: Float[Array, "... E"]) -> Float[Array, " E"]:
+    """Sum over all axes but the last as a product with ones.
 
     As a sum, XLA fuses it with what is summed and, on a CPU (jax 0.10), walks that by columns: 4x slower, measured on
     the convolution.
     """
-    return jnp.ones(x.shape[0] * x.shape[1], x.dtype) @ x.reshape(-1, x.shape[2])
+    rows = x.reshape(-1, x.shape[-1])
+    return jnp.ones(rows.shape[0], x.dtype) @ rows
 
 
 @jax.custom_vjp
@@ -118,6 +136,19 @@ def _convolve_bwd(residuals, g):
 
 
 _convolve.defvjp(lambda x, w, bias: (_convolve(x, w, bias), (x, w)), _convolve_bwd)
+
+
+@jax.custom_vjp
+def _project(x, w):
+    return x @ w
+
+
+def _project_bwd(residuals, g):
+    x, w = residuals
+    return lax.dot_general(g, w, (((1,), (1,)), ((), ()))), lax.dot_general(x, g, (((0,), (0,)), ((), ())))
+
+
+_project.defvjp(lambda x, w: (_project(x, w), (x, w)), _project_bwd)
 
 
 @jax.custom_vjp

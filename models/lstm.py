@@ -10,7 +10,7 @@ from flax import nnx
 from models import Interface, Size
 from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
-from models.layers import kernel_init, orthogonal_gates
+from models.layers import Linear, kernel_init, orthogonal_gates
 from models.ops.gated import lstm
 from models.ops.packed import finish, hold_cell
 
@@ -20,7 +20,7 @@ class LSTM(Mixer):
 
     def __init__(self, d_model: int, *, features: int | None = None, input_init=kernel_init, rngs: nnx.Rngs):
         width = features or d_model
-        self.w_x = nnx.Linear(width, 4 * d_model, kernel_init=input_init, bias_init=_forget_bias, rngs=rngs)
+        self.w_x = Linear(width, 4 * d_model, kernel_init=input_init, bias_init=_forget_bias, rngs=rngs)
         self.w_h = nnx.Param(orthogonal_gates(rngs.params(), 4, d_model))
         self.d_model = d_model
 

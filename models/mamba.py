@@ -21,7 +21,7 @@ from jaxtyping import Float
 from models import Interface, Size
 from models.backbone import Backbone, Block
 from models.base import Mixer
-from models.layers import causal_conv1d, kernel_init, residual_init, rms_norm, scale, shift
+from models.layers import Linear, causal_conv1d, kernel_init, residual_init, rms_norm, scale
 from models.ops.selective_scan import selective_scan
 
 
@@ -49,17 +49,17 @@ class Mamba(Mixer):
         d_inner = expand * d_model
         dt_rank = dt_rank or math.ceil(d_model / 16)
         uniform = jax.random.uniform
-        self.in_proj = nnx.Linear(d_model, 2 * d_inner, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+        self.in_proj = Linear(d_model, 2 * d_inner, use_bias=False, kernel_init=kernel_init, rngs=rngs)
         self.conv_w = nnx.Param(uniform(rngs.params(), (d_conv, d_inner), minval=-1, maxval=1) * d_conv**-0.5)
         self.conv_b = nnx.Param(jnp.zeros(d_inner))
-        self.x_proj = nnx.Linear(d_inner, dt_rank + 2 * d_state, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+        self.x_proj = Linear(d_inner, dt_rank + 2 * d_state, use_bias=False, kernel_init=kernel_init, rngs=rngs)
         dt_kernel_init = nnx.initializers.uniform(2 * dt_rank**-0.5)  # shifted to +- rank^-1/2 below
-        self.dt_proj = nnx.Linear(dt_rank, d_inner, kernel_init=dt_kernel_init, bias_init=_dt_bias, rngs=rngs)
+        self.dt_proj = Linear(dt_rank, d_inner, kernel_init=dt_kernel_init, bias_init=_dt_bias, rngs=rngs)
         self.dt_proj.kernel[...] -= dt_rank**-0.5
         self.A_log = nnx.Param(jnp.tile(jnp.log(jnp.arange(1.0, d_state + 1)), (d_inner, 1)))
         self.D = nnx.Param(jnp.ones(d_inner))
         out_init = residual_init(n_residuals)
-        self.out_proj = nnx.Linear(d_inner, d_model, use_bias=False, kernel_init=out_init, rngs=rngs)
+        self.out_proj = Linear(d_inner, d_model, use_bias=False, kernel_init=out_init, rngs=rngs)
         self.discretisation, self.method = discretisation, method
         self.d_inner, self.d_state, self.d_conv, self.dt_rank = d_inner, d_state, d_conv, dt_rank
 
@@ -69,9 +69,7 @@ class Mamba(Mixer):
         u, conv = causal_conv1d(u, self.conv_w[...], self.conv_b[...], conv)
         u = jax.nn.silu(u)
         dt, B, C = jnp.split(self.x_proj(u), [self.dt_rank, self.dt_rank + self.d_state], axis=-1)
-        bias = self.dt_proj.bias
-        assert bias is not None
-        dt = jax.nn.softplus(shift(dt @ self.dt_proj.kernel[...], bias[...]))
+        dt = jax.nn.softplus(self.dt_proj(dt))
         A = -jnp.exp(self.A_log[...].astype(h.dtype))
         u_, dt_, B_, C_ = (v.astype(h.dtype) for v in (u, dt, B, C))
         y, h = selective_scan(u_, dt_, A, B_, C_, h, discretisation=self.discretisation, method=self.method)

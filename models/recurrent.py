@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 
 from models import Interface
 from models.base import Mixer, PyTree, SequenceModel, State
+from models.layers import Linear
 from models.ops.packed import reverse
 
 _input_init = nnx.initializers.lecun_normal()
@@ -117,7 +118,7 @@ class RecurrentModel(SequenceModel):
             init = nnx.initializers.normal(d_embed**-0.5 if tied else 1.0)  # either way the stack reads variance 1
             self.embedding = nnx.Param(init(rngs.params(), (interface.vocab, d_embed)))
         self.stack = Stack(cell, interface.features or d_embed, d_model, n_layers, rngs=rngs)
-        self.head = nnx.Linear(d_model, d_embed if tied else outputs, rngs=rngs)
+        self.head = Linear(d_model, d_embed if tied else outputs, rngs=rngs)
         self.interface = interface
         self.tied = tied
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from models import Interface, Size
 from models.base import ImageClassifier
+from models.layers import Linear
 
 
 class BatchNorm(nnx.Module):
@@ -121,7 +122,7 @@ class ResNet(ImageClassifier):
                 stride = 2 if number == 0 and stage > 0 else 1
                 self.blocks.append(BasicBlock(before, width, stride, rngs))
                 before = width
-        self.head = nnx.Linear(before, classes, rngs=rngs)
+        self.head = Linear(before, classes, rngs=rngs)
 
     def __call__(self, images, *, train=False):
         x = jax.nn.relu(self.stem(images.astype(self.head.kernel.dtype), train=train))

@@ -9,7 +9,7 @@ from flax import nnx
 from models import Interface, Size
 from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
-from models.layers import kernel_init, orthogonal_gates
+from models.layers import Linear, kernel_init, orthogonal_gates
 from models.ops.gated import rnn
 from models.ops.packed import finish
 
@@ -18,7 +18,7 @@ class RNN(Mixer):
     """features: the inputs' width, if not D. lengths: how much of each sequence counts (models/ops/packed.py)."""
 
     def __init__(self, d_model: int, *, features: int | None = None, input_init=kernel_init, rngs: nnx.Rngs):
-        self.w_x = nnx.Linear(features or d_model, d_model, kernel_init=input_init, rngs=rngs)
+        self.w_x = Linear(features or d_model, d_model, kernel_init=input_init, rngs=rngs)
         self.w_h = nnx.Param(orthogonal_gates(rngs.params(), 1, d_model))
         self.d_model = d_model
 

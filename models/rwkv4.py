@@ -22,7 +22,7 @@ from jaxtyping import Float
 from models import Interface, Size
 from models.backbone import Backbone, Norm, count_params
 from models.base import Mixer
-from models.layers import layer_norm, scale
+from models.layers import Linear, layer_norm, scale
 from models.ops.wkv import WKVState, empty_state, wkv
 
 zeros = nnx.initializers.zeros
@@ -44,7 +44,7 @@ class TimeMix(nnx.Module):
         )
         zigzag = 0.5 * (jnp.arange(1, width + 1) % 3 - 1)
         self.first = nnx.Param(math.log(0.3) + zigzag)
-        linear = partial(nnx.Linear, use_bias=False, rngs=rngs)
+        linear = partial(Linear, use_bias=False, rngs=rngs)
         self.key = linear(d_model, width, kernel_init=zeros)
         self.value = linear(d_model, width, kernel_init=nnx.initializers.normal(d_model**-0.5))
         self.receptance = linear(d_model, width, kernel_init=zeros)
@@ -70,7 +70,7 @@ class ChannelMix(nnx.Module):
     def __init__(self, d_model: int, width: int, *, rngs: nnx.Rngs):
         start = by_depth(d_model, width, n_layers=1)["channel_mix"]
         self.mix_k, self.mix_r = (nnx.Param(start[name][0]) for name in ("mix_k", "mix_r"))
-        linear = partial(nnx.Linear, use_bias=False, rngs=rngs)
+        linear = partial(Linear, use_bias=False, rngs=rngs)
         self.key = linear(d_model, width, kernel_init=nnx.initializers.normal(d_model**-0.5))
         self.receptance = linear(d_model, d_model, kernel_init=zeros)
         self.value = linear(width, d_model, kernel_init=zeros)

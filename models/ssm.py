@@ -19,7 +19,7 @@ from jaxtyping import Complex
 from models import Interface, Size, hippo
 from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
-from models.layers import residual_init, scale
+from models.layers import Linear, residual_init, scale
 from models.ops.discretise import discretise
 from models.ops.s4d import s4d
 
@@ -55,7 +55,7 @@ class S4D(Mixer):
         self.A_imag = nnx.Param(A.imag)
         self.C = nnx.Param(normal(rngs.params(), (d_model, d_state // 2, 2)) * 0.5**0.5)
         self.D = nnx.Param(normal(rngs.params(), (d_model,)))
-        self.out = nnx.Linear(d_model, 2 * d_model, kernel_init=residual_init(n_residuals), rngs=rngs)
+        self.out = Linear(d_model, 2 * d_model, kernel_init=residual_init(n_residuals), rngs=rngs)
         self.discretisation, self.method = discretisation, method
         self.d_model, self.d_state = d_model, d_state
 

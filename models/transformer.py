@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from models import Interface, Size
 from models.backbone import Backbone, Block, matched_backbone
 from models.base import Mixer
-from models.layers import MLP, kernel_init, layer_norm, residual_init
+from models.layers import MLP, Linear, kernel_init, layer_norm, residual_init
 from models.ops.attention import attention, attention_with_cache
 from models.ops.rope import rope
 
@@ -60,7 +60,7 @@ class SelfAttention(Mixer):
         kv_heads = kv_heads or heads
         if heads % kv_heads:
             raise ValueError(f"kv_heads must divide heads, got kv_heads={kv_heads}, heads={heads}")
-        linear = partial(nnx.Linear, use_bias=bias, rngs=rngs)
+        linear = partial(Linear, use_bias=bias, rngs=rngs)
         self.qkv = linear(d_model, (heads + 2 * kv_heads) * head_size, kernel_init=kernel_init)
         self.out = linear(heads * head_size, d_model, kernel_init=residual_init(n_residuals))
         self.heads, self.kv_heads, self.head_size = heads, kv_heads, head_size

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from models import Interface, Size
 from models.backbone import Block, matched_mlp_width
 from models.base import ImageClassifier
-from models.layers import MLP, kernel_init, layer_norm
+from models.layers import MLP, Linear, kernel_init, layer_norm
 from models.transformer import SelfAttention
 
 PATCH = 4
@@ -56,12 +56,12 @@ class ViT(ImageClassifier):
             return Block(d_model, make_mixer, make_mlp, norm, rngs)
 
         n_patches = (image[0] // patch) * (image[1] // patch)
-        self.projection = nnx.Linear(patch * patch * channels, d_model, kernel_init=kernel_init, rngs=rngs)
+        self.projection = Linear(patch * patch * channels, d_model, kernel_init=kernel_init, rngs=rngs)
         self.cls = nnx.Param(kernel_init(rngs.params(), (d_model,)))
         self.positions = nnx.Param(kernel_init(rngs.params(), (n_patches + 1, d_model)))
         self.blocks = nnx.split_rngs(splits=n_layers)(nnx.vmap(make_block))(rngs)
         self.norm = norm(d_model, rngs)
-        self.head = nnx.Linear(d_model, classes, kernel_init=kernel_init, rngs=rngs)
+        self.head = Linear(d_model, classes, kernel_init=kernel_init, rngs=rngs)
         self.shape = (*image, channels)
         self.patch = patch
 

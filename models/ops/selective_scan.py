@@ -13,8 +13,8 @@ backward pass that runs the chunks in reverse and recomputes the states inside e
     associative   `lax.associative_scan` over the chunk, all sequences at once, gradient of the chunk by autodiff
     chunked       as sequential, gradient of the chunk by hand
 
-All but two, that is: "native" (models/ops/selective_scan_native.py) is the same skeleton in C++, for a CPU, and "pallas"
-(models/ops/selective_scan_pallas.py) runs the chunks at once, by kernels for GPU and TPU.
+All but two, that is: "native" (models/ops/selective_scan_native.py) is the same skeleton in C++, for a CPU, and
+"pallas" (models/ops/selective_scan_pallas.py) runs the chunks at once, by kernels for GPU and TPU.
 
 Axes: B batch, T time, C chunk, E inner width, N state size. The wide axis E is last, so that a CPU's vectors are full,
 and a batch of one is squeezed away, since XLA does not vectorise round a size-1 axis (5x, measured).
@@ -40,9 +40,9 @@ from models.ops.selective_scan_pallas import CHUNK as PALLAS_CHUNK
 from models.ops.selective_scan_pallas import selective_scan_pallas
 
 METHODS = ("sequential", "associative", "chunked", "native", "pallas")
-# Tokens between kept states. On CPU a chunk's states should stay in the core's cache (64 x 32 KB at E=512, N=16): 16 are
-# 8% faster than 64 there, but keep 4 times as many states. The associative form wants enough work for its log-depth
-# passes.
+# Tokens between kept states. On CPU a chunk's states should stay in the core's cache (64 x 32 KB at E=512, N=16): 16
+# are 8% faster than 64 there, but keep 4 times as many states. The associative form wants enough work for its
+# log-depth passes.
 CHUNK = {"sequential": 64, "associative": 256, "chunked": 64, "native": 64, "pallas": PALLAS_CHUNK}
 
 
@@ -74,8 +74,8 @@ def selective_scan(
     """Outputs y and the last state, without the skip D u and the gate, which are the block's.
 
     dt is positive (after softplus), A negative. discretisation: one of models.ops.discretise.RULES. method: one of
-    METHODS, or "auto": on CPU native, and chunked where there is no compiler or no kernel for it; on CUDA and TPU pallas;
-    associative otherwise. The kernels are for the rule "mamba", native for float32. chunk: tokens between kept states
+    METHODS, or "auto": on CPU native, and chunked where there is no compiler or no kernel for it; on CUDA and TPU
+    pallas; associative otherwise. The kernels are for the rule "mamba", native for float32. chunk: tokens between kept states
     (default: CHUNK of the method). Raises ValueError for an unknown method, and for one that cannot be had.
     """
     if method not in ("auto", *METHODS):

@@ -1,8 +1,8 @@
 """Kernels in C++ for a CPU, where XLA's own loops are the limit; compiled here, for this machine, when first asked for.
 
 They are called through XLA's foreign function interface (jax.ffi), inside `jit` like any operation, and share the cores
-of XLA's own thread pool. Where there is no compiler (or LENGTHSCALE_NATIVE=0), `missing()` says why, and the ops keep to
-their forms in JAX, to which every kernel is held by a test. The library is kept in $LENGTHSCALE_CACHE or
+of XLA's own thread pool. Where there is no compiler (or LENGTHSCALE_NATIVE=0), `missing()` says why, and the ops keep
+to their forms in JAX, to which every kernel is held by a test. The library is kept in $LENGTHSCALE_CACHE or
 ~/.cache/lengthscale, under a name made of all that it depends on.
 """
 
@@ -91,13 +91,8 @@ def _library(compiler: str) -> Path:
         file, made = tempfile.mkstemp(suffix=".so")
     os.close(file)
     try:
-        subprocess.run(
-            [*command, *map(str, sources), "-o", made],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=COMPILE_SECONDS,
-        )
+        command += [*map(str, sources), "-o", made]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS)
     except BaseException:
         os.unlink(made)
         raise
