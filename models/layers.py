@@ -33,13 +33,33 @@ def orthogonal_gates(key, n_gates: int, width: int) -> Float[Array, "G*D D"]:
     return jax.vmap(one)(jax.random.split(key, n_gates)).reshape(-1, width)
 
 
+class LayerNorm(nnx.LayerNorm):
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias, whose gradients of scale and bias are products."""
+
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        dtype = x.dtype
+        x = x.astype(jnp.promote_types(dtype, jnp.float32))
+        x = x - x.mean(-1, keepdims=True)
+        x = x * lax.rsqrt((x * x).mean(-1, keepdims=True) + self.epsilon)
+        return shift(scale(x, self.scale[...]), self.bias[...]).astype(dtype)
+
+
+class RMSNorm(nnx.RMSNorm):
+    """x / sqrt(mean x^2 + epsilon) * scale, whose gradient of scale is a product."""
+
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        dtype = x.dtype
+        x = x.astype(jnp.promote_types(dtype, jnp.float32))
+        return scale(x * lax.rsqrt((x * x).mean(-1, keepdims=True) + self.epsilon), self.scale[...]).astype(dtype)
+
+
 def layer_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.LayerNorm:
     """torch's epsilon; two passes for the variance, since E[x^2] - E[x]^2 loses digits in float32."""
-    return nnx.LayerNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+    return LayerNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
 
 
 def rms_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.RMSNorm:
-    return nnx.RMSNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+    return RMSNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
 
 
 class Linear(nnx.Linear):
@@ -101,7 +121,7 @@ def project(x: Float[Array, "... D"], w: Float[Array, "D E"]) -> Float[Array, ".
     return _project(x.reshape(-1, x.shape[-1]), w).reshape(*x.shape[:-1], -1)
 
 
-def scale(x: Float[Array, "B T E"], factor: Float[Array, " E"]) -> Float[Array, "B T E"]:
+def scale(x: Float[Array, "... E"], factor: Float[Array, " E"]) -> Float[Array, "... E"]:
     """x * factor, with the factor's gradient by `sum_over_time`."""
     return _scale(x, factor)
 
@@ -130,6 +150,7 @@ def _convolve(x, w, bias):
 def _convolve_bwd(residuals, g):
     x, w = residuals
     width, length = w.shape[0], g.shape[1]
+    g = lax.optimization_barrier(g)  # once, not in each of the products below: what comes after is often a nonlinearity
     dx = sum(jnp.pad(g * w[k], ((0, 0), (k, width - 1 - k), (0, 0))) for k in range(width))
     dw = jnp.stack([sum_over_time(x[:, k : k + length] * g) for k in range(width)])
     return dx, dw, sum_over_time(g)
