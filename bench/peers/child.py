@@ -24,11 +24,11 @@ SAMPLE_S = 0.05  # shorter calls are repeated until a sample takes about so long
 MOST_CALLS = 1000
 
 
-def main(name: str, cores: int, channel=None) -> None:
-    """Serve until standard input ends. channel: where the answers go (default: standard output, which is then taken)."""
+def main(name: str, cores: int) -> None:
+    """Serve until standard input ends."""
     if hasattr(os, "sched_setaffinity"):  # before any package starts its threads
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-    channel = channel or _take_standard_output()
+    channel = _take_standard_output()
     contender = None
     for line in sys.stdin:
         message = json.loads(line)
@@ -69,14 +69,14 @@ class Serving:
             torch.set_num_threads(cores)
         case = Case(**message["prepare"])
         module = importlib.import_module(f"bench.peers.contenders.{CONTENDERS[name].module}")
-        builder = _builder(module.BUILDERS[name], case)
+        builder = builder_of(module.BUILDERS[name], case)
         started = time.perf_counter()
         given = prepared.Given(*inputs.make(case), message["work"])
         self._prepared = builder(case, given)
         prepare_s = time.perf_counter() - started
         first_s, results = self._timed()
         outputs = self._prepared.outputs(results)
-        differences = _compare(outputs, Path(message["reference"]))
+        differences = compare(outputs, Path(message["reference"]))
         del results, outputs
         again_s = first_s if first_s > 1 else self._timed()[0]
         self.calls = max(1, min(MOST_CALLS, round(SAMPLE_S / again_s)))
@@ -108,14 +108,14 @@ class Serving:
         return time.perf_counter() - start, results
 
 
-def _builder(builders: dict, case):
+def builder_of(builders: dict, case):
     for key in ((case.row, case.measure), case.row):
         with suppress(KeyError):
             return builders[key]
     raise NotImplementedError(f"no builder for {case.row} {case.measure}")
 
 
-def _compare(outputs: dict, reference: Path) -> dict[str, float]:
+def compare(outputs: dict, reference: Path) -> dict[str, float]:
     """By how much each output is off: a value by its largest error over the largest magnitude, a gradient by norms."""
     import numpy as np
 

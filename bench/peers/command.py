@@ -110,7 +110,9 @@ def _run(request: Request, folder: Path, journal: Journal, columns: dict, consol
             past.learn(record)
             files.write_tables(folder, journal.records)
             line = _line(row_of(record))
-            console.print(f"[{number}/{len(missing)}] {case.label()} ... {line}", highlight=False, markup=False)
+            console.print(
+                f"[{number}/{len(missing)}] {case.label()} ... {line}", highlight=False, markup=False, soft_wrap=True
+            )
     finally:
         crew.end()
 

@@ -1,4 +1,4 @@
-"""A run's files: peers.csv, peers_all.csv, peers.json and the plot, and their way to the device's folder. No jax here."""
+"""A run's files: peers.csv, peers_all.csv, peers.json, the plot; and their way to the device's folder. No jax here."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ PANELS = ("forward", "train")
 
 
 def plot_peers(folder: Path) -> list[Path]:
-    """peers.png and peers.svg: a panel for each measure and number of cores; the paths, none where nothing has a ratio."""
+    """peers.png, peers.svg: a panel for each measure and number of cores. The paths; none where nothing has a ratio."""
     frame = pd.read_csv(folder / TABLE)
     frame = pd.DataFrame(frame[frame["measure"].isin(PANELS)])
     if not frame["ratio"].notna().any():

@@ -1,4 +1,4 @@
-"""A case from beginning to end: ours, the peers and the limit are prepared, compared, and sampled in turns. No jax here.
+"""A case from beginning to end: ours, the peers and the limit are prepared, compared, sampled in turns. No jax here.
 
 Each round takes one sample of each, so that a machine that drifts does so for all alike.
 """
@@ -16,18 +16,21 @@ from bench.peers.case import Case
 from bench.peers.rows import Row, find
 from bench.peers.talk import Failure, Talk
 
+SHORT_S = 2.0  # is enough for a sample of short calls
 SETTLE_S = 0.01  # between two contenders: OpenMP's threads go on spinning for a while
 
 
 @dataclass(frozen=True)
 class Settings:
     samples: int = 7
+    slow_s: float = 2.0  # where a call takes longer, `slow_samples` are enough
+    slow_samples: int = 5
     prepare_s: float = 240  # to import, compile, run once and compare
     call_s: float = 60  # of one call; one that takes longer is no choice
     memory_bytes: int = 12 << 30  # of one contender
     tolerance: float = 1e-3  # of outputs and gradients against ours
     few: int = 2  # samples of a peer that took over `hopeless` times as long as the fastest
-    hopeless: float = 4.0
+    hopeless: float = 3.0
 
 
 @dataclass
@@ -140,15 +143,16 @@ def _prepare(turn: Turn, ours: Turn, case: Case, settings: Settings, crew: Crew,
 
 
 def _sample(turns: list[Turn], case: Case, settings: Settings, crew: Crew) -> None:
-    playing = [turn for turn in turns if turn.status == "ok"]
-    peers = [turn.facts["first_s"] for turn in playing if turn.role == "peer" and turn.facts]
-    for number in range(settings.samples):
-        for turn in playing:
-            assert turn.facts is not None
-            hopeless = turn.role == "peer" and turn.facts["first_s"] > settings.hopeless * min(peers)
-            if turn.status != "ok" or (hopeless and number >= settings.few):
+    calls_s = {turn.name: turn.facts["first_s"] for turn in turns if turn.status == "ok" and turn.facts}
+    fastest = min((calls_s[turn.name] for turn in turns if turn.role == "peer" and turn.name in calls_s), default=0)
+    hopeless = {turn.name for turn in turns if turn.role == "peer"}
+    hopeless &= {name for name, call_s in calls_s.items() if call_s > settings.hopeless * fastest}
+    slow = any(call_s > settings.slow_s for name, call_s in calls_s.items() if name not in hopeless)
+    for number in range(min(settings.samples, settings.slow_samples) if slow else settings.samples):
+        for turn in turns:
+            if turn.status != "ok" or (turn.name in hopeless and number >= settings.few):
                 continue
-            answer = crew.ask(case, turn.name, {"sample": True}, 2 * settings.call_s + 10)
+            answer = crew.ask(case, turn.name, {"sample": True}, 2 * settings.call_s + SHORT_S)
             if isinstance(answer, Failure):
                 turn.fail(answer)
                 turn.samples_s = ()

@@ -40,7 +40,7 @@ class Talk:
         self, name: str, cores: int, memory_bytes: int, make_command: Callable[[str, int], Sequence[str]] = command
     ):
         self._memory_bytes = memory_bytes
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, as long as the child lives
         self._rest = b""
         self._child = subprocess.Popen(
             make_command(name, cores),

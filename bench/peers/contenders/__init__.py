@@ -41,6 +41,7 @@ CONTENDERS = {
 def version(name: str) -> str | None:
     """The version of the package that a contender is made of; None where any of its packages is missing."""
     try:
-        return [importlib.metadata.version(package) for package in CONTENDERS[name].packages][0]
+        first, *_ = [importlib.metadata.version(package) for package in CONTENDERS[name].packages]
     except importlib.metadata.PackageNotFoundError:
         return None
+    return first

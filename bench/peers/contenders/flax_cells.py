@@ -71,4 +71,3 @@ def _lstmcell(case: Case, given: Given) -> Prepared:
 
 
 BUILDERS = {"flax": dict.fromkeys(GATES, _standard), "flax-lstmcell": {"lstm": _lstmcell}}
-

@@ -17,7 +17,10 @@ def _mamba(case: Case, given: Given) -> Prepared:
     x = parameters["x"][0]
     if case.measure != "decode":
         return sequence(lambda: block(x), parameters, case, given)
-    state = (tensor(given.state["h"].swapaxes(1, 2)), tensor(given.state["conv"].swapaxes(1, 2)))  # (B, E, N), (B, E, K-1)
+    state = (
+        tensor(given.state["h"].swapaxes(1, 2)),
+        tensor(given.state["conv"].swapaxes(1, 2)),
+    )  # (B, E, N), (B, E, K-1)
 
     def one():
         nonlocal state

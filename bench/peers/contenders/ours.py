@@ -86,9 +86,11 @@ def _attention(case: Case, given: Given) -> Prepared:
     def one(a, state):
         k_cache, v_cache = (state[name][None] for name in ("k_cache", "v_cache"))
         y = attention_with_cache(a["q"], a["k"], a["v"], k_cache, v_cache, 0, last)  # pyright: ignore[reportArgumentType]
+        # The tie makes the cache's update wait for its reading, as a model's does; else XLA would copy the cache.
+        new = {name: (a[name] + 0 * y).swapaxes(1, 2) for name in "kv"}
+        caches = {f"{name}_cache": state[f"{name}_cache"] for name in "kv"}
         at = (0, 0, last, 0)
-        new = {name: lax.dynamic_update_slice(state[f"{name}_cache"], a[name].swapaxes(1, 2), at) for name in "kv"}
-        return y, {f"{name}_cache": cache for name, cache in new.items()}
+        return y, {name: lax.dynamic_update_slice(cache, new[name[0]], at) for name, cache in caches.items()}
 
     return step(one, given)
 

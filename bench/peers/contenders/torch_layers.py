@@ -27,8 +27,8 @@ def _recurrent(case: Case, given: Given) -> Prepared:
     fill(layer.bias_hh_l0, torch.zeros(GATES[case.row] * D_MODEL))
     if case.measure != "decode":
         return sequence(lambda: layer(x)[0], parameters, case, given)
-    state = tuple(tensor(value)[None] for value in given.state.values())
-    state = state if len(state) > 1 else state[0]
+    layers = [tensor(value)[None] for value in given.state.values()]
+    state = tuple(layers) if len(layers) > 1 else layers[0]
 
     def one():
         nonlocal state

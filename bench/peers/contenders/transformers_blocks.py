@@ -15,7 +15,7 @@ from bench.peers.contenders.torch_mamba import fill_mamba
 
 def _mamba(case: Case, given: Given) -> Prepared:
     config = MambaConfig(
-        hidden_size=D_MODEL, state_size=N, conv_kernel=K, intermediate_size=E, time_step_rank=RANK, num_hidden_layers=1
+        hidden_size=D_MODEL, state_size=N, conv_kernel=K, expand=E // D_MODEL, time_step_rank=RANK, num_hidden_layers=1
     )
     mixer = MambaMixer(config, layer_idx=0)
     parameters = fill_mamba(mixer, given)
