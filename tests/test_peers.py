@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from bench.__main__ import main
+from bench.environment import TUNABLES
 from bench.peers import figures, files
 from bench.peers.case import Case
 from bench.peers.contenders import CONTENDERS
@@ -142,6 +143,25 @@ def test_children_stay_for_a_row_and_go_with_it(tmp_path):
     crew.end()
     ours = [line.split()[2] for line in (tmp_path / "log").read_text().splitlines() if line.startswith("prepare ours")]
     assert ours[0] == ours[1] != ours[2]
+
+
+def test_a_child_keeps_to_its_cores_and_threads(monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", TUNABLES)
+    talk = Talk("gemm-jax", 1, 4 << 30)
+    try:
+        case = Case("attention", "forward", 512, 1, 1)
+        answer = talk.ask({"prepare": case.key(), "reference": "/nowhere", "work": None}, 120)
+        assert isinstance(answer, dict), answer
+        assert answer["ready"]["work"] == 2 * 1024**3
+        sample = talk.ask({"sample": True}, 60)
+        assert isinstance(sample, dict)
+        assert 1e-4 < sample["seconds"] < 10
+        child = talk._child.pid
+        assert os.sched_getaffinity(child) == {min(os.sched_getaffinity(0))}
+        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        assert {b"OMP_NUM_THREADS=1", b"JAX_PLATFORMS=cpu", f"GLIBC_TUNABLES={TUNABLES}".encode()} <= set(environment)
+    finally:
+        talk.end()
 
 
 def record_of(case, ours, peer=None, limit=None, work=None, temp_bytes=None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.peers.case import Case
 from bench.peers.rounds import Settings
+from bench.peers.rows import find
 
 ENDED = ("timeout", "oom", "killed")
 
@@ -28,6 +29,8 @@ class Past:
             return None
         if status in ENDED:
             return f"{status} at length {length}: {reason}"
+        if contender not in find(case).peers:
+            return None
         foretold = (call_s or 0) * case.length / length  # at least: nothing here grows more slowly than linearly
         if foretold > self._settings.call_s:
             return f"a call would take {foretold:.0f} s, over {self._settings.call_s:g} s"

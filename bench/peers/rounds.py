@@ -25,8 +25,8 @@ class Settings:
     samples: int = 7
     slow_s: float = 2.0  # where a call takes longer, `slow_samples` are enough
     slow_samples: int = 5
-    prepare_s: float = 240  # to import, compile, run once and compare
-    call_s: float = 60  # of one call; one that takes longer is no choice
+    prepare_s: float = 300  # to import, compile, run once and compare; for ours and the limit also a sample's deadline
+    call_s: float = 60  # of a peer's call; one that takes longer is no choice
     memory_bytes: int = 12 << 30  # of one contender
     tolerance: float = 1e-3  # of outputs and gradients against ours
     few: int = 2  # samples of a peer that took over `hopeless` times as long as the fastest
@@ -133,7 +133,7 @@ def _prepare(turn: Turn, ours: Turn, case: Case, settings: Settings, crew: Crew,
         return
     turn.facts = facts = answer["ready"]
     wrong = {name: off for name, off in facts["differences"].items() if not off <= settings.tolerance}
-    if facts["first_s"] > settings.call_s:
+    if turn.role == "peer" and facts["first_s"] > settings.call_s:
         turn.fail(Failure("timeout", f"a call took {facts['first_s']:.0f} s, over {settings.call_s:g} s"))
     elif turn.role == "peer" and not facts["differences"]:
         turn.fail(Failure("incorrect", "it gave nothing to compare"))
@@ -152,7 +152,8 @@ def _sample(turns: list[Turn], case: Case, settings: Settings, crew: Crew) -> No
         for turn in turns:
             if turn.status != "ok" or (turn.name in hopeless and number >= settings.few):
                 continue
-            answer = crew.ask(case, turn.name, {"sample": True}, 2 * settings.call_s + SHORT_S)
+            seconds = 2 * settings.call_s + SHORT_S if turn.role == "peer" else settings.prepare_s
+            answer = crew.ask(case, turn.name, {"sample": True}, seconds)
             if isinstance(answer, Failure):
                 turn.fail(answer)
                 turn.samples_s = ()
