@@ -1,4 +1,4 @@
-"""The command line: `python -m bench run | plot`; without arguments it runs the default suite. No jax here."""
+"""The command line: `python -m bench run | peers | plot`; without arguments it runs the default suite. No jax here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from bench.journal import FAILED, JournalError
 from bench.measures import MEASURES
+from bench.peers import command
 from bench.request import RequestError, make_request
 from bench.suites import SUITES
 from bench.tasks import DATA, FILES
@@ -78,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="./run_bench.sh", description="What does a longer sequence cost, and what does it buy, in each model?"
     )
-    commands = parser.add_subparsers(required=True, metavar="run | plot")
+    commands = parser.add_subparsers(required=True, metavar="run | peers | plot")
     suites = "; ".join(f"{name}: {suite.reproduces} ({suite.cost})" for name, suite in SUITES.items())
     run = commands.add_parser("run", help="measure a suite, or a part of it", epilog=f"Suites: {suites}.")
     run.set_defaults(command=_run)
@@ -111,6 +112,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", help="results folder (default: a new one below results/)")
     run.add_argument("--list", action="store_true", help="list the cells and stop")
     run.add_argument("--dry-run", action="store_true", help="plan memory and predict times, and stop")
+    peers = commands.add_parser(
+        "peers",
+        help="time our ops and blocks beside other implementations and the machine's limit",
+        epilog="LENGTHSCALE_EXTRAS=peers ./run_bench.sh peers installs torch, transformers and mambapy first.",
+    )
+    peers.set_defaults(command=command.run_peers)
+    command.add_arguments(peers)
     plot = commands.add_parser("plot", help="draw a results folder's plots again")
     plot.set_defaults(command=_plot)
     plot.add_argument("folder", metavar="DIR", help="a results folder")

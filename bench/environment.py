@@ -27,7 +27,7 @@ def describe(device: dict) -> dict:
         "memory_bytes": psutil.virtual_memory().total,
         "platform": platform.platform(),
         "python_version": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
         "git_sha": git_sha(),
         "git_dirty": None if changes is None else bool(changes),
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
@@ -75,7 +75,7 @@ def set_allocator() -> None:
     os.environ.setdefault("GLIBC_TUNABLES", TUNABLES)
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

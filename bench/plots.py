@@ -197,7 +197,7 @@ def _decorate(axes, title: str, y: str, x: str, lengths: pd.Series) -> None:
     axes.set(xscale="log", yscale="log", title=title, xlabel=f"{x} (tokens)", ylabel=y)
     ticks = sorted(int(length) for length in lengths.dropna().unique())
     axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes.minorticks_off()
     axes.grid(alpha=0.25)
     axes.title.set_fontsize(10)
@@ -220,7 +220,7 @@ def _name(model: str, method: str) -> str:
     return model if method == "auto" else f"{model} [{method}]"
 
 
-def _short(length: float) -> str:
+def short(length: float) -> str:
     length = int(length)
     for unit, letter in ((1 << 20, "M"), (1 << 10, "k")):
         if length >= unit and length % unit == 0:

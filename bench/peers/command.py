@@ -1,0 +1,190 @@
+"""`./run_bench.sh peers`: the wishes checked, the cases run one after the other, the tables written. No jax here."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from argparse import ArgumentParser, Namespace
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import environment
+from bench.cell import parse_lengths
+from bench.journal import Journal, replace_file
+from bench.peers import contenders, files
+from bench.peers.case import MEASURES, Case
+from bench.peers.figures import row_of
+from bench.peers.past import Past
+from bench.peers.rounds import Crew, Settings, run_case
+from bench.peers.rows import ROWS
+from bench.request import RequestError
+from models import unknown
+
+NAMES = tuple(dict.fromkeys(row.name for row in ROWS))
+CONTEXT_MEASURES = ("decode", "flat")
+
+
+@dataclass(frozen=True)
+class Request:
+    cases: tuple[Case, ...]
+    settings: Settings
+    out: Path | None
+    whole: bool  # every row of the table, nothing left out
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--only", help=f"some of {','.join(NAMES)} (default: all)")
+    parser.add_argument("--measures", help=f"some of {','.join(MEASURES)} (default: all)")
+    parser.add_argument("--lengths", help="of sequences, such as 512,2k (default: a row's own, mostly 512 to 32k)")
+    parser.add_argument("--contexts", help="of decoding, such as 512,8k (default: a row's own, 512 to 64k)")
+    parser.add_argument("--cores", help="numbers of cores, such as 1,2 (default: 1, and all)")
+    parser.add_argument("--samples", type=int, help=f"of each contender (default: {Settings.samples})")
+    parser.add_argument("--out", help="results folder; one of an interrupted run goes on (default: a new one)")
+    parser.add_argument("--list", action="store_true", help="list the cases and stop")
+
+
+def make_request(args: Namespace, available: int) -> Request:
+    """Raises RequestError with all mistakes at once. available: the cores that may be used."""
+    mistakes: list[str] = []
+    names = _chosen("row", args.only, NAMES, mistakes)
+    measures = _chosen("measure", args.measures, tuple(MEASURES), mistakes)
+    lengths = _numbers(args.lengths, mistakes)
+    contexts = _numbers(args.contexts, mistakes)
+    cores = _numbers(args.cores, mistakes) or tuple(sorted({1, available}))
+    if cores[-1] > available:
+        mistakes.append(f"--cores {cores[-1]}: only {available} may be used here")
+    if args.samples is not None and args.samples < 1:
+        mistakes.append(f"--samples must be positive, got {args.samples}")
+    cases = [
+        case
+        for row in ROWS
+        if row.name in names and row.measure in measures
+        for case in row.cases(contexts if row.measure in CONTEXT_MEASURES else lengths, cores)
+    ]
+    if not cases and not mistakes:
+        mistakes.append(f"{args.only} has no measure {args.measures}")
+    if mistakes:
+        raise RequestError(mistakes)
+    # A row's cases stand together for each number of cores, so that its children start once.
+    cases.sort(key=lambda case: (NAMES.index(case.row), case.cores))
+    whole = not any((args.only, args.measures, args.lengths, args.contexts, args.cores, args.samples))
+    settings = replace(Settings(), samples=args.samples or Settings.samples)
+    return Request(tuple(cases), settings, Path(args.out).expanduser() if args.out else None, whole)
+
+
+def run_peers(args: Namespace, console: Console) -> int:
+    """The exit code: 0, or 3 where something of ours failed."""
+    request = make_request(args, _available())
+    if args.list:
+        for case in request.cases:
+            console.print(case.label(), highlight=False)
+        return 0
+    environment.set_allocator()
+    facts = _facts(request)
+    home = environment.ROOT / "results" / environment.device_slug(facts)
+    folder = request.out or home / time.strftime("peers-%Y%m%d-%H%M%S", time.gmtime())
+    _take(folder, facts)
+    with closing(Journal(folder)) as journal:
+        _run(request, folder, journal, {"git_sha": facts["git_sha"]}, console)
+        statuses = [record["status"] for record in journal.records]
+    _finish(request, folder, home, console)
+    return 0 if all(status == "ok" for status in statuses) else 3
+
+
+def _run(request: Request, folder: Path, journal: Journal, columns: dict, console: Console) -> None:
+    past, crew = Past(request.settings), Crew(request.settings)
+    for record in journal.records:
+        past.learn(record)
+    finished = {Case(**record["cell"]) for record in journal.records}
+    missing = [case for case in request.cases if case not in finished]
+    if finished:
+        console.print(f"{len(finished)} of {len(request.cases)} cases are in {folder} already", soft_wrap=True)
+    try:
+        for number, case in enumerate(missing, start=1):
+            record = run_case(case, request.settings, crew, past.reason_to_skip) | {"environment": columns}
+            journal.append(record)
+            past.learn(record)
+            files.write_tables(folder, journal.records)
+            line = _line(row_of(record))
+            console.print(
+                f"[{number}/{len(missing)}] {case.label()} ... {line}", highlight=False, markup=False, soft_wrap=True
+            )
+    finally:
+        crew.end()
+
+
+def _finish(request: Request, folder: Path, home: Path, console: Console) -> None:
+    from bench.peers.plot import plot_peers
+
+    plots = plot_peers(folder)
+    missing = [name for name in contenders.CONTENDERS if contenders.version(name) is None]
+    if request.whole and request.out is None and plots and not missing:
+        files.publish(folder, home)
+        folder = home
+    elif request.whole and missing:
+        console.print(
+            f"not in {home}: {', '.join(missing)} missing; LENGTHSCALE_EXTRAS=peers installs them", soft_wrap=True
+        )
+    console.print(f"results: {folder}", highlight=False, soft_wrap=True)
+
+
+def _line(row: dict) -> str:
+    if row["ours_us_per_token"] is None:
+        return f"{row['status']}: {row['reason']}"
+    parts = [f"ours {row['ours_us_per_token']:.4g} us a token"]
+    if row["ratio"] is not None:
+        parts.append(f"{row['peer']} {row['peer_us_per_token']:.4g} ({row['ratio']:.2f}x)")
+    if row["share"] is not None:
+        parts.append(f"{row['limit']} {row['limit_us_per_token']:.4g} (share {row['share']:.2f})")
+    return ", ".join(parts) + (f"; {row['goal']}: {row['reached'] or 'not known'}" if row["goal"] else "")
+
+
+def _facts(request: Request) -> dict:
+    """peers.json: the environment, and what a folder's rows have in common."""
+    described = environment.describe({"backend": "cpu", "device_kind": "cpu", "n_devices": 1})
+    packages = ("jax", "flax", "torch", "transformers", "mambapy")
+    return {
+        **described,
+        "peers": {name: environment.package_version(name) for name in packages},
+        "samples": request.settings.samples,
+        "cases": [case.label() for case in request.cases],
+    }
+
+
+def _take(folder: Path, facts: dict) -> None:
+    """Make the folder, or see that it holds this very run. Raises RequestError where it does not."""
+    path = folder / files.FACTS
+    if path.exists():
+        held = json.loads(path.read_text())
+        differing = [key for key in ("git_sha", "peers", "samples", "cases") if held.get(key) != facts[key]]
+        if differing:
+            differ = ", ".join(differing)
+            raise RequestError([f"--out {str(folder)!r} holds another run (it differs in: {differ}); choose another"])
+    elif (folder / files.TABLE).exists():
+        raise RequestError([f"--out {str(folder)!r} holds a {files.TABLE} without a {files.FACTS}; choose another"])
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json.dumps(facts, indent=1))
+
+
+def _available() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _chosen(kind: str, text: str | None, known: tuple[str, ...], mistakes: list[str]) -> tuple[str, ...]:
+    names = known if text is None else tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    mistakes += [unknown(kind, name, known) for name in names if name not in known]
+    return names
+
+
+def _numbers(text: str | None, mistakes: list[str]) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(parse_lengths(text))
+    except ValueError as error:
+        mistakes.append(str(error))
+        return None

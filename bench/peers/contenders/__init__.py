@@ -1,0 +1,47 @@
+"""The contenders: name -> the module that prepares it, and the packages that it needs. No jax here.
+
+A module has BUILDERS, from a contender's name to its builders: from a row's name, or from (name, measure), which comes
+first, to a function `(case, given) -> Prepared` (prepared.py). Adding a contender: its builders there, a line here.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Contender:
+    module: str  # in this package
+    packages: tuple[str, ...]  # the first one's version stands in the table
+
+
+CONTENDERS = {
+    "ours": Contender("ours", ("jax", "flax")),
+    "ours-forward": Contender("ours", ("jax", "flax")),
+    "ours-associative": Contender("ours", ("jax", "flax")),
+    "ours-shortest": Contender("ours", ("jax", "flax")),
+    "flax": Contender("flax_cells", ("flax", "jax")),
+    "flax-lstmcell": Contender("flax_cells", ("flax", "jax")),
+    "jax-xla": Contender("jax_forms", ("jax",)),
+    "jax-scan": Contender("jax_forms", ("jax",)),
+    "jax-associative": Contender("jax_forms", ("jax", "flax")),
+    "torch": Contender("torch_layers", ("torch",)),
+    "transformers": Contender("transformers_blocks", ("transformers", "torch")),
+    "mambapy": Contender("mambapy_block", ("mambapy", "torch")),
+    "c-loop": Contender("c_loop", ("numpy",)),
+    "products": Contender("limits_jax", ("jax",)),
+    "gemm-jax": Contender("limits_jax", ("jax",)),
+    "read-jax": Contender("limits_jax", ("jax",)),
+    "gemm-torch": Contender("torch_layers", ("torch",)),
+    "read-torch": Contender("torch_layers", ("torch",)),
+}
+
+
+def version(name: str) -> str | None:
+    """The version of the package that a contender is made of; None where any of its packages is missing."""
+    try:
+        first, *_ = [importlib.metadata.version(package) for package in CONTENDERS[name].packages]
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return first

@@ -1,0 +1,120 @@
+"""The same numbers for every contender, from a seed. Names are those of our modules' parameters. No jax here.
+
+Axes: B batch, T time, D width, G gates, H heads, K head size, S slots of a cache, E inner width, N states, R rank.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from bench.peers.case import D_MODEL, HEAD_SIZE, HEADS, RANK, Case, E, K, N
+from bench.peers.contenders.prepared import Arrays
+
+D = D_MODEL
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+
+
+def make(case: Case) -> tuple[Arrays, Arrays, np.ndarray | None]:
+    """(arrays that gradients are taken by, the state that decoding carries, the weights w of the sum or None)."""
+    name = "mamba" if case.row == "mamba-associative" else case.row
+    if name not in _MAKERS:  # a whole model: bench.measures makes its own
+        return {}, {}, None
+    rng = np.random.default_rng(zlib.crc32(repr((name, case.measure, case.length, case.batch)).encode()))
+    arrays, state, shape = _MAKERS[name](case, rng)
+    w = _normal(rng, *shape) if case.measure == "train" else None
+    return arrays, state, w
+
+
+def _normal(rng, *shape: int, scale: float = 1.0) -> np.ndarray:
+    return rng.standard_normal(shape, np.float32) * np.float32(scale)
+
+
+def _uniform(rng, low: float, high: float, *shape: int) -> np.ndarray:
+    return rng.uniform(low, high, shape).astype(np.float32)
+
+
+def _length(case: Case) -> int:
+    return 1 if case.measure == "decode" else case.length
+
+
+def _recurrent(case: Case, rng):
+    """Recurrent weights contract, or rounding errors would grow without bound over 32k steps."""
+    gates = GATES[case.row]
+    arrays = {
+        "x": _normal(rng, case.batch, _length(case), D),
+        "w_x.kernel": _normal(rng, D, gates * D, scale=D**-0.5),
+        "w_x.bias": _normal(rng, gates * D, scale=0.1),
+        "w_h": _normal(rng, gates * D, D, scale=0.5 * D**-0.5),
+    }
+    if case.row == "gru":
+        arrays["b_n"] = np.zeros(D, np.float32)  # flax's cell has none
+    state = {}
+    if case.measure == "decode":
+        state = {name: _normal(rng, case.batch, D, scale=0.3) for name in (("h", "c") if case.row == "lstm" else "h")}
+    return arrays, state, (case.batch, case.length, D)
+
+
+def _selective_scan(case: Case, rng):
+    B, T = case.batch, case.length
+    arrays = {
+        "u": _normal(rng, B, T, E),
+        "dt": np.log1p(np.exp(_normal(rng, B, T, E) - 4)),
+        "A": -np.tile(np.arange(1, N + 1, dtype=np.float32), (E, 1)),
+        "B": _normal(rng, B, T, N),
+        "C": _normal(rng, B, T, N),
+    }
+    return arrays, {}, (B, T, E)
+
+
+def _mamba(case: Case, rng):
+    arrays = {
+        "x": _normal(rng, case.batch, _length(case), D),
+        "in_proj.kernel": _normal(rng, D, 2 * E, scale=D**-0.5),
+        "conv_w": _uniform(rng, -(K**-0.5), K**-0.5, K, E),
+        "conv_b": _normal(rng, E, scale=0.1),
+        "x_proj.kernel": _normal(rng, E, RANK + 2 * N, scale=E**-0.5),
+        "dt_proj.kernel": _uniform(rng, -(RANK**-0.5), RANK**-0.5, RANK, E),
+        "dt_proj.bias": _uniform(rng, -6.9, -2.3, E),  # softplus of it: 1e-3 to 1e-1
+        "A_log": np.tile(np.log(np.arange(1, N + 1, dtype=np.float32)), (E, 1)),
+        "D": np.ones(E, np.float32),
+        "out_proj.kernel": _normal(rng, E, D, scale=E**-0.5),
+    }
+    state = {}
+    if case.measure == "decode":
+        state = {"conv": _normal(rng, case.batch, K - 1, E), "h": _normal(rng, case.batch, N, E, scale=0.1)}
+    return arrays, state, (case.batch, case.length, D)
+
+
+def _attention(case: Case, rng):
+    shape = (case.batch, _length(case), HEADS, HEAD_SIZE)
+    arrays = {name: _normal(rng, *shape) for name in "qkv"}
+    state = {}
+    if case.measure == "decode":
+        cache = (case.batch, HEADS, case.length, HEAD_SIZE)
+        state = {name: _normal(rng, *cache) for name in ("k_cache", "v_cache")}
+    return arrays, state, shape
+
+
+def _rwkv4(case: Case, rng):
+    arrays = {"x": _normal(rng, case.batch, _length(case), D)}
+    arrays["decay"] = np.linspace(-5, 3, D, dtype=np.float32)
+    arrays["first"] = _normal(rng, D, scale=0.5)
+    arrays |= {f"mix_{name}": _uniform(rng, 0, 1, D) for name in "kvr"}
+    for name in ("key", "value", "receptance", "output"):
+        arrays[f"{name}.kernel"] = _normal(rng, D, D, scale=D**-0.5)
+    state = {}
+    if case.measure == "decode":
+        state = {name: _normal(rng, case.batch, D) for name in ("last", "aa", "p")}
+        state["bb"] = _uniform(rng, 0.5, 2, case.batch, D)
+    return arrays, state, (case.batch, case.length, D)
+
+
+_MAKERS = {
+    **dict.fromkeys(GATES, _recurrent),
+    "selective-scan": _selective_scan,
+    "mamba": _mamba,
+    "attention": _attention,
+    "rwkv4": _rwkv4,
+}

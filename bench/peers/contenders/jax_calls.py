@@ -1,0 +1,59 @@
+"""A function of named arrays, compiled and ready to call: what all contenders in jax are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from bench import memory
+from bench.peers.case import Case
+from bench.peers.contenders.prepared import Arrays, Given, Prepared, nothing
+
+Sequence = Callable[[dict], Any]  # arrays -> y
+Step = Callable[[dict, dict], tuple[Any, dict]]  # arrays, state -> y, state
+
+
+def sequence(function: Sequence, case: Case, given: Given, work: float | None = None) -> Prepared:
+    """`function` on a whole sequence; for "train" the value of sum(y * w) and its gradients by all arrays."""
+    arrays = jax.device_put(given.arrays)
+    if case.measure != "train":
+        return prepare(function, arrays, outputs=lambda y: {"y": np.asarray(y)}, work=work)
+
+    def value(arrays, w):
+        return (function(arrays) * w).sum()
+
+    return prepare(
+        jax.value_and_grad(value), arrays, jax.device_put(given.w), outputs=lambda results: named(results[1]), work=work
+    )
+
+
+def named(gradients: dict) -> Arrays:
+    return {f"d {name}": np.asarray(gradient) for name, gradient in gradients.items()}
+
+
+def step(function: Step, given: Given, work: float | None = None) -> Prepared:
+    """`function` on one token; the state is donated, and the next call's is what this one gave."""
+    arrays, state = jax.device_put((given.arrays, given.state))
+    compiled = jax.jit(function, donate_argnums=1).lower(arrays, state).compile()
+
+    def call():
+        nonlocal state
+        y, state = jax.block_until_ready(compiled(arrays, state))
+        return y
+
+    return Prepared(call, lambda y: {"y": np.asarray(y)}, work or float(memory.tree_bytes((arrays, state))))
+
+
+def prepare(function: Callable, *args, outputs=nothing, work: float | None = None) -> Prepared:
+    """Compiled for these arguments, which are on the device."""
+    compiled = jax.jit(function).lower(*args).compile()
+    plan = compiled.memory_analysis()
+    return Prepared(
+        lambda: jax.block_until_ready(compiled(*args)),
+        outputs,
+        work,
+        None if plan is None else plan.temp_size_in_bytes,
+    )

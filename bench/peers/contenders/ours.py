@@ -1,0 +1,138 @@
+"""Ours: the ops and mixers of models/, and its whole models through bench.measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from bench.peers.case import D_MODEL, HEAD_SIZE, HEADS, Case
+from bench.peers.contenders import ours_models
+from bench.peers.contenders.inputs import GATES
+from bench.peers.contenders.jax_calls import sequence, step
+from bench.peers.contenders.prepared import Given, Prepared, nothing
+from models.gru import GRU
+from models.lstm import LSTM
+from models.mamba import Mamba, MambaState
+from models.ops.attention import attention, attention_with_cache
+from models.ops.selective_scan import selective_scan
+from models.ops.wkv import WKVState, empty_state
+from models.rnn import RNN
+from models.rwkv4 import TimeMix
+
+_CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+
+
+def _with_weights(make: Callable[[nnx.Rngs], nnx.Module]) -> Callable[[dict], nnx.Module]:
+    """arrays -> the module with its parameters among them, by their names."""
+    graph, params = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))), nnx.Param)
+    flat = nnx.to_flat_state(params)
+
+    def fill(arrays: dict):
+        filled = [(path, variable.replace(arrays[".".join(map(str, path))])) for path, variable in flat]
+        return nnx.merge(graph, nnx.from_flat_state(filled))
+
+    return fill
+
+
+def _recurrent(case: Case, given: Given) -> Prepared:
+    fill = _with_weights(lambda rngs: _CELLS[case.row](D_MODEL, rngs=rngs))
+    if case.measure != "decode":
+        return sequence(lambda arrays: fill(arrays)(arrays["x"], None, 0)[0], case, given)
+    names = tuple(given.state)
+
+    def one(arrays, state):
+        before = tuple(state[name] for name in names)
+        y, after = fill(arrays)(arrays["x"], before if len(names) > 1 else before[0], 0)
+        return y, dict(zip(names, after if len(names) > 1 else (after,), strict=True))
+
+    return step(one, given)
+
+
+def _selective_scan(case: Case, given: Given) -> Prepared:
+    return sequence(lambda a: selective_scan(a["u"], a["dt"], a["A"], a["B"], a["C"])[0], case, given)
+
+
+def _mamba(case: Case, given: Given, method: str = "auto") -> Prepared:
+    fill = _with_weights(lambda rngs: Mamba(D_MODEL, method=method, rngs=rngs))
+    if case.measure != "decode":
+        return sequence(lambda arrays: fill(arrays)(arrays["x"], None, 0)[0], case, given)
+
+    def one(arrays, state):
+        y, after = fill(arrays)(arrays["x"], MambaState(**state), 0)
+        return y, after._asdict()
+
+    return step(one, given)
+
+
+def _mamba_associative(case: Case, given: Given) -> Prepared:
+    return _mamba(case, given, "associative")
+
+
+def attention_work(case: Case) -> float:
+    """FLOPs of the causal half: of T (T + 1) / 2 pairs, 2 products forward, 5 more backward (one is done again)."""
+    pairs = case.length * (case.length + 1) / 2
+    return case.batch * HEADS * pairs * 2 * HEAD_SIZE * (7 if case.measure == "train" else 2)
+
+
+def _attention(case: Case, given: Given) -> Prepared:
+    if case.measure != "decode":
+        return sequence(lambda a: attention(a["q"], a["k"], a["v"]), case, given, attention_work(case))
+    last = case.length - 1
+
+    def one(a, state):
+        k_cache, v_cache = (state[name][None] for name in ("k_cache", "v_cache"))
+        y = attention_with_cache(a["q"], a["k"], a["v"], k_cache, v_cache, 0, last)  # pyright: ignore[reportArgumentType]
+        # The tie makes the cache's update wait for its reading, as a model's does; else XLA would copy the cache.
+        new = {name: (a[name] + 0 * y).swapaxes(1, 2) for name in "kv"}
+        caches = {f"{name}_cache": state[f"{name}_cache"] for name in "kv"}
+        at = (0, 0, last, 0)
+        return y, {name: lax.dynamic_update_slice(cache, new[name[0]], at) for name, cache in caches.items()}
+
+    return step(one, given)
+
+
+def _rwkv4(case: Case, given: Given) -> Prepared:
+    fill = _with_weights(lambda rngs: TimeMix(D_MODEL, D_MODEL, rngs=rngs))
+    if case.measure == "decode":
+
+        def one(arrays, state):
+            sums = WKVState(state["aa"], state["bb"], state["p"])
+            y, sums = fill(arrays)(arrays["x"], state["last"], sums)
+            return y, {"last": arrays["x"][:, -1], **sums._asdict()}
+
+        return step(one, given)
+
+    def run(arrays):
+        x = arrays["x"]
+        return fill(arrays)(x, jnp.zeros_like(x[:, 0]), empty_state(case.batch, D_MODEL, x.dtype))[0]
+
+    return sequence(run, case, given)
+
+
+def _forward(builder: Callable) -> Callable:
+    """The same, forward alone, whatever the case's measure."""
+
+    def build(case: Case, given: Given) -> Prepared:
+        return replace(builder(replace(case, measure="forward"), given), outputs=nothing)
+
+    return build
+
+
+_OPS = {
+    **dict.fromkeys(GATES, _recurrent),
+    "selective-scan": _selective_scan,
+    "mamba": _mamba,
+    "mamba-associative": _mamba,
+    "attention": _attention,
+    "rwkv4": _rwkv4,
+}
+BUILDERS = {
+    "ours": {**_OPS, **ours_models.BUILDERS},
+    "ours-forward": {name: _forward(builder) for name, builder in _OPS.items()},
+    "ours-associative": {"mamba-associative": _mamba_associative},
+    "ours-shortest": ours_models.SHORTEST,
+}

@@ -1,0 +1,79 @@
+"""Ours: whole models of size small, as bench.measures times them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from bench import memory
+from bench.cell import Cell
+from bench.learner import MATRICES
+from bench.measures import decode, train
+from bench.peers.case import Case
+from bench.peers.contenders.prepared import Given, Prepared, nothing
+from bench.peers.rows import CACHED, CONTEXTS, DECODERS
+from bench.program import Program
+from bench.suites import Settings
+from models import SIZES
+
+SIZE = "small"
+
+
+def _cell(case: Case, measure: str) -> Cell:
+    model = case.row.removesuffix("-small")
+    return Cell(measure, model, SIZE, "auto", case.length, case.batch, "float32", 0, "text", 0)
+
+
+def _prepare(program: Program, work: float) -> Prepared:
+    compiled = program.step.lower(*program.abstract_args).compile()
+    plan = compiled.memory_analysis()
+    args = program.make_args()
+
+    def call():
+        nonlocal args
+        results = jax.block_until_ready(compiled(*args))
+        args = program.advance(args, results)
+
+    return Prepared(call, nothing, work, None if plan is None else plan.temp_size_in_bytes)
+
+
+def _decode(case: Case, given: Given) -> Prepared:
+    """Its work: bytes of the parameters and of the state, all of which a step reads."""
+    program = decode.make_program(_cell(case, "decode"), Settings())
+    return _prepare(program, float(memory.tree_bytes(program.abstract_args)))
+
+
+def _shortest(case: Case, given: Given) -> Prepared:
+    return _decode(replace(case, length=CONTEXTS[0]), given)
+
+
+def _step(case: Case, given: Given) -> Prepared:
+    program = train.make_program(_cell(case, "train"), Settings())
+    return _prepare(program, step_work(case, program.abstract_args[0]))
+
+
+def step_work(case: Case, params) -> float:
+    """FLOPs of a training step's matrix products, from the parameters' shapes: 6 a token for each number of a matrix
+    (2 forward, 4 backward), the head being the embedding, and 7 products of the causal half for attention.
+    """
+    matrices = [
+        leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if any(name in jax.tree_util.keystr(path) for name in (*MATRICES, "embedding"))
+    ]
+    flops = 6.0 * case.tokens * float(np.sum(matrices))
+    if case.row.removesuffix("-small") in CACHED:
+        size = SIZES[SIZE]
+        pairs = case.length * (case.length + 1) / 2
+        flops += case.batch * size.n_layers * 7 * 2 * size.d_model * pairs
+    return flops
+
+
+BUILDERS = {
+    **{(f"{name}-small", measure): _decode for name in DECODERS for measure in ("decode", "flat")},
+    ("transformer-small", "step"): _step,
+    ("mamba-small", "step"): _step,
+}
+SHORTEST = {f"{name}-small": _shortest for name in DECODERS}

@@ -1,0 +1,165 @@
+"""The table: which ops and blocks are timed, beside what, and what is to be reached. No jax here.
+
+Adding a row: a Row here, its inputs in contenders/inputs.py, and a builder for each of its contenders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.peers.case import Case
+
+LENGTHS = (512, 2048, 8192, 32_768)
+CONTEXTS = (512, 8192, 65_536)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound on one of a row's figures, from a length on: share, ratio, overhead_us, temp_mb, temp_kb_per_token."""
+
+    figure: str
+    bound: float
+    at_most: bool = False
+    from_length: int = 0
+
+    def __str__(self) -> str:
+        where = f" (T >= {self.from_length})" if self.from_length else ""
+        return f"{self.figure} {'<=' if self.at_most else '>='} {self.bound:.3g}{where}"
+
+    def met(self, figures: dict) -> bool | None:
+        """None: the figure was not measured."""
+        value = figures.get(self.figure)
+        if value is None:
+            return None
+        return value <= self.bound if self.at_most else value >= self.bound
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What the machine allows, measured in the same rounds: the fastest of `contenders` counts.
+
+    rate=False: their own time is the limit. rate=True: their work in a second is, and the limit is the time that ours'
+    work would take at it (FLOPs at the rate of a GEMM, bytes at the rate of a read).
+    """
+
+    name: str
+    contenders: tuple[str, ...]
+    rate: bool = False
+
+
+GEMM = Limit("GEMM rate", ("gemm-jax", "gemm-torch"), rate=True)
+READ = Limit("read rate", ("read-jax", "read-torch"), rate=True)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure of one op or block. cores: None: one, and all that there are; "all": these alone."""
+
+    name: str
+    measure: str
+    peers: tuple[str, ...]
+    limit: Limit | None
+    goals: tuple[Goal, ...]
+    lengths: tuple[int, ...] = LENGTHS
+    batches: tuple[int, ...] = (1,)
+    cores: str | None = None
+
+    def cases(self, lengths: tuple[int, ...] | None, cores: tuple[int, ...]) -> list[Case]:
+        wanted = self.lengths if lengths is None else lengths
+        mine = cores if self.cores is None else cores[-1:]
+        return [
+            Case(self.name, self.measure, length, batch, n) for n in mine for batch in self.batches for length in wanted
+        ]
+
+
+AHEAD = Goal("ratio", 1.0)
+LITTLE_OVERHEAD = Goal("overhead_us", 30.0, at_most=True)
+DECODERS = ("rnn", "lstm", "gru", "transformer", "transformer++", "transformer-window", "s4d", "mamba", "rwkv4")
+CACHED = ("transformer", "transformer++", "transformer-window")
+
+
+def _recurrent(name: str, *more: str) -> tuple[Row, ...]:
+    products = Limit("its matrix products alone", ("products",))
+    peers = ("torch", "flax", *more)
+    return (
+        Row(name, "forward", peers, products, (AHEAD,), batches=(1, 8)),
+        Row(name, "train", peers, products, (AHEAD,), batches=(1, 8)),
+        Row(name, "decode", ("torch", "flax"), READ, (AHEAD, LITTLE_OVERHEAD), lengths=(512,)),
+    )
+
+
+ROWS = (
+    *_recurrent("rnn"),
+    *_recurrent("lstm", "flax-lstmcell"),
+    *_recurrent("gru"),
+    Row(
+        "selective-scan",
+        "forward",
+        ("jax-scan", "jax-associative"),
+        Limit("vectorised C loop", ("c-loop",)),
+        (Goal("share", 1 / 1.1),),
+    ),
+    Row(
+        "selective-scan",
+        "train",
+        ("jax-scan", "jax-associative"),
+        Limit("its forward", ("ours-forward",)),
+        (Goal("share", 1 / 3.5), Goal("temp_mb", 32.0, at_most=True, from_length=32_768)),
+    ),
+    Row("mamba", "forward", ("transformers", "mambapy"), None, (Goal("ratio", 10.0),)),
+    Row("mamba", "train", ("transformers", "mambapy"), None, (Goal("ratio", 10.0),)),
+    Row("mamba", "decode", ("transformers", "mambapy"), READ, (AHEAD, LITTLE_OVERHEAD), lengths=(512,)),
+    *(
+        Row(
+            "mamba-associative",
+            measure,
+            ("jax-associative", "ours-associative"),
+            None,
+            (Goal("ratio", 5.0, from_length=2048),),
+        )
+        for measure in ("forward", "train")
+    ),
+    *(
+        Row(
+            "attention",
+            measure,
+            ("torch", "jax-xla"),
+            GEMM,
+            (
+                Goal("share", share),
+                Goal("ratio", 1.0, from_length=4096),
+                # Memory linear in T: a whole matrix of scores would take 16 T bytes a token.
+                Goal("temp_kb_per_token", 16.0, at_most=True, from_length=2048),
+            ),
+        )
+        for measure, share in (("forward", 0.65), ("train", 0.60))
+    ),
+    Row("attention", "decode", ("torch", "jax-xla"), READ, (AHEAD, LITTLE_OVERHEAD), lengths=CONTEXTS),
+    *(
+        Row("rwkv4", measure, ("transformers",), Limit("its GEMMs alone", ("products",)), (Goal("share", 1 / 1.3),))
+        for measure in ("forward", "train")
+    ),
+    Row("rwkv4", "decode", ("transformers",), READ, (AHEAD, LITTLE_OVERHEAD), lengths=(512,)),
+    *(Row(f"{name}-small", "decode", (), READ, (LITTLE_OVERHEAD,), lengths=CONTEXTS) for name in DECODERS),
+    *(
+        Row(
+            f"{name}-small",
+            "flat",
+            (),
+            Limit(f"a step at context {CONTEXTS[0]}", ("ours-shortest",)),
+            (Goal("share", 1 / 1.05),),
+            lengths=CONTEXTS[1:],
+        )
+        for name in DECODERS
+        if name not in CACHED
+    ),
+    *(
+        Row(f"{name}-small", "step", (), GEMM, (Goal("share", 0.55),), lengths=(2048, 8192), cores="all")
+        for name in ("transformer", "mamba")
+    ),
+)
+
+
+def find(case: Case) -> Row:
+    """The row that a case is of."""
+    return next(row for row in ROWS if (row.name, row.measure) == (case.row, case.measure))
