@@ -20,12 +20,15 @@ from jaxtyping import Bool, Float, Int
 
 from models.ops import attention_kernels
 from models.ops.attention_blocks import Plan, add_keys, add_pairs, allowed_pairs, blocked, empty_sums, mean
+from models.ops.platform import platform
 
 METHODS = ("blocked", "reference", "cudnn", "splash")
-BLOCK = 512  # of queries and of keys; shorter sequences are one block of their own length
-WINDOW_BLOCK = (
-    128  # the least that a window brings it down to: blocks as wide as the window compute half of what they hold
-)
+# Of queries and of keys; shorter sequences are one block of their own length. A CPU's is small, so that all heads' scores
+# stay in a core's cache (4 x 64 KB), and grows where more than MAX_BLOCKS would make the list of pairs long.
+BLOCK = 512
+CPU_BLOCK = 128
+MAX_BLOCKS = 512
+WINDOW_BLOCK = 128  # the least that a window brings it down to: blocks as wide as it compute half of what they hold
 
 
 def attention_weights_reference(q, k, *, causal=True, window=None, key_mask=None):
@@ -60,7 +63,7 @@ def attention(
     window: keys that a query sees, itself included (None: all). key_mask: the keys that may be seen at all (None: all);
     a query that sees none gives 0. method: "blocked", "reference" (memory quadratic in T), "cudnn", "splash" (see
     models/ops/attention_kernels.py), or "auto": the kernel of the platform where it fits and no block is given, else
-    blocked. block: of queries and of keys, if blocked (None: about 512, less for a narrower window). Raises ValueError
+    blocked. block: of queries and of keys, if blocked (None: about 128 on a CPU, else 512). Raises ValueError
     for an unknown method or one that does not fit, a window under 1, heads that do not divide, or a window or cause
     without S = T.
     """
@@ -174,8 +177,9 @@ def _add_cache(sums, q, k_cache, v_cache, layer, end, allowed, block):
     return lax.scan(step, sums, jnp.arange(-(-capacity // block)))[0]
 
 
-def _default_block(window):
-    return BLOCK if window is None else min(BLOCK, max(WINDOW_BLOCK, window))
+def _default_block(length, window):
+    block = max(CPU_BLOCK if platform() == "cpu" else BLOCK, -(-length // MAX_BLOCKS))
+    return block if window is None else min(block, max(WINDOW_BLOCK, window))
 
 
 def _check(q, k, window):
@@ -187,7 +191,7 @@ def _check(q, k, window):
 
 def _plan(q, k, block, causal, window):
     length, n_keys = q.shape[1], k.shape[1]
-    block_q, block_k = (min(block, n) if block else _even(_default_block(window), n) for n in (length, n_keys))
+    block_q, block_k = (min(block, n) if block else _even(_default_block(n, window), n) for n in (length, n_keys))
     return Plan(length, n_keys, block_q, block_k, causal, window, q.shape[2] // k.shape[2])
 
 
