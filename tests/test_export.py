@@ -1,4 +1,4 @@
-"""Every model's programs, as the measures run them, lowered and exported for CUDA and TPU from whatever machine this is.
+"""Every model's programs, as the measures run them, lowered and exported for CUDA and TPU, from any machine.
 
 The kernels that "auto" claims for a platform must be in the program, and in no other: they appear as custom calls.
 """
@@ -7,7 +7,6 @@ import importlib
 from functools import lru_cache
 
 import jax
-import jax.numpy as jnp
 import pytest
 from jax import export
 
@@ -16,7 +15,7 @@ from bench.measures import MEASURES
 from bench.suites import Settings
 from bench.workloads import DEFAULT_DATA
 from models import MODELS
-from models.ops.platform import lowering_for, platform
+from models.ops.platform import lowering_for
 
 LENGTH = 256  # tokens, those of a source and its target together, or 16 x 16 pixels
 TRITON, MOSAIC = "__gpu$xla.gpu.triton", "tpu_custom_call"

@@ -13,7 +13,7 @@ backward pass that runs the chunks in reverse and recomputes the states inside e
     associative   `lax.associative_scan` over the chunk, gradient of the chunk by autodiff
     chunked       Abar of the chunk at once, a minimal `lax.scan`, gradient by hand with its reductions batched
 
-All but one, that is: "pallas" (models/ops/selective_scan_pallas.py) runs the chunks at once, by kernels for GPU and TPU.
+All but "pallas", that is: its kernels for GPU and TPU run all chunks at once (models/ops/selective_scan_pallas.py).
 
 Axes: B batch, T time, C chunk, E inner width, N state size. The wide axis E is last, so that a CPU's vectors are full,
 and a batch of one is squeezed away, since XLA does not vectorise round a size-1 axis (5x, measured).
