@@ -2,9 +2,9 @@
 
 Convention: a multiply-add is 2; an elementwise or transcendental operation 1 for each output; a reduction 1 for each
 input; moving, comparing, selecting and converting 0. A scan's body counts `length` times, a cond counts its dearest
-branch, a Pallas kernel's body counts once for each of its grid. A `while` whose trip count is not known makes the whole
-figure unknown (None); so do kernels that skip parts of their grid (Splash) or cannot be looked into (cuDNN's). Only what
-is computed counts: the masked half of causal attention is absent, since the blocked form does not compute it.
+branch, a Pallas kernel's body counts once for each of its grid. A `while` whose trip count is not known makes the
+whole figure unknown (None); so do kernels that skip parts of their grid (Splash) or cannot be looked into (cuDNN's).
+Only what is computed counts: the masked half of causal attention is absent, since the blocked form does not compute it.
 """
 
 from __future__ import annotations

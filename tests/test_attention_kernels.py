@@ -1,4 +1,4 @@
-"""Attention by cuDNN and Splash: Splash interpreted and cuDNN's arguments against the equation; which is chosen when."""
+"""Attention by cuDNN and Splash: Splash interpreted, cuDNN's arguments, and which is chosen when."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import pytest
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import process_mask
 
+from bench.cost import flops_of
 from models.ops import attention_kernels
 from models.ops.attention import attention, attention_reference
 from models.ops.platform import is_here, lowering_for, platform
@@ -109,6 +110,26 @@ def test_what_is_chosen_for_cuda(method, arguments, monkeypatch):
     assert chosen("cuda", **arguments) == ("cudnn" if is_here("cuda") and method == "cudnn" else "blocked")
     monkeypatch.setattr(attention_kernels, "is_here", lambda platform: platform == "cuda")
     assert chosen("cuda", **arguments) == method
+
+
+@pytest.mark.parametrize(("causal", "window"), [(True, None), (True, 40), (False, None)])
+def test_jax_takes_the_call_for_cudnn(causal, window, monkeypatch):
+    """As far as it can be shown without a GPU: jax is told that there is a cuDNN, checks the call, and lowers it."""
+    monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91_000)
+    monkeypatch.setattr(attention_kernels, "is_here", lambda platform: platform == "cuda")
+    args = tuple(jax.ShapeDtypeStruct((2, 300, heads, 64), "bfloat16") for heads in (4, 2, 2))
+
+    def total(*args):
+        return attention(*args, causal=causal, window=window).astype("float32").sum()
+
+    with lowering_for("cuda"):
+        gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2))).trace(*args)
+    assert flops_of(gradient.jaxpr) is None  # nobody can look into it
+    text = gradient.lower(lowering_platforms=("cuda",)).as_text()
+    assert "__cudnn$fmhaSoftmax" in text
+    assert "__cudnn$fmhaSoftmaxBackward" in text
+    assert f'sliding_window_length": {window or 0}' in text.replace("\\22", '"')
+    assert f'mask_type": "{"CAUSAL" if causal else "NO_MASK"}"' in text.replace("\\22", '"')
 
 
 def test_on_a_cpu_it_is_blocked():
