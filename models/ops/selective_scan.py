@@ -70,18 +70,18 @@ def selective_scan(
     """Outputs y and the last state, without the skip D u and the gate, which are the block's.
 
     dt is positive (after softplus), A negative. discretisation: one of models.ops.discretise.RULES. method: one of
-    METHODS, or "auto": chunked on CPU, pallas on CUDA and TPU by the rule "mamba", associative otherwise. chunk: tokens
-    between kept states (default: CHUNK of the method). Raises ValueError for an unknown one, and for pallas by another
-    rule.
+    METHODS, or "auto": chunked on CPU; pallas on CUDA and TPU by the rule "mamba" in float32; associative otherwise.
+    chunk: tokens between kept states (default: CHUNK of the method). Raises ValueError for an unknown one, and for
+    pallas by another rule or with a chunk that it cannot do.
     """
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
     if method == "pallas" and discretisation != "mamba":
         raise ValueError(f"method pallas is for the discretisation 'mamba', got {discretisation!r}")
-    if method == "auto":
-        method = _auto(discretisation)
     if h0 is None:
         h0 = jnp.zeros((u.shape[0], A.shape[1], A.shape[0]), jnp.promote_types(u.dtype, A.dtype))
+    if method == "auto":
+        method = _auto(discretisation, h0.dtype)
     if u.shape[1] == 1:
         return _one_token(discretisation, u, dt, A, B, C, h0)
     if method == "pallas":
@@ -93,10 +93,11 @@ def selective_scan(
     return jax.vmap(run, in_axes=(0, 0, None, 0, 0, 0))(u, dt, A.T, B, C, h0)
 
 
-def _auto(discretisation):
+def _auto(discretisation, dtype):
     if platform() == "cpu":
         return "chunked"
-    return "pallas" if platform() in ("cuda", "tpu") and discretisation == "mamba" else "associative"
+    kernels = platform() in ("cuda", "tpu") and discretisation == "mamba" and dtype == jnp.float32
+    return "pallas" if kernels else "associative"
 
 
 def _one_token(rule, u, dt, A, B, C, h):
