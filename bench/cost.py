@@ -2,8 +2,9 @@
 
 Convention: a multiply-add is 2; an elementwise or transcendental operation 1 for each output; a reduction 1 for each
 input; moving, comparing, selecting and converting 0. A scan's body counts `length` times, a cond counts its dearest
-branch. A `while` whose trip count is not known makes the whole figure unknown (None). Only what is computed counts: the
-masked half of causal attention is absent, since the blocked form does not compute it.
+branch, a Pallas kernel's body counts once for each of its grid. A `while` whose trip count is not known makes the
+whole figure unknown (None); so do kernels that skip parts of their grid (Splash) or cannot be looked into (cuDNN's).
+Only what is computed counts: the masked half of causal attention is absent, since the blocked form does not compute it.
 """
 
 from __future__ import annotations
@@ -51,10 +52,14 @@ def _equation(eqn) -> float:
         return 2 * eqn.outvars[0].aval.size * kernel.size // out_features
     if name == "scan":
         return eqn.params["length"] * _count(eqn.params["jaxpr"].jaxpr)
-    if name == "while":
+    if name == "while" or name.startswith("dot_product_attention"):
         return math.nan
     if name == "ffi_call":
         return native.flops(eqn.params["target_name"], *(x.aval.shape for x in eqn.invars))
+    if name == "pallas_call":
+        mapping = eqn.params["grid_mapping"]
+        skips = mapping.num_index_operands  # lists that say which of the grid to run
+        return math.nan if skips else math.prod(mapping.grid) * _count(eqn.params["jaxpr"])
     if name == "cond":
         return max((_count(branch.jaxpr) for branch in eqn.params["branches"]), key=_nan_first)
     if name in _ELEMENTWISE:

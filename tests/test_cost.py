@@ -78,6 +78,23 @@ def test_selective_scan_is_linear_in_length():
     assert 7 * 8 * 4 <= per_token <= 9 * 8 * 4  # exp, dt A, a h, B dt u, +, C h, sum for each (E, N)
 
 
+def test_a_pallas_kernel_counts_for_each_of_its_grid():
+    """Two kernels, each with all of the arithmetic of the state, beside the same of one form."""
+    u, A, B = jnp.zeros((1, 256, 32)), jnp.zeros((32, 16)), jnp.zeros((1, 256, 16))
+    one, both = (
+        flops(lambda u, A, B, method=method: selective_scan(u, u, A, B, B, method=method)[0], u, A, B)
+        for method in ("sequential", "pallas")
+    )
+    assert one is not None
+    assert both is not None
+    assert 1.5 * one < both < 2.2 * one
+
+
+def test_what_a_kernel_skips_is_not_known():
+    q = jnp.zeros((1, 128, 1, 8))
+    assert flops(lambda q: attention(q, q, q, method="splash"), q) is None
+
+
 def test_against_xla_without_loops():
     def function(x, w, v):
         return jnp.tanh(x @ w + v).sum()

@@ -1,4 +1,4 @@
-"""Every model's programs, as the measures run them, lowered and exported for CUDA and TPU from whatever machine this is.
+"""Every model's programs, as the measures run them, lowered and exported for CUDA and TPU, from any machine.
 
 The kernels that "auto" claims for a platform must be in the program, and in no other: they appear as custom calls.
 """

@@ -1,4 +1,4 @@
-"""Attention by kernels of others: cuDNN's on CUDA, Splash (jax's own Pallas kernel) on TPU; both with memory linear in T.
+"""Attention by others' kernels: cuDNN's on CUDA, Splash (jax's own Pallas kernel) on TPU; memory is linear in both.
 
 cuDNN is asked for when the program is traced, by jax: without a CUDA device that fails, even where the call would never
 run. So it is taken where such a device is; what is exported from elsewhere is blocked. A mask of keys, which cuDNN
@@ -7,8 +7,8 @@ takes as a (T, S) matrix and Splash does not take where a query sees nothing, is
 Axes: see attention.py.
 """
 
-# jax's Splash is typed for its own tests:
-# pyright: reportArgumentType=false, reportCallIssue=false
+# Splash's types allow for residuals beside its result:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 
 import jax
 import jax.numpy as jnp

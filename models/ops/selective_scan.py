@@ -75,17 +75,18 @@ def selective_scan(
 
     dt is positive (after softplus), A negative. discretisation: one of models.ops.discretise.RULES. method: one of
     METHODS, or "auto": on CPU native, and chunked where there is no compiler or no kernel for it; on CUDA and TPU
-    pallas; associative otherwise. The kernels are for the rule "mamba", native for float32. chunk: tokens between kept states
-    (default: CHUNK of the method). Raises ValueError for an unknown method, and for one that cannot be had.
+    pallas; associative otherwise. Both kernels are for the rule "mamba", and by "auto" for float32. chunk: tokens
+    between kept states (default: CHUNK of the method). Raises ValueError for an unknown method, one that cannot be
+    had, and a chunk that it cannot do.
     """
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
     if h0 is None:
         h0 = jnp.zeros((u.shape[0], A.shape[1], A.shape[0]), jnp.promote_types(u.dtype, A.dtype))
     if method == "auto":
-        method = next(name for name in _preferred() if _reason_against(name, discretisation, h0.dtype) is None)
+        method = _auto(discretisation, h0.dtype)
     elif reason := _reason_against(method, discretisation, h0.dtype):
-        raise ValueError(f"method {method} is not to be had here: {reason}")
+        raise ValueError(f"method {method} cannot be had: {reason}")
     if u.shape[1] == 1:
         return _one_token(discretisation, u, dt, A, B, C, h0)
     if method == "native":
@@ -101,10 +102,10 @@ def selective_scan(
     return lax.map(lambda x: run(x[0], x[1], A.T, *x[2:]), (u, dt, B, C, h0))  # on a CPU 1.1 to 1.6x faster than vmap
 
 
-def _preferred():
-    if platform() == "cpu":
-        return "native", "chunked"
-    return ("pallas", "associative") if platform() in ("cuda", "tpu") else ("associative",)
+def _auto(discretisation, dtype):
+    in_jax = "chunked" if platform() == "cpu" else "associative"
+    kernel = {"cpu": "native", "cuda": "pallas", "tpu": "pallas"}.get(platform(), in_jax)
+    return kernel if dtype == jnp.float32 and _reason_against(kernel, discretisation, dtype) is None else in_jax
 
 
 def _reason_against(method, discretisation, dtype) -> str | None:

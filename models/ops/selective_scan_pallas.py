@@ -11,7 +11,8 @@ h -> exp(A sum dt) h + end, where `end` is its last state from a start of zero:
 
 The gradient is the same in reverse, lambda_t = C_t dy_t + exp(dt_{t+1} A) lambda_{t+1}. Its last kernel computes the
 chunk's states anew: those between runs of R tokens, kept in registers, then those of each run. In memory there are only
-the states between chunks, O(T/C N E). (Gu and Dao's CUDA kernel keeps no more: arXiv:2312.00752, section 3.3.2.)
+the states between chunks, O(T/C N E), and each block's part of dB and dC. (Recomputing the states in the backward pass
+is Gu and Dao's: arXiv:2312.00752, section 3.3.2.)
 
 One program of a kernel takes a chunk of one sequence and a block of E. Its rows are (1, E) and its states (N, E): only
 row loads and stores, products, selections and sums, which both compilers know. On a CPU it runs interpreted.
@@ -47,6 +48,8 @@ def selective_scan_pallas(u, dt, A, B, C, h0, chunk=CHUNK):
     """
     if chunk < RUN or chunk & (chunk - 1):
         raise ValueError(f"the chunk of method pallas must be a power of two, of {RUN} at least, got {chunk}")
+    dtype = jnp.result_type(u, dt, A, B, C, h0)
+    u, dt, A, B, C, h0 = (x.astype(dtype) for x in (u, dt, A, B, C, h0))
     length, width, states = u.shape[1], u.shape[2], A.shape[1]
     chunk = min(chunk, max(RUN, _power_of_two(length)))
     block = GPU_BLOCK

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from models import layers
-from models.ops.linear_scan import linear_scan
+from models.ops.linear_scan import METHODS, linear_scan
+from models.ops.selective_scan import METHODS as SCAN_METHODS
 from models.ops.selective_scan import selective_scan
 
 
@@ -49,9 +50,8 @@ def selective_scan_of(method):
     return adapter
 
 
-METHODS = ("sequential", "associative", "chunked")
 ADAPTERS = {
     "causal_conv1d": {"": causal_conv1d},
     "linear_scan": {method: linear_scan_of(method) for method in METHODS},
-    "selective_scan": {method: selective_scan_of(method) for method in METHODS},
+    "selective_scan": {method: selective_scan_of(method) for method in SCAN_METHODS},
 }

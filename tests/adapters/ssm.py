@@ -113,7 +113,8 @@ def hippo(inputs, weights, meta):
 
 
 ADAPTERS = {
-    "discretise": {method: discretise_of(method) for method in SCAN_METHODS},
+    # pallas knows one rule
+    "discretise": {method: discretise_of(method) for method in SCAN_METHODS if method != "pallas"},
     "ssm_lti": {method: ssm_lti_of(method) for method in METHODS},
     "s4d_layer": {method: s4d_layer_of(method) for method in METHODS},
     "hippo": {"": hippo},
