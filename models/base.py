@@ -72,6 +72,8 @@ class Mixer(nnx.Module):
     stacked cache where it lies (`layer_state`), returns only what it adds, and `commit` writes that once for all.
     """
 
+    has_cache = False
+
     def __call__(self, x: Float[Array, "B T D"], state: PyTree, position) -> tuple[Float[Array, "B T D"], PyTree]:
         """The mixed sequence and the new state (or what it adds). state=None: see SequenceModel."""
         raise NotImplementedError

@@ -39,6 +39,8 @@ class SelfAttention(Mixer):
     all); the cache is then a ring of that many slots, the token at position p in slot p mod S.
     """
 
+    has_cache = True
+
     def __init__(
         self,
         d_model: int,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from bench import memory
 from bench.cell import Cell
@@ -18,30 +19,37 @@ from bench.measures import MEASURES
 from bench.program import Program, Report, Result, measure
 from bench.suites import Settings
 from bench.workloads import make_workload
+from models.backbone import Backbone
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
     workload = make_workload(cell)
     learner = make_learner(cell, workload)
 
-    def step(params, statistics, state, inputs):
-        outputs, after = learner.model(params, statistics)(inputs, state)
+    def make_model(key):
+        model = learner.model(*learner.make_cast(key))
+        return model.apart() if isinstance(model, Backbone) else model
+
+    graph, _ = nnx.split(nnx.eval_shape(lambda: make_model(jax.random.key(cell.seed))))
+
+    def step(arrays, state, inputs):
+        outputs, after = nnx.merge(graph, arrays)(inputs, state)
         assert after is not None
         return after._replace(position=state.position), _next(outputs, inputs)
 
     def make_state(key):
-        params, statistics = learner.make_cast(key)
-        return params, statistics, workload.full_state(learner.model(params, statistics), key)
+        model = make_model(key)
+        return nnx.state(model), workload.full_state(model, key)
 
     *_, state = jax.eval_shape(make_state, jax.random.key(cell.seed))
     return Program(
-        step=jax.jit(step, donate_argnums=(2, 3)),
+        step=jax.jit(step, donate_argnums=(1, 2)),
         make_state=make_state,
         inputs=(workload.prompt()[0][:, :1],),
         seed=cell.seed,
         tokens=cell.batch,
         columns={"n_params": learner.n_params, "state_bytes": memory.tree_bytes(state)},
-        advance=lambda args, results: (*args[:2], *results),
+        advance=lambda args, results: (args[0], *results),
     )
 
 

@@ -23,8 +23,8 @@ from models.ops.attention_blocks import Plan, add_keys, add_pairs, allowed_pairs
 from models.ops.platform import platform
 
 METHODS = ("blocked", "reference", "cudnn", "splash")
-# Of queries and of keys; shorter sequences are one block of their own length. A CPU's is small, so that all heads' scores
-# stay in a core's cache (4 x 64 KB), and grows where more than MAX_BLOCKS would make the list of pairs long.
+# Of queries and of keys; shorter sequences are one block of their own length. A CPU's is small, so that all heads'
+# scores stay in a core's cache (4 x 64 KB), and grows where more than MAX_BLOCKS would make the list of pairs long.
 BLOCK = 512
 CPU_BLOCK = 128
 MAX_BLOCKS = 512
@@ -85,7 +85,7 @@ def attention(
     if key_mask is not None:
         key_mask = plan.pad_keys(jnp.repeat(key_mask, heads, axis=0))
     q_, k_, v_ = (
-        plan.pad_queries(_grouped(q, heads)),
+        plan.pad_queries(_grouped(_scaled(q), heads)),
         plan.pad_keys(_grouped(k, heads)),
         plan.pad_keys(_grouped(v, heads)),
     )
@@ -114,7 +114,7 @@ def attention_with_cache(
     heads, capacity = k.shape[2], k_cache.shape[3]
     plan = _plan(q, k, block, True, window)
     length, group = plan.n_queries, plan.group
-    q_, k_, v_ = (_grouped(x, heads) for x in (q, k, v))
+    q_, k_, v_ = (_grouped(x, heads) for x in (_scaled(q), k, v))
     near = length if window is None else min(length, window - 1)  # queries that may see anything before themselves
     query = filled + jnp.repeat(jnp.arange(near), group)
     turned = filled % capacity  # slots before this one hold the ring's latest turn, the others the turn before
@@ -150,7 +150,7 @@ def attention_to_cache(
     """
     heads = k_cache.shape[2]
     ends = jnp.repeat(lengths, heads)[:, None, None]
-    q_ = _grouped(q, heads)
+    q_ = _grouped(_scaled(q), heads)
     sums = _add_cache(
         empty_sums(q_), q_, k_cache, v_cache, layer, lengths.max(), lambda slot: slot[None, None] < ends, block
     )
@@ -198,6 +198,11 @@ def _plan(q, k, block, causal, window):
 def _even(block, length):
     """About `block`, for equal blocks: of 1,025 tokens (1,024 patches and a class token) 2 of 513, not 3 of 512."""
     return -(-length // max(1, round(length / block)))
+
+
+def _scaled(q):
+    """By 1 / sqrt(K) here and not at every score (in bfloat16 exact where K is a power of 4, as 16, 64 and 256 are)."""
+    return q * q.shape[-1] ** -0.5
 
 
 def _grouped(x, heads):  # (B, T, heads R, K) -> (B heads, T R, K)

@@ -1,7 +1,8 @@
 """The machinery of models/ops/attention.py: which blocks meet, the online softmax, and the backward pass of both.
 
 Queries lie as (G, T R, K): G is batch x key heads, and the R query heads that share a key head are neighbours in time,
-so that they are rows of one product with its keys, which are never repeated. Keys and values lie as (G, S, K).
+so that they are rows of one product with its keys, which are never repeated. Keys and values lie as (G, S, K). Queries
+come divided by sqrt(K).
 """
 
 # jax.custom_vjp's types lose what a function takes and returns:
@@ -151,7 +152,6 @@ def _blocked_fwd(plan, q, k, v, key_mask):
 def _blocked_bwd(plan, residuals, dy):
     q, k, v, key_mask, y, lse = residuals
     dtype = lse.dtype
-    scale = q.shape[-1] ** -0.5
     delta = jnp.sum(dy.astype(dtype) * y.astype(dtype), axis=-1)  # = sum_s p_s dp_s
 
     def body(carry, i, j, allowed):
@@ -164,7 +164,7 @@ def _blocked_bwd(plan, residuals, dy):
             p = jnp.where(allowed.swapaxes(-1, -2), p, 0)
         product = partial(jnp.einsum, preferred_element_type=dtype)
         dv_j = product("gkq,gqd->gkd", p.astype(v.dtype), dy_i)
-        ds = p * (product("gkd,gqd->gkq", v_j, dy_i) - delta_i[:, None]) * scale
+        ds = p * (product("gkd,gqd->gkq", v_j, dy_i) - delta_i[:, None])
         ds = ds.astype(q.dtype)
         dq_i, dk_j = product("gkq,gkd->gqd", ds, k_j), product("gkq,gqd->gkd", ds, q_i)
         dq = _put(dq, i, plan.rows, _block(dq, i, plan.rows) + dq_i)
@@ -193,4 +193,4 @@ def _put(x, index, size, value):
 
 
 def _scores(q, k, dtype):
-    return jnp.einsum("gqd,gkd->gqk", q, k, preferred_element_type=dtype) * q.shape[-1] ** -0.5
+    return jnp.einsum("gqd,gkd->gqk", q, k, preferred_element_type=dtype)
