@@ -144,8 +144,9 @@ class Backbone(SequenceModel):
     def apart(self) -> "Backbone":
         """The same model with its blocks one by one, for decoding.
 
-        A token's step reads every weight once. Out of the stack, `lax.scan` first copies each block's: 2x slower, measured
-        on a CPU. The program then grows with depth. Blocks with a cache stay together: XLA would copy the cache.
+        A token's step reads every weight once. Out of the stack, `lax.scan` first copies each block's: 2x slower,
+        measured on a CPU. The program then grows with depth. Blocks with a cache stay together: XLA would copy the
+        cache.
         """
         if self._a_block.has_cache:
             return self

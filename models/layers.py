@@ -41,6 +41,8 @@ class LayerNorm(nnx.LayerNorm):
         x = x.astype(jnp.promote_types(dtype, jnp.float32))
         x = x - x.mean(-1, keepdims=True)
         x = x * lax.rsqrt((x * x).mean(-1, keepdims=True) + self.epsilon)
+        assert self.scale is not None
+        assert self.bias is not None
         return shift(scale(x, self.scale[...]), self.bias[...]).astype(dtype)
 
 
@@ -50,6 +52,7 @@ class RMSNorm(nnx.RMSNorm):
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         dtype = x.dtype
         x = x.astype(jnp.promote_types(dtype, jnp.float32))
+        assert self.scale is not None
         return scale(x * lax.rsqrt((x * x).mean(-1, keepdims=True) + self.epsilon), self.scale[...]).astype(dtype)
 
 

@@ -35,8 +35,8 @@ from models.ops.platform import platform
 
 CHUNK = 64  # tokens between kept states
 RUN = 8  # tokens whose states the backward kernel holds at once; and the rows of a TPU's register
-# The block of E. A GPU's program is one warp, which sums over N and E without waiting for another: with 16 its states
-# stay in registers, with 32 the backward kernel spills 870 bytes a thread (ptxas, for an H100). A TPU's row is of 128.
+# The block of E. A GPU's program is one warp, which sums over N and E without waiting for another: with 16 the
+# backward kernel spills 108 bytes a thread, with 32 870 (ptxas, for an H100). A TPU's row is of 128.
 GPU_BLOCK = 16
 TPU_BLOCKS = (512, 256, 128)
 

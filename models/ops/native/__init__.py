@@ -8,13 +8,14 @@ to their forms in JAX, to which every kernel is held by a test. The library is k
 
 import ctypes
 import hashlib
+import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -45,11 +46,11 @@ def missing() -> str | None:
     return None
 
 
-def call(name: str, results: tuple, *args: jax.Array, **sizes: int) -> list[jax.Array]:
+def call(name: str, results: tuple, *args: jax.Array, **sizes: int) -> Sequence[jax.Array]:
     """The handler's results, of these shapes and types; sizes are its attributes."""
     assert name in HANDLERS
-    sizes = {key: np.int64(value) for key, value in sizes.items()}
-    return jax.ffi.ffi_call(name, results, vmap_method="sequential")(*args, **sizes)
+    attributes = {key: np.int64(value) for key, value in sizes.items()}
+    return jax.ffi.ffi_call(name, results, vmap_method="sequential")(*args, **attributes)
 
 
 def flops(name: str, *shapes: tuple[int, ...]) -> int:
@@ -78,7 +79,7 @@ def _library(compiler: str) -> Path:
     folder = Path(__file__).parent
     sources = [folder / name for name in SOURCES]
     command = [*compiler.split(), *FLAGS, f"-I{jax.ffi.include_dir()}"]
-    depends = (*command, *(path.read_text() for path in sources), jax.lib.__version__, _machine())
+    depends = (*command, *(path.read_text() for path in sources), importlib.metadata.version("jaxlib"), _machine())
     name = hashlib.sha256("\0".join(depends).encode()).hexdigest()[:16]
     kept = Path(os.environ.get("LENGTHSCALE_CACHE") or Path.home() / ".cache" / "lengthscale") / "native"
     path = kept / f"{name}.so"
