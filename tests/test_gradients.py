@@ -26,11 +26,8 @@ def test_ranges_of_distances():
     assert gradients.by_distance(norms[:, -1:]) == rows[:1]
 
 
-# The GRU's own backward pass has no forward mode.
-@pytest.mark.parametrize(
-    ("name", "method", "mode"), [("gru", "auto", jax.jacrev), ("transformer", "reference", jax.jacfwd)]
-)
-def test_norms_against_a_jacobian(name, method, mode):
+@pytest.mark.parametrize(("name", "method"), [("gru", "auto"), ("transformer", "reference")])
+def test_norms_against_a_jacobian(name, method):
     rng = np.random.default_rng(0)
     inputs, targets = jnp.asarray(rng.integers(0, 11, (3, 7))), jnp.asarray(rng.integers(0, 11, 3))
 
@@ -41,7 +38,7 @@ def test_norms_against_a_jacobian(name, method, mode):
         def losses(x):  # (B,), of the last step
             return cross_entropy(model.logits(model.mix(x, None)[0])[:, -1], targets)
 
-        jacobian = mode(losses)(model.embed(inputs))  # (B, B, T, D): each loss by each sequence's inputs
+        jacobian = jax.jacrev(losses)(model.embed(inputs))  # (B, B, T, D): each loss by each sequence's inputs
         return jacobian, gradients._of_classes(model, inputs, targets)
 
     jacobian, norms = map(np.asarray, both(jax.random.key(0)))

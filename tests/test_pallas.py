@@ -99,7 +99,7 @@ def sizes(jaxpr):
 
 def test_what_the_kernels_cannot_do_is_refused():
     args = scan_arguments(1, 20, "float32")
-    with pytest.raises(ValueError, match="method pallas is for the discretisation 'mamba', got 'zoh'"):
+    with pytest.raises(ValueError, match="it is for the discretisation 'mamba', got 'zoh'"):
         selective_scan.selective_scan(*args, discretisation="zoh", method="pallas")
     for chunk in (4, 24):
         with pytest.raises(ValueError, match=f"a power of two, of 8 at least, got {chunk}"):

@@ -113,8 +113,8 @@ def hippo(inputs, weights, meta):
 
 
 ADAPTERS = {
-    # pallas knows one rule
-    "discretise": {method: discretise_of(method) for method in SCAN_METHODS if method != "pallas"},
+    # the kernels know one rule
+    "discretise": {method: discretise_of(method) for method in SCAN_METHODS if method not in ("native", "pallas")},
     "ssm_lti": {method: ssm_lti_of(method) for method in METHODS},
     "s4d_layer": {method: s4d_layer_of(method) for method in METHODS},
     "hippo": {"": hippo},
