@@ -50,12 +50,13 @@ def row_columns(environment: dict) -> dict:
 
 
 def device_slug(environment: dict) -> str:
-    """The folder of this kind of machine, such as "amd-epyc-2cpu" or "nvidia-h200"."""
+    """The folder of this kind of machine, such as "intel-xeon-processor-2cpu" or "nvidia-h200"."""
     if environment["backend"] == "cpu":
         name = f"{environment['cpu_model']}-{environment['n_cpus']}cpu"
     else:
         name = environment["device_kind"]
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    name = re.sub(r"\((r|tm)\)", " ", name.lower())
+    return re.sub(r"[^a-z0-9]+", "-", name).strip("-")
 
 
 def cpu_model() -> str:

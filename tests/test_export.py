@@ -31,7 +31,7 @@ def programs():
     for name, spec in MODELS.items():
         for measure in ("forward", "train", "decode"):
             if measure != "decode" or spec.kind != "images":
-                marks = pytest.mark.slow if name in ALIKE else ()
+                marks = pytest.mark.slow if name in ALIKE or measure == "forward" else ()  # training has a forward
                 yield pytest.param(name, measure, id=f"{name}-{measure}", marks=marks)
 
 
