@@ -34,7 +34,10 @@ def orthogonal_gates(key, n_gates: int, width: int) -> Float[Array, "G*D D"]:
 
 
 class LayerNorm(nnx.LayerNorm):
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias, whose gradients of scale and bias are products."""
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias, whose gradients of scale and bias are products.
+
+    The variance takes a second pass, since E[x^2] - E[x]^2 loses digits in float32.
+    """
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         dtype = x.dtype
@@ -57,12 +60,12 @@ class RMSNorm(nnx.RMSNorm):
 
 
 def layer_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.LayerNorm:
-    """torch's epsilon; two passes for the variance, since E[x^2] - E[x]^2 loses digits in float32."""
-    return LayerNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+    """With torch's epsilon."""
+    return LayerNorm(width, epsilon=epsilon, rngs=rngs)
 
 
 def rms_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.RMSNorm:
-    return RMSNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+    return RMSNorm(width, epsilon=epsilon, rngs=rngs)
 
 
 class Linear(nnx.Linear):

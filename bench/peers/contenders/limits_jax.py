@@ -64,8 +64,9 @@ def _recurrent(case: Case, given: Given) -> Prepared:
 
 
 def _rwkv4(case: Case, given: Given) -> Prepared:
-    """r, k, v and the output's product; backward two for each."""
+    """r, k, v and the output's product; backward two for each. Of flat rows: XLA copies what a batch axis leads."""
     arrays = jax.device_put(given.arrays)
+    rows = arrays["x"].reshape(-1, D_MODEL)
     kernels = {name: value for name, value in arrays.items() if name.endswith(".kernel")}
 
     def forward(x, kernels):
@@ -75,7 +76,7 @@ def _rwkv4(case: Case, given: Given) -> Prepared:
         ys, vjp = jax.vjp(forward, x, kernels)
         return ys, vjp(ys)
 
-    return prepare(train if case.measure == "train" else forward, arrays["x"], kernels)
+    return prepare(train if case.measure == "train" else forward, rows, kernels)
 
 
 BUILDERS = {
