@@ -55,7 +55,8 @@ def _equation(eqn) -> float:
     if name == "while" or name.startswith("dot_product_attention"):
         return math.nan
     if name == "ffi_call":
-        return native.flops(eqn.params["target_name"], *(x.aval.shape for x in eqn.invars))
+        sizes = {name: int(value) for name, value in eqn.params["attributes"]}
+        return native.flops(eqn.params["target_name"], *(x.aval.shape for x in eqn.invars), **sizes)
     if name == "pallas_call":
         mapping = eqn.params["grid_mapping"]
         skips = mapping.num_index_operands  # lists that say which of the grid to run

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 
 SOURCES = ("selective_scan.cc",)
+HEADERS = ("common.h",)
 HANDLERS = ("selective_scan_forward", "selective_scan_backward")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared", "-w")
 COMPILE_SECONDS = 120
@@ -53,13 +54,13 @@ def call(name: str, results: tuple, *args: jax.Array, **sizes: int) -> Sequence[
     return jax.ffi.ffi_call(name, results, vmap_method="sequential")(*args, **attributes)
 
 
-def flops(name: str, *shapes: tuple[int, ...]) -> int:
-    """FLOPs of a handler on arguments of these shapes, by the conventions of bench/cost.py."""
-    return _FLOPS[name](*shapes)
+def flops(name: str, *shapes: tuple[int, ...], **sizes: int) -> int:
+    """FLOPs of a handler on arguments of these shapes with these attributes, by the conventions of bench/cost.py."""
+    return _FLOPS[name](*shapes, **sizes)
 
 
 def _scan_flops(for_each_state: int, for_each_channel: int) -> Callable[..., int]:
-    def count(u, dt, A, *_others):
+    def count(u, dt, A, *_others, chunk):
         batch, length, width = u
         return batch * length * width * (for_each_state * A[0] + for_each_channel)
 
@@ -79,7 +80,8 @@ def _library(compiler: str) -> Path:
     folder = Path(__file__).parent
     sources = [folder / name for name in SOURCES]
     command = [*compiler.split(), *FLAGS, f"-I{jax.ffi.include_dir()}"]
-    depends = (*command, *(path.read_text() for path in sources), importlib.metadata.version("jaxlib"), _machine())
+    texts = ((folder / name).read_text() for name in (*HEADERS, *SOURCES))
+    depends = (*command, *texts, importlib.metadata.version("jaxlib"), _machine())
     name = hashlib.sha256("\0".join(depends).encode()).hexdigest()[:16]
     kept = Path(os.environ.get("LENGTHSCALE_CACHE") or Path.home() / ".cache" / "lengthscale") / "native"
     path = kept / f"{name}.so"

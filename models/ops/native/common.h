@@ -1,0 +1,102 @@
+// What the kernels share: vectors of floats, the exponential, and the cores of XLA's thread pool.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <condition_variable>
+#include <vector>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace {
+
+constexpr int kLanes = 16;                                       // a cache line of channels
+typedef float Vec __attribute__((vector_size(kLanes * 4)));      // as many machine vectors as that takes
+typedef int32_t Int __attribute__((vector_size(kLanes * 4)));
+
+// A group of channels in memory: kLanes of them, or what the width leaves for the last one (a size not known to the compiler
+// makes every load a call).
+template <bool kWhole>
+struct Lanes {
+  int64_t count;
+  int64_t bytes() const { return kWhole ? sizeof(Vec) : count * sizeof(float); }
+  Vec load(const float* x) const {
+    Vec v = {};
+    std::memcpy(&v, x, bytes());
+    return v;
+  }
+  void store(float* x, Vec v) const { std::memcpy(x, &v, bytes()); }
+};
+
+// The next lines of a column lie too far apart for the hardware to foresee.
+constexpr int64_t kAhead = 4;
+inline void prefetch(const float* x) { __builtin_prefetch(x); }
+
+template <typename Body>
+void with_lanes(int64_t count, const Body& body) {
+  if (count == kLanes)
+    body(Lanes<true>{count});
+  else
+    body(Lanes<false>{count});
+}
+
+inline float sum(Vec v) {
+  float total = 0;
+  for (int i = 0; i < kLanes; ++i) total += v[i];
+  return total;
+}
+
+// e^x = 2^n e^r, |r| <= ln(2) / 2, by a polynomial (Moshier's Cephes, expf); below e^-87 it stays there.
+inline Vec exp(Vec x) {
+  x = x < -87.0f ? Vec{} - 87.0f : x;
+  x = x > 88.0f ? Vec{} + 88.0f : x;
+  const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  Vec shifted = x * 1.44269504088896341f + shift;
+  Vec n = shifted - shift;
+  Vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  Vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  Int exponent = (Int)shifted << 23;  // the low bits of `shifted` are n
+  return (Vec)((Int)p + exponent);
+}
+
+using F32 = ffi::Buffer<ffi::F32>;
+using Out = ffi::ResultBuffer<ffi::F32>;
+
+// Share 0, ..., n - 1 out among the cores: task(first, last) on the pool, and on this thread, which takes what no other has
+// begun.
+template <typename Task>
+void share(ffi::ThreadPool& pool, int64_t n, const Task& task) {
+  struct Shared {
+    std::atomic<int64_t> next{0};
+    int64_t done = 0;
+    std::mutex mutex;
+    std::condition_variable all_done;
+  };
+  const int64_t parts = std::clamp<int64_t>(pool.num_threads(), 1, n);
+  auto shared = std::make_shared<Shared>();
+  auto work = [shared, parts, n, &task] {
+    for (int64_t i; (i = shared->next.fetch_add(1)) < parts;) {
+      task(i * n / parts, (i + 1) * n / parts);
+      std::lock_guard<std::mutex> lock(shared->mutex);
+      if (++shared->done == parts) shared->all_done.notify_one();
+    }
+  };
+  for (int64_t i = 1; i < parts; ++i)  // whoever comes late finds nothing left, and never touches the task
+    pool.Schedule([work]() mutable { work(); });
+  work();
+  std::unique_lock<std::mutex> lock(shared->mutex);
+  shared->all_done.wait(lock, [&] { return shared->done == parts; });
+}
+
+}  // namespace
