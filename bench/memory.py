@@ -49,13 +49,9 @@ class PeakMeter:
         self._baseline = None
         if jax.default_backend() != "cpu":
             return
-        gc.collect()
-        _give_back_free_memory()
-        try:
-            _CLEAR.write_text("5")
+        with suppress(OSError):
+            forget_peak()
             self._baseline = _status_bytes("VmRSS") - argument_bytes
-        except OSError:
-            pass
 
     def columns(self) -> dict:
         """mem_peak_bytes and mem_source."""
@@ -64,7 +60,19 @@ class PeakMeter:
             return {"mem_peak_bytes": stats["peak_bytes_in_use"], "mem_source": "device"}
         if self._baseline is None:
             return {"mem_peak_bytes": None, "mem_source": None}
-        return {"mem_peak_bytes": _status_bytes("VmHWM") - self._baseline, "mem_source": "VmHWM"}
+        return {"mem_peak_bytes": process_peak_bytes() - self._baseline, "mem_source": "VmHWM"}
+
+
+def forget_peak() -> None:
+    """From here on `process_peak_bytes` is anew. Raises OSError where there is no /proc."""
+    gc.collect()
+    _give_back_free_memory()
+    _CLEAR.write_text("5")
+
+
+def process_peak_bytes() -> int:
+    """The most that the process held, packages and all. Raises OSError where there is no /proc."""
+    return _status_bytes("VmHWM")
 
 
 def tree_bytes(tree) -> int:

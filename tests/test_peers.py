@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -69,6 +70,21 @@ def test_known_times_give_the_known_ratio(play):
     rows = {row["contender"]: row for row in figures.rows_of_all(record)}
     assert rows["torch"]["us_per_token"] == pytest.approx(0.03 / 512 * 1e6, rel=0.15)
     assert rows["flax-lstmcell"]["n_samples"] == 2
+
+
+def test_a_call_of_minutes_is_not_made_again(play):
+    """A million tokens: the preparing call is the sample; what it is held to is sampled as ever."""
+    case = Case("rnn-small", "long", 1 << 20, 1, 2)
+    record, log = play(case, replace(QUICK, once_s=0.02), ours="slow")
+    assert [line.split()[:2] for line in log] == [
+        ["prepare", "ours"],
+        ["prepare", "ours-shorter"],
+        *[["sample", "ours-shorter"]] * 4,
+    ]
+    assert turn(record, "ours")["samples_s"] == [0.03]
+    row = figures.row_of(record)
+    assert row["ours_us_per_token"] == pytest.approx(0.03 / (1 << 20) * 1e6)
+    assert row["n_samples"] == 1
 
 
 @pytest.mark.parametrize(

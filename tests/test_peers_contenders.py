@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bench import cost
+from bench.cell import CHUNK
 from bench.measures import train
 from bench.peers.case import Case
 from bench.peers.child import builder_of, compare
@@ -123,3 +124,19 @@ def test_the_flops_of_attention():
     # One head's pair costs 2 x 64 FLOPs a product: scores and sum.
     assert attention_work(Case("attention", "forward", 2, 1, 1)) == 4 * 3 * 2 * 2 * 64
     assert attention_work(Case("attention", "train", 2, 3, 1)) == 3 * 4 * 3 * 7 * 2 * 64
+
+
+def test_long_sequences_take_no_more_memory(monkeypatch):
+    from bench.peers.contenders import ours_models
+
+    monkeypatch.setattr(ours_models, "SIZE", "tiny")
+    build = ours_models.BUILDERS["rnn-small", "long"]
+    short, long = (
+        build(Case("rnn-small", "long", chunks * CHUNK, 1, 1), Given({}, {}, None, None)) for chunks in (2, 8)
+    )
+    assert short.temp_bytes is not None and long.temp_bytes is not None
+    assert (short.work, long.work) == (2 * CHUNK, 8 * CHUNK)
+    assert short.temp_bytes < long.temp_bytes < 1.1 * short.temp_bytes
+    long.call()
+    peak = long.peak_bytes()
+    assert peak is None or peak > long.temp_bytes

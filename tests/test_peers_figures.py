@@ -52,6 +52,22 @@ def test_goals_are_computed():
     assert figures.row_of(record_of(long, [0.9] * 5, None, temp_bytes=1, **kwargs))["reached"] == "no"  # share: 0.44
 
 
+def test_a_million_tokens():
+    """At the rate of 64k tokens within 10%, in 2 GiB."""
+    case = Case("rnn-small", "long", 1 << 20, 1, 2)
+    rate = {"limit": ([10.0] * 5, 65_536.0), "work": float(1 << 20)}  # 160 s for a million
+    record = record_of(case, [170.0], None, **rate)
+    record["rows"][0]["peak_bytes"] = 2**31
+    row = figures.row_of(record)
+    assert row["share"] == pytest.approx(160 / 170)
+    assert row["peak_mb"] == pytest.approx(2147.48, rel=1e-4)
+    assert row["reached"] == "yes"
+    record["rows"][0]["peak_bytes"] += 10**6
+    assert figures.row_of(record)["reached"] == "no"
+    assert figures.row_of(record_of(case, [180.0], None, **rate))["reached"] == "no"  # 0.89
+    assert figures.row_of(record_of(case, [170.0], None, **rate))["reached"] is None  # the memory is not known
+
+
 def test_a_decoding_steps_overhead():
     case = Case("lstm", "decode", 512, 1, 1)
     record = record_of(case, [100e-6] * 5, [120e-6] * 5, ([1e-3] * 5, 80e6), work=6e6)  # 75 us to read

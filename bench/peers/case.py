@@ -11,6 +11,7 @@ MEASURES = {
     "decode": "one token at a context of `length`, the state threaded",
     "flat": "as decode, beside the same step at the shortest context",
     "step": "a whole model's training step: forward, backward, AdamW",
+    "long": "the same in chunks, the state carried, gradients exact, beside the same on a shorter sequence",
 }
 D_MODEL, HEADS, HEAD_SIZE = 256, 4, 64
 E, N, K, RANK = 512, 16, 4, 16  # of the Mamba block: inner width, states, convolution's width, rank of dt

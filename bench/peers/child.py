@@ -75,6 +75,7 @@ class Serving:
         self._prepared = builder(case, given)
         prepare_s = time.perf_counter() - started
         first_s, results = self._timed()
+        peak_bytes = self._prepared.peak_bytes()
         outputs = self._prepared.outputs(results)
         differences = compare(outputs, Path(message["reference"]))
         del results, outputs
@@ -88,6 +89,7 @@ class Serving:
             "calls": self.calls,
             "work": self._prepared.work,
             "temp_bytes": self._prepared.temp_bytes,
+            "peak_bytes": peak_bytes,
             "differences": differences,
         }
 

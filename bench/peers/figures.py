@@ -24,6 +24,7 @@ COLUMNS = (
     "share",  # limit / ours: 1 is all that the machine allows
     "overhead_us",  # decode: ours - limit
     "temp_mb",  # temporaries that the compiler planned
+    "peak_mb",  # long: the most that the process held, from its start on
     "goal",
     "reached",  # yes, no; blank: a figure is missing
     "status",
@@ -120,6 +121,7 @@ def _times(case: Case, row: Row, ours: dict, turns: dict, unit: float) -> dict:
     if ours["temp_bytes"] is not None:
         figures["temp_mb"] = ours["temp_bytes"] / 1e6
         figures["temp_kb_per_token"] = ours["temp_bytes"] / 1024 / case.tokens  # a goal's, no column
+    figures["peak_mb"] = _times_unit(ours.get("peak_bytes"), 1e-6)
     return figures
 
 

@@ -26,6 +26,8 @@ class Settings:
     slow_s: float = 2.0  # where a call takes longer, `slow_samples` are enough
     slow_samples: int = 5
     prepare_s: float = 300  # to import, compile, run once and compare; for ours and the limit also a sample's deadline
+    long_s: float = 3600  # the same for a million tokens
+    once_s: float = 60  # where a call of ours takes longer, the first one is the sample
     call_s: float = 60  # of a peer's call; one that takes longer is no choice
     memory_bytes: int = 12 << 30  # of one contender
     tolerance: float = 1e-3  # of outputs and gradients against ours
@@ -57,7 +59,7 @@ class Turn:
             "status": self.status,
             "reason": self.reason,
             "samples_s": list(self.samples_s),
-            **{name: facts.get(name) for name in ("prepare_s", "first_s", "calls", "work", "temp_bytes")},
+            **{name: facts.get(name) for name in ("prepare_s", "first_s", "calls", "work", "temp_bytes", "peak_bytes")},
             "worst_difference": max((facts.get("differences") or {}).values(), default=None),
         }
 
@@ -127,11 +129,13 @@ def _prepare(turn: Turn, ours: Turn, case: Case, settings: Settings, crew: Crew,
     if turn.status != "ok":
         return
     message = {"prepare": case.key(), "reference": str(path), "work": (ours.facts or {}).get("work")}
-    answer = crew.ask(case, turn.name, message, settings.prepare_s)
+    answer = crew.ask(case, turn.name, message, settings.long_s if case.measure == "long" else settings.prepare_s)
     if isinstance(answer, Failure):
         turn.fail(answer)
         return
     turn.facts = facts = answer["ready"]
+    if turn.role == "ours" and facts["first_s"] > settings.once_s:
+        turn.samples_s = (facts["first_s"],)
     wrong = {name: off for name, off in facts["differences"].items() if not off <= settings.tolerance}
     if turn.role == "peer" and facts["first_s"] > settings.call_s:
         turn.fail(Failure("timeout", f"a call took {facts['first_s']:.0f} s, over {settings.call_s:g} s"))
@@ -151,6 +155,8 @@ def _sample(turns: list[Turn], case: Case, settings: Settings, crew: Crew) -> No
     for number in range(min(settings.samples, settings.slow_samples) if slow else settings.samples):
         for turn in turns:
             if turn.status != "ok" or (turn.name in hopeless and number >= settings.few):
+                continue
+            if turn.role == "ours" and calls_s[turn.name] > settings.once_s:
                 continue
             seconds = 2 * settings.call_s + SHORT_S if turn.role == "peer" else settings.prepare_s
             answer = crew.ask(case, turn.name, {"sample": True}, seconds)

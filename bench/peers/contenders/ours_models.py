@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import jax
 import numpy as np
 
 from bench import memory
-from bench.cell import Cell
+from bench.cell import CHUNK, Cell
 from bench.learner import MATRICES
 from bench.measures import decode, train
 from bench.peers.case import Case
 from bench.peers.contenders.prepared import Given, Prepared, nothing
-from bench.peers.rows import CACHED, CONTEXTS, DECODERS
+from bench.peers.rows import CACHED, CONTEXTS, DECODERS, SHORTER, STREAMED
 from bench.program import Program
 from bench.suites import Settings
 from models import SIZES
@@ -21,9 +22,9 @@ from models import SIZES
 SIZE = "small"
 
 
-def _cell(case: Case, measure: str) -> Cell:
+def _cell(case: Case, measure: str, chunk: int = 0) -> Cell:
     model = case.row.removesuffix("-small")
-    return Cell(measure, model, SIZE, "auto", case.length, case.batch, "float32", 0, "text", 0)
+    return Cell(measure, model, SIZE, "auto", case.length, case.batch, "float32", chunk, "text", 0)
 
 
 def _prepare(program: Program, work: float) -> Prepared:
@@ -36,7 +37,8 @@ def _prepare(program: Program, work: float) -> Prepared:
         results = jax.block_until_ready(compiled(*args))
         args = program.advance(args, results)
 
-    return Prepared(call, nothing, work, None if plan is None else plan.temp_size_in_bytes)
+    temp_bytes = None if plan is None else plan.temp_size_in_bytes
+    return Prepared(call, nothing, work, temp_bytes)
 
 
 def _decode(case: Case, given: Given) -> Prepared:
@@ -52,6 +54,23 @@ def _shortest(case: Case, given: Given) -> Prepared:
 def _step(case: Case, given: Given) -> Prepared:
     program = train.make_program(_cell(case, "train"), Settings())
     return _prepare(program, step_work(case, program.abstract_args[0]))
+
+
+def _long(case: Case, given: Given) -> Prepared:
+    """Its work: tokens. Its peak is of the whole process, compiling and all."""
+    with suppress(OSError):
+        memory.forget_peak()
+    prepared = _prepare(train.make_program(_cell(case, "train", CHUNK), Settings()), float(case.tokens))
+    return replace(prepared, peak_bytes=_peak_bytes)
+
+
+def _peak_bytes() -> int | None:
+    with suppress(OSError):
+        return memory.process_peak_bytes()
+
+
+def _shorter(case: Case, given: Given) -> Prepared:
+    return _long(replace(case, length=SHORTER), given)
 
 
 def step_work(case: Case, params) -> float:
@@ -75,5 +94,7 @@ BUILDERS = {
     **{(f"{name}-small", measure): _decode for name in DECODERS for measure in ("decode", "flat")},
     ("transformer-small", "step"): _step,
     ("mamba-small", "step"): _step,
+    **{(f"{name}-small", "long"): _long for name in STREAMED},
 }
-SHORTEST = {f"{name}-small": _shortest for name in DECODERS}
+SHORTER_BUILDERS = {f"{name}-small": _shorter for name in STREAMED}
+SHORTEST_BUILDERS = {f"{name}-small": _shortest for name in DECODERS}

@@ -25,13 +25,15 @@ class Given:
 class Prepared:
     """call() runs once and waits for all of its results; outputs(results) are to be compared with ours', by name.
 
-    work: bytes or FLOPs of a call, where a rate counts. temp_bytes: the temporaries that the compiler planned.
+    work: bytes, FLOPs or tokens of a call, where a rate counts. temp_bytes: the temporaries that the compiler planned.
+    peak_bytes(): after a call, the most that the process held; None where that is not observed.
     """
 
     call: Callable[[], Any]
     outputs: Callable[[Any], Arrays]
     work: float | None = None
     temp_bytes: int | None = None
+    peak_bytes: Callable[[], int | None] = lambda: None
 
 
 def nothing(results: Any) -> Arrays:
