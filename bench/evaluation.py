@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
 
+from bench import intervals
 from bench.tasks.synthetic import Batch
 from models import streaming
 
@@ -19,23 +19,12 @@ AT_ONCE = 65_536  # positions of all sequences that are evaluated side by side, 
 
 def figures(loss: np.ndarray, accuracy: np.ndarray | None) -> dict:
     """The mean over sequences and its bootstrap 95% interval; accuracy is None where there are no classes."""
-    low, high = mean_interval(loss)
+    low, high = intervals.of_mean(loss)
     row = {"loss": float(loss.mean()), "loss_low": low, "loss_high": high, "n_sequences": len(loss)}
     if accuracy is not None:
-        low, high = mean_interval(accuracy)
+        low, high = intervals.of_mean(accuracy)
         row |= {"accuracy": float(accuracy.mean()), "accuracy_low": low, "accuracy_high": high}
     return row
-
-
-def mean_interval(values: np.ndarray) -> tuple[float | None, float | None]:
-    """Bootstrap 95% interval of the mean; None for fewer than 3 values."""
-    if len(values) < 3:
-        return None, None
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    rng = np.random.default_rng(0)
-    result = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=2000, batch=200, rng=rng)
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def score(call: Callable, batch: Batch, *, regression: bool = False) -> tuple[np.ndarray, np.ndarray | None]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy import stats
 
+from bench import intervals
 from bench.suites import Settings
 
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
@@ -36,7 +36,7 @@ def columns(seconds: tuple[float, ...], tokens: int) -> dict:
     """The TIME columns of calls that took `seconds` each and handled `tokens` tokens each."""
     ms = np.array(seconds) * 1e3
     median = float(np.median(ms))
-    low, high = median_interval(ms)
+    low, high = intervals.of_median(ms)
     return {
         "time_median_ms": median,
         "time_p10_ms": float(np.quantile(ms, 0.1)),
@@ -46,16 +46,6 @@ def columns(seconds: tuple[float, ...], tokens: int) -> dict:
         "n_samples": len(ms),
         "tokens_per_s": tokens / median * 1e3,
     }
-
-
-def median_interval(values: np.ndarray) -> tuple[float | None, float | None]:
-    """Bootstrap 95% interval of the median; None for fewer than 3 values, which cannot carry one."""
-    if len(values) < 3:
-        return None, None
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    result = stats.bootstrap((values,), np.median, method="percentile", n_resamples=2000, rng=np.random.default_rng(0))
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:

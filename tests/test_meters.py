@@ -68,17 +68,6 @@ def test_a_compilation_in_the_timed_region_is_an_error():
         timing.sample(lambda: fresh(np.ones(next(sizes))), SETTINGS)
 
 
-def test_the_interval_of_a_median():
-    values = np.random.default_rng(0).normal(100, 5, 400)
-    low, high = timing.median_interval(values)
-    assert low is not None
-    assert high is not None
-    assert low < np.median(values) < high
-    assert high - low < 3  # about 2 x 1.96 x 1.25 x 5 / sqrt(400) = 1.2
-    assert timing.median_interval(np.array([1.0, 2.0])) == (None, None)
-    assert timing.median_interval(np.array([2.0, 2.0, 2.0])) == (2.0, 2.0)
-
-
 PEAK = """
 import jax, jax.numpy as jnp
 from bench import memory

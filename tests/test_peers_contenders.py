@@ -134,7 +134,8 @@ def test_long_sequences_take_no_more_memory(monkeypatch):
     short, long = (
         build(Case("rnn-small", "long", chunks * CHUNK, 1, 1), Given({}, {}, None, None)) for chunks in (2, 8)
     )
-    assert short.temp_bytes is not None and long.temp_bytes is not None
+    assert short.temp_bytes is not None
+    assert long.temp_bytes is not None
     assert (short.work, long.work) == (2 * CHUNK, 8 * CHUNK)
     assert short.temp_bytes < long.temp_bytes < 1.1 * short.temp_bytes
     long.call()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench import intervals
 from bench.peers.case import Case
 from bench.peers.rows import Row, find
 
@@ -49,25 +50,6 @@ ALL_COLUMNS = (
     "reason",
     "git_sha",
 )
-RESAMPLES = 2000
-
-
-def interval(samples: np.ndarray, against: np.ndarray | None = None) -> tuple[float | None, float | None]:
-    """Bootstrap 95% interval of the median, or of the ratio of two medians whose samples are of the same rounds.
-
-    None for fewer than 3 samples, which cannot carry one.
-    """
-    if against is not None:
-        rounds = min(len(samples), len(against))
-        samples, against = samples[:rounds], against[:rounds]
-    if len(samples) < 3:
-        return None, None
-    drawn = np.random.default_rng(0).integers(0, len(samples), (RESAMPLES, len(samples)))
-    values = np.median(samples[drawn], axis=1)
-    if against is not None:
-        values = values / np.median(against[drawn], axis=1)
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def row_of(record: dict) -> dict:
@@ -95,13 +77,13 @@ def row_of(record: dict) -> dict:
 def _times(case: Case, row: Row, ours: dict, turns: dict, unit: float) -> dict:
     mine = np.array(ours["samples_s"])
     figures: dict = {"ours_us_per_token": float(np.median(mine)) * unit}
-    low, high = interval(mine)
+    low, high = intervals.of_median(mine)
     figures |= {"ours_low_us_per_token": _times_unit(low, unit), "ours_high_us_per_token": _times_unit(high, unit)}
     peers = {name: np.array(turn["samples_s"]) for (role, name), turn in turns.items() if role == "peer"}
     peers = {name: samples for name, samples in peers.items() if len(samples)}
     if peers:
         name = min(peers, key=lambda name: float(np.median(peers[name])))
-        low, high = interval(peers[name], mine)
+        low, high = intervals.of_ratio(peers[name], mine)
         figures |= {
             "peer": name,
             "peer_us_per_token": float(np.median(peers[name])) * unit,
