@@ -11,6 +11,7 @@ from bench.__main__ import main
 from bench.peers import files
 from bench.peers.case import Case
 from bench.peers.contenders import CONTENDERS
+from bench.peers.figures import ALL_COLUMNS, COLUMNS, IDENTITY
 from bench.peers.rows import ROWS, Row, find
 
 ROOT = Path(__file__).parents[1]
@@ -112,12 +113,42 @@ def test_one_row_for_real_with_the_peers_that_are_always_there(tmp_path):
     assert (tmp_path / "out" / "journal.jsonl").read_bytes() == before
 
 
-def test_only_a_whole_run_replaces_the_devices_table(tmp_path):
-    home, folder = tmp_path / "home", tmp_path / "run"
-    for path in (home, folder):
-        path.mkdir()
-        for name in files.PUBLISHED:
-            (path / name).write_text(f"{path.name} {name}")
-    files.publish(folder, home)
-    assert sorted(path.name for path in home.iterdir()) == sorted(files.PUBLISHED)
-    assert all((home / name).read_text() == f"run {name}" for name in files.PUBLISHED)
+def table(folder, *rows):
+    """A run's folder whose tables have these (row, measure, length, batch, cores, commit)."""
+    folder.mkdir()
+    for name, columns in ((files.TABLE, COLUMNS), (files.ALL, ALL_COLUMNS)):
+        with open(folder / name, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            for row in rows:
+                writer.writerow(dict(zip((*IDENTITY, "git_sha"), row, strict=True)))
+    (folder / files.FACTS).write_text(json.dumps({"of": folder.name}))
+    return folder
+
+
+def test_published_rows_replace_those_of_the_same_cases(tmp_path):
+    mamba, lstm = ("mamba", "train", 2048, 1, 1), ("lstm", "forward", 512, 1, 1)
+    longer, gone = ("lstm", "forward", 8192, 1, 1), ("perceptron", "train", 1, 1, 1)
+    home = tmp_path / "home"
+    files.publish(table(tmp_path / "first", (*mamba, "a"), (*lstm, "a"), (*gone, "a")), home)
+    files.publish(table(tmp_path / "second", (*longer, "b"), (*mamba, "b")), home)
+    for name in (files.TABLE, files.ALL):
+        with open(home / name) as file:
+            rows = [(row["row"], row["length"], row["git_sha"]) for row in csv.DictReader(file)]
+        assert rows == [("lstm", "512", "a"), ("lstm", "8192", "b"), ("mamba", "2048", "b"), ("perceptron", "1", "a")]
+    assert json.loads((home / files.FACTS).read_text()) == {"of": "second"}
+
+
+def test_nothing_is_published_while_a_peer_is_missing(tmp_path):
+    done = start("--only", "lstm,rnn-small", "--publish", "--out", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--publish: read-torch, torch missing; LENGTHSCALE_EXTRAS=peers installs them" in " ".join(
+        done.stderr.split()
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_is_not_taken_to_the_longest_lengths():
+    cases = find(LSTM).cases(None, (1,))
+    assert {case.length for case in cases if case.batch == 8} == {512, 2048, 8192}
+    assert max(case.length for case in cases) == 32_768

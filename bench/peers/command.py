@@ -20,7 +20,7 @@ from bench.peers.case import MEASURES, Case
 from bench.peers.figures import row_of
 from bench.peers.past import Past
 from bench.peers.rounds import Crew, Settings, run_case
-from bench.peers.rows import ROWS
+from bench.peers.rows import ROWS, find
 from bench.request import RequestError
 from models import unknown
 
@@ -33,7 +33,7 @@ class Request:
     cases: tuple[Case, ...]
     settings: Settings
     out: Path | None
-    whole: bool  # every row of the table, nothing left out
+    publish: bool
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -44,6 +44,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--cores", help="numbers of cores, such as 1,2 (default: 1, and all)")
     parser.add_argument("--samples", type=int, help=f"of each contender (default: {Settings.samples})")
     parser.add_argument("--out", help="results folder; one of an interrupted run goes on (default: a new one)")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help=f"put the rows into results/<device>/{files.TABLE}, over older ones",
+    )
     parser.add_argument("--list", action="store_true", help="list the cases and stop")
 
 
@@ -67,13 +72,16 @@ def make_request(args: Namespace, available: int) -> Request:
     ]
     if not cases and not mistakes:
         mistakes.append(f"{args.only} has no measure {args.measures}")
+    needed = {name for case in cases for name in find(case).contenders}
+    absent = sorted(name for name in needed if contenders.version(name) is None)
+    if args.publish and absent:
+        mistakes.append(f"--publish: {', '.join(absent)} missing; LENGTHSCALE_EXTRAS=peers installs them")
     if mistakes:
         raise RequestError(mistakes)
     # A row's cases stand together for each number of cores, so that its children start once.
     cases.sort(key=lambda case: (NAMES.index(case.row), case.cores))
-    whole = not any((args.only, args.measures, args.lengths, args.contexts, args.cores, args.samples))
     settings = replace(Settings(), samples=args.samples or Settings.samples)
-    return Request(tuple(cases), settings, Path(args.out).expanduser() if args.out else None, whole)
+    return Request(tuple(cases), settings, Path(args.out).expanduser() if args.out else None, args.publish)
 
 
 def run_peers(args: Namespace, console: Console) -> int:
@@ -120,15 +128,11 @@ def _run(request: Request, folder: Path, journal: Journal, columns: dict, consol
 def _finish(request: Request, folder: Path, home: Path, console: Console) -> None:
     from bench.peers.plot import plot_peers
 
-    plots = plot_peers(folder)
-    missing = [name for name in contenders.CONTENDERS if contenders.version(name) is None]
-    if request.whole and request.out is None and plots and not missing:
+    plot_peers(folder)
+    if request.publish:
         files.publish(folder, home)
+        plot_peers(home)
         folder = home
-    elif request.whole and missing:
-        console.print(
-            f"not in {home}: {', '.join(missing)} missing; LENGTHSCALE_EXTRAS=peers installs them", soft_wrap=True
-        )
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
 
 

@@ -1,18 +1,17 @@
-"""A run's files: peers.csv, peers_all.csv, peers.json, the plot; and their way to the device's folder. No jax here."""
+"""A run's tables, peers.csv and peers_all.csv, and their way into those of the device. No jax here."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 import shutil
 from pathlib import Path
 
 from bench.journal import replace_file
-from bench.peers.figures import ALL_COLUMNS, COLUMNS, row_of, rows_of_all
+from bench.peers.figures import ALL_COLUMNS, COLUMNS, IDENTITY, row_of, rows_of_all
+from bench.peers.rows import ROWS
 
 TABLE, ALL, FACTS = "peers.csv", "peers_all.csv", "peers.json"
-PUBLISHED = (FACTS, ALL, "peers.svg", "peers.png", TABLE)
 
 
 def write_tables(folder: Path, records: list[dict]) -> None:
@@ -30,9 +29,29 @@ def _write(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
     replace_file(path, text.getvalue())
 
 
-def publish(folder: Path, target: Path) -> None:
-    """A whole run's files in place of the last whole run's."""
-    for name in PUBLISHED:
-        beside = target / f".{name}.new"
-        shutil.copyfile(folder / name, beside)
-        os.replace(beside, target / name)
+def publish(folder: Path, home: Path) -> None:
+    """A run's rows into the tables of `home`, in place of those of the same cases; a row tells its commit."""
+    home.mkdir(parents=True, exist_ok=True)
+    for name, columns in ((TABLE, COLUMNS), (ALL, ALL_COLUMNS)):
+        new = _read(folder / name)
+        again = {_identity(row) for row in new}
+        kept = [row for row in _read(home / name) if _identity(row) not in again] if (home / name).exists() else []
+        _write(home / name, columns, sorted(kept + new, key=_place))
+    shutil.copyfile(folder / FACTS, home / FACTS)
+
+
+def _read(path: Path) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _identity(row: dict) -> tuple:
+    return tuple(row[name] for name in IDENTITY)
+
+
+def _place(row: dict) -> tuple:
+    """Rows as in rows.py; rows that are no longer there last."""
+    name, measure, *numbers = _identity(row)
+    places = [place for place, known in enumerate(ROWS) if (known.name, known.measure) == (name, measure)]
+    length, batch, cores = map(int, numbers)
+    return (places or [len(ROWS)])[0], cores, batch, length

@@ -33,7 +33,7 @@ def plot_peers(folder: Path) -> list[Path]:
             _draw(axes, pd.DataFrame(frame[(frame["measure"] == measure) & (frame["cores"] == n)]), measure, n)
     handles = {label: line for axes in grid.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=5, fontsize=8)
-    figure.supxlabel(_caption(folder), fontsize=7, color="0.4")
+    figure.supxlabel(_caption(folder, sorted(frame["git_sha"].dropna().unique())), fontsize=7, color="0.4")
     paths = [folder / f"peers.{kind}" for kind in ("png", "svg")]
     for path in paths:
         figure.savefig(path, dpi=130, metadata={"Date": None} if path.suffix == ".svg" else None)
@@ -70,11 +70,11 @@ def _plain_ratios(axes) -> None:
     axes.minorticks_off()
 
 
-def _caption(folder: Path) -> str:
+def _caption(folder: Path, commits: list[str]) -> str:
     facts = json.loads((folder / FACTS).read_text())
     peers = ", ".join(f"{name} {version}" for name, version in facts["peers"].items() if version)
     dirty = " (modified)" if facts["git_dirty"] else ""
     return (
-        f"{facts['cpu_model']} · {peers} · float32 · commit {facts['git_sha']}{dirty} · medians of {facts['samples']}, "
+        f"{facts['cpu_model']} · {peers} · float32 · commit {', '.join(commits)}{dirty} · medians, "
         "paired 95% intervals · x: no peer could be timed"
     )

@@ -23,8 +23,7 @@ SETTLE_S = 0.01  # between two contenders: OpenMP's threads go on spinning for a
 @dataclass(frozen=True)
 class Settings:
     samples: int = 7
-    slow_s: float = 2.0  # where a call takes longer, `slow_samples` are enough
-    slow_samples: int = 5
+    slow: tuple[tuple[float, int], ...] = ((2.0, 5), (10.0, 3))  # (s, n): where a call takes over s, n are enough
     prepare_s: float = 300  # to import, compile, run once and compare; for ours and the limit also a sample's deadline
     long_s: float = 3600  # the same for a million tokens
     once_s: float = 60  # where a call of ours takes longer, the first one is the sample
@@ -151,8 +150,9 @@ def _sample(turns: list[Turn], case: Case, settings: Settings, crew: Crew) -> No
     fastest = min((calls_s[turn.name] for turn in turns if turn.role == "peer" and turn.name in calls_s), default=0)
     hopeless = {turn.name for turn in turns if turn.role == "peer"}
     hopeless &= {name for name, call_s in calls_s.items() if call_s > settings.hopeless * fastest}
-    slow = any(call_s > settings.slow_s for name, call_s in calls_s.items() if name not in hopeless)
-    for number in range(min(settings.samples, settings.slow_samples) if slow else settings.samples):
+    slowest = max((call_s for name, call_s in calls_s.items() if name not in hopeless), default=0)
+    enough = min((n for seconds, n in settings.slow if slowest > seconds), default=settings.samples)
+    for number in range(min(settings.samples, enough)):
         for turn in turns:
             if turn.status != "ok" or (turn.name in hopeless and number >= settings.few):
                 continue

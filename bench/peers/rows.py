@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bench.peers.case import Case
 
+MOST_TOKENS = 65_536  # of a batch: longer ones take as long a token, and hours
 LENGTHS = (512, 2048, 8192, 32_768)
 CONTEXTS = (512, 8192, 65_536)
 MILLION = 1 << 20
@@ -68,11 +69,20 @@ class Row:
     batches: tuple[int, ...] = (1,)
     cores: str | None = None
 
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        """All but ours."""
+        return (*self.peers, *(self.limit.contenders if self.limit else ()))
+
     def cases(self, lengths: tuple[int, ...] | None, cores: tuple[int, ...]) -> list[Case]:
         wanted = self.lengths if lengths is None else lengths
         mine = cores if self.cores is None else cores[-1:]
         return [
-            Case(self.name, self.measure, length, batch, n) for n in mine for batch in self.batches for length in wanted
+            Case(self.name, self.measure, length, batch, n)
+            for n in mine
+            for batch in self.batches
+            for length in wanted
+            if batch == 1 or batch * length <= MOST_TOKENS
         ]
 
 
