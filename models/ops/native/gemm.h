@@ -42,7 +42,9 @@ inline void multiply_tile(int64_t n, const float* a, int64_t stride, const float
     }
   for (int64_t k = 0; k < n; ++k) {
     Register right[kRegisters];
-    std::memcpy(right, b + k * kPanel, sizeof right);
+#pragma GCC unroll 4
+    for (int j = 0; j < kRegisters; ++j)  // one by one: GCC keeps a copy of an array that is copied at once
+      std::memcpy(&right[j], b + k * kPanel + j * kRegister, sizeof(Register));
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
       const float left = kLeft == Left::kAlong ? a[i * stride + k] : a[k * stride + i];
