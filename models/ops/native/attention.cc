@@ -53,17 +53,21 @@ struct Sizes {
 int64_t down(int64_t x) { return x / 8 * 8; }  // to whole tiles
 int64_t blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
-Vec load(const float* x) {
-  Vec v;
+// A register at a time and not a Vec: GCC keeps in memory what is wider than the machine's.
+Register load(const float* x) {
+  Register v;
   std::memcpy(&v, x, sizeof v);
   return v;
 }
 
-void store(float* x, Vec v) { std::memcpy(x, &v, sizeof v); }
+void store(float* x, Register v) { std::memcpy(x, &v, sizeof v); }
 
-Vec where(Int which, Vec x, Vec y) { return which ? x : y; }
-
-Int counting(int64_t from) { return Int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + (int32_t)from; }
+IntRegister counting(int64_t from) {
+  static constexpr int32_t kFirst[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  IntRegister v;
+  std::memcpy(&v, kFirst, sizeof v);
+  return v + (int32_t)from;
+}
 
 using Scratch = std::vector<Vec>;  // its floats begin at a cache line
 Scratch scratch(int64_t floats) { return Scratch(blocks(floats, kLanes)); }
@@ -119,45 +123,45 @@ struct Forward {
     float* scores = floats(this->scores);
     multiply<Left::kAlong, Start::kZero>(n, s.size, k, s.k_stride(), floats(qT) + p * s.size * kPanel, scores);
     if (from < s.first_key(last) || to > s.end_key(at)) mask(at, from, to, scores);
-    Vec shrink[kVecs];
-    for (int j = 0; j < kVecs; ++j) {
-      Vec& m = this->m[p * kVecs + j];
-      Vec& l = this->l[p * kVecs + j];
-      Vec most = m, sum = {};
+    float shrink[kPanel];
+    for (int j = 0; j < kPanel; j += kRegister) {
+      float *m = floats(this->m) + p * kPanel + j, *l = floats(this->l) + p * kPanel + j;
+      Register most = load(m), sum = {};
       for (int64_t i = 0; i < n; ++i) {
-        const Vec x = load(scores + i * kPanel + j * kLanes);
-        most = where(x > most, x, most);
+        const Register x = load(scores + i * kPanel + j);
+        most = x > most ? x : most;
       }
       for (int64_t i = 0; i < n; ++i) {
-        float* x = scores + i * kPanel + j * kLanes;
-        const Vec weight = exp(load(x) - most);
+        float* x = scores + i * kPanel + j;
+        const Register weight = exp(load(x) - most);
         sum += weight;
         store(x, weight);
       }
-      shrink[j] = exp(m - most);
-      l = l * shrink[j] + sum;
-      m = most;
+      const Register by = exp(load(m) - most);
+      store(shrink + j, by);
+      store(l, load(l) * by + sum);
+      store(m, most);
     }
     float* out = floats(this->out) + p * s.size * kPanel;
-    multiply<Left::kAcross, Start::kShrink>(s.size, n, v, s.k_stride(), scores, out, (float*)shrink);
+    multiply<Left::kAcross, Start::kShrink>(s.size, n, v, s.k_stride(), scores, out, shrink);
   }
 
   void mask(int64_t at, int64_t from, int64_t to, float* scores) {
     for (int64_t key = from; key < to; ++key)
-      for (int j = 0; j < kVecs; ++j) {
-        float* x = scores + (key - from) * kPanel + j * kLanes;
-        const Int t = counting(at + j * kLanes);
-        const Int seen = (t >= (int32_t)s.first_query(key)) & (t < (int32_t)s.end_query(key));
-        store(x, where(seen, load(x), Vec{} + kMasked));
+      for (int j = 0; j < kPanel; j += kRegister) {
+        float* x = scores + (key - from) * kPanel + j;
+        const IntRegister t = counting(at + j);
+        const IntRegister seen = (t >= (int32_t)s.first_query(key)) & (t < (int32_t)s.end_query(key));
+        store(x, seen ? load(x) : Register{} + kMasked);
       }
   }
 
   void finish(int64_t p, int64_t n, float* y, float* lse) {
     float* out = floats(this->out) + p * s.size * kPanel;
-    for (int j = 0; j < kVecs; ++j) {
-      const Vec by = 1.0f / l[p * kVecs + j];
+    for (int j = 0; j < kPanel; j += kRegister) {
+      const Register by = 1.0f / load(floats(l) + p * kPanel + j);
       for (int64_t i = 0; i < s.size; ++i) {
-        float* x = out + i * kPanel + j * kLanes;
+        float* x = out + i * kPanel + j;
         store(x, load(x) * by);
       }
     }
@@ -259,13 +263,13 @@ struct Backward {
   template <bool kMask>
   void slopes(int64_t n, int64_t t, int64_t at, int64_t row, float* p, float* ds) {
     for (int64_t i = 0; i < n; ++i)
-      for (int j = 0; j < kVecs; ++j) {
-        const int64_t place = i * kPanel + j * kLanes;
-        Vec weight = exp(load(p + place) - lse[row + i]);
+      for (int j = 0; j < kPanel; j += kRegister) {
+        const int64_t place = i * kPanel + j;
+        Register weight = exp(load(p + place) - lse[row + i]);
         if (kMask) {
-          const Int key = counting(at + j * kLanes);
-          const Int seen = (key >= (int32_t)s.first_key(t + i)) & (key < (int32_t)s.end_key(t + i));
-          weight = where(seen, weight, Vec{});
+          const IntRegister key = counting(at + j);
+          const IntRegister seen = (key >= (int32_t)s.first_key(t + i)) & (key < (int32_t)s.end_key(t + i));
+          weight = seen ? weight : Register{};
         }
         store(p + place, weight);
         store(ds + place, weight * (load(ds + place) - delta[row + i]));
@@ -287,10 +291,11 @@ ffi::Error backward(ffi::ThreadPool pool, int64_t causal, int64_t window, F32 q,
   share(pool, rows, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {  // (B, T, H) to (B, H, T)
       const float *y_i = y.typed_data() + i * s.size, *dy_i = dy.typed_data() + i * s.size;
-      Vec sum = {};
+      float sum[8] = {};
       for (int64_t c = 0; c < s.size; c += 8)
         for (int64_t e = 0; e < 8; ++e) sum[e] += y_i[c + e] * dy_i[c + e];
-      delta[(i / s.heads / s.queries * s.heads + i % s.heads) * s.queries + i / s.heads % s.queries] = ::sum(sum);
+      delta[(i / s.heads / s.queries * s.heads + i % s.heads) * s.queries + i / s.heads % s.queries] =
+          std::accumulate(sum, sum + 8, 0.0f);
     }
   });
   // A part for each core where the heads do not come out even; few heads to a core do not.

@@ -18,8 +18,8 @@ constexpr int kRegister = 8, kTile = 4, kRegisters = 2;
 constexpr int kRegister = 4, kTile = 4, kRegisters = 4;
 #endif
 constexpr int kPanel = kRegister * kRegisters;
-constexpr int kVecs = kPanel / kLanes;
 typedef float Register __attribute__((vector_size(kRegister * 4)));
+typedef int32_t IntRegister __attribute__((vector_size(kRegister * 4)));
 static_assert(kPanel % kLanes == 0 && 8 % kTile == 0, "a panel is whole Vecs, and 8 rows whole tiles");
 
 enum class Left { kAlong, kAcross };       // A's floats are neighbours along n, or across the rows; `stride` apart otherwise
