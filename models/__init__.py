@@ -57,21 +57,23 @@ class Interface:
         return self.features, self.outputs
 
 
+_ATTENTION = ("blocked", "reference", "native")
+
 # Adding a model: one file with build(), one line here.
 MODELS = {
     "rnn": ModelSpec("models.rnn", ("sequential",)),
     "lstm": ModelSpec("models.lstm", ("sequential",)),
     "gru": ModelSpec("models.gru", ("sequential",)),
-    "transformer": ModelSpec("models.transformer", ("blocked", "reference"), streams=False),
-    "transformer++": ModelSpec("models.llama", ("blocked", "reference"), streams=False),
-    "transformer-window": ModelSpec("models.llama", ("blocked", "reference"), streams=False, builder="build_window"),
+    "transformer": ModelSpec("models.transformer", _ATTENTION, streams=False),
+    "transformer++": ModelSpec("models.llama", _ATTENTION, streams=False),
+    "transformer-window": ModelSpec("models.llama", _ATTENTION, streams=False, builder="build_window"),
     "transformer-encdec": ModelSpec("models.encoder_decoder", ("blocked", "reference"), streams=False, kind="pairs"),
     "s4d": ModelSpec("models.ssm", ("convolution", "recurrence")),
     "mamba": ModelSpec("models.mamba", ("sequential", "associative", "chunked", "native", "pallas")),
     "rwkv4": ModelSpec("models.rwkv4", ("sequential", "associative")),
     "seq2seq-lstm": ModelSpec("models.seq2seq", ("sequential",), kind="pairs", builder="build_lstm"),
     "seq2seq-gru": ModelSpec("models.seq2seq", ("sequential",), kind="pairs", builder="build_gru"),
-    "vit": ModelSpec("models.vit", ("blocked", "reference"), streams=False, kind="images"),
+    "vit": ModelSpec("models.vit", _ATTENTION, streams=False, kind="images"),
     "resnet": ModelSpec("models.resnet", ("convolution",), streams=False, kind="images"),
     # The other discretisations: s4d's own is zoh, mamba's is "mamba" (see models/ops/discretise.py).
     "s4d-bilinear": ModelSpec("models.ssm", ("convolution", "recurrence"), builder="build_bilinear", variant_of="s4d"),

@@ -8,7 +8,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import process_mask
 
 from bench.cost import flops_of
-from models.ops import attention_kernels
+from models.ops import attention_kernels, native
 from models.ops.attention import attention, attention_reference
 from models.ops.platform import is_here, lowering_for, platform
 from tests.compare import assert_close
@@ -132,8 +132,8 @@ def test_jax_takes_the_call_for_cudnn(causal, window, monkeypatch):
     assert f'mask_type": "{"CAUSAL" if causal else "NO_MASK"}"' in text.replace("\\22", '"')
 
 
-def test_on_a_cpu_it_is_blocked():
-    assert chosen("cpu") == "blocked"
+def test_on_a_cpu_it_is_ours_where_it_can_be_had():
+    assert chosen("cpu") == ("blocked" if native.missing() else "native")
     assert chosen("cpu", dtype="bfloat16") == "blocked"
 
 

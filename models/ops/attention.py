@@ -20,8 +20,9 @@ from jaxtyping import Bool, Float, Int
 
 from models.ops import attention_kernels
 from models.ops.attention_blocks import Plan, add_keys, add_pairs, allowed_pairs, blocked, empty_sums, mean
+from models.ops.attention_native import attention_native
 
-METHODS = ("blocked", "reference", "cudnn", "splash")
+METHODS = ("blocked", "reference", "native", "cudnn", "splash")
 # Of queries and of keys; shorter sequences are one block of their own length. On one core of a CPU 128 are as fast or a
 # little faster, but XLA does not share so small a product among the cores: on two, 512 are 1.9x faster (T=8192).
 BLOCK = 512
@@ -59,11 +60,10 @@ def attention(
     """Attention of a sequence to itself (or, with causal=False, to another one).
 
     window: keys that a query sees, itself included (None: all). key_mask: the keys that may be seen at all (None: all);
-    a query that sees none gives 0. method: "blocked", "reference" (memory quadratic in T), "cudnn", "splash" (see
-    models/ops/attention_kernels.py), or "auto": the kernel of the platform where it fits and no block is given, else
-    blocked. block: of queries and of keys, if blocked (None: about 512). Raises ValueError
-    for an unknown method or one that does not fit, a window under 1, heads that do not divide, or a window or cause
-    without S = T.
+    a query that sees none gives 0. method: "blocked", "reference" (memory quadratic in T), "native", "cudnn", "splash"
+    (see models/ops/attention_kernels.py), or "auto": the kernel of the platform where it fits and no block is given,
+    else blocked. block: of queries and of keys, if blocked (None: about 512). Raises ValueError for an unknown method,
+    or one that does not fit, a window under 1, heads that do not divide, or a window or cause without S = T.
     """
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
@@ -74,9 +74,11 @@ def attention(
         method = "blocked" if block else attention_kernels.fitting(q, k, causal, window, key_mask)
     if method == "reference":
         return attention_reference(q, k, v, causal=causal, window=window, key_mask=key_mask)
-    if method in ("cudnn", "splash"):
+    if method in ("native", "cudnn", "splash"):
         if reason := attention_kernels.misfit(method, q, k, causal, window, key_mask):
             raise ValueError(f"method {method} does not fit: {reason}")
+        if method == "native":
+            return attention_native(q, k, v, causal, window)
         return getattr(attention_kernels, method)(q, k, v, causal, window)
     heads = k.shape[2]
     plan = _plan(q, k, block, causal, window)

@@ -1,8 +1,9 @@
-"""Attention by others' kernels: cuDNN's on CUDA, Splash (jax's own Pallas kernel) on TPU; memory is linear in both.
+"""Which kernel fits, and others': cuDNN's on CUDA, Splash (jax's own Pallas kernel) on TPU; memory is linear in all.
 
 cuDNN is asked for when the program is traced, by jax: without a CUDA device that fails, even where the call would never
 run. So it is taken where such a device is; what is exported from elsewhere is blocked. A mask of keys, which cuDNN
-takes as a (T, S) matrix and Splash does not take where a query sees nothing, is left to the blocked form too.
+takes as a (T, S) matrix and Splash does not take where a query sees nothing, is left to the blocked form too. On a CPU
+there is a kernel of ours, models/ops/attention_native.py.
 
 Axes: see attention.py.
 """
@@ -16,9 +17,11 @@ import numpy as np
 from jax.experimental.pallas.ops.tpu import splash_attention
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask import LocalMask, MultiHeadMask
 
+from models.ops import native
 from models.ops.platform import is_here, platform
 
 _LANES = 128  # a TPU's row: of a block's keys, and of a head's size (narrower ones lie in memory as wide)
+_NATIVE_HEAD = 256  # the widest head whose blocks stay in a core's second-level cache
 _CUDNN_HEAD = 128  # the widest head before Hopper
 # Splash lists all pairs of its blocks, on the host when it is traced (10 s for so many tokens), then in scalar memory.
 SPLASH_LONGEST = 262_144
@@ -26,7 +29,7 @@ SPLASH_LONGEST = 262_144
 
 def fitting(q, k, causal, window, key_mask) -> str:
     """What "auto" is: the method that the platform is best at, "blocked" where it does not fit."""
-    best = {"cuda": "cudnn", "tpu": "splash"}.get(platform())
+    best = {"cpu": "native", "cuda": "cudnn", "tpu": "splash"}.get(platform())
     return best if best and not misfit(best, q, k, causal, window, key_mask) else "blocked"
 
 
@@ -34,9 +37,19 @@ def misfit(method, q, k, causal, window, key_mask) -> str | None:
     """Why this kernel cannot do what is asked, or None."""
     if key_mask is not None:
         return "it takes no key_mask"
+    if method == "native":
+        return _native_misfit(q, k)
     if window is not None and not causal:
         return "its window is causal"
     return (_cudnn_misfit if method == "cudnn" else _splash_misfit)(q, k, causal)
+
+
+def _native_misfit(q, k):
+    if platform() != "cpu" or not q.dtype == k.dtype == jnp.float32:
+        return f"it is for float32 on a CPU, got {q.dtype} on {platform()}"
+    if q.shape[3] % 8 or q.shape[3] > _NATIVE_HEAD:
+        return f"it needs a head size divisible by 8, of {_NATIVE_HEAD} at most, got {q.shape[3]}"
+    return native.missing()
 
 
 def _cudnn_misfit(q, k, causal):

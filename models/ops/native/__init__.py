@@ -22,9 +22,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-SOURCES = ("selective_scan.cc",)
-HEADERS = ("common.h",)
-HANDLERS = ("selective_scan_forward", "selective_scan_backward")
+SOURCES = ("attention.cc", "selective_scan.cc")
+HEADERS = ("common.h", "gemm.h")
+HANDLERS = ("attention_forward", "attention_backward", "selective_scan_forward", "selective_scan_backward")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared", "-w")
 COMPILE_SECONDS = 120
 
@@ -67,7 +67,27 @@ def _scan_flops(for_each_state: int, for_each_channel: int) -> Callable[..., int
     return count
 
 
+def _attention_flops(for_each_number: int, for_each_pair: int, for_each_output: int) -> Callable[..., int]:
+    """For each pair of a query and a key that it sees, of K numbers a head; and for each number of the outputs."""
+
+    def count(q, k, *_others, causal, window):
+        batch, length, heads, size = q
+        n_keys = k[1]
+        pairs = length * n_keys
+        if causal:
+            pairs -= length * (length - 1) // 2
+        if window and window < length:  # the keys that lie too far back
+            pairs -= (length - window) * (length - window + 1) // 2
+        return batch * heads * (pairs * (for_each_number * size + for_each_pair) + length * size * for_each_output)
+
+    return count
+
+
 _FLOPS = {
+    # q . k, p v; the maximum, its difference, exp, their sum; q scaled, y divided
+    "attention_forward": _attention_flops(2 + 2, 4, 2),
+    # q . k, dy . v, dv, dk, dq; s - lse, exp, dp - delta, its product; delta, k scaled, dq scaled
+    "attention_backward": _attention_flops(5 * 2, 4, 4),
     # exp(dt A), a h + (dt u) B, C . h; dt u
     "selective_scan_forward": _scan_flops(2 + 3 + 2, 1),
     # the states again, dC; dh, dB, d(dt u), dh a, dz, ddt, dA; dt u, du, ddt

@@ -52,22 +52,25 @@ inline float sum(Vec v) {
   return total;
 }
 
-// e^x = 2^n e^r, |r| <= ln(2) / 2, by a polynomial (Moshier's Cephes, expf); below e^-87 it stays there.
-inline Vec exp(Vec x) {
-  x = x < -87.0f ? Vec{} - 87.0f : x;
-  x = x > 88.0f ? Vec{} + 88.0f : x;
+// e^x = 2^n e^r, |r| <= ln(2) / 2, by a polynomial (Moshier's Cephes, expf); below e^-87 it stays there. V: a Vec,
+// or another vector of floats.
+template <typename V>
+inline V exp(V x) {
+  using Int = decltype(x < x);
+  x = x < -87.0f ? V{} - 87.0f : x;
+  x = x > 88.0f ? V{} + 88.0f : x;
   const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-  Vec shifted = x * 1.44269504088896341f + shift;
-  Vec n = shifted - shift;
-  Vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
-  Vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  V shifted = x * 1.44269504088896341f + shift;
+  V n = shifted - shift;
+  V r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
   Int exponent = (Int)shifted << 23;  // the low bits of `shifted` are n
-  return (Vec)((Int)p + exponent);
+  return (V)((Int)p + exponent);
 }
 
 using F32 = ffi::Buffer<ffi::F32>;
