@@ -22,9 +22,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-SOURCES = ("selective_scan.cc",)
-HEADERS = ("common.h",)
-HANDLERS = ("selective_scan_forward", "selective_scan_backward")
+SOURCES = ("selective_scan.cc", "gated.cc")
+HEADERS = ("common.h", "recurrence.h")
+HANDLERS = tuple(f"{name}_{way}" for name in ("selective_scan", "rnn", "lstm", "gru") for way in ("forward", "backward"))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared", "-w")
 COMPILE_SECONDS = 120
 
@@ -67,11 +67,25 @@ def _scan_flops(for_each_state: int, for_each_channel: int) -> Callable[..., int
     return count
 
 
+def _gated_flops(for_each_channel: int) -> Callable[..., int]:
+    def count(x, w_h, *_others):
+        return x[0] * x[1] * w_h[1] * (2 * w_h[0] + for_each_channel)
+
+    return count
+
+
 _FLOPS = {
     # exp(dt A), a h + (dt u) B, C . h; dt u
     "selective_scan_forward": _scan_flops(2 + 3 + 2, 1),
     # the states again, dC; dh, dB, d(dt u), dh a, dz, ddt, dA; dt u, du, ddt
     "selective_scan_backward": _scan_flops(5 + 2 + 2 + 2 + 2 + 1 + 1 + 2 + 2, 1 + 1 + 2),
+    # the product with W_h, and each channel's share of the equation and its gradient (models/ops/gated.py)
+    "rnn_forward": _gated_flops(2),
+    "rnn_backward": _gated_flops(4),
+    "lstm_forward": _gated_flops(13),
+    "lstm_backward": _gated_flops(24),
+    "gru_forward": _gated_flops(12),
+    "gru_backward": _gated_flops(18),
 }
 
 
