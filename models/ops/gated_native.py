@@ -23,9 +23,9 @@ def _like(x):
 
 
 def _weight_gradient(dg, h, h0):
-    """sum_t dg_t h_{t-1}^T as one matrix product."""
+    """sum_t dg_t h_{t-1}^T as one product of two matrices, h^T dg: XLA takes 1.4x as long for dg^T h, and would swap them."""
     before = jnp.concatenate([h0[:, None], h[:, :-1]], axis=1)
-    return lax.dot_general(dg, before, (((0, 1), (0, 1)), ((), ())))
+    return lax.optimization_barrier(before.reshape(-1, h.shape[-1]).T @ dg.reshape(-1, dg.shape[-1])).T
 
 
 @jax.custom_vjp
@@ -35,7 +35,7 @@ def rnn_native(
     h0: Float[Array, "B D"],
 ) -> Float[Array, "B T D"]:
     """As models.ops.gated.rnn, all in float32."""
-    return native.call("rnn_forward", (_like(xg),), xg, w_h, h0)[0]
+    return native.call("rnn_forward", (_like(xg),), xg, w_h, h0, in_place={0: 0})[0]
 
 
 def _rnn_fwd(xg, w_h, h0):
@@ -67,7 +67,8 @@ def _lstm_forward(xg, w_h, h0, c0, kept: int):
     """All h, the last c, and of `kept` steps (all or none) the gates and cells."""
     (batch, length, gates), width = xg.shape, w_h.shape[1]
     results = _array(batch, length, width), _like(c0), _array(batch, kept, gates), _array(batch, kept, width)
-    return tuple(native.call("lstm_forward", results, xg, w_h, h0, c0))
+    in_place = {0: 2} if kept else None
+    return tuple(native.call("lstm_forward", results, xg, w_h, h0, c0, in_place=in_place))
 
 
 def _lstm_fwd(xg, w_h, h0, c0):
@@ -78,7 +79,7 @@ def _lstm_fwd(xg, w_h, h0, c0):
 def _lstm_bwd(residuals, cotangents):
     h, gates, cells, w_h, h0, c0 = residuals
     results = _like(gates), _like(h0), _like(c0)
-    dxg, dh0, dc0 = native.call("lstm_backward", results, gates, w_h, cells, c0, *cotangents)
+    dxg, dh0, dc0 = native.call("lstm_backward", results, gates, w_h, cells, c0, *cotangents, in_place={0: 0})
     return dxg, _weight_gradient(dxg, h, h0), dh0, dc0
 
 

@@ -47,11 +47,17 @@ def missing() -> str | None:
     return None
 
 
-def call(name: str, results: tuple, *args: jax.Array, **sizes: int) -> Sequence[jax.Array]:
-    """The handler's results, of these shapes and types; sizes are its attributes."""
+def call(
+    name: str, results: tuple, *args: jax.Array, in_place: dict[int, int] | None = None, **sizes: int
+) -> Sequence[jax.Array]:
+    """The handler's results, of these shapes and types; sizes are its attributes.
+
+    in_place: arguments, by number, that the handler may overwrite with a result; XLA copies those still wanted.
+    """
     assert name in HANDLERS
     attributes = {key: np.int64(value) for key, value in sizes.items()}
-    return jax.ffi.ffi_call(name, results, vmap_method="sequential")(*args, **attributes)
+    options = {"vmap_method": "sequential", "input_output_aliases": in_place}
+    return jax.ffi.ffi_call(name, results, **options)(*args, **attributes)
 
 
 def flops(name: str, *shapes: tuple[int, ...], **sizes: int) -> int:
