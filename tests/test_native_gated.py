@@ -1,4 +1,4 @@
-"""The C++ kernels of RNN, LSTM and GRU against the equations read aloud, in float32, and where the form in JAX stays."""
+"""The C++ kernels of RNN, LSTM and GRU against the equations read aloud, and where the form in JAX stays."""
 
 from functools import partial
 
@@ -59,14 +59,17 @@ def test_equals_the_reference(name, batch, length, width):
 
 @needs_kernels
 @each_cell
-def test_auto_is_native_for_float32_and_enough_steps(name):
-    def program(dtype, length):
-        args = jax.tree.map(lambda x: x.astype(dtype), arguments(name, 1, length, 16))
-        return str(jax.make_jaxpr(CELLS[name][0])(*args))
+def test_auto_is_native_for_float32_and_enough_tokens(name):
+    def has_kernel(batch, length, dtype="float32"):
+        args = jax.tree.map(lambda x: x.astype(dtype), arguments(name, batch, length, 16))
+        return "ffi_call" in str(jax.make_jaxpr(CELLS[name][0])(*args))
 
-    for way in ("float32", "bfloat16"):
-        assert ("ffi_call" in program(way, gated.NATIVE_STEPS)) == (way == "float32")
-        assert "ffi_call" not in program(way, gated.NATIVE_STEPS - 1)
+    steps, tokens = gated.NATIVE_STEPS, gated.NATIVE_TOKENS
+    assert has_kernel(1, tokens)
+    assert has_kernel(tokens // steps, steps)
+    assert not has_kernel(1, tokens, "bfloat16")
+    assert not has_kernel(1, tokens - 1)
+    assert not has_kernel(tokens, steps - 1)  # decoding's one step, however many sequences there are
 
 
 @needs_kernels

@@ -28,7 +28,8 @@ from models.ops.gated_native import gru_native, lstm_native, rnn_native
 from models.ops.platform import platform
 
 METHODS = ("scan", "native")
-NATIVE_STEPS = 16  # from so many on, W is packed by the kernel for less than that gains
+# The kernel packs W first: from so many steps, and tokens in all of a batch's, that costs less than it gains.
+NATIVE_STEPS, NATIVE_TOKENS = 8, 128
 
 
 def rnn_reference(xg, w_h, h0):
@@ -78,7 +79,7 @@ def rnn(
 ) -> Float[Array, "B T D"]:
     """All hidden states of a tanh RNN; xg = W_x x + b.
 
-    method: one of METHODS, or "auto": native where it can be had and there are steps enough for it, scan otherwise.
+    method: one of METHODS, or "auto": native where it can be had and there are tokens enough for it, scan otherwise.
     Raises ValueError for an unknown method, and for one that cannot be had.
     """
     if _is_native(method, xg, w_h, h0):
@@ -125,7 +126,9 @@ def gru(
 def _is_native(method: str, xg, *others) -> bool:
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
-    if method == "scan" or (method == "auto" and xg.shape[1] < NATIVE_STEPS):
+    batch, length, _ = xg.shape
+    too_short = length < NATIVE_STEPS or batch * length < NATIVE_TOKENS
+    if method == "scan" or (method == "auto" and too_short):
         return False
     reason = _reason_against_native({x.dtype.name for x in (xg, *others)})
     if method == "native" and reason:

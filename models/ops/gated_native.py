@@ -23,7 +23,10 @@ def _like(x):
 
 
 def _weight_gradient(dg, h, h0):
-    """sum_t dg_t h_{t-1}^T as one product of two matrices, h^T dg: XLA takes 1.4x as long for dg^T h, and would swap them."""
+    """sum_t dg_t h_{t-1}^T, as the transpose of a product of two matrices.
+
+    Like models.layers.project: with the axes as they are, XLA copies dg, transposed, for this product and W_x's alike.
+    """
     before = jnp.concatenate([h0[:, None], h[:, :-1]], axis=1)
     return lax.optimization_barrier(before.reshape(-1, h.shape[-1]).T @ dg.reshape(-1, dg.shape[-1])).T
 

@@ -24,7 +24,8 @@ import numpy as np
 
 SOURCES = ("selective_scan.cc", "gated.cc")
 HEADERS = ("common.h", "recurrence.h")
-HANDLERS = tuple(f"{name}_{way}" for name in ("selective_scan", "rnn", "lstm", "gru") for way in ("forward", "backward"))
+OPS = ("selective_scan", "rnn", "lstm", "gru")
+HANDLERS = tuple(f"{op}_{way}" for op in OPS for way in ("forward", "backward"))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared", "-w")
 COMPILE_SECONDS = 120
 
