@@ -78,14 +78,14 @@ def test_sigmoid_and_tanh_are_exact_to_rounding():
     x = np.concatenate([-np.geomspace(80, 1e-6, 200), np.geomspace(1e-6, 80, 200)]).astype("float32")
     width, exact = x.size, x.astype("float64")
     zeros, w_h = jnp.zeros((1, width)), jnp.zeros((width, width))
-    h = gated.rnn(x[None, None], w_h, zeros, method="native")
+    h = gated.rnn(jnp.asarray(x[None, None]), w_h, zeros, method="native")
     np.testing.assert_allclose(h[0, 0], np.tanh(exact), rtol=1e-6)
     far = np.full(width, 100, "float32")
     xg = np.concatenate([0 * x, x, far])[None, None]
-    h = gated.gru(xg, jnp.zeros((3 * width, width)), zeros[0], -jnp.ones((1, width)), method="native")
+    h = gated.gru(jnp.asarray(xg), jnp.zeros((3 * width, width)), zeros[0], -jnp.ones((1, width)), method="native")
     np.testing.assert_allclose(h[0, 0], 1 - 2 / (1 + np.exp(-exact)), atol=3e-7)
     xg = np.concatenate([x, -far, far, far])[None, None]
-    _, c = gated.lstm(xg, jnp.zeros((4 * width, width)), zeros, zeros, method="native")
+    _, c = gated.lstm(jnp.asarray(xg), jnp.zeros((4 * width, width)), zeros, zeros, method="native")
     np.testing.assert_allclose(c[0], 1 / (1 + np.exp(-exact)), rtol=1e-6)
 
 
