@@ -63,7 +63,8 @@ def lstm_native(
     c0: Float[Array, "B D"],
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B D"]]:
     """As models.ops.gated.lstm, all in float32."""
-    return _lstm_forward(xg, w_h, h0, c0, kept=0)[:2]
+    h, c, _, _ = _lstm_forward(xg, w_h, h0, c0, kept=0)
+    return h, c
 
 
 def _lstm_forward(xg, w_h, h0, c0, kept: int):
