@@ -23,6 +23,7 @@ from jax import Array, lax
 from jax.nn import sigmoid
 from jaxtyping import Float
 
+from models.layers import shift
 from models.ops import native
 from models.ops.gated_native import gru_native, lstm_native, rnn_native
 from models.ops.platform import platform
@@ -75,15 +76,18 @@ def rnn(
     w_h: Float[Array, "D D"],
     h0: Float[Array, "B D"],
     *,
+    bias: Float[Array, " D"] | None = None,
     method: str = "auto",
 ) -> Float[Array, "B T D"]:
-    """All hidden states of a tanh RNN; xg = W_x x + b.
+    """All hidden states of a tanh RNN; xg + bias = W_x x + b (the kernel adds the bias on its way).
 
     method: one of METHODS, or "auto": native where it can be had and there are tokens enough for it, scan otherwise.
     Raises ValueError for an unknown method, and for one that cannot be had.
     """
-    if _is_native(method, xg, w_h, h0):
-        return rnn_native(xg, w_h, h0)
+    b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
+    if _is_native(method, xg, w_h, b, h0):
+        return rnn_native(xg, w_h, b, h0)
+    xg = xg if bias is None else shift(xg, bias)
     return _from_columns(_rnn(_to_columns(xg), w_h, _column(h0)))
 
 
@@ -93,14 +97,17 @@ def lstm(
     h0: Float[Array, "B D"],
     c0: Float[Array, "B D"],
     *,
+    bias: Float[Array, " 4*D"] | None = None,
     method: str = "auto",
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B D"]]:
     """All hidden states and the last cell state of an LSTM, gates in the order i, f, g, o; xg = W_x x + b.
 
     method: as `rnn`'s.
     """
-    if _is_native(method, xg, w_h, h0, c0):
-        return lstm_native(xg, w_h, h0, c0)
+    b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
+    if _is_native(method, xg, w_h, b, h0, c0):
+        return lstm_native(xg, w_h, b, h0, c0)
+    xg = xg if bias is None else shift(xg, bias)
     h, c = _lstm(_to_columns(xg), w_h, _column(h0), _column(c0))
     return _from_columns(h), _from_column(c)
 
@@ -111,14 +118,17 @@ def gru(
     b_n: Float[Array, " D"],
     h0: Float[Array, "B D"],
     *,
+    bias: Float[Array, " 3*D"] | None = None,
     method: str = "auto",
 ) -> Float[Array, "B T D"]:
     """All hidden states of a GRU, gates r, z, n; xg = W_x x + b; b_n is the bias in r * (W_n h + b_n).
 
     method: as `rnn`'s.
     """
-    if _is_native(method, xg, w_h, b_n, h0):
-        return gru_native(xg, w_h, b_n, h0)
+    b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
+    if _is_native(method, xg, w_h, b, b_n, h0):
+        return gru_native(xg, w_h, b, b_n, h0)
+    xg = xg if bias is None else shift(xg, bias)
     b_n = b_n if h0.shape[0] == 1 else b_n[:, None]
     return _from_columns(_gru(_to_columns(xg), w_h, b_n, _column(h0)))
 

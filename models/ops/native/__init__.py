@@ -87,11 +87,11 @@ _FLOPS = {
     # the states again, dC; dh, dB, d(dt u), dh a, dz, ddt, dA; dt u, du, ddt
     "selective_scan_backward": _scan_flops(5 + 2 + 2 + 2 + 2 + 1 + 1 + 2 + 2, 1 + 1 + 2),
     # the product with W_h, and each channel's share of the equation and its gradient (models/ops/gated.py)
-    "rnn_forward": _gated_flops(2),
+    "rnn_forward": _gated_flops(3),
     "rnn_backward": _gated_flops(4),
-    "lstm_forward": _gated_flops(13),
+    "lstm_forward": _gated_flops(17),
     "lstm_backward": _gated_flops(24),
-    "gru_forward": _gated_flops(12),
+    "gru_forward": _gated_flops(15),
     "gru_backward": _gated_flops(18),
 }
 

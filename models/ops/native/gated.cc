@@ -5,7 +5,7 @@
 // while its sums are in registers. The gradient's state is the gradient of the gates, dg: dh_{t-1} = W^T dg_t is a step as
 // any other, with the transpose packed. What is made of dg over all the steps, dW, is one product outside.
 //
-// Axes, rows first: xg, gates (B, T, G D); h, cells (B, T, D); W (G D, D); h0, c0 (B, D). All float.
+// Axes, rows first: xg (what of the gates is not of h, less its bias), gates (B, T, G D); bias (G D); h, cells (B, T, D); W (G D, D); h0, c0 (B, D). All float.
 
 #include "recurrence.h"
 
@@ -51,13 +51,13 @@ struct Rows {
 struct RnnForward {
   static constexpr int kOuts = 1, kIns = 1;
   const Sizes s;
-  const float* xg;
+  const float *xg, *bias;
   float* h;
   template <typename Lanes>
   void operator()(Lanes lanes, int64_t b, int64_t t, int64_t at, const Vec* sums, int64_t, float* state) const {
     const int64_t i = (b * s.length + t) * s.width + at;
     prefetch(xg + i + s.width);
-    const Vec h_t = tanh(lanes.load(xg + i) + sums[0]);
+    const Vec h_t = tanh(lanes.load(xg + i) + lanes.load(bias + at) + sums[0]);
     lanes.store(h + i, h_t);
     lanes.store(state, h_t);
   }
@@ -82,15 +82,15 @@ struct RnnBackward {
 struct LstmForward {
   static constexpr int kOuts = 4, kIns = 1;
   const Sizes s;
-  const float* xg;
+  const float *xg, *bias;
   float *h, *c, *gates, *cells;  // c: (B, D), the present one; gates and cells: null if there is to be no gradient
   template <typename Lanes>
   void operator()(Lanes lanes, int64_t b, int64_t t, int64_t at, const Vec* sums, int64_t next, float* state) const {
     const int64_t D = s.width, row = b * s.length + t;
     const float* x = xg + row * 4 * D + at;
     for (int g = 4; g < 8; ++g) prefetch(x + g * D);
-    const Vec i = sigmoid(lanes.load(x) + sums[0]), f = sigmoid(lanes.load(x + D) + sums[next]);
-    const Vec g = tanh(lanes.load(x + 2 * D) + sums[2 * next]), o = sigmoid(lanes.load(x + 3 * D) + sums[3 * next]);
+    const auto in = [&](int64_t g) { return lanes.load(x + g * D) + lanes.load(bias + g * D + at) + sums[g * next]; };
+    const Vec i = sigmoid(in(0)), f = sigmoid(in(1)), g = tanh(in(2)), o = sigmoid(in(3));
     const Vec c_t = f * lanes.load(c + b * D + at) + i * g, h_t = o * tanh(c_t);
     lanes.store(c + b * D + at, c_t);
     lanes.store(h + row * D + at, h_t);
@@ -129,7 +129,7 @@ struct LstmBackward {
 struct GruForward {
   static constexpr int kOuts = 3, kIns = 1;
   const Sizes s;
-  const float *xg, *b_n;
+  const float *xg, *bias, *b_n;
   const Rows before;
   float *h, *kept;  // kept: r, z, n and W_n h + b_n; null if there is to be no gradient
   template <typename Lanes>
@@ -137,8 +137,9 @@ struct GruForward {
     const int64_t D = s.width, row = b * s.length + t;
     const float* x = xg + row * 3 * D + at;
     for (int g = 3; g < 6; ++g) prefetch(x + g * D);
-    const Vec r = sigmoid(lanes.load(x) + sums[0]), z = sigmoid(lanes.load(x + D) + sums[next]);
-    const Vec inner = sums[2 * next] + lanes.load(b_n + at), n = tanh(lanes.load(x + 2 * D) + r * inner);
+    const auto in = [&](int64_t g) { return lanes.load(x + g * D) + lanes.load(bias + g * D + at); };
+    const Vec r = sigmoid(in(0) + sums[0]), z = sigmoid(in(1) + sums[next]);
+    const Vec inner = sums[2 * next] + lanes.load(b_n + at), n = tanh(in(2) + r * inner);
     const Vec h_t = (1.0f - z) * n + z * before.before(s, lanes, b, t, at);
     lanes.store(h + row * D + at, h_t);
     lanes.store(state, h_t);
@@ -193,8 +194,8 @@ ffi::Error backward(ffi::ThreadPool& pool, const float* w, const Cell& cell) {
 
 float* unless_empty(Out& x) { return x->element_count() ? x->typed_data() : nullptr; }
 
-ffi::Error rnn_forward_(ffi::ThreadPool pool, F32 xg, F32 w, F32 h0, Out h) {
-  return forward(pool, w.typed_data(), h0.typed_data(), RnnForward{Sizes(w, xg), xg.typed_data(), h->typed_data()});
+ffi::Error rnn_forward_(ffi::ThreadPool pool, F32 xg, F32 w, F32 bias, F32 h0, Out h) {
+  return forward(pool, w.typed_data(), h0.typed_data(), RnnForward{Sizes(w, xg), xg.typed_data(), bias.typed_data(), h->typed_data()});
 }
 
 ffi::Error rnn_backward_(ffi::ThreadPool pool, F32 h, F32 w, F32 dh, Out dxg, Out dh0) {
@@ -203,9 +204,9 @@ ffi::Error rnn_backward_(ffi::ThreadPool pool, F32 h, F32 w, F32 dh, Out dxg, Ou
 }
 
 // gates, cells: (B, T, ...) to be differentiated, (B, 0, ...) otherwise.
-ffi::Error lstm_forward_(ffi::ThreadPool pool, F32 xg, F32 w, F32 h0, F32 c0, Out h, Out c, Out gates, Out cells) {
+ffi::Error lstm_forward_(ffi::ThreadPool pool, F32 xg, F32 w, F32 bias, F32 h0, F32 c0, Out h, Out c, Out gates, Out cells) {
   std::copy_n(c0.typed_data(), c0.element_count(), c->typed_data());
-  return forward(pool, w.typed_data(), h0.typed_data(), LstmForward{Sizes(w, xg), xg.typed_data(), h->typed_data(),
+  return forward(pool, w.typed_data(), h0.typed_data(), LstmForward{Sizes(w, xg), xg.typed_data(), bias.typed_data(), h->typed_data(),
                                                                     c->typed_data(), unless_empty(gates), unless_empty(cells)});
 }
 
@@ -218,8 +219,8 @@ ffi::Error lstm_backward_(ffi::ThreadPool pool, F32 gates, F32 w, F32 cells, F32
 }
 
 // kept: (B, T, 4 D) to be differentiated, (B, 0, 4 D) otherwise.
-ffi::Error gru_forward_(ffi::ThreadPool pool, F32 xg, F32 w, F32 b_n, F32 h0, Out h, Out kept) {
-  return forward(pool, w.typed_data(), h0.typed_data(), GruForward{Sizes(w, xg), xg.typed_data(), b_n.typed_data(),
+ffi::Error gru_forward_(ffi::ThreadPool pool, F32 xg, F32 w, F32 bias, F32 b_n, F32 h0, Out h, Out kept) {
+  return forward(pool, w.typed_data(), h0.typed_data(), GruForward{Sizes(w, xg), xg.typed_data(), bias.typed_data(), b_n.typed_data(),
                                                                    Rows{h0.typed_data(), h->typed_data()}, h->typed_data(),
                                                                    unless_empty(kept)});
 }
@@ -235,7 +236,7 @@ ffi::Error gru_backward_(ffi::ThreadPool pool, F32 h, F32 w, F32 kept, F32 h0, F
 XLA_FFI_DEFINE_HANDLER_SYMBOL(rnn_forward, rnn_forward_,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<F32>().Arg<F32>().Arg<F32>()
+                                  .Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>()
                                   .Ret<F32>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(rnn_backward, rnn_backward_,
@@ -247,7 +248,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnn_backward, rnn_backward_,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_forward, lstm_forward_,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>()
+                                  .Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>()
                                   .Ret<F32>().Ret<F32>().Ret<F32>().Ret<F32>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_backward, lstm_backward_,
@@ -259,7 +260,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_backward, lstm_backward_,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(gru_forward, gru_forward_,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>()
+                                  .Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>()
                                   .Ret<F32>().Ret<F32>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(gru_backward, gru_backward_,
