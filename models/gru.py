@@ -25,6 +25,7 @@ class GRU(Mixer):
 
     def __call__(self, x, state, position, lengths=None):
         h0 = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
+        assert self.w_x.bias is not None
         xg = project(x, self.w_x.kernel[...])
         h = gru(xg, self.w_h[...], self.b_n[...], h0, bias=self.w_x.bias[...])
         return finish(h, h0, lengths)

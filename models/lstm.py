@@ -26,6 +26,7 @@ class LSTM(Mixer):
 
     def __call__(self, x, state, position, lengths=None):
         h0, c0 = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
+        assert self.w_x.bias is not None
         xg = project(x, self.w_x.kernel[...])
         h, c = lstm(hold_cell(xg, lengths), self.w_h[...], h0, c0, bias=self.w_x.bias[...])
         h, last = finish(h, h0, lengths)

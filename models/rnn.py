@@ -24,6 +24,7 @@ class RNN(Mixer):
 
     def __call__(self, x, state, position, lengths=None):
         h0 = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
+        assert self.w_x.bias is not None
         h = rnn(project(x, self.w_x.kernel[...]), self.w_h[...], h0, bias=self.w_x.bias[...])
         return finish(h, h0, lengths)
 
