@@ -10,7 +10,7 @@ from flax import nnx
 from models import Interface, Size
 from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
-from models.layers import Linear, kernel_init, orthogonal_gates
+from models.layers import Linear, kernel_init, orthogonal_gates, project
 from models.ops.gated import lstm
 from models.ops.packed import finish, hold_cell
 
@@ -26,7 +26,9 @@ class LSTM(Mixer):
 
     def __call__(self, x, state, position, lengths=None):
         h0, c0 = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        h, c = lstm(hold_cell(self.w_x(x), lengths), self.w_h[...], h0, c0)
+        assert self.w_x.bias is not None
+        xg = project(x, self.w_x.kernel[...])
+        h, c = lstm(hold_cell(xg, lengths), self.w_h[...], h0, c0, bias=self.w_x.bias[...])
         h, last = finish(h, h0, lengths)
         return h, (last, c)
 

@@ -9,7 +9,7 @@ from flax import nnx
 from models import Interface, Size
 from models.backbone import Backbone, matched_backbone
 from models.base import Mixer
-from models.layers import Linear, kernel_init, orthogonal_gates
+from models.layers import Linear, kernel_init, orthogonal_gates, project
 from models.ops.gated import rnn
 from models.ops.packed import finish
 
@@ -24,7 +24,9 @@ class RNN(Mixer):
 
     def __call__(self, x, state, position, lengths=None):
         h0 = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        return finish(rnn(self.w_x(x), self.w_h[...], h0), h0, lengths)
+        assert self.w_x.bias is not None
+        h = rnn(project(x, self.w_x.kernel[...]), self.w_h[...], h0, bias=self.w_x.bias[...])
+        return finish(h, h0, lengths)
 
     def init_state(self, batch, capacity, dtype):
         return jnp.zeros((batch, self.d_model), dtype)

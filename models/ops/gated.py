@@ -8,8 +8,10 @@ The input's part x_g = W_x x + b of all steps is one matrix product outside (see
 the scan holds only what is sequential. The backward scan makes gate gradients alone, and the gradient of W is one
 matrix product after it; autodiff would add a whole dW at every step.
 
-Axes: B batch, T time, D width, G gates x D. Inside, a step's state is a column, (D, B), for `W @ h` reads W along its
-rows: 1.8x faster than `h @ W` at batch 8 on CPU. A batch of one becomes a vector.
+Methods: "native", a C++ kernel for float32 on a CPU (models/ops/gated_native.py), and "scan", the form in JAX.
+
+Axes: B batch, T time, D width, G gates x D. Inside the scan, a step's state is a column, (D, B), for `W @ h` reads W
+along its rows: 1.8x faster than `h @ W` at batch 8 on CPU. A batch of one becomes a vector.
 """
 
 # jax.custom_vjp's types lose what a function takes and returns:
@@ -20,6 +22,15 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.nn import sigmoid
 from jaxtyping import Float
+
+from models.layers import shift
+from models.ops import native
+from models.ops.gated_native import gru_native, lstm_native, rnn_native
+from models.ops.platform import platform
+
+METHODS = ("scan", "native")
+# The kernel packs W first: from so many steps, and tokens in all of a batch's, that costs less than it gains.
+NATIVE_STEPS, NATIVE_TOKENS = 8, 128
 
 
 def rnn_reference(xg, w_h, h0):
@@ -64,8 +75,19 @@ def rnn(
     xg: Float[Array, "B T D"],
     w_h: Float[Array, "D D"],
     h0: Float[Array, "B D"],
+    *,
+    bias: Float[Array, " D"] | None = None,
+    method: str = "auto",
 ) -> Float[Array, "B T D"]:
-    """All hidden states of a tanh RNN; xg = W_x x + b."""
+    """All hidden states of a tanh RNN; xg + bias = W_x x + b (the kernel adds the bias on its way).
+
+    method: one of METHODS, or "auto": native where it can be had and there are tokens enough for it, scan otherwise.
+    Raises ValueError for an unknown method, and for one that cannot be had.
+    """
+    b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
+    if _is_native(method, xg, w_h, b, h0):
+        return rnn_native(xg, w_h, b, h0)
+    xg = xg if bias is None else shift(xg, bias)
     return _from_columns(_rnn(_to_columns(xg), w_h, _column(h0)))
 
 
@@ -74,8 +96,18 @@ def lstm(
     w_h: Float[Array, "4*D D"],
     h0: Float[Array, "B D"],
     c0: Float[Array, "B D"],
+    *,
+    bias: Float[Array, " 4*D"] | None = None,
+    method: str = "auto",
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B D"]]:
-    """All hidden states and the last cell state of an LSTM, gates in the order i, f, g, o; xg = W_x x + b."""
+    """All hidden states and the last cell state of an LSTM, gates in the order i, f, g, o; xg = W_x x + b.
+
+    method: as `rnn`'s.
+    """
+    b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
+    if _is_native(method, xg, w_h, b, h0, c0):
+        return lstm_native(xg, w_h, b, h0, c0)
+    xg = xg if bias is None else shift(xg, bias)
     h, c = _lstm(_to_columns(xg), w_h, _column(h0), _column(c0))
     return _from_columns(h), _from_column(c)
 
@@ -85,10 +117,39 @@ def gru(
     w_h: Float[Array, "3*D D"],
     b_n: Float[Array, " D"],
     h0: Float[Array, "B D"],
+    *,
+    bias: Float[Array, " 3*D"] | None = None,
+    method: str = "auto",
 ) -> Float[Array, "B T D"]:
-    """All hidden states of a GRU, gates r, z, n; xg = W_x x + b; b_n is the bias in r * (W_n h + b_n)."""
+    """All hidden states of a GRU, gates r, z, n; xg = W_x x + b; b_n is the bias in r * (W_n h + b_n).
+
+    method: as `rnn`'s.
+    """
+    b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
+    if _is_native(method, xg, w_h, b, b_n, h0):
+        return gru_native(xg, w_h, b, b_n, h0)
+    xg = xg if bias is None else shift(xg, bias)
     b_n = b_n if h0.shape[0] == 1 else b_n[:, None]
     return _from_columns(_gru(_to_columns(xg), w_h, b_n, _column(h0)))
+
+
+def _is_native(method: str, xg, *others) -> bool:
+    if method not in ("auto", *METHODS):
+        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    batch, length, _ = xg.shape
+    too_short = length < NATIVE_STEPS or batch * length < NATIVE_TOKENS
+    if method == "scan" or (method == "auto" and too_short):
+        return False
+    reason = _reason_against_native({x.dtype.name for x in (xg, *others)})
+    if method == "native" and reason:
+        raise ValueError(f"method native cannot be had: {reason}")
+    return reason is None
+
+
+def _reason_against_native(dtypes: set[str]) -> str | None:
+    if platform() != "cpu" or dtypes != {"float32"}:
+        return f"it is for float32 on a CPU, got {', '.join(sorted(dtypes))} on {platform()}"
+    return native.missing()
 
 
 def _to_columns(x):  # (B, T, D) -> (T, D) for a batch of one, else (T, D, B)

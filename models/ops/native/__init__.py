@@ -22,9 +22,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-SOURCES = ("attention.cc", "selective_scan.cc")
-HEADERS = ("common.h", "gemm.h")
-HANDLERS = ("attention_forward", "attention_backward", "selective_scan_forward", "selective_scan_backward")
+SOURCES = ("attention.cc", "gated.cc", "selective_scan.cc")
+HEADERS = ("common.h", "gemm.h", "recurrence.h")
+OPS = ("attention", "rnn", "lstm", "gru", "selective_scan")
+HANDLERS = tuple(f"{op}_{way}" for op in OPS for way in ("forward", "backward"))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared", "-w")
 COMPILE_SECONDS = 120
 
@@ -47,11 +48,17 @@ def missing() -> str | None:
     return None
 
 
-def call(name: str, results: tuple, *args: jax.Array, **sizes: int) -> Sequence[jax.Array]:
-    """The handler's results, of these shapes and types; sizes are its attributes."""
+def call(
+    name: str, results: tuple, *args: jax.Array, in_place: dict[int, int] | None = None, **sizes: int
+) -> Sequence[jax.Array]:
+    """The handler's results, of these shapes and types; sizes are its attributes.
+
+    in_place: arguments, by number, that the handler may overwrite with a result; XLA copies those still wanted.
+    """
     assert name in HANDLERS
     attributes = {key: np.int64(value) for key, value in sizes.items()}
-    return jax.ffi.ffi_call(name, results, vmap_method="sequential")(*args, **attributes)
+    options = {"vmap_method": "sequential", "input_output_aliases": in_place}
+    return jax.ffi.ffi_call(name, results, **options)(*args, **attributes)
 
 
 def flops(name: str, *shapes: tuple[int, ...], **sizes: int) -> int:
@@ -83,6 +90,13 @@ def _attention_flops(for_each_number: int, for_each_pair: int, for_each_output: 
     return count
 
 
+def _gated_flops(for_each_channel: int) -> Callable[..., int]:
+    def count(x, w_h, *_others):
+        return x[0] * x[1] * w_h[1] * (2 * w_h[0] + for_each_channel)
+
+    return count
+
+
 _FLOPS = {
     # q . k, p v; the maximum, its difference, exp, their sum; q scaled, y divided
     "attention_forward": _attention_flops(2 + 2, 4, 2),
@@ -92,6 +106,13 @@ _FLOPS = {
     "selective_scan_forward": _scan_flops(2 + 3 + 2, 1),
     # the states again, dC; dh, dB, d(dt u), dh a, dz, ddt, dA; dt u, du, ddt
     "selective_scan_backward": _scan_flops(5 + 2 + 2 + 2 + 2 + 1 + 1 + 2 + 2, 1 + 1 + 2),
+    # the product with W_h, and each channel's share of the equation and its gradient (models/ops/gated.py)
+    "rnn_forward": _gated_flops(3),
+    "rnn_backward": _gated_flops(4),
+    "lstm_forward": _gated_flops(17),
+    "lstm_backward": _gated_flops(24),
+    "gru_forward": _gated_flops(15),
+    "gru_backward": _gated_flops(18),
 }
 
 
