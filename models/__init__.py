@@ -61,9 +61,9 @@ _ATTENTION = ("blocked", "reference", "native")
 
 # Adding a model: one file with build(), one line here.
 MODELS = {
-    "rnn": ModelSpec("models.rnn", ("sequential",)),
-    "lstm": ModelSpec("models.lstm", ("sequential",)),
-    "gru": ModelSpec("models.gru", ("sequential",)),
+    "rnn": ModelSpec("models.rnn", ("sequential", "native")),
+    "lstm": ModelSpec("models.lstm", ("sequential", "native")),
+    "gru": ModelSpec("models.gru", ("sequential", "native")),
     "transformer": ModelSpec("models.transformer", _ATTENTION, streams=False),
     "transformer++": ModelSpec("models.llama", _ATTENTION, streams=False),
     "transformer-window": ModelSpec("models.llama", _ATTENTION, streams=False, builder="build_window"),

@@ -15,19 +15,23 @@ from models.ops.packed import finish
 
 
 class GRU(Mixer):
-    """features: the inputs' width, if not D. lengths: how much of each sequence counts (models/ops/packed.py)."""
+    """features: the inputs' width, if not D. method: see models/ops/gated.py. lengths: how much of each sequence counts
+    (models/ops/packed.py).
+    """
 
-    def __init__(self, d_model: int, *, features: int | None = None, input_init=kernel_init, rngs: nnx.Rngs):
+    def __init__(
+        self, d_model: int, *, features: int | None = None, input_init=kernel_init, method: str = "auto", rngs: nnx.Rngs
+    ):
         self.w_x = Linear(features or d_model, 3 * d_model, kernel_init=input_init, rngs=rngs)
         self.w_h = nnx.Param(orthogonal_gates(rngs.params(), 3, d_model))
         self.b_n = nnx.Param(jnp.zeros(d_model))
-        self.d_model = d_model
+        self.d_model, self.method = d_model, method
 
     def __call__(self, x, state, position, lengths=None):
         h0 = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
         assert self.w_x.bias is not None
         xg = project(x, self.w_x.kernel[...])
-        h = gru(xg, self.w_h[...], self.b_n[...], h0, bias=self.w_x.bias[...])
+        h = gru(xg, self.w_h[...], self.b_n[...], h0, bias=self.w_x.bias[...], method=self.method)
         return finish(h, h0, lengths)
 
     def init_state(self, batch, capacity, dtype):
@@ -36,6 +40,6 @@ class GRU(Mixer):
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
     def make_mixer(rngs):
-        return GRU(size.d_model, rngs=rngs)
+        return GRU(size.d_model, method=method, rngs=rngs)
 
     return matched_backbone(size, interface, make_mixer, rngs=rngs)

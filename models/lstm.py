@@ -16,19 +16,23 @@ from models.ops.packed import finish, hold_cell
 
 
 class LSTM(Mixer):
-    """features: the inputs' width, if not D. lengths: how much of each sequence counts (models/ops/packed.py)."""
+    """features: the inputs' width, if not D. method: see models/ops/gated.py. lengths: how much of each sequence counts
+    (models/ops/packed.py).
+    """
 
-    def __init__(self, d_model: int, *, features: int | None = None, input_init=kernel_init, rngs: nnx.Rngs):
+    def __init__(
+        self, d_model: int, *, features: int | None = None, input_init=kernel_init, method: str = "auto", rngs: nnx.Rngs
+    ):
         width = features or d_model
         self.w_x = Linear(width, 4 * d_model, kernel_init=input_init, bias_init=_forget_bias, rngs=rngs)
         self.w_h = nnx.Param(orthogonal_gates(rngs.params(), 4, d_model))
-        self.d_model = d_model
+        self.d_model, self.method = d_model, method
 
     def __call__(self, x, state, position, lengths=None):
         h0, c0 = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
         assert self.w_x.bias is not None
         xg = project(x, self.w_x.kernel[...])
-        h, c = lstm(hold_cell(xg, lengths), self.w_h[...], h0, c0, bias=self.w_x.bias[...])
+        h, c = lstm(hold_cell(xg, lengths), self.w_h[...], h0, c0, bias=self.w_x.bias[...], method=self.method)
         h, last = finish(h, h0, lengths)
         return h, (last, c)
 
@@ -44,6 +48,6 @@ def _forget_bias(key, shape, dtype):
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
     def make_mixer(rngs):
-        return LSTM(size.d_model, rngs=rngs)
+        return LSTM(size.d_model, method=method, rngs=rngs)
 
     return matched_backbone(size, interface, make_mixer, rngs=rngs)

@@ -15,17 +15,21 @@ from models.ops.packed import finish
 
 
 class RNN(Mixer):
-    """features: the inputs' width, if not D. lengths: how much of each sequence counts (models/ops/packed.py)."""
+    """features: the inputs' width, if not D. method: see models/ops/gated.py. lengths: how much of each sequence counts
+    (models/ops/packed.py).
+    """
 
-    def __init__(self, d_model: int, *, features: int | None = None, input_init=kernel_init, rngs: nnx.Rngs):
+    def __init__(
+        self, d_model: int, *, features: int | None = None, input_init=kernel_init, method: str = "auto", rngs: nnx.Rngs
+    ):
         self.w_x = Linear(features or d_model, d_model, kernel_init=input_init, rngs=rngs)
         self.w_h = nnx.Param(orthogonal_gates(rngs.params(), 1, d_model))
-        self.d_model = d_model
+        self.d_model, self.method = d_model, method
 
     def __call__(self, x, state, position, lengths=None):
         h0 = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
         assert self.w_x.bias is not None
-        h = rnn(project(x, self.w_x.kernel[...]), self.w_h[...], h0, bias=self.w_x.bias[...])
+        h = rnn(project(x, self.w_x.kernel[...]), self.w_h[...], h0, bias=self.w_x.bias[...], method=self.method)
         return finish(h, h0, lengths)
 
     def init_state(self, batch, capacity, dtype):
@@ -34,6 +38,6 @@ class RNN(Mixer):
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
     def make_mixer(rngs):
-        return RNN(size.d_model, rngs=rngs)
+        return RNN(size.d_model, method=method, rngs=rngs)
 
     return matched_backbone(size, interface, make_mixer, rngs=rngs)

@@ -153,13 +153,15 @@ def test_flops_are_those_of_the_form_in_jax(name):
         (lambda f: f, 1e-9),
         (lambda f: jax.grad(f, argnums=range(len(args))), 3e-3),
     ):
-        native_flops, jax_flops = (flops(transform(partial(total, method)), *args) for method in ("native", "scan"))
+        native_flops, jax_flops = (
+            flops(transform(partial(total, method)), *args) for method in ("native", "sequential")
+        )
         assert native_flops == pytest.approx(jax_flops, rel=tolerance)
 
 
 def test_refusals_name_the_reason():
     args = arguments("rnn", 1, 20, 4)
-    with pytest.raises(ValueError, match="unknown method 'loop'; expected auto, scan, native"):
+    with pytest.raises(ValueError, match="unknown method 'loop'; expected auto, sequential, native"):
         gated.rnn(*args, method="loop")
     with pytest.raises(ValueError, match="float32 on a CPU, got bfloat16"):
         gated.rnn(*(x.astype("bfloat16") for x in args), method="native")

@@ -8,7 +8,7 @@ The input's part x_g = W_x x + b of all steps is one matrix product outside (see
 the scan holds only what is sequential. The backward scan makes gate gradients alone, and the gradient of W is one
 matrix product after it; autodiff would add a whole dW at every step.
 
-Methods: "native", a C++ kernel for float32 on a CPU (models/ops/gated_native.py), and "scan", the form in JAX.
+Methods: "native", a C++ kernel for float32 on a CPU (models/ops/gated_native.py), and "sequential", a `lax.scan`.
 
 Axes: B batch, T time, D width, G gates x D. Inside the scan, a step's state is a column, (D, B), for `W @ h` reads W
 along its rows: 1.8x faster than `h @ W` at batch 8 on CPU. A batch of one becomes a vector.
@@ -28,7 +28,7 @@ from models.ops import native
 from models.ops.gated_native import gru_native, lstm_native, rnn_native
 from models.ops.platform import platform
 
-METHODS = ("scan", "native")
+METHODS = ("sequential", "native")
 # The kernel packs W first: from so many steps, and tokens in all of a batch's, that costs less than it gains.
 NATIVE_STEPS, NATIVE_TOKENS = 8, 128
 
@@ -81,7 +81,7 @@ def rnn(
 ) -> Float[Array, "B T D"]:
     """All hidden states of a tanh RNN; xg + bias = W_x x + b (the kernel adds the bias on its way).
 
-    method: one of METHODS, or "auto": native where it can be had and there are tokens enough for it, scan otherwise.
+    method: one of METHODS, or "auto": native where it can be had and there are tokens enough, else sequential.
     Raises ValueError for an unknown method, and for one that cannot be had.
     """
     b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
@@ -138,7 +138,7 @@ def _is_native(method: str, xg, *others) -> bool:
         raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
     batch, length, _ = xg.shape
     too_short = length < NATIVE_STEPS or batch * length < NATIVE_TOKENS
-    if method == "scan" or (method == "auto" and too_short):
+    if method == "sequential" or (method == "auto" and too_short):
         return False
     reason = _reason_against_native({x.dtype.name for x in (xg, *others)})
     if method == "native" and reason:
