@@ -96,9 +96,9 @@ def test_gated_recurrences(batch, length, dtype):
         return normal(n, batch, length, n * width, dtype=dtype), 0.5 * normal(7, n * width, width, dtype=dtype)
 
     h0, c0, b_n = (normal(n, *shape, dtype=dtype) for n, shape in enumerate([(batch, width), (batch, width), (width,)]))
-    same_value_and_gradient(partial(gated.rnn, method="scan"), gated.rnn_reference, (*gates(1), h0), dtype)
-    same_value_and_gradient(partial(gated.lstm, method="scan"), gated.lstm_reference, (*gates(4), h0, c0), dtype)
-    same_value_and_gradient(partial(gated.gru, method="scan"), gated.gru_reference, (*gates(3), b_n, h0), dtype)
+    same_value_and_gradient(partial(gated.rnn, method="sequential"), gated.rnn_reference, (*gates(1), h0), dtype)
+    same_value_and_gradient(partial(gated.lstm, method="sequential"), gated.lstm_reference, (*gates(4), h0, c0), dtype)
+    same_value_and_gradient(partial(gated.gru, method="sequential"), gated.gru_reference, (*gates(3), b_n, h0), dtype)
 
 
 @pytest.mark.parametrize(
