@@ -71,8 +71,8 @@ MODELS = {
     "s4d": ModelSpec("models.ssm", ("convolution", "recurrence")),
     "mamba": ModelSpec("models.mamba", ("sequential", "associative", "chunked", "native", "pallas")),
     "rwkv4": ModelSpec("models.rwkv4", ("sequential", "associative")),
-    "seq2seq-lstm": ModelSpec("models.seq2seq", ("sequential",), kind="pairs", builder="build_lstm"),
-    "seq2seq-gru": ModelSpec("models.seq2seq", ("sequential",), kind="pairs", builder="build_gru"),
+    "seq2seq-lstm": ModelSpec("models.seq2seq", ("sequential", "native"), kind="pairs", builder="build_lstm"),
+    "seq2seq-gru": ModelSpec("models.seq2seq", ("sequential", "native"), kind="pairs", builder="build_gru"),
     "vit": ModelSpec("models.vit", _ATTENTION, streams=False, kind="images"),
     "resnet": ModelSpec("models.resnet", ("convolution",), streams=False, kind="images"),
     # The other discretisations: s4d's own is zoh, mamba's is "mamba" (see models/ops/discretise.py).

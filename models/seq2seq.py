@@ -9,6 +9,7 @@ State: the decoder's h (and c) of each layer, whatever the source's length: (N, 
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -63,11 +64,11 @@ class Seq2Seq(RecurrentModel, EncoderDecoder):
 
 
 def build_lstm(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Seq2Seq:
-    return matched_seq2seq(LSTM, 4, size, interface, rngs)
+    return matched_seq2seq(partial(LSTM, method=method), 4, size, interface, rngs)
 
 
 def build_gru(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Seq2Seq:
-    return matched_seq2seq(GRU, 3, size, interface, rngs)
+    return matched_seq2seq(partial(GRU, method=method), 3, size, interface, rngs)
 
 
 def matched_seq2seq(cell, n_gates: int, size: Size, interface: Interface, rngs: nnx.Rngs) -> Seq2Seq:

@@ -78,8 +78,8 @@ def test_a_call_of_minutes_is_not_made_again(play):
     record, log = play(case, replace(QUICK, once_s=0.02), ours="slow")
     assert [line.split()[:2] for line in log] == [
         ["prepare", "ours"],
-        ["prepare", "ours-shorter"],
-        *[["sample", "ours-shorter"]] * 4,
+        ["prepare", "ours-64k"],
+        *[["sample", "ours-64k"]] * 4,
     ]
     assert turn(record, "ours")["samples_s"] == [0.03]
     row = figures.row_of(record)

@@ -20,7 +20,7 @@ PANELS = ("forward", "train")
 
 def plot_peers(folder: Path) -> list[Path]:
     """peers.png, peers.svg: a panel for each measure and number of cores. The paths; none where nothing has a ratio."""
-    frame = pd.read_csv(folder / TABLE)
+    frame = pd.read_csv(folder / TABLE, dtype={"git_sha": str})  # some have digits alone
     frame = pd.DataFrame(frame[frame["measure"].isin(PANELS)])
     if not frame["ratio"].notna().any():
         return []

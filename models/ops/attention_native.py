@@ -27,7 +27,7 @@ def attention_native(
 
 def _forward(q, k, v, causal, window):
     batch, length, heads, _ = q.shape
-    results = _like(q), jax.ShapeDtypeStruct((batch, heads, length), jnp.float32)
+    results = native.like(q), jax.ShapeDtypeStruct((batch, heads, length), jnp.float32)
     return native.call("attention_forward", results, q, k, v, causal=causal, window=window or 0)
 
 
@@ -37,12 +37,8 @@ def _attention_fwd(q, k, v, causal, window):
 
 
 def _attention_bwd(causal, window, residuals, dy):
-    results = tuple(_like(x) for x in residuals[:3])
+    results = tuple(native.like(x) for x in residuals[:3])
     return tuple(native.call("attention_backward", results, *residuals, dy, causal=causal, window=window or 0))
 
 
 attention_native.defvjp(_attention_fwd, _attention_bwd)
-
-
-def _like(x):
-    return jax.ShapeDtypeStruct(x.shape, x.dtype)

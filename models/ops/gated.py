@@ -100,9 +100,9 @@ def lstm(
     bias: Float[Array, " 4*D"] | None = None,
     method: str = "auto",
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B D"]]:
-    """All hidden states and the last cell state of an LSTM, gates in the order i, f, g, o; xg = W_x x + b.
+    """All hidden states and the last cell state of an LSTM, gates in the order i, f, g, o.
 
-    method: as `rnn`'s.
+    xg, bias, method: as `rnn`'s.
     """
     b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
     if _is_native(method, xg, w_h, b, h0, c0):
@@ -121,9 +121,9 @@ def gru(
     bias: Float[Array, " 3*D"] | None = None,
     method: str = "auto",
 ) -> Float[Array, "B T D"]:
-    """All hidden states of a GRU, gates r, z, n; xg = W_x x + b; b_n is the bias in r * (W_n h + b_n).
+    """All hidden states of a GRU, gates r, z, n; b_n is the bias in r * (W_n h + b_n).
 
-    method: as `rnn`'s.
+    xg, bias, method: as `rnn`'s.
     """
     b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
     if _is_native(method, xg, w_h, b, b_n, h0):

@@ -11,15 +11,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from models.layers import sum_over_time
 from models.ops import native
 
 
 def _array(*shape: int):
     return jax.ShapeDtypeStruct(shape, jnp.float32)
-
-
-def _like(x):
-    return _array(*x.shape)
 
 
 def _weight_gradient(dg, h, h0):
@@ -31,12 +28,6 @@ def _weight_gradient(dg, h, h0):
     return lax.optimization_barrier(before.reshape(-1, h.shape[-1]).T @ dg.reshape(-1, dg.shape[-1])).T
 
 
-def _sum_over_time(dg):
-    """As models.layers.sum_over_time, as a product."""
-    rows = dg.reshape(-1, dg.shape[-1])
-    return jnp.ones(rows.shape[0], rows.dtype) @ rows
-
-
 @jax.custom_vjp
 def rnn_native(
     xg: Float[Array, "B T D"],
@@ -45,7 +36,7 @@ def rnn_native(
     h0: Float[Array, "B D"],
 ) -> Float[Array, "B T D"]:
     """As models.ops.gated.rnn with the bias, all in float32."""
-    return native.call("rnn_forward", (_like(xg),), xg, w_h, bias, h0, in_place={0: 0})[0]
+    return native.call("rnn_forward", (native.like(xg),), xg, w_h, bias, h0, in_place={0: 0})[0]
 
 
 def _rnn_fwd(xg, w_h, bias, h0):
@@ -55,8 +46,8 @@ def _rnn_fwd(xg, w_h, bias, h0):
 
 def _rnn_bwd(residuals, dh):
     h, w_h, h0 = residuals
-    dxg, dh0 = native.call("rnn_backward", (_like(h), _like(h0)), h, w_h, dh)
-    return dxg, _weight_gradient(dxg, h, h0), _sum_over_time(dxg), dh0
+    dxg, dh0 = native.call("rnn_backward", (native.like(h), native.like(h0)), h, w_h, dh)
+    return dxg, _weight_gradient(dxg, h, h0), sum_over_time(dxg), dh0
 
 
 rnn_native.defvjp(_rnn_fwd, _rnn_bwd)
@@ -78,7 +69,7 @@ def lstm_native(
 def _lstm_forward(xg, w_h, bias, h0, c0, kept: int):
     """All h, the last c, and of `kept` steps (all or none) the gates and cells."""
     (batch, length, gates), width = xg.shape, w_h.shape[1]
-    results = _array(batch, length, width), _like(c0), _array(batch, kept, gates), _array(batch, kept, width)
+    results = _array(batch, length, width), native.like(c0), _array(batch, kept, gates), _array(batch, kept, width)
     in_place = {0: 2} if kept else None
     return tuple(native.call("lstm_forward", results, xg, w_h, bias, h0, c0, in_place=in_place))
 
@@ -90,9 +81,9 @@ def _lstm_fwd(xg, w_h, bias, h0, c0):
 
 def _lstm_bwd(residuals, cotangents):
     h, gates, cells, w_h, h0, c0 = residuals
-    results = _like(gates), _like(h0), _like(c0)
+    results = native.like(gates), native.like(h0), native.like(c0)
     dxg, dh0, dc0 = native.call("lstm_backward", results, gates, w_h, cells, c0, *cotangents, in_place={0: 0})
-    return dxg, _weight_gradient(dxg, h, h0), _sum_over_time(dxg), dh0, dc0
+    return dxg, _weight_gradient(dxg, h, h0), sum_over_time(dxg), dh0, dc0
 
 
 lstm_native.defvjp(_lstm_fwd, _lstm_bwd)
@@ -125,9 +116,9 @@ def _gru_fwd(xg, w_h, bias, b_n, h0):
 def _gru_bwd(residuals, dh):
     h, kept, w_h, h0 = residuals
     gates = _array(*h.shape[:2], w_h.shape[0])
-    dxg, dg, dh0 = native.call("gru_backward", (gates, gates, _like(h0)), h, w_h, kept, h0, dh)
-    db_n = _sum_over_time(dg[..., -h.shape[-1] :])
-    return dxg, _weight_gradient(dg, h, h0), _sum_over_time(dxg), db_n, dh0
+    dxg, dg, dh0 = native.call("gru_backward", (gates, gates, native.like(h0)), h, w_h, kept, h0, dh)
+    db_n = sum_over_time(dg[..., -h.shape[-1] :])
+    return dxg, _weight_gradient(dg, h, h0), sum_over_time(dxg), db_n, dh0
 
 
 gru_native.defvjp(_gru_fwd, _gru_bwd)

@@ -33,7 +33,7 @@ def scan_native(
 
 def _forward(chunk, n_borders, u, dt, A, B, C, h0):
     borders = jax.ShapeDtypeStruct((h0.shape[0], n_borders, *h0.shape[1:]), jnp.float32)
-    results = _like(u), _like(h0), borders
+    results = native.like(u), native.like(h0), borders
     return tuple(native.call("selective_scan_forward", results, u, dt, A, B, C, h0, chunk=chunk))
 
 
@@ -44,12 +44,8 @@ def _scan_fwd(chunk, u, dt, A, B, C, h0):
 
 def _scan_bwd(chunk, residuals, cotangents):
     u, dt, A, B, C, _ = residuals
-    results = tuple(_like(x) for x in (u, dt, A, B, C, cotangents[1]))
+    results = tuple(native.like(x) for x in (u, dt, A, B, C, cotangents[1]))
     return tuple(native.call("selective_scan_backward", results, *residuals, *cotangents, chunk=chunk))
 
 
 scan_native.defvjp(_scan_fwd, _scan_bwd)
-
-
-def _like(x):
-    return jax.ShapeDtypeStruct(x.shape, x.dtype)

@@ -21,7 +21,7 @@ CONTENDERS = {
     "ours-forward": Contender("ours", ("jax", "flax")),
     "ours-associative": Contender("ours", ("jax", "flax")),
     "ours-shortest": Contender("ours", ("jax", "flax")),
-    "ours-shorter": Contender("ours", ("jax", "flax")),
+    "ours-64k": Contender("ours", ("jax", "flax")),
     "flax": Contender("flax_cells", ("flax", "jax")),
     "flax-lstmcell": Contender("flax_cells", ("flax", "jax")),
     "jax-xla": Contender("jax_forms", ("jax",)),

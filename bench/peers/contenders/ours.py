@@ -134,6 +134,6 @@ BUILDERS = {
     "ours": {**_OPS, **ours_models.BUILDERS},
     "ours-forward": {name: _forward(builder) for name, builder in _OPS.items()},
     "ours-associative": {"mamba-associative": _mamba_associative},
-    "ours-shortest": ours_models.SHORTEST_BUILDERS,
-    "ours-shorter": ours_models.SHORTER_BUILDERS,
+    "ours-shortest": ours_models.SHORTEST,
+    "ours-64k": ours_models.AT_64K,
 }

@@ -14,7 +14,7 @@ from bench.learner import MATRICES
 from bench.measures import decode, train
 from bench.peers.case import Case
 from bench.peers.contenders.prepared import Given, Prepared, nothing
-from bench.peers.rows import CACHED, CONTEXTS, DECODERS, SHORTER, STREAMED
+from bench.peers.rows import CACHED, CONTEXTS, DECODERS, LINEAR_FROM, STREAMED
 from bench.program import Program
 from bench.suites import Settings
 from models import SIZES
@@ -69,8 +69,8 @@ def _peak_bytes() -> int | None:
         return memory.process_peak_bytes()
 
 
-def _shorter(case: Case, given: Given) -> Prepared:
-    return _long(replace(case, length=SHORTER), given)
+def _at_64k(case: Case, given: Given) -> Prepared:
+    return _long(replace(case, length=LINEAR_FROM), given)
 
 
 def step_work(case: Case, params) -> float:
@@ -96,5 +96,5 @@ BUILDERS = {
     ("mamba-small", "step"): _step,
     **{(f"{name}-small", "long"): _long for name in STREAMED},
 }
-SHORTER_BUILDERS = {f"{name}-small": _shorter for name in STREAMED}
-SHORTEST_BUILDERS = {f"{name}-small": _shortest for name in DECODERS}
+AT_64K = {f"{name}-small": _at_64k for name in STREAMED}
+SHORTEST = {f"{name}-small": _shortest for name in DECODERS}

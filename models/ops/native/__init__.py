@@ -61,6 +61,11 @@ def call(
     return jax.ffi.ffi_call(name, results, **options)(*args, **attributes)
 
 
+def like(x) -> jax.ShapeDtypeStruct:
+    """A result of this array's shape and type."""
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+
 def flops(name: str, *shapes: tuple[int, ...], **sizes: int) -> int:
     """FLOPs of a handler on arguments of these shapes with these attributes, by the conventions of bench/cost.py."""
     return _FLOPS[name](*shapes, **sizes)
