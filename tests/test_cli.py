@@ -127,7 +127,9 @@ def wait_for_records(folder, count, process, seconds=120):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_parent_leaves_what_was_finished_and_can_go_on(tmp_path, how):
     command = ("run", *SMALL, "--models", "rnn,gru,lstm", "--measures", "forward", "--lengths", "8", "--out", tmp_path)
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     process = start(*command)
+    signal.signal(signal.SIGINT, ours)
     wait_for_records(tmp_path, 1, process)
     process.send_signal(how)
     process.communicate(timeout=60)
