@@ -107,17 +107,6 @@ def sinusoidal_positions(position: Int[Array, " T"], width: int, dtype=jnp.float
     return jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1).reshape(-1, 2 * rate.size)[:, :width].astype(dtype)
 
 
-def causal_conv1d(
-    x: Float[Array, "B T E"],
-    w: Float[Array, "K E"],
-    bias: Float[Array, " E"],
-    before: Float[Array, "B K-1 E"],
-) -> tuple[Float[Array, "B T E"], Float[Array, "B K-1 E"]]:
-    """Depthwise causal convolution, y_t = bias + sum_k w_k x_{t-K+1+k} (w[K-1] meets x_t), and the last K-1 inputs."""
-    x = jnp.concatenate([before, x], axis=1)
-    return _convolve(x, w, bias), x[:, x.shape[1] - w.shape[0] + 1 :]
-
-
 def project(x: Float[Array, "... D"], w: Float[Array, "D E"]) -> Float[Array, "... E"]:
     """x W as a product of two matrices, and so W's gradient as well.
 
@@ -145,24 +134,6 @@ def sum_over_time(x: Float[Array, "... E"]) -> Float[Array, " E"]:
     """
     rows = x.reshape(-1, x.shape[-1])
     return jnp.ones(rows.shape[0], x.dtype) @ rows
-
-
-@jax.custom_vjp
-def _convolve(x, w, bias):
-    length = x.shape[1] - w.shape[0] + 1
-    return bias + sum(x[:, k : k + length] * w[k] for k in range(w.shape[0]))
-
-
-def _convolve_bwd(residuals, g):
-    x, w = residuals
-    width, length = w.shape[0], g.shape[1]
-    g = lax.optimization_barrier(g)  # once, not in each of the products below: what comes after is often a nonlinearity
-    dx = sum(jnp.pad(g * w[k], ((0, 0), (k, width - 1 - k), (0, 0))) for k in range(width))
-    dw = jnp.stack([sum_over_time(x[:, k : k + length] * g) for k in range(width)])
-    return dx, dw, sum_over_time(g)
-
-
-_convolve.defvjp(lambda x, w, bias: (_convolve(x, w, bias), (x, w)), _convolve_bwd)
 
 
 @jax.custom_vjp

@@ -21,7 +21,8 @@ from jaxtyping import Float
 from models import Interface, Size
 from models.backbone import Backbone, Block
 from models.base import Mixer
-from models.layers import Linear, causal_conv1d, kernel_init, residual_init, rms_norm, scale
+from models.layers import Linear, kernel_init, residual_init, rms_norm, scale
+from models.ops.causal_conv import causal_conv1d
 from models.ops.selective_scan import selective_scan
 
 
@@ -66,8 +67,7 @@ class Mamba(Mixer):
     def __call__(self, x, state: MambaState | None, position):
         conv, h = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
         u, z = jnp.split(self.in_proj(x), 2, axis=-1)
-        u, conv = causal_conv1d(u, self.conv_w[...], self.conv_b[...], conv)
-        u = jax.nn.silu(u)
+        u, conv = causal_conv1d(u, self.conv_w[...], self.conv_b[...], conv, silu=True)
         dt, B, C = jnp.split(self.x_proj(u), [self.dt_rank, self.dt_rank + self.d_state], axis=-1)
         dt = jax.nn.softplus(self.dt_proj(dt))
         A = -jnp.exp(self.A_log[...].astype(h.dtype))

@@ -3,17 +3,20 @@
 import jax
 import jax.numpy as jnp
 
-from models import layers
+from models.ops.causal_conv import causal_conv1d
 from models.ops.linear_scan import METHODS, linear_scan
 from models.ops.selective_scan import METHODS as SCAN_METHODS
 from models.ops.selective_scan import selective_scan
 
 
-def causal_conv1d(inputs, weights, meta):
+def convolution(inputs, weights, meta):
     w, bias = weights["weight"][:, 0].T, weights["bias"]
-    y, _ = layers.causal_conv1d(inputs["x"], w, bias, jnp.zeros_like(inputs["state"]))
-    continued, _ = layers.causal_conv1d(inputs["x"], w, bias, inputs["state"])
-    return {"y": y, "y_from_state": continued, "y_silu": jax.nn.silu(y)}
+    x, state = inputs["x"], inputs["state"]
+    return {
+        "y": causal_conv1d(x, w, bias, jnp.zeros_like(state))[0],
+        "y_from_state": causal_conv1d(x, w, bias, state)[0],
+        "y_silu": causal_conv1d(x, w, bias, jnp.zeros_like(state), silu=True)[0],
+    }
 
 
 def linear_scan_of(method):
@@ -51,7 +54,7 @@ def selective_scan_of(method):
 
 
 ADAPTERS = {
-    "causal_conv1d": {"": causal_conv1d},
+    "causal_conv1d": {"": convolution},
     "linear_scan": {method: linear_scan_of(method) for method in METHODS},
     # the native kernel knows one precision (tests/test_native.py; "auto", as in the fixtures of Mamba, takes it)
     "selective_scan": {method: selective_scan_of(method) for method in SCAN_METHODS if method != "native"},

@@ -9,6 +9,7 @@ to their forms in JAX, to which every kernel is held by a test. The library is k
 import ctypes
 import hashlib
 import importlib.metadata
+import math
 import os
 import platform
 import shutil
@@ -22,9 +23,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-SOURCES = ("attention.cc", "gated.cc", "selective_scan.cc")
+SOURCES = ("attention.cc", "causal_conv.cc", "gated.cc", "selective_scan.cc")
 HEADERS = ("common.h", "gemm.h", "recurrence.h")
-OPS = ("attention", "rnn", "lstm", "gru", "selective_scan")
+OPS = ("attention", "causal_conv", "rnn", "lstm", "gru", "selective_scan")
 HANDLERS = tuple(f"{op}_{way}" for op in OPS for way in ("forward", "backward"))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared", "-w")
 COMPILE_SECONDS = 120
@@ -95,6 +96,14 @@ def _attention_flops(for_each_number: int, for_each_pair: int, for_each_output: 
     return count
 
 
+def _conv_flops(for_each_tap: int, for_each_channel: int, silu_tap: int, silu_channel: int) -> Callable[..., int]:
+    def count(x, w, *_others, silu):
+        n_taps = w[0]
+        return math.prod(x) * (for_each_tap * n_taps + for_each_channel + silu * (silu_tap * n_taps + silu_channel))
+
+    return count
+
+
 def _gated_flops(for_each_channel: int) -> Callable[..., int]:
     def count(x, w_h, *_others):
         return x[0] * x[1] * w_h[1] * (2 * w_h[0] + for_each_channel)
@@ -107,6 +116,10 @@ _FLOPS = {
     "attention_forward": _attention_flops(2 + 2, 4, 2),
     # q . k, dy . v, dv, dk, dq; s - lse, exp, dp - delta, its product; delta, k scaled, dq scaled
     "attention_backward": _attention_flops(5 * 2, 4, 4),
+    # w x, its sum with the bias; sigmoid, product
+    "causal_conv_forward": _conv_flops(2, 0, 0, 2),
+    # dx, dw; dbias; the sum again; its sigmoid, the derivative, product
+    "causal_conv_backward": _conv_flops(2 + 2, 1, 2, 1 + 4 + 1),
     # exp(dt A), a h + (dt u) B, C . h; dt u
     "selective_scan_forward": _scan_flops(2 + 3 + 2, 1),
     # the states again, dC; dh, dB, d(dt u), dh a, dz, ddt, dA; dt u, du, ddt

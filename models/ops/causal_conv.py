@@ -1,0 +1,106 @@
+"""Depthwise causal convolution over time, with the SiLU that follows it in Mamba and its kin (arXiv:2312.00752, 3.4).
+
+    y_t = f(bias + sum_k w_k x_{t-K+1+k})          f: none, or SiLU
+
+w[K-1] meets x_t. The state is the last K-1 inputs.
+
+Methods: "native", a C++ kernel for float32 on a CPU, forward and backward (models/ops/native/causal_conv.cc), and
+"shifted", K shifted products in JAX. Axes: B batch, T time, E channels, K taps.
+"""
+
+# jax.custom_vjp's types lose what a function takes and returns:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float
+
+from models.layers import sum_over_time
+from models.ops import native
+from models.ops.platform import platform
+
+METHODS = ("shifted", "native")
+NATIVE_STEPS = 8  # from so many on; a token alone stays in the program that XLA makes of its step
+
+
+def causal_conv1d_reference(x, w, bias, before, *, silu=False):
+    """The equation, read aloud. Same arguments and results as `causal_conv1d`."""
+
+    def step(window, x_t):  # (B, K-1, E), (B, E)
+        window = jnp.concatenate([window, x_t[:, None]], axis=1)
+        a = bias + jnp.einsum("ke,bke->be", w, window)
+        return window[:, 1:], a * jax.nn.sigmoid(a) if silu else a
+
+    after, y = lax.scan(step, before, jnp.moveaxis(x, 1, 0))
+    return jnp.moveaxis(y, 0, 1), after
+
+
+def causal_conv1d(
+    x: Float[Array, "B T E"],
+    w: Float[Array, "K E"],
+    bias: Float[Array, " E"],
+    before: Float[Array, "B K-1 E"],
+    *,
+    silu: bool = False,
+    method: str = "auto",
+) -> tuple[Float[Array, "B T E"], Float[Array, "B K-1 E"]]:
+    """y, and the last K-1 inputs. before: the K-1 inputs that came before x.
+
+    method: one of METHODS, or "auto": native where it can be had and there are steps enough, else shifted. Raises
+    ValueError for an unknown method, and for one that cannot be had.
+    """
+    length, n_before = x.shape[1], before.shape[1]
+    whole = jnp.concatenate([before, x], axis=1)
+    after = x[:, length - n_before :] if length >= n_before else whole[:, length:]
+    if _is_native(method, x, w, bias, before):
+        return _native(silu, x, w, bias, before), after
+    y = _shifted(whole, w, bias)
+    return jax.nn.silu(y) if silu else y, after
+
+
+def _is_native(method: str, x, *others) -> bool:
+    if method not in ("auto", *METHODS):
+        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    if method == "shifted" or (method == "auto" and x.shape[1] < NATIVE_STEPS):
+        return False
+    dtypes = {array.dtype.name for array in (x, *others)}
+    reason = native.missing()
+    if platform() != "cpu" or dtypes != {"float32"}:
+        reason = f"it is for float32 on a CPU, got {', '.join(sorted(dtypes))} on {platform()}"
+    if method == "native" and reason:
+        raise ValueError(f"method native cannot be had: {reason}")
+    return reason is None
+
+
+@jax.custom_vjp
+def _shifted(x, w, bias):
+    length = x.shape[1] - w.shape[0] + 1
+    return bias + sum(x[:, k : k + length] * w[k] for k in range(w.shape[0]))
+
+
+def _shifted_bwd(residuals, g):
+    x, w = residuals
+    width, length = w.shape[0], g.shape[1]
+    g = lax.optimization_barrier(g)  # once, not in each of the products below: what comes after is often a nonlinearity
+    dx = sum(jnp.pad(g * w[k], ((0, 0), (k, width - 1 - k), (0, 0))) for k in range(width))
+    dw = jnp.stack([sum_over_time(x[:, k : k + length] * g) for k in range(width)])
+    return dx, dw, sum_over_time(g)
+
+
+_shifted.defvjp(lambda x, w, bias: (_shifted(x, w, bias), (x, w)), _shifted_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _native(silu, x, w, bias, before):
+    return native.call("causal_conv_forward", (native.like(x),), x, w, bias, before, silu=silu)[0]
+
+
+def _native_bwd(silu, residuals, dy):
+    results = tuple(map(native.like, residuals))
+    return tuple(native.call("causal_conv_backward", results, *residuals, dy, silu=silu))
+
+
+_native.defvjp(lambda silu, *args: (_native(silu, *args), args), _native_bwd)
