@@ -1,7 +1,7 @@
 # Sourced by run_bench.sh and run_tests.sh. Sets PYTHON to an interpreter that has everything: that of .venv, which is
 # made once and again when pyproject.toml, constraints.txt, the Python or the accelerator changes; or, where packages
 # are installed already and nothing can be downloaded, the one named by LENGTHSCALE_PYTHON. LENGTHSCALE_EXTRAS: further
-# extras of pyproject.toml.
+# extras of pyproject.toml; what .venv has once, it keeps.
 
 find_python() {
     local candidate
@@ -28,15 +28,18 @@ if [ -n "${LENGTHSCALE_PYTHON:-}" ]; then
     PYTHON=$LENGTHSCALE_PYTHON
 else
     base=$(find_python)
-    extras=test${LENGTHSCALE_EXTRAS:+,$LENGTHSCALE_EXTRAS}
+    venv=$ROOT/.venv
     extra=$(accelerator_extra)
-    [ -z "$extra" ] || extras="$extras,$extra"
+    installed=$(cat "$venv/extras" 2>/dev/null || true)
+    wanted=test${LENGTHSCALE_EXTRAS:+,$LENGTHSCALE_EXTRAS}${extra:+,$extra}
+    extras=$(tr , '\n' <<<"$installed,$wanted" | sed '/^$/d' | sort -u | paste -sd ,)
     stamp=$({ cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt"; "$base" -VV; echo "$extras"; } | cksum)
-    PYTHON=$ROOT/.venv/bin/python
-    if [ "$(cat "$ROOT/.venv/stamp" 2>/dev/null)" != "$stamp" ]; then
+    PYTHON=$venv/bin/python
+    if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
         echo "Setting up .venv with $("$base" -V) (once; a few minutes) ..." >&2
-        "$base" -m venv --clear "$ROOT/.venv"
+        "$base" -m venv --clear "$venv"
         "$PYTHON" -m pip install --quiet --disable-pip-version-check -c "$ROOT/constraints.txt" -e "$ROOT[$extras]" >&2
-        echo "$stamp" >"$ROOT/.venv/stamp"
+        echo "$extras" >"$venv/extras"
+        echo "$stamp" >"$venv/stamp"
     fi
 fi

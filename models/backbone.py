@@ -1,7 +1,7 @@
 """Embed -> N x [norm -> mixer -> residual (-> norm -> MLP -> residual)] -> norm -> head.
 
 The N blocks are one module whose parameters have a leading axis N; `lax.scan` runs them, so that neither the program
-nor its compile time grows with depth. Axes: see models/base.py.
+nor its compile time grows with depth; a few blocks are unrolled. Axes: see models/base.py.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,10 @@ from jax import lax
 from models import Interface, Size
 from models.base import Mixer, SequenceModel, State
 from models.layers import MLP, Linear, kernel_init, layer_norm, project, sinusoidal_positions
+
+# So many blocks are compiled one by one: in a loop, what the gradient needs of each is copied into a stack and out of it
+# again. On a CPU a training step of size small is 1.1x to 1.4x faster so, and takes 15% to 40% less memory.
+MOST_UNROLLED = 8
 
 MakeMixer = Callable[[nnx.Rngs], Mixer]
 Norm = Callable[[int, nnx.Rngs], Callable]
@@ -126,7 +130,8 @@ class Backbone(SequenceModel):
         length = inputs.shape[1]
         if capacity < length:
             raise ValueError(f"capacity must hold the tokens, got capacity={capacity}, {length} tokens")
-        x, new = self._run_blocks(self.embed(inputs), lambda block, x, layer: block.prefill(x))
+        # Without a gradient nothing is kept of a block: the loop is as fast as the blocks one by one, and smaller.
+        x, new = self._run_blocks(self.embed(inputs), lambda block, x, layer: block.prefill(x), unrolled=False)
         empty = self.init_state(inputs.shape[0], capacity)
         layers = self._a_block.commit(empty.layers, new, 0)
         return self.logits(x[:, -1]), State(jnp.int32(length), layers)
@@ -162,7 +167,7 @@ class Backbone(SequenceModel):
         """For what does not depend on parameters."""
         return self.blocks[0] if isinstance(self.blocks, nnx.List) else self.blocks
 
-    def _run_blocks(self, x, run):
+    def _run_blocks(self, x, run, unrolled: bool = True):
         """x through all blocks, and the blocks' new states stacked; run(block, x, layer) -> x, new."""
         if isinstance(self.blocks, nnx.List):
             states = []
@@ -176,7 +181,8 @@ class Backbone(SequenceModel):
             params, layer = xs
             return run(nnx.merge(graph, params), x, layer)
 
-        return lax.scan(body, x, (params, jnp.arange(self.n_blocks)))
+        unroll = self.n_blocks if unrolled and self.n_blocks <= MOST_UNROLLED else 1
+        return lax.scan(body, x, (params, jnp.arange(self.n_blocks)), unroll=unroll)
 
 
 def matched_backbone(

@@ -21,9 +21,9 @@ from jaxtyping import Float
 from models import Interface, Size
 from models.backbone import Backbone, Block
 from models.base import Mixer
-from models.layers import Linear, kernel_init, residual_init, rms_norm, scale
+from models.layers import Linear, kernel_init, project, residual_init, rms_norm
 from models.ops.causal_conv import causal_conv1d
-from models.ops.selective_scan import selective_scan
+from models.ops.selective_scan import gated_selective_scan
 
 
 class MambaState(NamedTuple):
@@ -68,12 +68,20 @@ class Mamba(Mixer):
         conv, h = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
         u, z = jnp.split(self.in_proj(x), 2, axis=-1)
         u, conv = causal_conv1d(u, self.conv_w[...], self.conv_b[...], conv, silu=True)
-        dt, B, C = jnp.split(self.x_proj(u), [self.dt_rank, self.dt_rank + self.d_state], axis=-1)
-        dt = jax.nn.softplus(self.dt_proj(dt))
-        A = -jnp.exp(self.A_log[...].astype(h.dtype))
-        u_, dt_, B_, C_ = (v.astype(h.dtype) for v in (u, dt, B, C))
-        y, h = selective_scan(u_, dt_, A, B_, C_, h, discretisation=self.discretisation, method=self.method)
-        y = (y.astype(x.dtype) + scale(u, self.D[...])) * jax.nn.silu(z)
+        delta, B, C = jnp.split(self.x_proj(u), [self.dt_rank, self.dt_rank + self.d_state], axis=-1)
+        y, h = gated_selective_scan(
+            u,
+            project(delta, self.dt_proj.kernel[...]),
+            -jnp.exp(self.A_log[...].astype(h.dtype)),
+            B.astype(h.dtype),
+            C.astype(h.dtype),
+            h,
+            z=z,
+            D=self.D[...],
+            delta_bias=self.dt_proj.bias[...],
+            discretisation=self.discretisation,
+            method=self.method,
+        )
         return self.out_proj(y), MambaState(conv, h)
 
     def init_state(self, batch, capacity, dtype):

@@ -305,7 +305,8 @@ def test_the_harness_runs_the_checkpoints_own_weights(tmp_path):
     tokens = workload.prompt()[0]
     assert tokens.max() < MAMBA["vocab_size"]
     actual = jax.jit(lambda key: learner.model(*learner.make_cast(key))(tokens)[0])(jax.random.key(0))
-    np.testing.assert_array_equal(actual, jax.jit(lambda tokens: load(tmp_path)(tokens)[0])(tokens))
+    expected = jax.jit(lambda tokens: load(tmp_path)(tokens)[0])(tokens)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)  # two programs: their sums may differ in order
 
 
 def test_the_command_line_refuses_a_wrong_checkpoint(tmp_path, capsys):

@@ -12,13 +12,32 @@ import pytest
 
 from bench.cost import flops
 from models.ops import native
-from models.ops.selective_scan import selective_scan, selective_scan_reference
+from models.ops.selective_scan import gated_selective_scan, selective_scan, selective_scan_reference
 from tests.compare import assert_close
 from tests.test_ops import scan_arguments
 
 TOLERANCE = 2e-5  # as in test_ops: sums of up to a few hundred terms in another order
 
 needs_kernels = pytest.mark.skipif(native.missing() is not None, reason=f"no native kernels: {native.missing()}")
+
+
+def gated_arguments(batch, length, width, state):
+    """Those of the scan, delta for dt (softplus of it reaches down to 1e-4), then z, D and delta's bias."""
+    u, dt, *others = scan_arguments(batch, length, "float32", width=width, state=state)
+    rng = np.random.default_rng(3)
+    z, D, bias = (rng.normal(size=shape).astype("float32") for shape in (u.shape, width, width))
+    return u, jnp.log(jnp.expm1(dt)) - 2, *others, z, D, bias - 2
+
+
+def gated_reference(u, delta, A, B, C, h0, z, D, bias):
+    """A Mamba block's equations round its scan."""
+    y, h = selective_scan_reference(u, jnp.logaddexp(delta + bias, 0), A, B, C, h0)
+    return (y + D * u) * z / (1 + jnp.exp(-z)), h
+
+
+def gated(*args, method="native"):
+    *of_the_scan, z, D, bias = args
+    return gated_selective_scan(*of_the_scan, z=z, D=D, delta_bias=bias, method=method)
 
 
 def gradients(scan, args):
@@ -43,6 +62,39 @@ def test_selective_scan_equals_the_reference(batch, length, width, state, chunk)
     scan = partial(selective_scan, method="native", chunk=chunk)
     assert_close(jax.jit(scan)(*args), selective_scan_reference(*args), TOLERANCE)
     assert_close(gradients(scan, args), gradients(selective_scan_reference, args), TOLERANCE)
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("batch", "length", "width", "state"), [(1, 64, 16, 4), (2, 37, 40, 3), (3, 2, 7, 1), (1, 200, 100, 16)]
+)
+def test_the_gated_scan_equals_the_equations(batch, length, width, state):
+    args = gated_arguments(batch, length, width, state)
+    assert_close(jax.jit(gated)(*args), gated_reference(*args), TOLERANCE)
+    assert_close(gradients(gated, args), gradients(gated_reference, args), TOLERANCE)
+
+
+@needs_kernels
+def test_softplus_is_exact_to_rounding_where_it_is_small_and_where_it_is_large():
+    """A is so small that nothing decays: after two steps of u = B = 1 the state is twice softplus."""
+    delta = jnp.asarray([-30.0, -20, -10, -5, -1, -1e-3, 0, 1e-3, 1, 5, 10, 20])
+    n = delta.size
+    zeros, ones = jnp.zeros((1, 2, n)), jnp.ones((1, 2, n))
+    B, C, h0 = jnp.ones((1, 2, 1)), jnp.ones((1, 2, 1)), jnp.zeros((1, 1, n))
+    _, h = gated(ones, zeros, jnp.full((n, 1), -1e-30), B, C, h0, ones, jnp.zeros(n), delta)
+    expected = 2 * np.logaddexp(np.asarray(delta, "float64"), 0)
+    np.testing.assert_allclose(h[0, 0], expected, rtol=1e-6)
+
+
+@needs_kernels
+def test_a_nan_is_not_swallowed_by_the_gate():
+    args = gated_arguments(1, 40, 20, 4)
+    for which in (0, 1, 6):  # u, delta, z
+        spoilt = list(args)
+        spoilt[which] = jnp.asarray(spoilt[which]).at[0, 20, 3].set(np.nan)
+        out, _ = gated(*spoilt)
+        assert np.isnan(out[0, 20, 3])
+        assert not np.isnan(out[0, :20]).any()
 
 
 @needs_kernels
@@ -86,6 +138,19 @@ def test_flops_are_those_of_the_form_in_jax():
         return selective_scan(*args, method=method)[0].sum()
 
     for transform, tolerance in ((lambda f: f, 0.1), (lambda f: jax.grad(f, argnums=range(6)), 0.15)):
+        native_flops, jax_flops = (flops(transform(partial(total, method)), *args) for method in ("native", "chunked"))
+        assert native_flops == pytest.approx(jax_flops, rel=tolerance)
+
+
+@needs_kernels
+def test_flops_of_the_gated_scan_are_those_of_its_parts():
+    """In JAX the gradient keeps what the kernel makes anew (y, N multiply-adds), and sums as products with ones."""
+    args = gated_arguments(2, 128, 32, 8)
+
+    def total(method, *args):
+        return gated(*args, method=method)[0].sum()
+
+    for transform, tolerance in ((lambda f: f, 0.1), (lambda f: jax.grad(f, argnums=range(9)), 0.15)):
         native_flops, jax_flops = (flops(transform(partial(total, method)), *args) for method in ("native", "chunked"))
         assert native_flops == pytest.approx(jax_flops, rel=tolerance)
 

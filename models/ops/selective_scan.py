@@ -31,11 +31,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from models.layers import scale, shift
 from models.ops import native
 from models.ops.discretise import discretise, transition
 from models.ops.linear_scan import scan_associative, to_chunks
 from models.ops.platform import platform
-from models.ops.selective_scan_native import scan_native
+from models.ops.selective_scan_native import gated_scan_native, scan_native
 from models.ops.selective_scan_pallas import CHUNK as PALLAS_CHUNK
 from models.ops.selective_scan_pallas import selective_scan_pallas
 
@@ -79,14 +80,9 @@ def selective_scan(
     between kept states (default: CHUNK of the method). Raises ValueError for an unknown method, one that cannot be
     had, and a chunk that it cannot do.
     """
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
     if h0 is None:
         h0 = jnp.zeros((u.shape[0], A.shape[1], A.shape[0]), jnp.promote_types(u.dtype, A.dtype))
-    if method == "auto":
-        method = _auto(discretisation, h0.dtype)
-    elif reason := _reason_against(method, discretisation, h0.dtype):
-        raise ValueError(f"method {method} cannot be had: {reason}")
+    method = _chosen(method, discretisation, h0.dtype)
     if u.shape[1] == 1:
         return _one_token(discretisation, u, dt, A, B, C, h0)
     if method == "native":
@@ -100,6 +96,44 @@ def selective_scan(
     if method == "associative":
         return jax.vmap(run, in_axes=(0, 0, None, 0, 0, 0))(u, dt, A.T, B, C, h0)
     return lax.map(lambda x: run(x[0], x[1], A.T, *x[2:]), (u, dt, B, C, h0))  # on a CPU 1.1 to 1.6x faster than vmap
+
+
+def gated_selective_scan(
+    u: Float[Array, "B T E"],
+    delta: Float[Array, "B T E"],
+    A: Float[Array, "E N"],
+    B: Float[Array, "B T N"],
+    C: Float[Array, "B T N"],
+    h0: Float[Array, "B N E"],
+    *,
+    z: Float[Array, "B T E"],
+    D: Float[Array, " E"],
+    delta_bias: Float[Array, " E"],
+    discretisation: str = "mamba",
+    method: str = "auto",
+) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
+    """(y + D u) silu(z) and the last state: `selective_scan` with dt = softplus(delta + delta_bias) and all that a
+    Mamba block has around it. The native method makes it in one pass.
+
+    The state is in h0's precision, the outputs in u's. Raises as `selective_scan`.
+    """
+    method = _chosen(method, discretisation, h0.dtype)
+    if method == "native" and u.shape[1] > 1 and {x.dtype for x in (u, delta, z, D, delta_bias)} == {h0.dtype}:
+        return gated_scan_native(CHUNK[method], u, delta, A.T, B, C, h0, z, D, delta_bias)
+    dt = jax.nn.softplus(shift(delta, delta_bias))
+    wide = (x.astype(h0.dtype) for x in (u, dt, A, B, C))
+    y, h = selective_scan(*wide, h0, discretisation=discretisation, method=method)
+    return (y.astype(u.dtype) + scale(u, D)) * jax.nn.silu(z), h
+
+
+def _chosen(method, discretisation, dtype) -> str:
+    if method not in ("auto", *METHODS):
+        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    if method == "auto":
+        return _auto(discretisation, dtype)
+    if reason := _reason_against(method, discretisation, dtype):
+        raise ValueError(f"method {method} cannot be had: {reason}")
+    return method
 
 
 def _auto(discretisation, dtype):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from models.ops.causal_conv import causal_conv1d
 from models.ops.linear_scan import METHODS, linear_scan
 from models.ops.selective_scan import METHODS as SCAN_METHODS
-from models.ops.selective_scan import selective_scan
+from models.ops.selective_scan import gated_selective_scan, selective_scan
 
 
 def convolution(inputs, weights, meta):
@@ -37,17 +37,15 @@ def selective_scan_of(method):
     def adapter(inputs, weights, meta):
         u, delta, B, C, z = (inputs[name].swapaxes(1, 2) for name in ("u", "delta", "B", "C", "z"))
 
-        def scan(dt):
-            y, h = selective_scan(u, dt, inputs["A"], B, C, method=method)
-            return y, h.swapaxes(1, 2)
-
-        y, last = scan(jax.nn.softplus(delta + inputs["delta_bias"]))
-        plain, last_plain = scan(jax.nn.softplus(delta))
+        A, D, bias = inputs["A"], inputs["D"], inputs["delta_bias"]
+        h0 = jnp.zeros((u.shape[0], *A.T.shape), u.dtype)
+        y, last = gated_selective_scan(u, delta, A, B, C, h0, z=z, D=D, delta_bias=bias, method=method)
+        plain, last_plain = selective_scan(u, jax.nn.softplus(delta), A, B, C, method=method)
         return {
-            "y": ((y + inputs["D"] * u) * jax.nn.silu(z)).swapaxes(1, 2),
-            "last_state": last,
+            "y": y.swapaxes(1, 2),
+            "last_state": last.swapaxes(1, 2),
             "y_plain": plain.swapaxes(1, 2),
-            "last_state_plain": last_plain,
+            "last_state_plain": last_plain.swapaxes(1, 2),
         }
 
     return adapter

@@ -25,7 +25,7 @@ import numpy as np
 
 SOURCES = ("attention.cc", "causal_conv.cc", "gated.cc", "selective_scan.cc")
 HEADERS = ("common.h", "gemm.h", "recurrence.h")
-OPS = ("attention", "causal_conv", "rnn", "lstm", "gru", "selective_scan")
+OPS = ("attention", "causal_conv", "rnn", "lstm", "gru", "selective_scan", "gated_selective_scan")
 HANDLERS = tuple(f"{op}_{way}" for op in OPS for way in ("forward", "backward"))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared", "-w")
 COMPILE_SECONDS = 120
@@ -124,6 +124,10 @@ _FLOPS = {
     "selective_scan_forward": _scan_flops(2 + 3 + 2, 1),
     # the states again, dC; dh, dB, d(dt u), dh a, dz, ddt, dA; dt u, du, ddt
     "selective_scan_backward": _scan_flops(5 + 2 + 2 + 2 + 2 + 1 + 1 + 2 + 2, 1 + 1 + 2),
+    # beside that: softplus of a sum (4); the skip (2), sigmoid of z and two products
+    "gated_selective_scan_forward": _scan_flops(2 + 3 + 2, 1 + 4 + 2 + 3),
+    # beside that: y again; softplus and its slope; dy, dz; du, ddelta, dD, dbias
+    "gated_selective_scan_backward": _scan_flops(5 + 2 + 2 + 2 + 2 + 1 + 1 + 2 + 2 + 2, 1 + 1 + 2 + 6 + 3 + 8 + 6),
     # the product with W_h, and each channel's share of the equation and its gradient (models/ops/gated.py)
     "rnn_forward": _gated_flops(3),
     "rnn_backward": _gated_flops(4),

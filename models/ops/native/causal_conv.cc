@@ -41,8 +41,6 @@ struct Conv {
   }
 };
 
-Vec sigmoid(Vec a) { return 1.0f / (1.0f + exp(-a)); }
-
 Conv conv(int64_t silu, const F32& x, const F32& w, const F32& bias, const F32& before) {
   const auto shape = x.dimensions();
   return {shape[0], shape[1], shape[2], w.dimensions()[0], silu != 0,

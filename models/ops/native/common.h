@@ -73,6 +73,28 @@ inline V exp(V x) {
   return (V)((Int)p + exponent);
 }
 
+// To a relative 3e-7. Exactly 0 and 1 far out, where padding holds an LSTM's cell.
+inline Vec sigmoid(Vec x) {
+  const Vec y = 1.0f / (1.0f + exp(-x));
+  return x < -87.0f ? Vec{} : y;
+}
+
+// log(1 + e^x) to a relative 3e-7, also where it is small, and its slope, sigmoid(x).
+struct Softplus {
+  Vec value, slope;
+};
+inline Softplus softplus(Vec x) {
+  const Vec e = exp(x < 0.0f ? x : -x), s = e / (2.0f + e), q = s * s;
+  Vec p = q * (1 / 15.0f) + 1 / 13.0f;  // log(1 + e) = 2 artanh(s), |s| <= 1/3
+  p = p * q + 1 / 11.0f;
+  p = p * q + 1 / 9.0f;
+  p = p * q + 1 / 7.0f;
+  p = p * q + 1 / 5.0f;
+  p = p * q + 1 / 3.0f;
+  p = p * q + 1.0f;
+  return {(x > 0.0f ? x : Vec{}) + 2.0f * s * p, (x < 0.0f ? e : Vec{} + 1.0f) / (1.0f + e)};
+}
+
 using F32 = ffi::Buffer<ffi::F32>;
 using Out = ffi::ResultBuffer<ffi::F32>;
 

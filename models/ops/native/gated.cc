@@ -12,12 +12,6 @@
 
 namespace {
 
-// To a relative 3e-7. Exactly 0 and 1 far out, where padding holds an LSTM's cell.
-inline Vec sigmoid(Vec x) {
-  const Vec y = 1.0f / (1.0f + exp(-x));
-  return x < -87.0f ? Vec{} : y;
-}
-
 // A quotient of polynomials (Eigen's), to a relative 3e-7.
 inline Vec tanh(Vec x) {
   x = x < -7.99881172180175781f ? Vec{} - 7.99881172180175781f : x;
