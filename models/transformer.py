@@ -78,7 +78,8 @@ class SelfAttention(Mixer):
         slots = state.stacked.k.shape[3]
         if x.shape[1] > slots and slots != self.window:
             raise ValueError(f"the cache must hold the tokens, got capacity={slots}, {x.shape[1]} tokens")
-        y = attention_with_cache(q, k, v, *state.stacked, state.layer, position, window=self.window)
+        place = state.layer, position
+        y = attention_with_cache(q, k, v, *state.stacked, *place, window=self.window, method=self.method)
         return self._merge(y), self._kept(k, v)
 
     def attend(self, x: Float[Array, "B T D"], key_mask: Bool[Array, "B T"] | None = None) -> Float[Array, "B T D"]:

@@ -9,7 +9,7 @@ import pytest
 
 from bench.cost import flops
 from models.ops import native
-from models.ops.attention import attention, attention_reference
+from models.ops.attention import attention, attention_reference, attention_with_cache
 from models.ops.platform import lowering_for
 from tests.compare import assert_close
 
@@ -131,3 +131,51 @@ def test_without_kernels_auto_is_blocked(monkeypatch):
     assert_close(attention(*args), attention_reference(*args), TOLERANCE)
     with pytest.raises(ValueError, match="does not fit: LENGTHSCALE_NATIVE=0"):
         attention(*args, method="native")
+
+
+# tokens before, slots, window, heads, key heads, head size: an empty cache, one that is full, several pieces, rings
+# before and after they turn, a window narrower than the cache, a single slot
+STEPS = [
+    (0, 7, None, 4, 2, 16),
+    (30, 30, None, 2, 2, 16),
+    (2500, 2600, None, 4, 1, 64),
+    (30, 64, 64, 2, 1, 16),
+    (64, 64, 64, 2, 1, 32),
+    (200, 64, 64, 3, 3, 16),
+    (80, 100, 33, 4, 1, 48),
+    (13, 1, 1, 2, 1, 16),
+]
+
+
+@pytest.mark.parametrize(("filled", "slots", "window", "heads", "key_heads", "size"), STEPS)
+def test_a_step_equals_the_last_row_of_the_whole(filled, slots, window, heads, key_heads, size):
+    q, k, v = arguments(filled + 1, batch=2, heads=heads, key_heads=key_heads, size=size)
+    expected = attention_reference(q, k, v, window=window)[:, -1:]
+    at = np.arange(max(0, filled - slots), filled)
+    caches = np.full((2, 3, 2, key_heads, slots, size), np.nan, "float32")  # other layers, and slots not filled
+    for cache, x in zip(caches, (k, v), strict=True):
+        cache[1, :, :, at % slots] = np.asarray(x)[:, at].swapaxes(0, 1)
+    step = jax.jit(partial(attention_with_cache, window=window, method="native"))
+    y = step(q[:, -1:], k[:, -1:], v[:, -1:], *caches, jnp.int32(1), jnp.int32(filled))
+    assert_close(y, expected, TOLERANCE)
+
+
+def test_a_step_with_extreme_scores_is_neither_nan_nor_wrong():
+    """The own key lies hundreds above the others, then one in the cache does."""
+    q, _, v = arguments(41, heads=1)
+    for which in (40, 17):
+        k = -q[:, -1:] * jnp.full((1, 41, 1, 1), 50.0)
+        k = k.at[:, which].multiply(-1)
+        caches = (x[:, :-1].swapaxes(1, 2)[None] for x in (k, v))
+        y = attention_with_cache(q[:, -1:], k[:, -1:], v[:, -1:], *caches, 0, 40, method="native")
+        assert_close(y, v[:, which : which + 1], TOLERANCE)
+
+
+def test_flops_of_a_step_are_those_of_the_blocks_in_jax():
+    q, k, v = arguments(1, heads=4, key_heads=2, size=64)
+    cache = jnp.zeros((2, 1, 2, 1024, 64))
+    native_flops, jax_flops = (
+        flops(partial(attention_with_cache, method=method), q, k, v, cache, cache, 0, 1000)
+        for method in ("native", "blocked")
+    )
+    assert native_flops == pytest.approx(jax_flops, rel=0.02)

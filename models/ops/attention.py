@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 
 from models.ops import attention_kernels
 from models.ops.attention_blocks import Plan, add_keys, add_pairs, allowed_pairs, blocked, empty_sums, mean
-from models.ops.attention_native import attention_native
+from models.ops.attention_native import attention_native, reason_against_step, step_native
 
 METHODS = ("blocked", "reference", "native", "cudnn", "splash")
 # Of queries and of keys; shorter sequences are one block of their own length. On one core of a CPU 128 are as fast or a
@@ -102,15 +102,22 @@ def attention_with_cache(
     filled: Int[Array, ""],
     *,
     window: int | None = None,
+    method: str = "auto",
     block: int | None = None,
 ) -> Float[Array, "B T H K"]:
     """Causal attention of T new tokens to themselves and to the `filled` ones before, in the cache of one layer of N.
 
     The token at position p lies in slot p mod S: a cache of S = window slots is a ring. It is read block by block where
     it lies: neither a layer's slice nor a whole score row is ever copied, and blocks that hold nothing yet are skipped.
-    No gradient is meant to pass here. Raises ValueError as `attention` does.
+    method: "native" (of one token, in float32 on a CPU), or "auto": native where it can be had and no block is given,
+    else blocks in JAX, as for every other method of `attention`. No gradient is meant to pass here. Raises ValueError
+    as `attention` does.
     """
+    if method not in ("auto", *METHODS):
+        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
     _check(q, k, window)
+    if method in ("auto", "native") and not block and reason_against_step(q, k_cache) is None:
+        return step_native(q, k, v, k_cache, v_cache, layer, filled, window)
     heads, capacity = k.shape[2], k_cache.shape[3]
     plan = _plan(q, k, block, True, window)
     length, group = plan.n_queries, plan.group

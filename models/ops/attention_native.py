@@ -8,9 +8,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from models.ops import native
+from models.ops.platform import platform
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -42,3 +43,30 @@ def _attention_bwd(causal, window, residuals, dy):
 
 
 attention_native.defvjp(_attention_fwd, _attention_bwd)
+
+
+def step_native(
+    q: Float[Array, "B 1 H K"],
+    k: Float[Array, "B 1 J K"],
+    v: Float[Array, "B 1 J K"],
+    k_cache: Float[Array, "N B J S K"],
+    v_cache: Float[Array, "N B J S K"],
+    layer: Int[Array, ""],
+    filled: Int[Array, ""],
+    window: int | None,
+) -> Float[Array, "B 1 H K"]:
+    """One token's part of models.ops.attention.attention_with_cache (models/ops/native/attention_step.cc).
+
+    The cache is read once, where it lies. No gradient passes.
+    """
+    place = (jnp.asarray(number, jnp.int32) for number in (layer, filled))
+    return native.call("attention_step", (native.like(q),), q, k, v, k_cache, v_cache, *place, window=window or 0)[0]
+
+
+def reason_against_step(q, k_cache) -> str | None:
+    """Why `step_native` cannot be had for these, or None."""
+    if platform() != "cpu" or {q.dtype.name, k_cache.dtype.name} != {"float32"}:
+        return f"it is for float32 on a CPU, got {q.dtype} and {k_cache.dtype} on {platform()}"
+    if q.shape[1] != 1 or q.shape[3] % 16:
+        return f"it is for one token and heads of a multiple of 16, got {q.shape[1]} and {q.shape[3]}"
+    return native.missing()

@@ -23,10 +23,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-SOURCES = ("attention.cc", "causal_conv.cc", "gated.cc", "selective_scan.cc")
+SOURCES = ("attention.cc", "attention_step.cc", "causal_conv.cc", "gated.cc", "selective_scan.cc")
 HEADERS = ("common.h", "gemm.h", "recurrence.h")
 OPS = ("attention", "causal_conv", "rnn", "lstm", "gru", "selective_scan", "gated_selective_scan")
-HANDLERS = tuple(f"{op}_{way}" for op in OPS for way in ("forward", "backward"))
+HANDLERS = (*(f"{op}_{way}" for op in OPS for way in ("forward", "backward")), "attention_step")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared", "-w")
 COMPILE_SECONDS = 120
 
@@ -96,6 +96,13 @@ def _attention_flops(for_each_number: int, for_each_pair: int, for_each_output: 
     return count
 
 
+def _step_flops(q, k, v, k_cache, *_others, window):
+    """As of a full cache, of which the window's part is read."""
+    batch, _, heads, size = q
+    seen = min(k_cache[3], window or k_cache[3])
+    return batch * heads * ((seen + 1) * (4 * size + 4) + 2 * size)
+
+
 def _conv_flops(for_each_tap: int, for_each_channel: int, silu_tap: int, silu_channel: int) -> Callable[..., int]:
     def count(x, w, *_others, silu):
         n_taps = w[0]
@@ -116,6 +123,7 @@ _FLOPS = {
     "attention_forward": _attention_flops(2 + 2, 4, 2),
     # q . k, dy . v, dv, dk, dq; s - lse, exp, dp - delta, its product; delta, k scaled, dq scaled
     "attention_backward": _attention_flops(5 * 2, 4, 4),
+    "attention_step": _step_flops,  # the same of one query
     # w x, its sum with the bias; sigmoid, product
     "causal_conv_forward": _conv_flops(2, 0, 0, 2),
     # dx, dw; dbias; the sum again; its sigmoid, the derivative, product
