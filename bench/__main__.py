@@ -1,4 +1,4 @@
-"""The command line: `python -m bench run | peers | plot`; without arguments it runs the default suite. No jax here."""
+"""The command line: `python -m bench COMMAND`; without arguments it runs the default suite. No jax here."""
 
 from __future__ import annotations
 
@@ -8,30 +8,37 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench import compare, doctor, merge, resume, validate
 from bench.journal import FAILED, JournalError
 from bench.measures import MEASURES
 from bench.peers import command
 from bench.request import RequestError, make_request
 from bench.suites import SUITES
+from bench.sweep import StoppedError, run_sweep
 from bench.tasks import DATA, FILES
 from bench.tasks.public import PUBLIC
 from bench.tasks.synthetic import SYNTHETIC
 from models import MODELS, SIZES
 
-OK, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
+OK, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130  # 1 is compare's, validate's and doctor's
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 0 fine, 2 wrong use, 3 some cells failed, 130 interrupted."""
+    """The exit code: 0 fine, 1 regression or invalid, 2 wrong use, 3 some cells failed, 130 interrupted."""
     console, errors = Console(), Console(stderr=True)
     arguments = sys.argv[1:] if arguments is None else arguments
-    args = _parser().parse_args(arguments or ["run"])
+    arguments = arguments or ["run"]
+    args = _parser().parse_args(arguments)
+    args.arguments = resume.recorded(arguments[1:])
     try:
         return args.command(args, console)
     except RequestError as error:
         for mistake in error.mistakes:
             errors.print(f"error: {mistake}", highlight=False, markup=False, soft_wrap=True)
         return WRONG_USE
+    except StoppedError as error:
+        errors.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
+        return SOME_FAILED
     except (JournalError, OSError, RuntimeError) as error:
         errors.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
         return WRONG_USE
@@ -40,14 +47,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, console: Console) -> int:
+    if args.resume:
+        args = _resumed(args)
     request = make_request(args)
     if args.list or args.dry_run:
         from bench import plan
 
         plan.list_cells(request, console) if args.list else plan.dry_run(request, console)
         return OK
-    from bench.sweep import run_sweep
-
     folder, records, interrupted = run_sweep(request, console)
     if records:
         _show(folder, records, console)
@@ -55,6 +62,17 @@ def _run(args: argparse.Namespace, console: Console) -> int:
         console.print(f"interrupted; the same command with --out {folder} goes on from here", soft_wrap=True)
         return INTERRUPTED
     return SOME_FAILED if any(record["status"] in FAILED for record in records) else OK
+
+
+def _resumed(args: argparse.Namespace) -> argparse.Namespace:
+    """The arguments that the folder's run was started with, to go on in it. Raises RequestError."""
+    if args.arguments or args.out:
+        given = " ".join([*args.arguments, *(["--out", args.out] if args.out else [])])
+        raise RequestError([f"--resume goes on with what the folder's run was started with; leave out {given}"])
+    recorded = resume.arguments_of(Path(args.resume))
+    again = _parser().parse_args(["run", *recorded, "--out", args.resume, *(["--rerun"] if args.rerun else [])])
+    again.arguments = recorded
+    return again
 
 
 def _show(folder: Path, records: list[dict], console: Console) -> None:
@@ -65,6 +83,12 @@ def _show(folder: Path, records: list[dict], console: Console) -> None:
     summary.write_summary(rows, folder)
     plots.plot_folder(folder)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
+
+
+def _merge(args: argparse.Namespace, console: Console) -> int:
+    folder, records = merge.merge([Path(each) for each in args.folders], Path(args.out), args.across_devices)
+    _show(folder, records, console)
+    return OK
 
 
 def _plot(args: argparse.Namespace, console: Console) -> int:
@@ -79,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="./run_bench.sh", description="What does a longer sequence cost, and what does it buy, in each model?"
     )
-    commands = parser.add_subparsers(required=True, metavar="run | peers | plot")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     suites = "; ".join(f"{name}: {suite.reproduces} ({suite.cost})" for name, suite in SUITES.items())
     run = commands.add_parser("run", help="measure a suite, or a part of it", epilog=f"Suites: {suites}.")
     run.set_defaults(command=_run)
@@ -109,7 +133,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--train-tokens", type=int, help="quality: tokens to learn from (default: the suite's)")
     run.add_argument("--seed", type=int, default=0, help="of parameters and data (default: 0)")
     run.add_argument("--timeout", type=float, help="a cell's deadline in seconds (default: the suite's)")
+    run.add_argument("--compile-timeout", type=float, help="of that, for compiling, in seconds (default: 120)")
+    run.add_argument("--mem-limit", help="a cell's memory, such as 6g (default: 80%% of what is free)")
+    run.add_argument("--shard", metavar="i/n", help="only the i-th of n parts, for n machines; see merge")
     run.add_argument("--out", help="results folder (default: a new one below results/)")
+    run.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; no other options")
+    run.add_argument("--rerun", action="store_true", help="keep what the folder holds aside, and measure anew")
     run.add_argument("--list", action="store_true", help="list the cells and stop")
     run.add_argument("--dry-run", action="store_true", help="plan memory and predict times, and stop")
     peers = commands.add_parser(
@@ -119,6 +148,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     peers.set_defaults(command=command.run_peers)
     command.add_arguments(peers)
+    versus = commands.add_parser("compare", help="two runs, cell by cell: what became slower or faster")
+    versus.set_defaults(command=compare.run_compare)
+    versus.add_argument("a", metavar="A", help="the results folder to compare with")
+    versus.add_argument("b", metavar="B", help="the one that may have changed")
+    effect = compare.LEAST_EFFECT
+    versus.add_argument("--least-effect", type=float, default=effect, help=f"that counts (default: {effect})")
+    versus.add_argument("--across-devices", action="store_true", help="compare runs of different devices")
+    versus.add_argument(
+        "--fail-on-regression", action="store_true", help="exit with 1 where a cell is slower or broken"
+    )
+    check = commands.add_parser("validate", help="is a results folder whole, and is what it says possible?")
+    check.set_defaults(command=validate.run_validate)
+    check.add_argument("folder", metavar="DIR", help="a results folder")
+    join = commands.add_parser("merge", help="the runs of a sharded sweep into one folder")
+    join.set_defaults(command=_merge)
+    join.add_argument("folders", metavar="DIR", nargs="+", help="results folders of run --shard i/n")
+    join.add_argument("--out", required=True, help="the new folder")
+    join.add_argument("--across-devices", action="store_true", help="even if they were measured on different devices")
+    about = commands.add_parser("doctor", help="what this machine can measure, and what would spoil it")
+    about.set_defaults(command=doctor.run_doctor)
     plot = commands.add_parser("plot", help="draw a results folder's plots again")
     plot.set_defaults(command=_plot)
     plot.add_argument("folder", metavar="DIR", help="a results folder")

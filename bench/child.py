@@ -6,8 +6,11 @@ is imported in the child alone (the forkserver has done so already).
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import sys
+import threading
 import traceback
 from multiprocessing.connection import Connection
 
@@ -16,11 +19,12 @@ from bench.suites import Settings
 
 
 def run_child(connection: Connection, task: str, cell: Cell | None, settings: Settings, output: str) -> None:
-    """Sends ("stage", name) on the way and ("done", record) at last. task: "measure", "plan" or "probe".
+    """Sends ("stage", name) on the way and ("done", record) at last. task: what bench.worker.run knows.
 
     Between two rounds of samples it sends ("turn", seconds of a step) and waits until the parent answers.
     """
     os.setsid()  # the parent ends the group as a whole
+    end_with_parent()
     _redirect(output)
     report = Report(connection)
 
@@ -35,6 +39,21 @@ def run_child(connection: Connection, task: str, cell: Cell | None, settings: Se
         record = {"status": "error", "message": _message(error), "rows": []}
     connection.send(("done", {**record, "stage": "" if record["status"] == "ok" else report.stage}))
     connection.close()
+
+
+def end_with_parent() -> None:
+    """End this process's group when the run is gone: a run that was killed leaves no child at work.
+
+    The forkserver, whose child this is to the kernel, lives as long as its children do; so it tells nothing.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait():
+        parent.join()
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class Report:

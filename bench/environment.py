@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -19,7 +20,6 @@ TUNABLES = "glibc.malloc.hugetlb=1"
 
 def describe(device: dict) -> dict:
     """environment.json: `device` is what a child found (see bench.worker.probe)."""
-    changes = _git("status", "--porcelain", "--", "bench", "models")
     return {
         **device,
         "cpu_model": cpu_model(),
@@ -28,10 +28,14 @@ def describe(device: dict) -> dict:
         "platform": platform.platform(),
         "python_version": platform.python_version(),
         "packages": {name: package_version(name) for name in PACKAGES},
-        "git_sha": git_sha(),
-        "git_dirty": None if changes is None else bool(changes),
+        "all_packages": _all_packages(),
+        "jax_flags": _jax_flags(),
+        "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "swap_used_bytes": psutil.swap_memory().used,
+        "code": code_hash(),
+        **commit(),
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
-        "huge_pages": _read("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "huge_pages": read("/sys/kernel/mm/transparent_hugepage/enabled"),
         "xla_flags": os.environ.get("XLA_FLAGS"),
         "load_average": os.getloadavg(),
     }
@@ -61,14 +65,29 @@ def device_slug(environment: dict) -> str:
 
 def cpu_model() -> str:
     """The CPU's name as the kernel or the platform knows it."""
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
+    for line in (read("/proc/cpuinfo") or "").splitlines():
         if line.startswith("model name"):
             return re.sub(r"\s+", " ", line.split(":", 1)[1]).strip()
     return platform.processor() or platform.machine()
 
 
-def git_sha() -> str | None:
-    return _git("rev-parse", "--short=10", "HEAD")
+def commit() -> dict:
+    """git_sha, and git_dirty: whether what measures has been changed since. None where git knows nothing of it."""
+    changes = _git("status", "--porcelain", "--", "bench", "models")
+    return {
+        "git_sha": _git("rev-parse", "--short=10", "HEAD"),
+        "git_dirty": None if changes is None else bool(changes),
+    }
+
+
+def code_hash() -> str:
+    """Of all sources that a figure may depend on: equal where two trees measure alike, committed or not."""
+    digest = hashlib.sha256()
+    for folder in ("models", "bench"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".py", ".cc", ".h", ".c"):
+                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def set_allocator() -> None:
@@ -83,15 +102,27 @@ def package_version(package: str) -> str | None:
         return None
 
 
+def _jax_flags() -> dict[str, str]:
+    """What the user set of jax's; the runner's own cache is not of that kind."""
+    ours = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
+    return {k: v for k, v in sorted(os.environ.items()) if k.startswith("JAX_") and not k.startswith(ours)}
+
+
+def _all_packages() -> dict[str, str]:
+    found = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
+    return dict(sorted((name, version) for name, version in found.items() if name))
+
+
 def _git(*args: str) -> str | None:
     try:
-        result = subprocess.run(["git", "-C", ROOT, *args], capture_output=True, text=True, timeout=10, check=True)
+        result = subprocess.run(["git", "--no-optional-locks", "-C", ROOT, *args], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
 
 
-def _read(path: str) -> str | None:
+def read(path: str) -> str | None:
+    """A small file's text, or None."""
     try:
         return Path(path).read_text().strip()
     except OSError:

@@ -28,6 +28,11 @@ def of_ratio(values: np.ndarray, to: np.ndarray) -> Interval:
     return _bootstrap((values[:rounds], to[:rounds]), _ratio, paired=True)
 
 
+def of_ratio_apart(values: np.ndarray, to: np.ndarray) -> Interval:
+    """Of the ratio of two medians whose values have nothing to do with each other."""
+    return _bootstrap((values, to), _ratio) if len(to) >= 3 else (None, None)
+
+
 def _ratio(values: np.ndarray, to: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.median(values, axis=axis) / np.median(to, axis=axis)
 

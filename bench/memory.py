@@ -34,6 +34,14 @@ def planned_bytes(compiled) -> int | None:
     return arguments + outputs + temporaries - aliased
 
 
+def moved_bytes(compiled) -> int | None:
+    """Arguments and outputs, each once: what a call reads and writes at least. None where the backend does not say."""
+    plan = compiled.memory_analysis()
+    if plan is None or plan.argument_size_in_bytes is None or plan.output_size_in_bytes is None:
+        return None
+    return plan.argument_size_in_bytes + plan.output_size_in_bytes
+
+
 def free_bytes() -> int:
     """What the device (or, on a CPU, the machine) has left."""
     stats = jax.devices()[0].memory_stats()

@@ -117,17 +117,21 @@ def compile_program(program: Program, report: Report) -> Compiled:
         "compile_s": compile_s,
         "flops": cost.flops_of(traced.jaxpr),
         "mem_planned_bytes": memory.planned_bytes(call),
+        "moved_bytes": memory.moved_bytes(call),
     }
     return Compiled(program, call, columns)
 
 
 def check_memory(compiled: Compiled, settings: Settings) -> None:
     """Raises SkippedError where the planned program is larger than what may be taken."""
-    limit = int(memory.free_bytes() * settings.mem_limit_share)
-    if compiled.planned_bytes is not None and compiled.planned_bytes > limit:
+    planned, limit = compiled.planned_bytes, settings.mem_limit_bytes
+    source = "--mem-limit"
+    if limit is None:
+        limit = int(memory.free_bytes() * settings.mem_limit_share)
+        source = f"{settings.mem_limit_share:.0%} of what is free"
+    if planned is not None and planned > limit:
         raise SkippedError(
-            f"planned memory {compiled.planned_bytes / 2**30:.2f} GiB is over the limit {limit / 2**30:.2f} GiB "
-            f"({settings.mem_limit_share:.0%} of what is free)"
+            f"planned memory {planned / 2**30:.2f} GiB is over the limit {limit / 2**30:.2f} GiB ({source})"
         )
 
 
@@ -151,9 +155,11 @@ def measure(program: Program, settings: Settings, report: Report, rounds: int = 
 
     report("sample")
     seconds = timing.sample(call, settings, rounds)
-    for _ in range(rounds - 1):
+    turns = 1
+    while turns < rounds or (rounds > 1 and timing.wants_more(seconds, settings)):
         report.wait_for_turn(statistics.median(seconds))
         seconds += timing.sample(call, settings, rounds, seconds)
+        turns += 1
     memory_columns = meter.columns()  # before the statistics, which take memory of their own
     row = {**program.columns, **timing.columns(seconds, program.tokens), **compiled.columns, **memory_columns}
     status, message = check_losses(losses)

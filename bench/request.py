@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bench import tasks
+from bench import resume, tasks
 from bench.cell import Cell, grid, parse_lengths
 from bench.checkpoint import default_data, open_checkpoint, possible_lengths, reason_against
-from bench.journal import JournalError, read_journal
 from bench.measures import MEASURES
 from bench.suites import SUITES, Settings, Suite
 from bench.tasks import Images, Stream, public
@@ -45,6 +44,9 @@ class Request:
     data_versions: dict[str, str]
     notes: dict[str, str]  # what a user should know of the data; only where there is something
     out: Path | None  # None: a new folder below results/
+    shard: str  # "i/n": these are the cells of one of n machines; "": all of them
+    arguments: list[str]  # of the command line, as `--resume` needs them
+    rerun: bool  # what the folder holds is kept aside, and not gone on with
 
     def configuration(self) -> dict:
         """suite.json: what a folder's rows have in common."""
@@ -52,6 +54,8 @@ class Request:
             "suite": self.suite,
             "settings": json.loads(json.dumps(asdict(self.settings))),
             "data_versions": self.data_versions,
+            "shard": self.shard,
+            "arguments": self.arguments,
             "cells": [cell.key() for cell in self.cells],
         }
 
@@ -88,6 +92,7 @@ def make_request(args: Namespace) -> Request:
                 step_tokens=settings.step_tokens,
             )
     mistakes += _check_data(data, cells, settings)
+    cells = _shard(cells, args.shard, mistakes)
     versions = {name: version(each) for name, each in data.items()}
     if checkpoint:
         versions[str(checkpoint.path)] = checkpoint.version
@@ -99,12 +104,31 @@ def make_request(args: Namespace) -> Request:
         data_versions=versions,
         notes={name: each.note for name, each in data.items() if not isinstance(each, Task) and each.note},
         out=Path(args.out).expanduser() if args.out else None,
+        shard=args.shard or "",
+        arguments=args.arguments,
+        rerun=args.rerun,
     )
-    if request.out:
-        mistakes += _check_folder(request.out, request)
+    if request.out and not request.rerun:
+        mistakes += resume.check_configuration(request.out, request.configuration())
     if mistakes:
         raise RequestError(mistakes)
     return request
+
+
+def _shard(cells: list[Cell], text: str | None, mistakes: list[str]) -> list[Cell]:
+    """The i-th of n parts of a sweep. A series stays together, for its short cells foretell the long ones."""
+    if text is None:
+        return cells
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    number, of = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= of:
+        mistakes.append(f"--shard {text!r} is not i/n with 1 <= i <= n, such as 1/4")
+        return cells
+    series = list(dict.fromkeys(cell.series() for cell in cells))
+    mine = set(series[number - 1 :: of])
+    if not mine:
+        mistakes.append(f"--shard {text}: the sweep has {len(series)} series, so no more than as many shards")
+    return [cell for cell in cells if cell.series() in mine]
 
 
 def _settings(args: Namespace, suite: Suite, mistakes: list[str]) -> Settings:
@@ -112,11 +136,27 @@ def _settings(args: Namespace, suite: Suite, mistakes: list[str]) -> Settings:
     eval_lengths = _lengths(args.eval_lengths, mistakes)
     changes = {
         "timeout_s": args.timeout,
+        "compile_timeout_s": args.compile_timeout,
+        "mem_limit_bytes": _bytes(args.mem_limit, mistakes),
         "train_tokens": args.train_tokens,
         "learning_rate": args.learning_rate,
         "eval_lengths": tuple(eval_lengths) if eval_lengths else None,
     }
     return replace(suite.settings, **{key: value for key, value in changes.items() if value is not None})
+
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def _bytes(text: str | None, mistakes: list[str]) -> int | None:
+    """Of "6g" or "500m"."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?", text.strip().lower())
+    value = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if value < 1:
+        mistakes.append(f"--mem-limit {text!r} is not a size in bytes, such as 6g or 500m")
+    return value
 
 
 def _lengths(text: str | None, mistakes: list[str]) -> list[int] | None:
@@ -168,6 +208,7 @@ def _check_numbers(args: Namespace) -> list[str]:
     wanted = {
         "--batch": args.batch,
         "--timeout": args.timeout,
+        "--compile-timeout": args.compile_timeout,
         "--train-tokens": args.train_tokens,
         "--learning-rate": args.learning_rate,
     }
@@ -270,25 +311,3 @@ def _unsupported(cell: Cell, data: dict[str, Data], checkpoint: Checkpoint | Non
         return None
     reason = unsupported_data(cell.model, data[cell.data])
     return reason or (reason_against(checkpoint, cell, data[cell.data]) if checkpoint else None)
-
-
-def _check_folder(out: Path, request: Request) -> list[str]:
-    """Can it be written, and does it hold this configuration or none?"""
-    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        return [f"--out {str(out)!r}: {str(existing)!r} is a file"]
-    if not os.access(existing, os.W_OK | os.X_OK):
-        return [f"--out {str(out)!r}: {str(existing)!r} cannot be written"]
-    try:
-        records = read_journal(out / "journal.jsonl")
-        held = json.loads((out / "suite.json").read_text()) if (out / "suite.json").exists() else None
-    except (JournalError, ValueError, OSError) as error:
-        return [f"--out {str(out)!r} holds something that cannot be read: {error}"]
-    if held is None and records:
-        return [f"--out {str(out)!r} holds a journal without a suite.json"]
-    if held is not None and held != request.configuration():
-        differing = [key for key, value in request.configuration().items() if held.get(key) != value]
-        return [
-            f"--out {str(out)!r} holds another configuration (it differs in: {', '.join(differing)}); choose another"
-        ]
-    return []

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import math
 import multiprocessing
 import os
 import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cache
 from multiprocessing.process import BaseProcess
@@ -50,7 +52,8 @@ class Runner:
         self._settings = settings
         self._target = target
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["bench.worker"])
+        # What a child would import: the worker, and the program's main module, which multiprocessing runs in each.
+        self._context.set_forkserver_preload(["bench.worker", "bench.__main__"])
 
     def measure(self, cell: Cell, on_stage: OnStage = lambda cell, stage: None) -> dict:
         """The cell's record; see bench.journal for its form."""
@@ -97,6 +100,12 @@ class Runner:
         for cell in crowded:
             yield self.measure(cell, on_stage)
 
+    def check(self, cell: Cell) -> dict:
+        """Whether the cell's method computes what it should (see bench.correctness): a record, its status "incorrect"
+        where it does not.
+        """
+        return self._run("check", cell)
+
     def plan(self, cell: Cell) -> dict:
         return self._run("plan", cell)
 
@@ -106,6 +115,11 @@ class Runner:
         if record["status"] != "ok":
             raise RuntimeError(f"no device: {record['status']}: {record['message']}")
         return record["rows"][0]
+
+    def peaks(self) -> dict:
+        """The machine's highest rates (see bench.rates); empty where they cannot be measured."""
+        record = self._run("peaks", None)
+        return record["rows"][0] if record["status"] == "ok" else {}
 
     def _run(self, task: str, cell: Cell | None) -> dict:
         record = self._start(task, cell).advance()
@@ -120,7 +134,9 @@ class Running:
     """A child at work on a cell. It has `timeout_s` of its own time; what it spends waiting for its turn is free."""
 
     def __init__(self, context, target: Callable, task: str, cell: Cell | None, settings: Settings):
-        self._cell, self._left_s, self._timeout_s = cell, settings.timeout_s, settings.timeout_s
+        self._cell, self._settings, self._left_s = cell, settings, settings.timeout_s
+        self._compile_deadline = math.inf
+        self._load_before = _load()
         self._stage, self._wall_s, self._waiting = "start", 0.0, False
         self.step_s = 0.0  # as the child told at the end of its last turn
         self._folder = tempfile.TemporaryDirectory(prefix="lengthscale-")
@@ -144,7 +160,8 @@ class Running:
         if record is None:
             return None
         wall_s = round(self._wall_s + time.monotonic() - started - taken, 3)
-        return {"cell": asdict(self._cell) if self._cell else None, **record, "wall_s": wall_s}
+        load = {"load_before": self._load_before, "load_after": _load()}
+        return {"cell": asdict(self._cell) if self._cell else None, **record, "wall_s": wall_s, **load}
 
     def _advance(self, deadline: float, on_stage: OnStage) -> dict | None:
         if self._child.pid is None:
@@ -159,9 +176,11 @@ class Running:
             with suppress(OSError):  # it has died meanwhile, which is noticed below
                 self._connection.send("go on")
         while True:
-            left = deadline - time.monotonic()
+            left = min(deadline, self._compile_deadline) - time.monotonic()
             if left <= 0:
-                message = f"passed the deadline of {self._timeout_s:g} s"
+                compiling = self._compile_deadline < deadline
+                seconds = self._settings.compile_timeout_s if compiling else self._settings.timeout_s
+                message = f"passed the deadline of {seconds:g} s{' for compiling' if compiling else ''}"
                 return {"status": "timeout", "stage": self._stage, "message": message, "rows": []}
             if not self._connection.poll(min(left, 1.0)):
                 continue
@@ -176,19 +195,43 @@ class Running:
                 self._waiting, self.step_s = True, content
                 return None
             self._stage = content
+            is_compiling = content == "compile"
+            self._compile_deadline = time.monotonic() + self._settings.compile_timeout_s if is_compiling else math.inf
             if self._cell is not None:
                 on_stage(self._cell, content)
 
     def end(self) -> None:
-        """End the child, whatever it does, and remove what it left. Once more does no harm: an interrupt may have come
-        in the middle.
-        """
-        with suppress(ValueError):  # it is closed already
-            if self._child.pid is not None:
-                _end(self._child)
-        self._connection.close()
-        self._childs_end.close()
-        self._folder.cleanup()
+        """End the child, whatever it does, and remove what it left. Once more does no harm."""
+        with _uninterrupted():
+            with suppress(ValueError):  # it is closed already
+                if self._child.pid is not None:
+                    _end(self._child)
+            self._connection.close()
+            self._childs_end.close()
+            self._folder.cleanup()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A Ctrl-C in here comes afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    late: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: late.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if late:
+            raise KeyboardInterrupt
+
+
+def _load() -> float | None:
+    """Processes that ran or waited for a core in the last minute, on average; None where nobody says."""
+    with suppress(OSError, AttributeError):
+        return round(os.getloadavg()[0], 2)
+    return None
 
 
 def _death(child: BaseProcess, stage: str, output: Path) -> dict:

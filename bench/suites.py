@@ -16,13 +16,17 @@ class Settings:
     """How cells are measured; a child gets it beside its cell."""
 
     timeout_s: float = 120  # a cell's absolute deadline
+    compile_timeout_s: float = 120  # of that, what tracing, lowering and compiling may take
     min_samples: int = 5
     min_samples_slow: int = 3  # for steps over slow_step_s
     slow_step_s: float = 1.0
     max_seconds: float = 40.0  # two samples that took this long are enough
     min_seconds: float = 0.5
     max_samples: int = 1000
+    precision: float = 0.02  # more rounds of samples until the median's interval is within +- this ...
+    precision_s: float = 3.0  # ... or the samples took so long
     mem_limit_share: float = 0.8  # of the memory that is free when a cell starts
+    mem_limit_bytes: int | None = None  # instead of that
     train_tokens: int = 131_072  # quality: tokens to learn from, at every length
     step_tokens: int = 1_024  # quality: tokens of one step
     learning_rate: float = 1e-2  # quality: peak, after a warm-up, then cosine
@@ -71,7 +75,13 @@ SUITES = {
             "gradients": Sweep("256", size="tiny"),
         },
         settings=Settings(
-            timeout_s=60, min_samples=5, min_seconds=0.1, train_tokens=32_768, contexts=(1, 16, 256), windows=16
+            timeout_s=60,
+            min_samples=5,
+            min_seconds=0.1,
+            precision_s=0.5,
+            train_tokens=32_768,
+            contexts=(1, 16, 256),
+            windows=16,
         ),
     ),
     "default": Suite(

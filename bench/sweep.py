@@ -5,65 +5,98 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import asdict
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from bench import environment
+from bench import environment, rates, resume
 from bench.cell import Cell
 from bench.forecast import Forecast
-from bench.journal import Journal, replace_file, write_csvs
+from bench.journal import Journal, JournalError, Tables, locked, replace_file
 from bench.measures import MEASURES
 from bench.progress import Progress
-from bench.request import Request
+from bench.request import Request, RequestError
 from bench.runner import Runner
+
+UNCHECKED = ("unsupported", "skipped", "timeout", "oom", "killed")  # the measurement will say the same, or do better
+
+
+class StoppedError(Exception):
+    """The run could not go on; what was finished before is kept."""
 
 
 def run_sweep(request: Request, console: Console) -> tuple[Path, list[dict], bool]:
     """(results folder, all of its records, whether it was interrupted). Cells that are there already are not run again.
 
-    Raises RuntimeError where no device can be had, JournalError where the folder is taken, OSError where it cannot be
-    written; nothing has been measured then.
+    Raises RuntimeError where no device can be had, JournalError where the folder is taken or its journal is of another
+    kind, RequestError where it was measured otherwise, OSError where it cannot be written: nothing has been measured
+    then. Raises StoppedError where it cannot be written any more.
     """
     for name, note in request.notes.items():
         console.print(f"data {name}: {note}", highlight=False, markup=False, soft_wrap=True)
     runner = Runner(request.settings)
-    described = environment.describe(runner.probe())
-    folder = request.out or _new_folder(request.suite, described)
+    with ExitStack() as stack:
+        if request.out is None:
+            described = environment.describe(runner.probe())
+            folder = _new_folder(request.suite, described)
+            journal = stack.enter_context(_take(folder, request.rerun, console))
+        else:  # before the probe, so that a second run ends at once
+            folder = request.out
+            journal = stack.enter_context(_take(folder, request.rerun, console))
+            described = environment.describe(runner.probe())
+        if journal.records and (mistakes := resume.check_environment(folder, described)):
+            raise RequestError(mistakes)
+        # Those of a run that goes on stay what they were: its shares are of one and the same rate.
+        described["peaks"] = resume.peaks_of(folder) or runner.peaks()
+        replace_file(folder / resume.CONFIGURATION, json.dumps(request.configuration(), indent=1))
+        replace_file(folder / resume.ENVIRONMENT, json.dumps(described, indent=1))
+        tables = Tables(folder)
+        for path in tables.start_from(journal.records):
+            console.print(f"not what the journal says, kept aside: {path}", highlight=False, soft_wrap=True)
+        try:
+            interrupted = _run_cells(request, runner, journal, tables, described, folder, console)
+        except (OSError, JournalError) as error:
+            go_on = f"{len(journal.records)} of {len(request.cells)} cells are kept; --resume {folder} goes on"
+            raise StoppedError(f"the results can no longer be written: {error}. {go_on}") from error
+        return folder, journal.records, interrupted
+
+
+@contextmanager
+def _take(folder: Path, rerun: bool, console: Console) -> Iterator[Journal]:
     folder.mkdir(parents=True, exist_ok=True)
-    journal = Journal(folder)
-    try:
-        replace_file(folder / "suite.json", json.dumps(request.configuration(), indent=1))
-        replace_file(folder / "environment.json", json.dumps(described, indent=1))
-        interrupted = _run_cells(request, runner, journal, environment.row_columns(described), folder, console)
-    finally:
-        journal.close()
-    return folder, journal.records, interrupted
+    with locked(folder):
+        if rerun:
+            for path in resume.set_aside(folder):
+                console.print(f"kept aside: {path}", highlight=False, soft_wrap=True)
+        with closing(Journal(folder)) as journal:
+            yield journal
 
 
-def _run_cells(request: Request, runner: Runner, journal: Journal, row_columns: dict, folder: Path, console) -> bool:
+def _run_cells(request, runner: Runner, journal: Journal, tables: Tables, described: dict, folder, console) -> bool:
     forecast = Forecast(request.settings)
+    checks = Checks(runner)
+    row_columns = environment.row_columns(described)
     for record in journal.records:
         forecast.learn(Cell(**record["cell"]), record)
     finished = {Cell(**record["cell"]) for record in journal.records}
     missing = [cell for cell in request.cells if cell not in finished]
     if finished:
-        console.print(f"{len(finished)} of {len(request.cells)} cells are in {folder} already")
+        console.print(f"{len(finished)} of {len(request.cells)} cells are in {folder} already", soft_wrap=True)
     progress = Progress(console, len(missing))
 
     def record_of(cell: Cell, record: dict) -> None:
-        record = record | {"environment": row_columns}
+        record = rates.add_rates(record, described["peaks"]) | {"environment": row_columns}
         journal.append(record)
         forecast.learn(cell, record)
-        write_csvs(folder, journal.records)
+        tables.add(record)
         progress.finish(cell, record)
 
     def worth_starting(cells: list[Cell]) -> Iterator[Cell]:
         for cell in cells:
             progress.start(cell)
-            refusal = _refusal(cell, request, forecast)
+            refusal = _refusal(cell, request, forecast) or checks.refusal(cell)
             if refusal:
                 record_of(cell, refusal)
             else:
@@ -76,11 +109,30 @@ def _run_cells(request: Request, runner: Runner, journal: Journal, row_columns: 
                 with closing(turns) as records:
                     for record in records:
                         record_of(Cell(**record["cell"]), record)
+        interrupted = False
     except KeyboardInterrupt:
-        return True
-    finally:
-        write_csvs(folder, journal.records)
-    return False
+        interrupted = True
+    tables.write()
+    return interrupted
+
+
+class Checks:
+    """Each form at each shape is checked once, whatever the model's size."""
+
+    def __init__(self, runner: Runner):
+        self._runner = runner
+        self._known: dict[Cell, dict] = {}
+
+    def refusal(self, cell: Cell) -> dict | None:
+        """The record of a cell whose method is wrong, or could not be checked; None where all is well."""
+        key = replace(cell, size="")
+        if key not in self._known:
+            self._known[key] = self._runner.check(cell)
+        checked = self._known[key]
+        if checked["status"] in ("ok", *UNCHECKED):
+            return None
+        message = checked["message"] if checked["status"] == "incorrect" else f"the check: {checked['message']}"
+        return {**not_run(cell, checked["status"], message), "stage": "check"}
 
 
 def _curves(cells: list[Cell]) -> list[list[Cell]]:

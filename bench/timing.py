@@ -6,6 +6,8 @@ and a compilation inside it makes the measurement invalid, not slow.
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 from bench import intervals
 from bench.suites import Settings
 
+FEW, NOISY, COARSE_TICKS = 5, 0.05, 1000
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 _compilations = 0
 
@@ -45,7 +48,35 @@ def columns(seconds: tuple[float, ...], tokens: int) -> dict:
         "time_high_ms": high,
         "n_samples": len(ms),
         "tokens_per_s": tokens / median * 1e3,
+        "flags": " ".join(_flags(np.array(seconds), *(x and x / 1e3 for x in (low, high)))) or None,
     }
+
+
+def _flags(seconds: np.ndarray, low: float | None, high: float | None) -> list[str]:
+    """What a reader should know of these samples before quoting them. low, high: the median's interval."""
+    median = float(np.median(seconds))
+    flags = ["few"] if len(seconds) < FEW else []
+    if low is not None and high is not None and high - low > 2 * NOISY * median:
+        flags.append("noisy")
+    if median < COARSE_TICKS * time.get_clock_info("perf_counter").resolution:
+        flags.append("coarse")
+    return flags
+
+
+def wants_more(seconds: tuple[float, ...], settings: Settings) -> bool:
+    """Whether another round of samples is worth its time: the median is not yet known well enough.
+
+    By the median's 95% interval from order statistics (Conover 1999, section 3.2), which needs no memory: the process's
+    peak is being measured.
+    """
+    n = len(seconds)
+    if sum(seconds) >= settings.precision_s or n >= settings.max_samples:
+        return False
+    low, high = math.floor((n - 1.96 * n**0.5) / 2), math.ceil((n + 1.96 * n**0.5) / 2)
+    if low < 0 or high >= n:
+        return True
+    ordered = sorted(seconds)
+    return ordered[high] - ordered[low] > 2 * settings.precision * statistics.median(ordered)
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:

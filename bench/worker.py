@@ -9,7 +9,7 @@ import importlib
 
 import jax
 
-from bench import timing
+from bench import correctness, rates, timing
 from bench.cell import Cell
 from bench.measures import MEASURES
 from bench.program import Report, SkippedError, check_memory, compile_program
@@ -22,12 +22,15 @@ PLAN_RUN_FLOPS = 2e9  # in a plan, programs up to this size are run to learn the
 
 
 def run(task: str, cell: Cell | None, settings: Settings, report: Report) -> dict:
-    """A record without its cell. Refusals and out of memory are outcomes; other errors are the caller's."""
+    """A record without its cell. task: one of TASKS, or without a cell "probe" or "peaks".
+
+    Refusals and out of memory are outcomes; other errors are the caller's.
+    """
     jax.config.update("jax_enable_compilation_cache", False)  # or compile times would be a cache's
     try:
         if cell is None:
-            return probe()
-        return (measure if task == "measure" else plan)(cell, settings, report)
+            return {"status": "ok", "message": "", "rows": [rates.measure_peaks() if task == "peaks" else probe()]}
+        return TASKS[task](cell, settings, report)
     except SkippedError as reason:
         return {"status": "skipped", "message": str(reason), "rows": []}
     except NotImplementedError as reason:
@@ -66,16 +69,21 @@ def plan(cell: Cell, settings: Settings, report: Report) -> dict:
     return {"status": "ok", "message": "", "rows": [row]}
 
 
+def check(cell: Cell, settings: Settings, report: Report) -> dict:
+    """Whether the cell's method computes what it should."""
+    return correctness.check(cell, report)
+
+
+TASKS = {"measure": measure, "plan": plan, "check": check}
+
+
 def probe() -> dict:
     """The device as jax sees it, and whether there are kernels for it: compiled here, and not in the first cell."""
     device = jax.devices()[0]
-    rows = [
-        {
-            "backend": device.platform,
-            "device_kind": device.device_kind,
-            "n_devices": jax.device_count(),
-            "device_memory_bytes": (device.memory_stats() or {}).get("bytes_limit"),
-            "native_kernels": (native.missing() or "compiled") if device.platform == "cpu" else None,
-        }
-    ]
-    return {"status": "ok", "message": "", "rows": rows}
+    return {
+        "backend": device.platform,
+        "device_kind": device.device_kind,
+        "n_devices": jax.device_count(),
+        "device_memory_bytes": (device.memory_stats() or {}).get("bytes_limit"),
+        "native_kernels": (native.missing() or "compiled") if device.platform == "cpu" else None,
+    }

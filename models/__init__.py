@@ -21,7 +21,7 @@ class ModelSpec:
     """Where a model is built, and what can be known of it without building it."""
 
     module: str  # holds build(size=, interface=, method=, rngs=)
-    methods: tuple[str, ...]  # besides "auto"
+    methods: tuple[str, ...]  # besides "auto"; the plain one, to which the others are held, comes first
     streams: bool = True  # the state carries gradients, so that training may run in chunks
     kind: str = "sequence"  # "sequence", "pairs" (an EncoderDecoder) or "images" (an ImageClassifier); see base.py
     builder: str = "build"  # the function's name, where a module holds several
@@ -57,7 +57,7 @@ class Interface:
         return self.features, self.outputs
 
 
-_ATTENTION = ("blocked", "reference", "native")
+_ATTENTION = ("reference", "blocked", "native")
 
 # Adding a model: one file with build(), one line here.
 MODELS = {
@@ -67,8 +67,8 @@ MODELS = {
     "transformer": ModelSpec("models.transformer", _ATTENTION, streams=False),
     "transformer++": ModelSpec("models.llama", _ATTENTION, streams=False),
     "transformer-window": ModelSpec("models.llama", _ATTENTION, streams=False, builder="build_window"),
-    "transformer-encdec": ModelSpec("models.encoder_decoder", ("blocked", "reference"), streams=False, kind="pairs"),
-    "s4d": ModelSpec("models.ssm", ("convolution", "recurrence")),
+    "transformer-encdec": ModelSpec("models.encoder_decoder", ("reference", "blocked"), streams=False, kind="pairs"),
+    "s4d": ModelSpec("models.ssm", ("recurrence", "convolution")),
     "mamba": ModelSpec("models.mamba", ("sequential", "associative", "chunked", "native", "pallas")),
     "rwkv4": ModelSpec("models.rwkv4", ("sequential", "associative")),
     "seq2seq-lstm": ModelSpec("models.seq2seq", ("sequential", "native"), kind="pairs", builder="build_lstm"),
@@ -76,7 +76,7 @@ MODELS = {
     "vit": ModelSpec("models.vit", _ATTENTION, streams=False, kind="images"),
     "resnet": ModelSpec("models.resnet", ("convolution",), streams=False, kind="images"),
     # The other discretisations: s4d's own is zoh, mamba's is "mamba" (see models/ops/discretise.py).
-    "s4d-bilinear": ModelSpec("models.ssm", ("convolution", "recurrence"), builder="build_bilinear", variant_of="s4d"),
+    "s4d-bilinear": ModelSpec("models.ssm", ("recurrence", "convolution"), builder="build_bilinear", variant_of="s4d"),
     "mamba-zoh": ModelSpec(
         "models.mamba", ("sequential", "associative", "chunked"), builder="build_zoh", variant_of="mamba"
     ),

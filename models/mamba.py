@@ -69,6 +69,7 @@ class Mamba(Mixer):
         u, z = jnp.split(self.in_proj(x), 2, axis=-1)
         u, conv = causal_conv1d(u, self.conv_w[...], self.conv_b[...], conv, silu=True)
         delta, B, C = jnp.split(self.x_proj(u), [self.dt_rank, self.dt_rank + self.d_state], axis=-1)
+        assert self.dt_proj.bias is not None
         y, h = gated_selective_scan(
             u,
             project(delta, self.dt_proj.kernel[...]),

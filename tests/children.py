@@ -16,10 +16,41 @@ def good(connection, task, cell, settings, output):
     connection.send(("done", RECORD))
 
 
+def quick(connection, task, cell, settings, output):
+    """Every cell takes 20 ms, and as many ms a step as its length is long."""
+    os.setsid()
+    bench.child.end_with_parent()
+    time.sleep(0.02)
+    ms = float(cell.length)
+    names = ("time_median_ms", "time_p10_ms", "time_p90_ms", "time_low_ms", "time_high_ms")
+    row = {**dict.fromkeys(names, ms), "n_samples": 5, "tokens_per_s": 1000.0 * cell.batch / ms}
+    connection.send(("stage", "sample"))
+    connection.send(("done", {**RECORD, "rows": [row], "samples_ms": [ms] * 5}))
+
+
+def quick_until_the_eighth(connection, task, cell, settings, output):
+    """The cell of length 8 goes on for ever, and says where it is."""
+    if cell.length == 8:
+        os.setsid()
+        bench.child.end_with_parent()
+        with open(os.path.join(os.environ["FAULT_FOLDER"], "pid"), "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(600)
+    quick(connection, task, cell, settings, output)
+
+
 def sleeps(connection, task, cell, settings, output):
     os.setsid()
     connection.send(("stage", "compile"))
     time.sleep(600)
+
+
+def samples_after_compiling(connection, task, cell, settings, output):
+    os.setsid()
+    connection.send(("stage", "compile"))
+    connection.send(("stage", "sample"))
+    time.sleep(1.5)
+    connection.send(("done", RECORD))
 
 
 def talks_for_ever(connection, task, cell, settings, output):

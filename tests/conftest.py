@@ -1,6 +1,7 @@
 """Options and fixtures of all tests."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llv
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the slow tests too")
+    parser.addoption("--reliability", action="store_true", help="write docs/reliability.md from the tests of faults")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -22,6 +24,39 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
+
+
+def pytest_runtest_setup(item):
+    for marker in item.iter_markers("fault"):
+        item.user_properties.append(("fault", marker.args))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """docs/reliability.md: each fault, what is to happen, how often it was injected, and how often that went wrong."""
+    if not config.getoption("--reliability"):
+        return
+    counts: dict[tuple, dict] = {}
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            for name, fault in getattr(report, "user_properties", ()):
+                if name == "fault" and report.when == "call":
+                    counts.setdefault(tuple(fault), {"passed": 0, "failed": 0})[outcome] += 1
+    lines = [RELIABILITY, "| fault | what happens | injected | lost or wrong |", "|---|---|---|---|"]
+    for (fault, happens), count in sorted(counts.items()):
+        n, wrong = count["passed"] + count["failed"], count["failed"]
+        lines.append(f"| {fault} | {happens} | {n} | {f'{wrong} times' if wrong else 'nothing'} |")
+    path = Path(__file__).parents[1] / "docs" / "reliability.md"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    terminalreporter.write_line(f"written: {path}")
+
+
+RELIABILITY = """# What a run survives
+
+Each fault is injected into a run by a test, and what must hold is asserted: no finished cell is lost, none is measured
+twice, the folder is valid, nothing is left at work. Made by `./run_tests.sh --slow --reliability tests/test_faults.py
+tests/test_runner.py`; the bounded version of it is part of `./run_tests.sh`.
+"""
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,75 @@ def test_another_configuration_is_refused(swept, capsys):
     assert main(["run", *SMALL, "--lengths", "32", "--out", str(folder)]) == 2
     assert "holds another configuration" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_resume_needs_no_other_options_and_takes_none(swept):
+    folder, _, _ = swept
+    before = (folder / "journal.jsonl").read_bytes()
+    process = start("run", "--resume", folder)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, output
+    assert "8 of 8 cells" in output
+    assert (folder / "journal.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "rnn"], "leave out --models rnn"),
+        (["--out", "elsewhere"], "leave out --out elsewhere"),
+        ([], "there is no suite.json, so no run that could go on"),
+    ],
+)
+def test_resume_refuses_what_it_cannot_do(tmp_path, capsys, arguments, message):
+    assert main(["run", "--resume", str(tmp_path), *arguments]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_other_code_is_refused_by_name_or_measured_anew_on_request(swept, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(swept[0], folder)
+    held = json.loads((folder / "environment.json").read_text())
+    (folder / "environment.json").write_text(json.dumps(held | {"code": "0" * 12}))
+    lines = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
+    (folder / "journal.jsonl").write_text("".join(lines[:-1]))  # one cell is missing
+    before = files_of(folder)
+    process = start("run", "--resume", folder)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 2, output
+    assert f"was measured otherwise (code: 000000000000 -> {held['code']})" in " ".join(output.split())
+    assert files_of(folder) | {".lock": b""} == before | {".lock": b""}
+    short = [*SMALL, "--models", "rnn", "--measures", "decode", "--lengths", "8"]
+    process = start("run", *short, "--out", folder, "--rerun")
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, output
+    assert "kept aside" in output
+    assert [record["cell"]["model"] for record in read_journal(folder / "journal.jsonl")] == ["rnn"]
+    assert (folder / "journal.jsonl.aside1").read_bytes() == before["journal.jsonl"]
+    assert (folder / "train.csv.aside1").read_bytes() == before["train.csv"]
+    assert not (folder / "train.csv").exists()
+
+
+@pytest.mark.parametrize("option", [["--shard", "0/2"], ["--shard", "3/2"], ["--shard", "a"], ["--mem-limit", "lots"]])
+def test_numbers_that_are_none(option, capsys):
+    assert main(["run", "--list", *option]) == 2
+    assert repr(option[1]) in capsys.readouterr().err
+
+
+def test_shards_are_the_sweep_cut_by_series(capsys):
+    def listed(*arguments):
+        assert main(["run", "--suite", "default", "--list", *arguments]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("measure=")]
+
+    whole, parts = listed(), [listed("--shard", f"{i}/3") for i in (1, 2, 3)]
+    assert sorted(line for part in parts for line in part) == sorted(whole)
+    assert all(parts)
+    series = [{tuple(line.split()[:4]) for line in part} for part in parts]
+    assert not series[0] & series[1] | series[0] & series[2] | series[1] & series[2]
 
 
 def wait_for_records(folder, count, process, seconds=120):

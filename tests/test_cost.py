@@ -103,3 +103,57 @@ def test_against_xla_without_loops():
     analysis = jax.jit(function).lower(*args).compile().cost_analysis()
     assert analysis is not None
     assert flops(function, *args) == pytest.approx(analysis["flops"], rel=0.02)
+
+
+def looped(x, w_x, w_h):
+    """A recurrence by a Python loop."""
+    h = jnp.zeros((x.shape[1], w_h.shape[0]))
+    for x_t in x:
+        h = jnp.tanh(x_t @ w_x + h @ w_h)
+    return (h * h).sum()
+
+
+def scanned(x, w_x, w_h):
+    """The same by lax.scan."""
+    h = jnp.zeros((x.shape[1], w_h.shape[0]))
+    h, _ = lax.scan(lambda h, x_t: (jnp.tanh(x_t @ w_x + h @ w_h), None), h, x)
+    return (h * h).sum()
+
+
+def attended(x, w_x, w_h):
+    """One head with its whole matrix of scores, and a layer behind it."""
+    q, k = x[0] @ w_x, x[1] @ w_h
+    return (jax.nn.softmax(q @ k.T / 8) @ x[2] @ w_x).sum()
+
+
+STEPS, ROWS, WIDTH = 5, 32, 96
+ARGUMENTS = jnp.zeros((STEPS, ROWS, WIDTH)), jnp.zeros((WIDTH, WIDTH)), jnp.zeros((WIDTH, WIDTH))
+
+
+def test_a_scan_counts_what_its_loop_does_forward_and_for_the_gradient():
+    assert flops(scanned, *ARGUMENTS) == flops(looped, *ARGUMENTS)
+    both = [flops(jax.grad(function, argnums=(0, 1, 2)), *ARGUMENTS) for function in (scanned, looped)]
+    assert None not in both
+    first = 2 * ROWS * WIDTH * WIDTH  # the scan makes the gradient of the first state too
+    assert both[0] == pytest.approx(both[1] + first, rel=0.01)  # and adds its gradients to zeros
+
+
+def test_recomputation_is_counted():
+    """With remat, the gradient has one forward pass more: 2 products a step."""
+    more, plain = (
+        flops(jax.grad(function, argnums=(1, 2)), *ARGUMENTS) for function in (jax.checkpoint(looped), looped)
+    )
+    assert more is not None
+    assert plain is not None
+    assert more - plain == pytest.approx(STEPS * 2 * 2 * ROWS * WIDTH * WIDTH, rel=0.02)
+
+
+@pytest.mark.parametrize("differentiate", [False, True])
+@pytest.mark.parametrize("function", [looped, attended])
+def test_against_xla_on_programs_without_loops(function, differentiate):
+    """XLA counts transcendental functions apart, and nothing that nobody needs; so the value is asked for as well."""
+    program = jax.value_and_grad(function, argnums=(0, 1, 2)) if differentiate else function
+    analysis = jax.jit(program).lower(*ARGUMENTS).cost_analysis()
+    assert analysis is not None
+    expected = analysis["flops"] + analysis.get("transcendentals", 0)
+    assert flops(program, *ARGUMENTS) == pytest.approx(expected, rel=0.02)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bench import memory, timing
+from bench import memory, rates, timing
 from bench.suites import Settings
 
 SETTINGS = Settings(min_samples=5, min_seconds=0.0)
@@ -51,6 +51,71 @@ def test_a_slow_call_is_warmed_up_once_and_two_long_samples_are_enough():
     before += timing.sample(lambda: calls.append(time.sleep(0.03)), settings, rounds=3, before=before)
     assert (len(before), len(calls)) == (2, 3)
     assert timing.sample(lambda: calls.append(time.sleep(0.03)), settings, rounds=3, before=before) == ()
+
+
+def test_more_is_sampled_until_the_median_is_known_or_the_time_is_spent():
+    rng = np.random.default_rng(0)
+    settings = replace(SETTINGS, precision=0.02, precision_s=3.0)
+
+    def samples(spread, n, seconds=0.01):
+        return tuple(seconds * rng.lognormal(0, spread, n))
+
+    assert timing.wants_more(samples(0.0, 3), settings)  # too few to tell
+    assert not timing.wants_more(samples(0.005, 20), settings)
+    assert timing.wants_more(samples(0.2, 20), settings)
+    assert not timing.wants_more(samples(0.2, 300), replace(settings, precision_s=2.0))  # the time is spent
+    assert not timing.wants_more(samples(0.2, 1000, 1e-5), settings)  # and here the count
+
+
+def test_the_stopping_rule_holds_what_it_promises():
+    """Of 300 cells sampled round by round, the medians that it stops at are within +-2% in 95 of 100."""
+    rng = np.random.default_rng(1)
+    settings = replace(SETTINGS, precision=0.02, precision_s=1e9)
+    off = []
+    for _ in range(300):
+        seconds = tuple(rng.lognormal(0, 0.05, 6))
+        while timing.wants_more(seconds, settings):
+            seconds += tuple(rng.lognormal(0, 0.05, 3))
+        off.append(abs(np.median(seconds) - 1))
+    assert np.mean(np.array(off) <= 0.02) >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("seconds", "flags"),
+    [
+        ([0.01, 0.0101, 0.0099, 0.01, 0.01], None),
+        ([0.01, 0.0101, 0.0099], "few"),
+        ([0.01, 0.02, 0.005, 0.03, 0.015, 0.008], "noisy"),
+        ([5e-7] * 9, "coarse"),
+        ([1.0, 2.0, 0.5], "few noisy"),
+    ],
+)
+def test_what_should_not_be_quoted_unseen_is_flagged(seconds, flags):
+    assert timing.columns(tuple(seconds), 1)["flags"] == flags
+
+
+def test_rates_are_work_over_time_and_shares_of_what_was_measured():
+    row = {"time_median_ms": 2.0, "flops": 10**9, "moved_bytes": 10**7}
+    record = {"cell": {"dtype": "float32"}, "status": "ok", "rows": [row, {"loss": 1.0}]}
+    peaks = {"gemm_flops_per_s": {"float32": 1e12}}
+    first, second = rates.add_rates(record, peaks)["rows"]
+    assert (first["flops_per_s"], first["gemm_share"], first["bytes_per_s"]) == (5e11, 0.5, 5e9)
+    assert "moved_bytes" not in first
+    assert second == {"loss": 1.0}
+    assert rates.add_rates(record, {})["rows"][0]["gemm_share"] is None
+
+
+def test_the_machine_s_peaks_hold_for_a_product_of_our_own(monkeypatch):
+    monkeypatch.setattr(rates, "SIDE", 512)
+    monkeypatch.setattr(rates, "COPIED_BYTES", 1 << 22)
+    peaks = rates.measure_peaks()
+    assert set(peaks["gemm_flops_per_s"]) == {"float32", "bfloat16"}
+    a = jnp.ones((512, 512))
+    product = jax.jit(lambda a: a @ a).lower(a).compile()
+    best = min(timing.timed(lambda: product(a))[0] for _ in range(20))
+    # wide bounds: the tests' processes share the cores
+    assert 0.2 < 2 * 512**3 / best / peaks["gemm_flops_per_s"]["float32"] < 5
+    assert 1e8 < peaks["copy_bytes_per_s"] < 1e13
 
 
 def test_all_outputs_are_waited_for(monkeypatch):

@@ -26,6 +26,9 @@ def test_a_good_child():
     assert stages == [(CELL, "sample")]
 
 
+@pytest.mark.fault(
+    "a child hangs, in silence, talking, or deaf to TERM", "a row `timeout` with its stage, at the deadline"
+)
 @pytest.mark.parametrize("target", [children.sleeps, children.talks_for_ever, children.ignores_term])
 def test_the_deadline_is_absolute(target):
     Runner(Settings(timeout_s=60), target=children.good).measure(CELL)  # the forkserver is up
@@ -38,12 +41,30 @@ def test_the_deadline_is_absolute(target):
         assert record["stage"] == "compile"
 
 
+@pytest.mark.fault("a compilation explodes", "a row `timeout` in the stage `compile`, by its own deadline")
+def test_compiling_has_its_own_deadline():
+    settings = Settings(timeout_s=60, compile_timeout_s=1.0)
+    record = Runner(settings, target=children.sleeps).measure(CELL)
+    assert (record["status"], record["stage"]) == ("timeout", "compile")
+    assert record["message"] == "passed the deadline of 1 s for compiling"
+    assert record["wall_s"] < 20
+    assert Runner(settings, target=children.samples_after_compiling).measure(CELL)["status"] == "ok"
+
+
+def test_the_load_is_noted_before_and_after():
+    record = Runner(Settings(), target=children.good).measure(CELL)
+    assert record["load_before"] >= 0
+    assert record["load_after"] >= 0
+
+
+@pytest.mark.fault("a child is killed (also: out of memory on Linux)", "a row `killed` with the signal")
 def test_a_killed_child():
     record = run(children.is_killed)
     assert (record["status"], record["stage"]) == ("killed", "sample")
     assert "SIGKILL" in record["message"]
 
 
+@pytest.mark.fault("a child exits without a word", "a row `error` with its exit code and its last output")
 def test_a_child_that_exits_leaves_its_last_words():
     record = run(children.exits)
     assert record["status"] == "error"
@@ -51,6 +72,7 @@ def test_a_child_that_exits_leaves_its_last_words():
     assert "the last words" in record["message"]
 
 
+@pytest.mark.fault("a child leaves a grandchild", "the grandchild is ended")
 def test_no_grandchild_is_left(tmp_path):
     record = run(children.leaves_a_grandchild, cell=replace(CELL, data=str(tmp_path / "pid")))
     assert record["status"] == "ok"
@@ -80,6 +102,7 @@ def test_children_take_turns_and_waiting_is_free(tmp_path):
     assert all(record["wall_s"] < 4 for record in records)  # each works 1.5 s, and waits for 3 s more
 
 
+@pytest.mark.fault("a child dies among others", "its own row `killed`; the others go on")
 def test_a_child_that_dies_in_its_turn_leaves_the_others(tmp_path):
     records = in_turns(children.second_dies_in_its_second_turn, 20, tmp_path / "log")
     assert {record["cell"]["length"]: record["status"] for record in records} == {1: "ok", 2: "killed", 3: "ok"}
@@ -101,12 +124,14 @@ def test_children_that_wait_for_their_turn_end_with_the_sweep(tmp_path):
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.fault("a worker raises", "a row `error` with stage and message")
 def test_a_worker_that_raises_becomes_an_error_with_its_stage():
     record = Runner(Settings(timeout_s=60)).measure(replace(CELL, size="huge"))
     assert (record["status"], record["stage"]) == ("error", "build")
     assert "huge' is not a folder" in record["message"]
 
 
+@pytest.mark.fault("a program is larger than the memory", "a row `skipped` with the plan, before anything is allocated")
 def test_a_program_larger_than_the_memory_is_skipped_before_it_is_allocated():
     record = Runner(Settings(timeout_s=60, mem_limit_share=1e-9)).measure(CELL)
     assert record["status"] == "skipped"

@@ -16,7 +16,9 @@ TIME = (
     "time_high_ms",
     "n_samples",
     "tokens_per_s",
+    "flags",  # "noisy": the interval is wider than +-5%; "few": under 5 samples; "coarse": near the clock's resolution
 )
+RATES = ("flops_per_s", "gemm_share", "bytes_per_s")  # bench/rates.py
 COMPILE = ("trace_s", "lower_s", "compile_s", "flops")
 MEMORY = ("mem_planned_bytes", "mem_peak_bytes", "mem_source")
 HELD_OUT = (
@@ -60,31 +62,31 @@ MEASURES = {
     "forward": Measure(
         "bench.measures.forward",
         "prefill: L tokens to the last one's logits and the state",
-        TIME + COMPILE + MEMORY + ("state_bytes",),
+        TIME + COMPILE + RATES + MEMORY + ("state_bytes",),
         rounds=3,
     ),
     "train": Measure(
         "bench.measures.train",
         "one step on L tokens: forward, backward, AdamW",
-        TIME + COMPILE + MEMORY + ("loss",),
+        TIME + COMPILE + RATES + MEMORY + ("loss",),
         rounds=3,
     ),
     "decode": Measure(
         "bench.measures.decode",
         "one token at a context of L",
-        TIME + COMPILE + MEMORY + ("state_bytes",),
+        TIME + COMPILE + RATES + MEMORY + ("state_bytes",),
         rounds=12,  # a step of milliseconds drifts most
     ),
     "quality": Measure(
         "bench.measures.quality",
         "held-out loss and accuracy after training at length L",
-        HELD_OUT + TRAINING + TIME + COMPILE + MEMORY,
+        HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY,
         learns=True,
     ),
     "gradients": Measure(
         "bench.measures.gradients",
         "how far back the gradient of the last step's loss reaches",
-        GRADIENT + TRAINING + TIME + COMPILE + MEMORY,
+        GRADIENT + TRAINING + TIME + COMPILE + RATES + MEMORY,
         learns=True,
     ),
 }

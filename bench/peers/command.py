@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench import environment
 from bench.cell import parse_lengths
-from bench.journal import Journal, replace_file
+from bench.journal import Journal, locked, replace_file
 from bench.peers import contenders, files
 from bench.peers.case import MEASURES, Case
 from bench.peers.figures import row_of
@@ -96,7 +96,7 @@ def run_peers(args: Namespace, console: Console) -> int:
     home = environment.ROOT / "results" / environment.device_slug(facts)
     folder = request.out or home / time.strftime("peers-%Y%m%d-%H%M%S", time.gmtime())
     _take(folder, facts)
-    with closing(Journal(folder)) as journal:
+    with locked(folder), closing(Journal(folder)) as journal:
         _run(request, folder, journal, {"git_sha": facts["git_sha"]}, console)
         statuses = [record["status"] for record in journal.records]
     _finish(request, folder, home, console)
