@@ -115,7 +115,9 @@ def _all_packages() -> dict[str, str]:
 
 def _git(*args: str) -> str | None:
     try:
-        result = subprocess.run(["git", "--no-optional-locks", "-C", ROOT, *args], capture_output=True, text=True, timeout=10, check=True)
+        result = subprocess.run(
+            ["git", "--no-optional-locks", "-C", ROOT, *args], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()

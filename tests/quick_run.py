@@ -3,6 +3,8 @@
 So a run of dozens of cells takes a second and can be struck at any moment of it.
 """
 
+import os
+import resource
 import sys
 
 import bench.__main__
@@ -29,6 +31,8 @@ class QuickRunner(Runner):
 
 
 if __name__ == "__main__":
+    if size := os.environ.get("LARGEST_FILE"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
     bench.sweep.Runner = QuickRunner
     bench.__main__._show = lambda *arguments: None  # pictures take longer than the run
     sys.exit(bench.__main__.main(sys.argv[2:]))

@@ -5,7 +5,6 @@
 
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -26,7 +25,9 @@ SWEEP = ("run", "--suite", "quick", "--models", "rnn", "--measures", "decode", "
 
 
 def start(*arguments, target="quick", **options):
+    """largest_file: bytes over which no file can grow; the kernel's EFBIG stands for ENOSPC."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FAULT_FOLDER": str(options.pop("folder", ""))}
+    environment["LARGEST_FILE"] = str(options.pop("largest_file", ""))
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "tests.quick_run", target, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -142,14 +143,9 @@ def test_an_interrupt_ends_the_child_and_keeps_what_is_finished(tmp_path, times)
     goes_on_to_its_end(tmp_path, 7)
 
 
-def disk_of(size):
-    """Files over `size` bytes cannot grow: the kernel's EFBIG stands for ENOSPC."""
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
 @pytest.mark.fault("the disk is full before the first cell", "refused, exit code 2, no cell is run")
 def test_a_disk_that_is_full_already_is_refused_before_the_first_cell(tmp_path):
-    code, output = finish(start(*SWEEP, "--out", tmp_path, preexec_fn=disk_of(1_000)))
+    code, output = finish(start(*SWEEP, "--out", tmp_path, largest_file=1_000))
     assert code == 2, output
     assert "File too large" in output
     assert "suite.json" in output
@@ -160,7 +156,7 @@ def test_a_disk_that_is_full_already_is_refused_before_the_first_cell(tmp_path):
 @pytest.mark.fault("the disk is full in the middle of a run", "old files stay whole, exit code 3; --resume goes on")
 @pytest.mark.parametrize("size", [9_000, 15_000])
 def test_a_full_disk_leaves_old_files_whole_and_the_run_can_go_on(tmp_path, size):
-    code, output = finish(start(*SWEEP, "--out", tmp_path, preexec_fn=disk_of(size)))
+    code, output = finish(start(*SWEEP, "--out", tmp_path, largest_file=size))
     assert code == 3, output
     assert "the results can no longer be written" in output
     assert f"--resume {tmp_path} goes on" in " ".join(output.split())
