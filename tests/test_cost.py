@@ -132,10 +132,11 @@ ARGUMENTS = jnp.zeros((STEPS, ROWS, WIDTH)), jnp.zeros((WIDTH, WIDTH)), jnp.zero
 
 def test_a_scan_counts_what_its_loop_does_forward_and_for_the_gradient():
     assert flops(scanned, *ARGUMENTS) == flops(looped, *ARGUMENTS)
-    both = [flops(jax.grad(function, argnums=(0, 1, 2)), *ARGUMENTS) for function in (scanned, looped)]
-    assert None not in both
+    by_scan, by_loop = (flops(jax.grad(function, argnums=(0, 1, 2)), *ARGUMENTS) for function in (scanned, looped))
+    assert by_scan is not None
+    assert by_loop is not None
     first = 2 * ROWS * WIDTH * WIDTH  # the scan makes the gradient of the first state too
-    assert both[0] == pytest.approx(both[1] + first, rel=0.01)  # and adds its gradients to zeros
+    assert by_scan == pytest.approx(by_loop + first, rel=0.01)  # and adds its gradients to zeros
 
 
 def test_recomputation_is_counted():

@@ -29,8 +29,9 @@ def gated_arguments(batch, length, width, state):
     return u, jnp.log(jnp.expm1(dt)) - 2, *others, z, D, bias - 2
 
 
-def gated_reference(u, delta, A, B, C, h0, z, D, bias):
+def gated_reference(*args):
     """A Mamba block's equations round its scan."""
+    u, delta, A, B, C, h0, z, D, bias = args
     y, h = selective_scan_reference(u, jnp.logaddexp(delta + bias, 0), A, B, C, h0)
     return (y + D * u) * z / (1 + jnp.exp(-z)), h
 

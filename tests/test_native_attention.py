@@ -166,8 +166,9 @@ def test_a_step_with_extreme_scores_is_neither_nan_nor_wrong():
     for which in (40, 17):
         k = -q[:, -1:] * jnp.full((1, 41, 1, 1), 50.0)
         k = k.at[:, which].multiply(-1)
-        caches = (x[:, :-1].swapaxes(1, 2)[None] for x in (k, v))
-        y = attention_with_cache(q[:, -1:], k[:, -1:], v[:, -1:], *caches, 0, 40, method="native")
+        k_cache, v_cache = (x[:, :-1].swapaxes(1, 2)[None] for x in (k, v))
+        place = jnp.int32(0), jnp.int32(40)
+        y = attention_with_cache(q[:, -1:], k[:, -1:], v[:, -1:], k_cache, v_cache, *place, method="native")
         assert_close(y, v[:, which : which + 1], TOLERANCE)
 
 
