@@ -52,7 +52,7 @@ class Training:
 
     model: TrainedModel
     row: dict
-    seconds: tuple[float, ...]
+    seconds: tuple[float, ...]  # of the steps that the row's times are of
     status: str
     message: str
 
@@ -74,10 +74,11 @@ def train(cell: Cell, workload: Workload, settings: Settings, report: Report) ->
         args = program.advance(args, results)
         seconds.append(taken)
         losses.append(program.loss(results) if program.loss else None)
+    samples = tuple(seconds[1:] or seconds)  # the first step also warms up
     row = {
         **meter.columns(),  # before the statistics, which take memory of their own
         **program.columns,
-        **timing.columns(tuple(seconds[1:] or seconds), program.tokens),  # the first step also warms up
+        **timing.columns(samples, program.tokens),
         **compiled.columns,
         "train_tokens": program.tokens * len(losses),
         "steps": len(losses),
@@ -88,4 +89,4 @@ def train(cell: Cell, workload: Workload, settings: Settings, report: Report) ->
         last_tenth = losses[-max(1, len(losses) // 10) :]
         row["train_loss"] = float(np.mean([float(loss) for loss in last_tenth]))
     model = TrainedModel(make_learner(cell, workload), args[0], args[1])
-    return Training(model, row, tuple(seconds), status, message)
+    return Training(model, row, samples, status, message)

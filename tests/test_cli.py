@@ -13,11 +13,9 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.cell import Cell, parse_lengths
-from bench.forecast import Forecast
 from bench.journal import read_journal
-from bench.measures import MEASURES
-from bench.suites import SUITES, Settings
+from bench.suites import SUITES
+from bench.validate import validate
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--suite", "quick", "--size", "tiny", "--train-tokens", "4096"]
@@ -64,6 +62,8 @@ def test_end_to_end(swept):
         assert {(row["model"], row["length"]) for row in rows} == {("transformer", "64"), ("transformer", "128")}
         assert all(row["status"] == "ok" and float(row["time_median_ms"]) > 0 for row in rows)
         assert all(row["flops"] and row["mem_planned_bytes"] for row in rows)
+        assert all(float(row["flops_per_s"]) > 0 and 0 < float(row["gemm_share"]) < 1 for row in rows)
+    assert validate(folder) == ([], [])
 
 
 def test_the_figures_hang_together(swept):
@@ -163,24 +163,6 @@ def test_other_code_is_refused_by_name_or_measured_anew_on_request(swept, tmp_pa
     assert (folder / "journal.jsonl.aside1").read_bytes() == before["journal.jsonl"]
     assert (folder / "train.csv.aside1").read_bytes() == before["train.csv"]
     assert not (folder / "train.csv").exists()
-
-
-@pytest.mark.parametrize("option", [["--shard", "0/2"], ["--shard", "3/2"], ["--shard", "a"], ["--mem-limit", "lots"]])
-def test_numbers_that_are_none(option, capsys):
-    assert main(["run", "--list", *option]) == 2
-    assert repr(option[1]) in capsys.readouterr().err
-
-
-def test_shards_are_the_sweep_cut_by_series(capsys):
-    def listed(*arguments):
-        assert main(["run", "--suite", "default", "--list", *arguments]) == 0
-        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("measure=")]
-
-    whole, parts = listed(), [listed("--shard", f"{i}/3") for i in (1, 2, 3)]
-    assert sorted(line for part in parts for line in part) == sorted(whole)
-    assert all(parts)
-    series = [{tuple(line.split()[:4]) for line in part} for part in parts]
-    assert not series[0] & series[1] | series[0] & series[2] | series[1] & series[2]
 
 
 def wait_for_records(folder, count, process, seconds=120):
@@ -338,61 +320,3 @@ def test_the_parent_never_imports_jax():
         "sys.exit('jax' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-
-
-@pytest.mark.parametrize(
-    ("text", "lengths"),
-    [
-        ("256", [256]),
-        ("1k,4K", [1024, 4096]),
-        ("512:4k:x2", [512, 1024, 2048, 4096]),
-        ("1m", [1 << 20]),
-        ("3:80:x3,5", [3, 5, 9, 27]),
-    ],
-)
-def test_lengths(text, lengths):
-    assert parse_lengths(text) == lengths
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "a", "1:2", "8:4:x2", "1:8:x1", "1:8:2", "4,"])
-def test_lengths_that_are_none(text):
-    with pytest.raises(ValueError, match="length"):
-        parse_lengths(text)
-
-
-def record(status, ms=None):
-    return {"status": status, "rows": [{"time_median_ms": ms}] if ms else []}
-
-
-def test_the_forecast_skips_what_would_pass_the_deadline():
-    forecast = Forecast(Settings(timeout_s=100))
-
-    def cell(length, measure="train"):
-        return Cell(measure, "transformer", "tiny", "auto", length, 1, "float32", 0, "text", 0)
-
-    assert forecast.reason_to_skip(cell(1024)) is None
-    forecast.learn(cell(1024), record("ok", 1000.0))
-    forecast.learn(cell(2048), record("ok", 4000.0))  # quadratic: 16 s at 4k, 64 s at 8k
-    assert forecast.step_s(cell(8192)) == pytest.approx(64)
-    assert forecast.reason_to_skip(cell(4096)) is None
-    assert "predicted 192 s for 3 steps of 64.0 s, over the deadline of 100 s" in (
-        forecast.reason_to_skip(cell(8192)) or ""
-    )
-    assert forecast.reason_to_skip(cell(8192, "decode")) is None
-
-
-@pytest.mark.parametrize("status", ["oom", "timeout", "killed", "skipped"])
-def test_what_failed_short_is_not_tried_long(status):
-    forecast = Forecast(Settings())
-    short = Cell("forward", "mamba", "tiny", "auto", 1024, 1, "float32", 0, "text", 0)
-    forecast.learn(short, record(status))
-    longer = Cell("forward", "mamba", "tiny", "auto", 4096, 1, "float32", 0, "text", 0)
-    assert "L=1024 of this series" in (forecast.reason_to_skip(longer) or "")
-
-
-def test_suites_are_whole():
-    for name, suite in SUITES.items():
-        assert set(suite.sweeps) == set(MEASURES), name  # --measures may ask for any of them
-        assert set(suite.measures) <= set(suite.sweeps), name
-        assert all(suite.lengths(measure) for measure in suite.sweeps)
-        assert json.dumps(suite.settings.contexts)

@@ -111,3 +111,15 @@ def test_a_cell_that_is_there_twice(folder):
     journal = folder / "journal.jsonl"
     journal.write_text(journal.read_text() + journal.read_text().splitlines(keepends=True)[0])
     assert any("is there 2 times" in each for each in validate(folder)[0])
+
+
+def test_of_records_of_an_older_schema_the_values_alone_are_looked_at(folder):
+    """What was committed before the schema changed stays valid as far as it can be judged."""
+    journal = folder / "journal.jsonl"
+    journal.write_text(journal.read_text().replace('"schema": 2, ', ""))
+    (folder / "train.csv").write_text("model,length\n")
+    wrong, (note,) = validate(folder)
+    assert wrong == []
+    assert note.startswith("4 records are of an older schema")
+    edit(journal, lambda record: record["rows"][0].update(time_median_ms=-1.0))
+    assert any("not positive" in each for each in validate(folder)[0])

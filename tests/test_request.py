@@ -1,0 +1,56 @@
+"""The command line's wishes as lengths, shards and sizes; and the suites that they choose from."""
+
+import json
+
+import pytest
+
+from bench.__main__ import main
+from bench.cell import parse_lengths
+from bench.measures import MEASURES
+from bench.suites import SUITES
+
+
+@pytest.mark.parametrize(
+    ("text", "lengths"),
+    [
+        ("256", [256]),
+        ("1k,4K", [1024, 4096]),
+        ("512:4k:x2", [512, 1024, 2048, 4096]),
+        ("1m", [1 << 20]),
+        ("3:80:x3,5", [3, 5, 9, 27]),
+    ],
+)
+def test_lengths(text, lengths):
+    assert parse_lengths(text) == lengths
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "a", "1:2", "8:4:x2", "1:8:x1", "1:8:2", "4,"])
+def test_lengths_that_are_none(text):
+    with pytest.raises(ValueError, match="length"):
+        parse_lengths(text)
+
+
+@pytest.mark.parametrize("option", [["--shard", "0/2"], ["--shard", "3/2"], ["--shard", "a"], ["--mem-limit", "lots"]])
+def test_numbers_that_are_none(option, capsys):
+    assert main(["run", "--list", *option]) == 2
+    assert repr(option[1]) in capsys.readouterr().err
+
+
+def test_shards_are_the_sweep_cut_by_series(capsys):
+    def listed(*arguments):
+        assert main(["run", "--suite", "default", "--list", *arguments]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("measure=")]
+
+    whole, parts = listed(), [listed("--shard", f"{i}/3") for i in (1, 2, 3)]
+    assert sorted(line for part in parts for line in part) == sorted(whole)
+    assert all(parts)
+    series = [{tuple(line.split()[:4]) for line in part} for part in parts]
+    assert not series[0] & series[1] | series[0] & series[2] | series[1] & series[2]
+
+
+def test_suites_are_whole():
+    for name, suite in SUITES.items():
+        assert set(suite.sweeps) == set(MEASURES), name  # --measures may ask for any of them
+        assert set(suite.measures) <= set(suite.sweeps), name
+        assert all(suite.lengths(measure) for measure in suite.sweeps)
+        assert json.dumps(suite.settings.contexts)
