@@ -1,9 +1,14 @@
 """Children that misbehave, for the runner's tests: targets in place of bench.child.run_child."""
 
+import ctypes
 import os
+import resource
 import signal
 import subprocess
+import sys
 import time
+
+import psutil
 
 import bench.child
 
@@ -26,6 +31,16 @@ def quick(connection, task, cell, settings, output):
     row = {**dict.fromkeys(names, ms), "n_samples": 5, "tokens_per_s": 1000.0 * cell.batch / ms}
     connection.send(("stage", "sample"))
     connection.send(("done", {**RECORD, "rows": [row], "samples_ms": [ms] * 5}))
+
+
+def quick_until_memory_runs_out(connection, task, cell, settings, output):
+    """From length 8 on there is no room."""
+    if cell.length < 8:
+        quick(connection, task, cell, settings, output)
+    else:
+        os.setsid()
+        connection.send(("stage", "allocate"))
+        connection.send(("done", {**RECORD, "status": "oom", "message": "no room for so many tokens", "rows": []}))
 
 
 def quick_until_the_eighth(connection, task, cell, settings, output):
@@ -70,6 +85,39 @@ def is_killed(connection, task, cell, settings, output):
     os.setsid()
     connection.send(("stage", "sample"))
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def reads_where_nothing_is(connection, task, cell, settings, output):
+    os.setsid()
+    connection.send(("stage", "sample"))
+    ctypes.string_at(0)
+
+
+def prints_for_ever(connection, task, cell, settings, output):
+    os.setsid()
+    bench.child._redirect(output)
+    while True:
+        print("the same again" * 1000, flush=True)
+
+
+def cannot_import_the_worker(connection, task, cell, settings, output):
+    sys.modules["bench.worker"] = None  # pyright: ignore[reportArgumentType]
+    vars(bench).pop("worker", None)  # the forkserver has imported it already
+    bench.child.run_child(connection, task, cell, settings, output)
+
+
+def has_little_memory(connection, task, cell, settings, output):
+    """The real child; what it may map beyond what it has is 1 GiB once the program is to be allocated."""
+    send = connection.send
+
+    def and_then_limit(message):
+        if message == ("stage", "allocate"):
+            here = psutil.Process().memory_info().vms
+            resource.setrlimit(resource.RLIMIT_AS, (here + (1 << 30), here + (1 << 30)))
+        send(message)
+
+    connection.send = and_then_limit
+    bench.child.run_child(connection, task, cell, settings, output)
 
 
 def exits(connection, task, cell, settings, output):

@@ -125,6 +125,19 @@ def wait_for_the_end_of(pid, seconds=10):
     pytest.fail("the child lives")
 
 
+@pytest.mark.fault("a cell is out of memory", "its longer cells are `skipped` with the reason; other series go on")
+def test_longer_cells_of_a_series_that_ran_out_of_memory_are_skipped(tmp_path):
+    sweep = ("run", "--suite", "quick", "--models", "rnn,gru", "--measures", "decode", "--lengths", "4,8,16,32")
+    code, output = finish(start(*sweep, "--out", tmp_path, target="quick_until_memory_runs_out"))
+    assert code == 3, output
+    outcomes = {(r["cell"]["model"], r["cell"]["length"]): r for r in read_journal(tmp_path / "journal.jsonl")}
+    for model in ("rnn", "gru"):
+        records = [outcomes[model, length] for length in (4, 8, 16, 32)]
+        assert [record["status"] for record in records] == ["ok", "oom", "skipped", "skipped"]
+        assert records[1]["message"] == "no room for so many tokens"
+        assert records[2]["message"] == "L=8 of this series ended with oom"
+
+
 @pytest.mark.fault("Ctrl-C", "the child ends, the tables are written, exit code 130; --resume goes on")
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupt_ends_the_child_and_keeps_what_is_finished(tmp_path, times):

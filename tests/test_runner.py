@@ -1,15 +1,21 @@
 """Children that hang, die, raise or leave others behind each become a row, and nothing of them stays."""
 
+import re
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import matplotlib.pyplot as plt
 import psutil
 import pytest
 
+from bench import rates
 from bench.cell import Cell
+from bench.journal import csv_text
+from bench.plots import STYLE, plot_folder
 from bench.runner import Runner
 from bench.suites import Settings
 from tests import children
+from tests.runs import ENVIRONMENT
 
 CELL = Cell("forward", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
 
@@ -27,9 +33,11 @@ def test_a_good_child():
 
 
 @pytest.mark.fault(
-    "a child hangs, in silence, talking, or deaf to TERM", "a row `timeout` with its stage, at the deadline"
+    "a child hangs, in silence, talking, printing, or deaf to TERM", "a row `timeout` with its stage, at the deadline"
 )
-@pytest.mark.parametrize("target", [children.sleeps, children.talks_for_ever, children.ignores_term])
+@pytest.mark.parametrize(
+    "target", [children.sleeps, children.talks_for_ever, children.prints_for_ever, children.ignores_term]
+)
 def test_the_deadline_is_absolute(target):
     Runner(Settings(timeout_s=60), target=children.good).measure(CELL)  # the forkserver is up
     started = time.monotonic()
@@ -62,6 +70,56 @@ def test_a_killed_child():
     record = run(children.is_killed)
     assert (record["status"], record["stage"]) == ("killed", "sample")
     assert "SIGKILL" in record["message"]
+
+
+@pytest.mark.fault("a child's memory fault (SIGSEGV)", "a row `killed` with signal and stage; the next cell runs")
+def test_a_segmentation_fault():
+    record = run(children.reads_where_nothing_is)
+    assert (record["status"], record["stage"]) == ("killed", "sample")
+    assert record["message"].startswith("ended by SIGSEGV")
+    assert run(children.good)["status"] == "ok"
+
+
+@pytest.mark.fault("a child cannot import what it needs", "a row `error` with what is missing; the next cell runs")
+def test_an_import_error():
+    record = run(children.cannot_import_the_worker)
+    assert (record["status"], record["stage"]) == ("error", "start")
+    assert "bench.worker" in record["message"]
+    assert run(children.good)["status"] == "ok"
+
+
+@pytest.mark.fault("a child is out of memory (RESOURCE_EXHAUSTED)", "a row `oom` with how much was wanted")
+def test_out_of_memory():
+    cell = replace(CELL, measure="train", length=16_384, batch=16)
+    record = run(children.has_little_memory, timeout_s=60, cell=cell)
+    assert record["status"] == "oom", record
+    assert "memory" in record["message"]
+    assert record["rows"] == []
+
+
+@pytest.mark.fault("a loss is not finite", "times are kept, the row is `nan` with the step; it is in no quality plot")
+def test_a_loss_that_is_not_finite(tmp_path, monkeypatch):
+    settings = Settings(timeout_s=60, learning_rate=1e30, train_tokens=256)
+    record = Runner(settings).measure(replace(CELL, measure="quality"))
+    assert record["status"] == "nan", record
+    assert re.fullmatch(r"the loss is (nan|inf) at step \d+", record["message"])
+    [row] = record["rows"]
+    assert row["time_median_ms"] > 0
+    assert len(record["samples_ms"]) == row["n_samples"] == 15
+    assert "loss" not in row
+    assert "train_loss" not in row
+
+    good = {**record, "cell": asdict(replace(CELL, measure="quality", model="gru")), "status": "ok"}
+    good |= {"rows": [{**row, "context": context, "loss": 2.0} for context in (1, 4)]}
+    both = [rates.add_rates(each, {}) | {"environment": ENVIRONMENT} for each in (good, record)]
+    (tmp_path / "quality.csv").write_text(csv_text("quality", both))
+    figures = []
+    monkeypatch.setattr(plt, "close", figures.append)
+    plot_folder(tmp_path)
+    drawn = [line for figure in figures for axes in figure.axes for line in axes.lines if len(line.get_xdata()) >= 2]
+    colours = {line.get_color() for line in drawn if list(line.get_ydata()) == [2.0, 2.0]}
+    assert colours == {STYLE["gru"][0]}
+    assert STYLE["rnn"][0] not in {line.get_color() for line in drawn}
 
 
 @pytest.mark.fault("a child exits without a word", "a row `error` with its exit code and its last output")
