@@ -14,8 +14,9 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matplotlib")
-# glibc's allocator in huge pages: fresh pages cost more than arithmetic on a CPU. Read when a process starts.
-TUNABLES = "glibc.malloc.hugetlb=1"
+# glibc's allocator in huge pages: fresh pages cost more than arithmetic on a CPU. And with one heap: of several, each
+# keeps up to 64 MB that were freed, which would be taken for the program's. Read when a process starts.
+TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"
 
 
 def describe(device: dict) -> dict:

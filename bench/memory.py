@@ -1,8 +1,10 @@
 """Planned memory from the compiler, observed memory from the device or, on a CPU, from the kernel.
 
-On a CPU the kernel's high-water mark (VmHWM) is set back once the program is compiled and its arguments are there; what
-the process held then, less the arguments, is taken off the peak. So planned and observed mean the same: arguments,
-outputs and temporaries. Where /proc is missing (macOS) the observed figure stays blank.
+On a CPU the kernel's high-water mark (VmHWM) is set back once the program has run for the first time, which leaves
+things behind that stay (threads' stacks and heaps, pages of libraries); what the process held then, less the arrays, is
+taken off the peak. So planned and observed mean the same: arguments, outputs and temporaries. What they differ in is
+above all the scratch memory of matrix products, which XLA's plan does not know (a large one's is as large as its
+output). Where /proc is missing (macOS) the observed figure stays blank.
 """
 
 from __future__ import annotations
@@ -51,15 +53,15 @@ def free_bytes() -> int:
 
 
 class PeakMeter:
-    """Start it when the program is compiled and its arguments are allocated; read it after the program ran."""
+    """Start it when the program has run once; read it after it ran again. held_bytes: of the arrays that are there."""
 
-    def __init__(self, argument_bytes: int):
+    def __init__(self, held_bytes: int):
         self._baseline = None
         if jax.default_backend() != "cpu":
             return
         with suppress(OSError):
             forget_peak()
-            self._baseline = _status_bytes("VmRSS") - argument_bytes
+            self._baseline = _status_bytes("VmRSS") - held_bytes
 
     def columns(self) -> dict:
         """mem_peak_bytes and mem_source."""
