@@ -97,10 +97,10 @@ def _attention_flops(for_each_number: int, for_each_pair: int, for_each_output: 
 
 
 def _step_flops(q, k, v, k_cache, *_others, window):
-    """As of a full cache, of which the window's part is read."""
+    """As of a full cache, of which the window's part is read, and the token's own key."""
     batch, _, heads, size = q
-    seen = min(k_cache[3], window or k_cache[3])
-    return batch * heads * ((seen + 1) * (4 * size + 4) + 2 * size)
+    seen = min(k_cache[3] + 1, window or k_cache[3] + 1)
+    return batch * heads * (seen * (4 * size + 4) + 2 * size)
 
 
 def _conv_flops(for_each_tap: int, for_each_channel: int, silu_tap: int, silu_channel: int) -> Callable[..., int]:
@@ -135,7 +135,7 @@ _FLOPS = {
     # beside that: softplus of a sum (4); the skip (2), sigmoid of z and two products
     "gated_selective_scan_forward": _scan_flops(2 + 3 + 2, 1 + 4 + 2 + 3),
     # beside that: y again; softplus and its slope; dy, dz; du, ddelta, dD, dbias
-    "gated_selective_scan_backward": _scan_flops(5 + 2 + 2 + 2 + 2 + 1 + 1 + 2 + 2 + 2, 1 + 1 + 2 + 6 + 3 + 8 + 6),
+    "gated_selective_scan_backward": _scan_flops(5 + 2 + 2 + 2 + 2 + 1 + 1 + 2 + 2 + 2, 1 + 1 + 2 + 5 + 3 + 8 + 6),
     # the product with W_h, and each channel's share of the equation and its gradient (models/ops/gated.py)
     "rnn_forward": _gated_flops(3),
     "rnn_backward": _gated_flops(4),
