@@ -188,6 +188,8 @@ def _weight_files(path: Path) -> list[str]:
             listed = sorted(set(json.loads(index.read_text())["weight_map"].values()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{index} cannot be read: {error!r}") from error
+        if outside := [str(name) for name in listed if Path(str(name)).name != name]:
+            raise CheckpointError(f"{index} lists {', '.join(outside)}; expected names of files in its own folder")
         if missing := [name for name in listed if not (path / name).is_file()]:
             raise CheckpointError(f"{path}: {', '.join(missing)}, listed by {index.name}, is not there")
         return listed

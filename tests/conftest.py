@@ -54,8 +54,8 @@ def pytest_terminal_summary(terminalreporter, config):
 RELIABILITY = """# What a run survives
 
 Each fault is injected into a run by a test, and what must hold is asserted: no finished cell is lost, none is measured
-twice, the folder is valid, nothing is left at work. Made by `./run_tests.sh --slow --reliability tests/test_faults.py
-tests/test_runner.py`; the bounded version of it is part of `./run_tests.sh`.
+twice, the folder is valid, nothing is left at work. Made by `./run_tests.sh --slow --reliability -m fault`; the bounded
+version of it is part of `./run_tests.sh`.
 """
 
 

@@ -186,6 +186,7 @@ def test_a_config_of_fewer_layers_than_there_are(tmp_path):
         load(write(tmp_path, config={**MAMBA, "num_hidden_layers": 1}))
 
 
+@pytest.mark.fault("a checkpoint that is cut off", "refused, the tensor named")
 @pytest.mark.parametrize("keep", [3, 100, 0.5, -4])
 def test_a_file_that_is_cut_off(tmp_path, keep):
     path = write(tmp_path) / "model.safetensors"
@@ -196,6 +197,7 @@ def test_a_file_that_is_cut_off(tmp_path, keep):
         inspect(tmp_path)
 
 
+@pytest.mark.fault("a checkpoint with pickles, or that is none", "refused, never executed")
 def test_files_that_are_no_safetensors(tmp_path):
     path = write(tmp_path) / "model.safetensors"
     for content in (b"", struct.pack("<Q", 4) + b"nope", struct.pack("<Q", 10) + b'{"a": [1]}', b"\xff" * 100):
@@ -251,6 +253,7 @@ def test_options_that_our_models_do_not_have(tmp_path, model_type, change, expec
     assert expected in str(caught.value)
 
 
+@pytest.mark.fault("a checkpoint with pickles, or that is none", "refused, never executed")
 def test_folders_that_are_no_checkpoints(tmp_path):
     with pytest.raises(CheckpointError, match="is not a folder"):
         inspect(tmp_path / "nowhere")
@@ -268,6 +271,15 @@ def test_folders_that_are_no_checkpoints(tmp_path):
         inspect(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "part-1.safetensors"}}')
     with pytest.raises(CheckpointError, match=r"part-1.safetensors, listed by model.safetensors.index.json"):
+        inspect(tmp_path)
+
+
+@pytest.mark.fault("a checkpoint whose index leads outside of its folder", "refused, nothing is read")
+@pytest.mark.parametrize("name", ["../other/model.safetensors", "/tmp/model.safetensors", "part/model.safetensors"])
+def test_an_index_that_leads_elsewhere(tmp_path, name):
+    write(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(CheckpointError, match=r"expected names of files in its own folder"):
         inspect(tmp_path)
 
 

@@ -132,11 +132,13 @@ def test_a_file_is_its_bytes(tmp_path):
     assert data.version == hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
+@pytest.mark.fault("user data: binary, compressed or in a wrong encoding", "refused, its kind named")
 def test_a_compressed_file_is_named_as_such(tmp_path):
     (tmp_path / "text.gz").write_bytes(zipped(b"to be"))
     assert "compressed" in stream(tmp_path / "text.gz").note
 
 
+@pytest.mark.fault("user data: a file of 10 GB", "streamed: only what is used is in memory")
 def test_a_file_of_10_gb_is_not_read_into_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(streams, "MAX_TOKENS", 1 << 20)
     path = tmp_path / "huge"
@@ -185,6 +187,7 @@ def test_fasta_longer_than_the_limit(tmp_path, monkeypatch):
     assert data.note == "only its first 6 bases are used"
 
 
+@pytest.mark.fault("user data: binary, compressed or in a wrong encoding", "refused, its kind named")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -229,6 +232,7 @@ def test_unknown_names():
     assert "unknown data" in refused("a\0b")
 
 
+@pytest.mark.fault("user data: link loops, pipes, devices, folders in place of files", "refused, each named")
 def test_places_that_hold_no_file(tmp_path):
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
@@ -245,6 +249,7 @@ def test_places_that_hold_no_file(tmp_path):
             loader("name", str(tmp_path))
 
 
+@pytest.mark.fault("user data: files that must not be read", "refused, named")
 @pytest.mark.parametrize("name", ["data", "a.fa", "a.csv", "a.wav", "a.gz", "folder"])
 def test_what_must_not_be_read(tmp_path, monkeypatch, name):
     path = tmp_path / name

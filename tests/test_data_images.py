@@ -57,6 +57,7 @@ def test_csv_of_named_classes(tmp_path):
     assert data.train.ravel().tolist() == [9, 8][:: 1 if data.train_labels[0] else -1]
 
 
+@pytest.mark.fault("user data: corrupt or oversized images and tables", "refused, the file named")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -83,6 +84,7 @@ def test_csv_that_cannot_be_used(tmp_path, content, message):
     assert repr(str(path)) in refused(path)
 
 
+@pytest.mark.fault("user data: corrupt or oversized images and tables", "refused, the file named")
 def test_csv_larger_than_memory_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "pixels.csv"
     path.write_bytes(CSV)
@@ -178,6 +180,7 @@ def test_folders_that_cannot_be_used(tmp_path):
     assert "holds no images (expected" in refused(tmp_path / "nested")
 
 
+@pytest.mark.fault("user data: corrupt or oversized images and tables", "refused, the file named")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tiff", "webp", "ppm"])
 def test_a_corrupt_image_is_named(tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -190,6 +193,7 @@ def test_a_corrupt_image_is_named(tmp_path, suffix):
         assert f"image {str(path)!r} cannot be read" in refused(tmp_path)
 
 
+@pytest.mark.fault("user data: corrupt or oversized images and tables", "refused, the file named")
 def test_an_image_that_is_too_large_or_of_an_odd_mode(tmp_path, monkeypatch):
     picture(tmp_path / "bomb.png", 0, size=(100, 100))
     for limit in (9_000, 3_000):
@@ -199,6 +203,7 @@ def test_an_image_that_is_too_large_or_of_an_odd_mode(tmp_path, monkeypatch):
     assert "its pixels are of mode 'F'" in refused(tmp_path / "float")
 
 
+@pytest.mark.fault("user data: link loops, pipes, devices, folders in place of files", "refused, each named")
 def test_loops_in_a_folder_of_images(tmp_path):
     (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
     assert f"image {str(tmp_path / 'a.png')!r} cannot be read" in refused(tmp_path)

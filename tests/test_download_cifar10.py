@@ -79,6 +79,7 @@ def attacks(path: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.fault("a data set with a pickle that runs code", "refused, never executed")
 @pytest.mark.parametrize("name", attacks(Path("x")))
 def test_a_pickle_that_attacks_is_refused_and_not_run(tmp_path, name):
     path = tmp_path / "evil"

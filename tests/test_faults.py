@@ -1,6 +1,6 @@
 """A run is struck while it is at work: killed, interrupted, its disk filled, its folder removed. Nothing is lost.
 
-`./run_tests.sh --slow --reliability tests` writes how often each fault was injected into docs/reliability.md.
+`./run_tests.sh --slow --reliability -m fault` writes how often each fault was injected into docs/reliability.md.
 """
 
 import os

@@ -56,6 +56,9 @@ def test_a_corrupt_line_is_named_and_kept(tmp_path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.fault(
+    "the journal is corrupt", "line and column are named, nothing is overwritten; --rerun keeps it aside"
+)
 @pytest.mark.parametrize(
     ("line", "where"),
     [
@@ -73,6 +76,7 @@ def test_a_bad_line_is_named_with_its_place(tmp_path, line, where):
         read_journal(tmp_path / "journal.jsonl")
 
 
+@pytest.mark.fault("a journal of an older schema", "readable; to add to it is refused, its line named")
 def test_records_of_an_older_schema_are_read_and_not_added_to(tmp_path):
     old = record(16)
     del old["schema"]
@@ -177,6 +181,7 @@ def test_a_csv_that_is_behind_is_replaced_and_an_edited_one_is_kept_aside(tmp_pa
     assert (tmp_path / "train.csv.aside1").read_text() == edited
 
 
+@pytest.mark.fault("10,000 cells in one journal", "read and tabled in under 2 s")
 def test_ten_thousand_cells_are_read_and_tabled_in_two_seconds(tmp_path):
     row = {"time_median_ms": 1.2345678, "n_params": 7, "compile_s": 0.5, "flops": 12345678, "mem_peak_bytes": 123456}
     with open(tmp_path / "journal.jsonl", "w") as file:

@@ -1,6 +1,6 @@
 """Planned memory is the compiler's word, observed memory the kernel's: of large programs both say the same.
 
-What the plan leaves out is the scratch memory of matrix products, the more the busier the machine is (20 to 60 MB here).
+What the plan leaves out is the scratch memory of matrix products: more on a busy machine (20 to 60 MB here).
 """
 
 import pytest
