@@ -1,6 +1,7 @@
 """Children that hang, die, raise or leave others behind each become a row, and nothing of them stays."""
 
 import re
+import statistics
 import time
 from dataclasses import asdict, replace
 
@@ -57,6 +58,18 @@ def test_compiling_has_its_own_deadline():
     assert record["message"] == "passed the deadline of 1 s for compiling"
     assert record["wall_s"] < 20
     assert Runner(settings, target=children.samples_after_compiling).measure(CELL)["status"] == "ok"
+
+
+@pytest.mark.fault("a child that has nothing to do", "the harness's own share of a cell is under 0.3 s")
+def test_a_cell_costs_little_beyond_the_workers_own_work():
+    runner = Runner(Settings(), target=children.good)
+    runner.measure(CELL)  # the forkserver is up
+    taken = []
+    for _ in range(11):
+        started = time.monotonic()
+        runner.measure(CELL)
+        taken.append(time.monotonic() - started)
+    assert statistics.median(taken) < 0.3
 
 
 def test_the_load_is_noted_before_and_after():
