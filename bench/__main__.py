@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from bench import compare, doctor, merge, resume, validate
+from bench.claims import command as claims
 from bench.journal import FAILED, JournalError
 from bench.measures import MEASURES
 from bench.peers import command
@@ -70,9 +72,21 @@ def _resumed(args: argparse.Namespace) -> argparse.Namespace:
         given = " ".join([*args.arguments, *(["--out", args.out] if args.out else [])])
         raise RequestError([f"--resume goes on with what the folder's run was started with; leave out {given}"])
     recorded = resume.arguments_of(Path(args.resume))
-    again = _parser().parse_args(["run", *recorded, "--out", args.resume, *(["--rerun"] if args.rerun else [])])
-    again.arguments = recorded
-    return again
+    return _parse_run([*recorded, "--out", args.resume, *(["--rerun"] if args.rerun else [])])
+
+
+def _parse_run(arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments of `run`, as make_request takes them."""
+    args = _parser().parse_args(["run", *arguments])
+    args.arguments = resume.recorded(list(arguments))
+    return args
+
+
+def _claims(args: argparse.Namespace, console: Console) -> int:
+    failed, interrupted = claims.run_claims(args, console, _parse_run)
+    if interrupted:
+        return INTERRUPTED
+    return SOME_FAILED if failed else OK
 
 
 def _show(folder: Path, records: list[dict], console: Console) -> None:
@@ -91,10 +105,22 @@ def _merge(args: argparse.Namespace, console: Console) -> int:
     return OK
 
 
-def _plot(args: argparse.Namespace, console: Console) -> int:
-    from bench import plots
+def _fit(args: argparse.Namespace, console: Console) -> int:
+    from bench import answer, fit, summary
 
-    for path in plots.plot_folder(Path(args.folder)):
+    folder = Path(args.folder)
+    fits, crossovers = fit.fit_folder(folder)
+    summary.print_fits(fits, crossovers, console)
+    console.print("\n".join(answer.sentences(fits, crossovers, compare.facts_of(folder))), highlight=False)
+    for name in ("fits.csv", "crossovers.csv"):
+        console.print(str(folder / name), highlight=False, soft_wrap=True)
+    return OK
+
+
+def _plot(args: argparse.Namespace, console: Console) -> int:
+    from bench.plots.command import run_plot
+
+    for path in run_plot(args):
         console.print(str(path), highlight=False, soft_wrap=True)
     return OK
 
@@ -131,7 +157,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--eval-lengths", help="quality on a task: held-out lengths (default: L, 2L, 4L)")
     run.add_argument("--learning-rate", type=float, help="quality, gradients: the peak (default: the suite's)")
     run.add_argument("--train-tokens", type=int, help="quality: tokens to learn from (default: the suite's)")
-    run.add_argument("--seed", type=int, default=0, help="of parameters and data (default: 0)")
+    run.add_argument("--step-tokens", type=int, help="quality, gradients: tokens of a step (default: the suite's)")
+    run.add_argument("--contexts", help="quality on a stream: tokens before the targets (default: the suite's)")
+    run.add_argument("--windows", type=int, help="held-out windows: quality, gradients (default: the suite's)")
+    run.add_argument("--seed", default="0", help="of parameters and data; several, such as 0,1,2, are cells each (0)")
     run.add_argument("--timeout", type=float, help="a cell's deadline in seconds (default: the suite's)")
     run.add_argument("--compile-timeout", type=float, help="of that, for compiling, in seconds (default: 120)")
     run.add_argument("--mem-limit", help="a cell's memory, such as 6g (default: 80%% of what is free)")
@@ -141,6 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--rerun", action="store_true", help="keep what the folder holds aside, and measure anew")
     run.add_argument("--list", action="store_true", help="list the cells and stop")
     run.add_argument("--dry-run", action="store_true", help="plan memory and predict times, and stop")
+    test = commands.add_parser("claims", help="put the article's claims to the test: verdicts with their intervals")
+    test.set_defaults(command=_claims)
+    claims.add_arguments(test)
     peers = commands.add_parser(
         "peers",
         help="time our ops and blocks beside other implementations and the machine's limit",
@@ -168,9 +200,22 @@ def _parser() -> argparse.ArgumentParser:
     join.add_argument("--across-devices", action="store_true", help="even if they were measured on different devices")
     about = commands.add_parser("doctor", help="what this machine can measure, and what would spoil it")
     about.set_defaults(command=doctor.run_doctor)
-    plot = commands.add_parser("plot", help="draw a results folder's plots again")
+    fits = commands.add_parser("fit", help="exponents, terms and crossings of a run: fits.csv, crossovers.csv")
+    fits.set_defaults(command=_fit)
+    fits.add_argument("folder", metavar="DIR", help="a results folder")
+    plot = commands.add_parser("plot", help="draw a results folder's plots again, or a single one")
     plot.set_defaults(command=_plot)
     plot.add_argument("folder", metavar="DIR", help="a results folder")
+    plot.add_argument("--models", help="a single picture, of these models, such as mamba,transformer")
+    plot.add_argument("--measure", help="train, forward, decode, quality or gradients (default: what has y)")
+    plot.add_argument(
+        "--y",
+        help="time, throughput, memory, state, compile, share, loss, accuracy, gradient, or ratio: decoding's over "
+        "context and batch (default: time, or what the measure has)",
+    )
+    plot.add_argument("--x", help="length; of loss and accuracy context too, of loss cost (default: the y's own)")
+    plot.add_argument("--theme", help="light or dark (default: light; all together are drawn in both)")
+    plot.add_argument("--out", metavar="FILE", help="a .png, .svg or .pdf (default: a png and an svg in DIR/plots)")
     return parser
 
 

@@ -38,7 +38,8 @@ class Cell:
     def label(self) -> str:
         method = "" if self.method == "auto" else f"[{self.method}]"
         data = f" {self.data}" if MEASURES[self.measure].learns else ""
-        return f"{self.model}{method} {self.measure}{data} L={self.length}"
+        seed = f" seed={self.seed}" if self.seed else ""
+        return f"{self.model}{method} {self.measure}{data} L={self.length}{seed}"
 
 
 IDENTITY = tuple(field.name for field in fields(Cell))
@@ -54,7 +55,7 @@ def grid(
     batch: int,
     dtype: str,
     data: Mapping[str, str],
-    seed: int,
+    seeds: Iterable[int],
     streams: Iterable[str],
     step_tokens: int,
 ) -> list[Cell]:
@@ -64,7 +65,7 @@ def grid(
     one step: the batch becomes step_tokens / length, so that every length learns from the same tokens in as many steps.
     """
     cells = []
-    for length, model, method in itertools.product(sorted(set(lengths)), models, methods):
+    for length, model, method, seed in itertools.product(sorted(set(lengths)), models, methods, seeds):
         in_chunks = measure in ("forward", "train") and length > WHOLE_UP_TO and model in streams
         cells.append(
             Cell(

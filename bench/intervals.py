@@ -1,4 +1,4 @@
-"""How sure a figure is: 95% intervals by bootstrap (Efron and Tibshirani 1993). No jax here.
+"""How sure a figure is: 95% intervals, by bootstrap (Efron and Tibshirani 1993) but for `of_few`. No jax here.
 
 Each is (low, high), or (None, None) for fewer than 3 values, which cannot carry one.
 """
@@ -20,6 +20,14 @@ def of_median(values: np.ndarray) -> Interval:
 
 def of_mean(values: np.ndarray) -> Interval:
     return _bootstrap((values,), np.mean)
+
+
+def of_few(values: np.ndarray) -> Interval:
+    """Of the mean of a few normal values, by Student's t: a bootstrap of 3 seeds would hold it in 75 of 100."""
+    if len(values) < 3:
+        return None, None
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    return float(np.mean(values) - half), float(np.mean(values) + half)
 
 
 def of_ratio(values: np.ndarray, to: np.ndarray) -> Interval:

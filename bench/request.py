@@ -68,6 +68,7 @@ def make_request(args: Namespace) -> Request:
     suite = SUITES[args.suite]
     settings = _settings(args, suite, mistakes)
     lengths = _lengths(args.lengths, mistakes)
+    seeds = _seeds(args.seed, mistakes)
     checkpoint = _open_checkpoint(args, mistakes)
     models = [checkpoint.model] if checkpoint else _names(args.models) or list(suite.models)
     if args.download is not None:
@@ -87,7 +88,7 @@ def make_request(args: Namespace) -> Request:
                 batch=args.batch,
                 dtype=args.dtype,
                 data=data_names,
-                seed=args.seed,
+                seeds=seeds,
                 streams=[name for name in data_names if MODELS[name].streams],
                 step_tokens=settings.step_tokens,
             )
@@ -133,7 +134,7 @@ def _shard(cells: list[Cell], text: str | None, mistakes: list[str]) -> list[Cel
 
 def _settings(args: Namespace, suite: Suite, mistakes: list[str]) -> Settings:
     """The suite's, as far as the command line does not say otherwise."""
-    eval_lengths = _lengths(args.eval_lengths, mistakes)
+    eval_lengths, contexts = _lengths(args.eval_lengths, mistakes), _lengths(args.contexts, mistakes)
     changes = {
         "timeout_s": args.timeout,
         "compile_timeout_s": args.compile_timeout,
@@ -141,6 +142,9 @@ def _settings(args: Namespace, suite: Suite, mistakes: list[str]) -> Settings:
         "train_tokens": args.train_tokens,
         "learning_rate": args.learning_rate,
         "eval_lengths": tuple(eval_lengths) if eval_lengths else None,
+        "contexts": tuple(contexts) if contexts else None,
+        "step_tokens": args.step_tokens,
+        "windows": args.windows,
     }
     return replace(suite.settings, **{key: value for key, value in changes.items() if value is not None})
 
@@ -211,13 +215,21 @@ def _check_numbers(args: Namespace) -> list[str]:
         "--compile-timeout": args.compile_timeout,
         "--train-tokens": args.train_tokens,
         "--learning-rate": args.learning_rate,
+        "--step-tokens": args.step_tokens,
+        "--windows": args.windows,
     }
-    mistakes = [
+    return [
         f"{flag} must be positive, got {value}" for flag, value in wanted.items() if value is not None and value <= 0
     ]
-    if args.seed < 0:
-        mistakes.append(f"--seed must not be negative, got {args.seed}")
-    return mistakes
+
+
+def _seeds(text: str, mistakes: list[str]) -> list[int]:
+    """Of "0" or "0,1,2"."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        mistakes.append(f"--seed {text!r} is neither a whole number from 0 on nor several with commas, such as 0,1,2")
+        return []
+    return list(dict.fromkeys(int(part) for part in parts))
 
 
 def _check_download(args: Namespace) -> list[str]:

@@ -73,6 +73,7 @@ SUITES = {
             "decode": Sweep("4k", size="tiny"),
             "quality": Sweep("256", size="tiny"),
             "gradients": Sweep("256", size="tiny"),
+            "agreement": Sweep("256", size="tiny"),
         },
         settings=Settings(
             timeout_s=60,
@@ -92,9 +93,10 @@ SUITES = {
         sweeps={
             "forward": Sweep("256,2k,8k,16k"),
             "train": Sweep("256,1k,4k,16k"),
-            "decode": Sweep("1k,8k,64k"),
+            "decode": Sweep("1k,4k,16k,64k"),
             "quality": Sweep("1k", size="tiny"),
             "gradients": Sweep("1k", size="tiny"),
+            "agreement": Sweep("1k", size="tiny"),
         },
         settings=Settings(timeout_s=240, min_seconds=0.3, max_seconds=10, train_tokens=262_144),
     ),
@@ -109,9 +111,10 @@ SUITES = {
             "decode": Sweep("1k,16k"),
             "quality": Sweep("256", size="tiny"),
             "gradients": Sweep("256", size="tiny"),
+            "agreement": Sweep("256", size="tiny"),
         },
         models=tuple(MODELS),
-        measures=("forward", "train", "decode", "quality", "gradients"),
+        measures=("forward", "train", "decode", "quality", "gradients", "agreement"),
         settings=Settings(timeout_s=180, min_seconds=0.2, max_seconds=10, train_tokens=131_072),
     ),
     "long": Suite(
@@ -124,6 +127,7 @@ SUITES = {
             "decode": Sweep("4k:1m:x4"),
             "quality": Sweep("1k,4k,16k", size="tiny"),
             "gradients": Sweep("1k,4k", size="tiny"),
+            "agreement": Sweep("1k,4k", size="tiny"),
         },
         settings=Settings(
             timeout_s=1800,

@@ -71,6 +71,45 @@ def print_summary(rows: list[dict], console: Console) -> None:
         console.print(table)
 
 
+def print_fits(fits: list[dict], crossovers: list[dict], console: Console) -> None:
+    """How each quantity grows, and where the times of two models cross."""
+    for (measure, quantity), group in groupby(sorted(fits, key=_quantity), key=_quantity):
+        table = _table(f"{measure}: {quantity}", ("model",), ("exponent", "95%", "a : b L : c L²", "points", "to L"))
+        for row in group:
+            name = f"{row['model']} {size_name(row['size'])}" + (
+                "" if row["method"] == "auto" else f" [{row['method']}]"
+            )
+            figures = [f"{row['slope']:.2f}", "", ""] if row["status"] == "ok" else [row["status"], "", ""]
+            if row["slope_low"] is not None:
+                figures[1] = f"{row['slope_low']:.2f} to {row['slope_high']:.2f}"
+            if row["share_a"] is not None:
+                figures[2] = " : ".join(f"{row[share]:.0%}" for share in ("share_a", "share_b", "share_c"))
+            table.add_row(name, *figures, str(row["n_points"]), str(row["length_max"]))
+        console.print(table)
+    table = _table("where times cross", ("measure", "cheaper before", "and beyond", ""), ("at L", "95%"))
+    for row in crossovers:
+        if row["quantity"] == "time_ms":
+            interval = ""
+            if row["status"] == "crosses":
+                interval = " to ".join(_digits(row[key]) or "?" for key in ("length_low", "length_high"))
+            names = (row["measure"], row["model_short"], row["model_long"])
+            table.add_row(*names, row["status"], _digits(row["length"]) or "", interval)
+    console.print(table)
+
+
+def _quantity(row: dict) -> tuple[str, str]:
+    return row["measure"], row["quantity"]
+
+
+def _table(title: str, names: tuple[str, ...], figures: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in names:
+        table.add_column(column, no_wrap=True)
+    for column in figures:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
 def write_summary(rows: list[dict], folder: Path) -> None:
     """summary.md, for people and for the README."""
     lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]

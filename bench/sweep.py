@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -27,9 +28,13 @@ class StoppedError(Exception):
     """The run could not go on; what was finished before is kept."""
 
 
-def run_sweep(request: Request, console: Console) -> tuple[Path, list[dict], bool]:
+def run_sweep(
+    request: Request, console: Console, deadline: float = math.inf, checked: dict[Cell, dict] | None = None
+) -> tuple[Path, list[dict], bool]:
     """(results folder, all of its records, whether it was interrupted). Cells that are there already are not run again.
 
+    deadline: by time.monotonic(); a curve that has not begun by then is left, for the same run to go on with. checked:
+    what Checks has found in earlier sweeps of this process, to which this one adds.
     Raises RuntimeError where no device can be had, JournalError where the folder is taken or its journal is of another
     kind, RequestError where it was measured otherwise, OSError where it cannot be written: nothing has been measured
     then. Raises StoppedError where it cannot be written any more.
@@ -40,7 +45,7 @@ def run_sweep(request: Request, console: Console) -> tuple[Path, list[dict], boo
     with ExitStack() as stack:
         if request.out is None:
             described = environment.describe(runner.probe())
-            folder = _new_folder(request.suite, described)
+            folder = new_folder(request.suite, described)
             journal = stack.enter_context(_take(folder, request.rerun, console))
         else:  # before the probe, so that a second run ends at once
             folder = request.out
@@ -56,7 +61,8 @@ def run_sweep(request: Request, console: Console) -> tuple[Path, list[dict], boo
         for path in tables.start_from(journal.records):
             console.print(f"not what the journal says, kept aside: {path}", highlight=False, soft_wrap=True)
         try:
-            interrupted = _run_cells(request, runner, journal, tables, described, folder, console)
+            checks = Checks(runner, checked)
+            interrupted = _run_cells(request, runner, checks, journal, tables, described, folder, console, deadline)
         except (OSError, JournalError) as error:
             go_on = f"{len(journal.records)} of {len(request.cells)} cells are kept; --resume {folder} goes on"
             raise StoppedError(f"the results can no longer be written: {error}. {go_on}") from error
@@ -74,9 +80,18 @@ def _take(folder: Path, rerun: bool, console: Console) -> Iterator[Journal]:
             yield journal
 
 
-def _run_cells(request, runner: Runner, journal: Journal, tables: Tables, described: dict, folder, console) -> bool:
+def _run_cells(
+    request,
+    runner: Runner,
+    checks: Checks,
+    journal: Journal,
+    tables: Tables,
+    described: dict,
+    folder,
+    console,
+    deadline: float,
+) -> bool:
     forecast = Forecast(request.settings)
-    checks = Checks(runner)
     row_columns = environment.row_columns(described)
     for record in journal.records:
         forecast.learn(Cell(**record["cell"]), record)
@@ -105,6 +120,8 @@ def _run_cells(request, runner: Runner, journal: Journal, tables: Tables, descri
     try:
         with progress.shown():
             for together in _curves(missing):
+                if time.monotonic() >= deadline:
+                    break
                 turns = runner.measure_in_turns(worth_starting(together), progress.stage, forecast.learn_step)
                 with closing(turns) as records:
                     for record in records:
@@ -117,15 +134,15 @@ def _run_cells(request, runner: Runner, journal: Journal, tables: Tables, descri
 
 
 class Checks:
-    """Each form at each shape is checked once, whatever the model's size."""
+    """Each form at each shape is checked once, whatever the model's size and the seed."""
 
-    def __init__(self, runner: Runner):
+    def __init__(self, runner: Runner, known: dict[Cell, dict] | None = None):
         self._runner = runner
-        self._known: dict[Cell, dict] = {}
+        self._known = {} if known is None else known
 
     def refusal(self, cell: Cell) -> dict | None:
         """The record of a cell whose method is wrong, or could not be checked; None where all is well."""
-        key = replace(cell, size="")
+        key = replace(cell, size="", seed=0)
         if key not in self._known:
             self._known[key] = self._runner.check(cell)
         checked = self._known[key]
@@ -159,6 +176,7 @@ def not_run(cell: Cell, status: str, reason: str) -> dict:
     return {"cell": asdict(cell), "status": status, "stage": "plan", "message": reason, "rows": []}
 
 
-def _new_folder(suite: str, described: dict) -> Path:
+def new_folder(name: str, described: dict) -> Path:
+    """Where a run goes that was not told where: below results/, by device, name and time."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    return environment.ROOT / "results" / environment.device_slug(described) / f"{suite}-{stamp}"
+    return environment.ROOT / "results" / environment.device_slug(described) / f"{name}-{stamp}"

@@ -22,7 +22,7 @@ POSITIVE = (
 )
 NOT_NEGATIVE = (
     *("trace_s", "lower_s", "compile_s", "flops", "flops_per_s", "bytes_per_s", "state_bytes"),
-    *("loss", "train_loss", "grad_norm", "context"),
+    *("loss", "train_loss", "grad_norm", "max_difference", "largest_logit", "context"),
 )
 HIGHEST_SHARE = 1.3  # of the measured GEMM rate: peaks are measured once, and clocks change
 SHARES = ("accuracy", "accuracy_low", "accuracy_high", "chance_accuracy")

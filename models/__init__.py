@@ -75,6 +75,10 @@ MODELS = {
     "seq2seq-gru": ModelSpec("models.seq2seq", ("sequential", "native"), kind="pairs", builder="build_gru"),
     "vit": ModelSpec("models.vit", _ATTENTION, streams=False, kind="images"),
     "resnet": ModelSpec("models.resnet", ("convolution",), streams=False, kind="images"),
+    # One layer, bare: no residuals, norms or MLPs around it.
+    "rnn-plain": ModelSpec("models.recurrent", ("sequential", "native"), builder="build_rnn", variant_of="rnn"),
+    "lstm-plain": ModelSpec("models.recurrent", ("sequential", "native"), builder="build_lstm", variant_of="lstm"),
+    "gru-plain": ModelSpec("models.recurrent", ("sequential", "native"), builder="build_gru", variant_of="gru"),
     # The other discretisations: s4d's own is zoh, mamba's is "mamba" (see models/ops/discretise.py).
     "s4d-bilinear": ModelSpec("models.ssm", ("recurrence", "convolution"), builder="build_bilinear", variant_of="s4d"),
     "mamba-zoh": ModelSpec(

@@ -6,8 +6,11 @@ The first layer may have inputs of another width; the others are one module with
 Both directions of a bidirectional layer lie side by side in its output, (B, T, 2 D) (Schuster and Paliwal 1997), and
 its state is a pair. Input weights have variance 1 / inputs: with the 0.02 that suits a normed residual stream, a deep
 plain stack would fall silent. Axes: see models/base.py.
+
+`rnn-plain`, `lstm-plain` and `gru-plain` are one such layer: what is said of recurrent networks is said of these.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -16,10 +19,13 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from models import Interface
+from models import Interface, Size
 from models.base import Mixer, PyTree, SequenceModel, State
+from models.gru import GRU
 from models.layers import Linear
+from models.lstm import LSTM
 from models.ops.packed import reverse
+from models.rnn import RNN
 
 _input_init = nnx.initializers.lecun_normal()
 
@@ -144,3 +150,35 @@ class RecurrentModel(SequenceModel):
 
     def init_state(self, batch, capacity):
         return State(jnp.int32(0), self.stack.init_state(batch, self.head.kernel.dtype))
+
+
+def build_rnn(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> RecurrentModel:
+    return matched_layer(partial(RNN, method=method), 1, size, interface, rngs)
+
+
+def build_lstm(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> RecurrentModel:
+    return matched_layer(partial(LSTM, method=method), 4, size, interface, rngs)
+
+
+def build_gru(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> RecurrentModel:
+    return matched_layer(partial(GRU, method=method), 3, size, interface, rngs)
+
+
+def matched_layer(cell, n_gates: int, size: Size, interface: Interface, rngs: nnx.Rngs) -> RecurrentModel:
+    """One layer behind an embedding of the size's width D.
+
+    Its own width w brings it and the projection to a tied head to the size's n_layers x layer_params, G being the
+    gates:  G w (D + w + 1) + (w + 1) D
+    """
+    D = size.d_model
+    b = n_gates * (D + 1) + D
+    width = (math.sqrt(b * b + 4 * n_gates * (size.n_layers * size.layer_params - D)) - b) / (2 * n_gates)
+    return RecurrentModel(
+        cell,
+        interface=interface,
+        d_model=round(width),
+        n_layers=1,
+        d_embed=D,
+        tied=not interface.features and interface.outputs is None,
+        rngs=rngs,
+    )

@@ -24,7 +24,10 @@ KERNELS = {"cuda": TRITON, "tpu": MOSAIC}
 ATTENTION = ("transformer", "transformer++", "transformer-window", "transformer-encdec", "vit")
 HAS_KERNEL = {("cuda", "mamba"), ("tpu", "mamba")} | {("tpu", name) for name in ATTENTION if name != "vit"}
 # These run another one's ops.
-ALIKE = ("gru", "lstm", "transformer-window", "seq2seq-gru", "s4d-bilinear", "mamba-bilinear", "mamba-zoh")
+ALIKE = (
+    *("gru", "lstm", "rnn-plain", "lstm-plain", "gru-plain", "transformer-window", "seq2seq-gru"),
+    *("s4d-bilinear", "mamba-bilinear", "mamba-zoh"),
+)
 
 
 def programs():

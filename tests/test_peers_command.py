@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from bench.__main__ import main
+from bench.environment import TUNABLES
 from bench.peers import files
 from bench.peers.case import Case
 from bench.peers.contenders import CONTENDERS
@@ -100,7 +101,7 @@ def test_one_row_for_real_with_the_peers_that_are_always_there(tmp_path):
     assert all(float(row["worst_difference"]) < 1e-5 for row in timed)
     facts = json.loads((tmp_path / "out" / "peers.json").read_text())
     assert facts["peers"]["torch"] is None
-    assert facts["glibc_tunables"] == "glibc.malloc.hugetlb=1"
+    assert facts["glibc_tunables"] == TUNABLES
     assert {"peers.png", "peers.svg", "journal.jsonl"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
     before = (tmp_path / "out" / "journal.jsonl").read_bytes()

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from bench.__main__ import main
+from bench import resume
+from bench.__main__ import _parse_run, main
 from bench.cell import parse_lengths
 from bench.measures import MEASURES
+from bench.request import make_request
 from bench.suites import SUITES
 
 
@@ -30,10 +32,43 @@ def test_lengths_that_are_none(text):
         parse_lengths(text)
 
 
-@pytest.mark.parametrize("option", [["--shard", "0/2"], ["--shard", "3/2"], ["--shard", "a"], ["--mem-limit", "lots"]])
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(["--shard", "0/2"], ["--shard", "3/2"], ["--shard", "a"], ["--mem-limit", "lots"], ["--contexts", "far"]),
+        *(["--seed", "a"], ["--seed", "-1"], ["--seed", "1.5"], ["--seed", ""], ["--seed", "0,"]),
+    ],
+)
 def test_numbers_that_are_none(option, capsys):
     assert main(["run", "--list", *option]) == 2
     assert repr(option[1]) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--step-tokens", "--windows", "--train-tokens", "--batch"])
+def test_numbers_that_are_not_positive(option, capsys):
+    assert main(["run", "--list", option, "0"]) == 2
+    assert f"{option} must be positive, got 0" in capsys.readouterr().err
+
+
+def test_several_seeds_are_cells_each():
+    request = make_request(
+        _parse_run("--suite quick --models rnn,gru --measures train --lengths 64 --seed 3,5".split())
+    )
+    assert [(cell.model, cell.seed) for cell in request.cells] == [("rnn", 3), ("rnn", 5), ("gru", 3), ("gru", 5)]
+    assert request.cells[0].label() == "rnn train L=64 seed=3"
+
+
+def test_settings_of_learning_are_part_of_what_a_run_is():
+    options = "--suite quick --measures quality --models rnn --lengths 64"
+    given = "--step-tokens 512 --windows 8 --contexts 1,1k"
+    plain, changed = (make_request(_parse_run(text.split())) for text in (options, f"{options} {given}"))
+    settings = changed.configuration()["settings"]
+    assert (settings["step_tokens"], settings["windows"], settings["contexts"]) == (512, 8, [1, 1024])
+    assert changed.cells[0].batch == 8
+    assert resume.differences(plain.configuration(), changed.configuration())[:3] == [
+        *("settings: step_tokens: 1024 -> 512", "settings: contexts: [1, 16, 256] -> [1, 1024]"),
+        "settings: windows: 16 -> 8",
+    ]
 
 
 def test_shards_are_the_sweep_cut_by_series(capsys):

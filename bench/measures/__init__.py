@@ -41,6 +41,10 @@ GRADIENT = (
     "grad_norm_p10",
     "grad_norm_p90",
 )
+AGREEMENT = (
+    "max_difference",  # of any logit, between the whole sequence and step by step
+    "largest_logit",
+)
 TRAINING = (
     "train_loss",
     "train_tokens",
@@ -87,6 +91,12 @@ MEASURES = {
         "bench.measures.gradients",
         "how far back the gradient of the last step's loss reaches",
         GRADIENT + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        learns=True,
+    ),
+    "agreement": Measure(
+        "bench.measures.agreement",
+        "whether a whole sequence and step by step give the same logits, after training",
+        AGREEMENT + TRAINING + TIME + COMPILE + RATES + MEMORY,
         learns=True,
     ),
 }

@@ -1,0 +1,14 @@
+"""The article's eight claims, each put to the test: number -> claim. No jax here.
+
+Adding a claim: one file with CLAIM, one line here.
+"""
+
+from bench.claims import decode_speed, long_dependencies, parallel_and_recurrent, scaling
+from bench.claims.claim import Claim
+
+CLAIMS: dict[int, Claim] = {
+    1: long_dependencies.CLAIM,
+    2: scaling.CLAIM,
+    3: decode_speed.CLAIM,
+    7: parallel_and_recurrent.CLAIM,
+}

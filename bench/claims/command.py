@@ -1,0 +1,173 @@
+"""`claims`: the article's claims put to the test, each by ordinary runs of its own. No jax here.
+
+    <out>/<claim>/<part>/         a run as `run` makes it: journal, CSVs, suite.json with its arguments
+    <out>/claims.csv              a row for each finding, the first of a claim being its verdict
+    <out>/claims/<claim>.png|svg  a picture of each claim, and <claim>-dark
+
+Each claim has its share of the budget. Nothing begins after its claim's time is over, but what is sampled in turns is
+not parted; what was left the same command with the same --out goes on with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import environment, resume
+from bench.cell import Cell
+from bench.claims import CLAIMS, table
+from bench.claims.claim import Claim, Finding
+from bench.journal import FAILED, read_journal
+from bench.request import Request, RequestError, make_request
+from bench.runner import Runner
+from bench.suites import Settings
+from bench.sweep import new_folder, run_sweep
+from models import unknown
+
+BUDGET_MINUTES = 20.0
+BUSY = 1.5  # processes for each core; a run alone has about one
+ParseRun = Callable[[Sequence[str]], argparse.Namespace]  # the arguments of `run`, as make_request takes them
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=BUDGET_MINUTES,
+        metavar="MINUTES",
+        help=f"for the chosen claims together; more makes intervals tighter (default: {BUDGET_MINUTES:g})",
+    )
+    names = ", ".join(f"{number} {claim.name}" for number, claim in CLAIMS.items())
+    parser.add_argument("--only", metavar="3,8", help=f"some of them, by number or name: {names}")
+    parser.add_argument("--out", metavar="DIR", help="results folder (default: a new one below results/)")
+    parser.add_argument("--rerun", action="store_true", help="keep what the folder holds aside, and measure anew")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A claim with its minutes and its runs."""
+
+    claim: Claim
+    minutes: float
+    requests: dict[str, Request]  # by the parts' names
+
+
+def run_claims(args: argparse.Namespace, console: Console, parse_run: ParseRun) -> tuple[bool, bool]:
+    """(whether some cells failed, whether it was interrupted).
+
+    Raises as make_request and run_sweep do; wrong use of the command is told before anything is measured.
+    """
+    from bench.claims import picture  # and matplotlib with it
+
+    started = time.monotonic()
+    claims = _chosen(args)
+    described = environment.describe(Runner(Settings()).probe())
+    out = Path(args.out).expanduser() if args.out else new_folder("claims", described)
+    works = _plan(claims, args, out, parse_run)
+    out.mkdir(parents=True, exist_ok=True)
+    about = {"device": environment.device_slug(described), "git_sha": described["git_sha"]}
+    failed, left, end = False, 0, started
+    checked: dict[Cell, dict] = {}
+    for work in works:
+        end += 60 * work.minutes
+        records = {}
+        for name, request in work.requests.items():
+            records[name], interrupted = _run_part(work, name, request, end, checked, console)
+            if interrupted:
+                console.print(f"interrupted; the same command with --out {out} goes on from here", soft_wrap=True)
+                return failed, True
+        findings = work.claim.judge(records)
+        findings = [_with_note(findings[0], _note(work, records, described["n_cpus"])), *findings[1:]]
+        command = f"./run_bench.sh claims --only {work.claim.number} --budget {work.minutes:g}"
+        rows = table.update(out, table.rows_of_claim(work.claim, findings, command=command, **about))
+        mine = next(row for row in rows if row["claim"] == str(work.claim.number))
+        if any(record["status"] == "ok" for part in records.values() for record in part):
+            picture.draw(out, work.claim, mine, records, described)
+        failed |= any(record["status"] in FAILED for part in records.values() for record in part)
+        left += _left(work, records)
+    table.print_verdicts(table.read(out), console)
+    if left:
+        console.print(f"{left} cells are left: the same command with --out {out} goes on", soft_wrap=True)
+    console.print(f"results: {out}", highlight=False, soft_wrap=True)
+    return failed, False
+
+
+def _chosen(args: argparse.Namespace) -> list[Claim]:
+    """Raises RequestError."""
+    mistakes = []
+    if not (args.budget > 0 and math.isfinite(args.budget)):
+        mistakes.append(f"--budget must be positive minutes, got {args.budget:g}")
+    known = {str(claim.number): claim for claim in CLAIMS.values()} | {claim.name: claim for claim in CLAIMS.values()}
+    names = [name.strip() for name in args.only.split(",")] if args.only is not None else []
+    mistakes += [unknown("claim", name, known) for name in names if name not in known]
+    if mistakes:
+        raise RequestError(mistakes)
+    chosen = {known[name].number for name in names} or set(CLAIMS)
+    return [claim for number, claim in sorted(CLAIMS.items()) if number in chosen]
+
+
+def _plan(claims: list[Claim], args: argparse.Namespace, out: Path, parse_run: ParseRun) -> list[Work]:
+    """Raises RequestError with the mistakes of all parts."""
+    shares = sum(claim.share for claim in claims)
+    works, mistakes = [], []
+    for claim in claims:
+        minutes = max(0.01, round(args.budget * claim.share / shares, 2))  # so that `command` plans the same parts
+        requests = {}
+        for part in claim.parts(minutes):
+            folder = out / claim.name / part.name
+            options = [*part.arguments, "--out", str(folder), *(["--rerun"] if args.rerun else [])]
+            try:
+                requests[part.name] = make_request(parse_run(options))
+            except RequestError as error:
+                mistakes += [f"claim {claim.number}, part {part.name}: {each}" for each in error.mistakes]
+        works.append(Work(claim, minutes, requests))
+    if mistakes:
+        raise RequestError(mistakes)
+    return works
+
+
+def _run_part(
+    work: Work, name: str, request: Request, end: float, checked: dict[Cell, dict], console: Console
+) -> tuple[list[dict], bool]:
+    """(the part's records, whether it was interrupted). A part whose time is over gives what it has."""
+    assert request.out is not None
+    left = end - time.monotonic()
+    if left > 0:
+        title = f"claim {work.claim.number} ({work.claim.name}), {name}: {len(request.cells)} cells"
+        console.print(f"{title}, {left / 60:.1f} minutes left for the claim", highlight=False, soft_wrap=True)
+        _, records, interrupted = run_sweep(request, console, end, checked)
+    else:
+        records, interrupted = read_journal(request.out / "journal.jsonl"), False
+    peaks = resume.peaks_of(request.out) or {}
+    return [{**record, "peaks": peaks} for record in records], interrupted
+
+
+def _note(work: Work, records: dict[str, list[dict]], n_cpus: int) -> str:
+    """What did not run, what failed, and what disturbed it, in words; nothing where all went well."""
+    said = []
+    if left := _left(work, records):
+        cells = sum(len(request.cells) for request in work.requests.values())
+        said.append(f"out of time ({work.minutes:g} minutes): {left} of {cells} cells did not begin")
+    for name, mine in records.items():
+        statuses = Counter(record["status"] for record in mine if record["status"] in FAILED)
+        said += [f"{name}: {count} {status}" for status, count in statuses.items()]
+    loads = [record.get("load_before") or 0.0 for part in records.values() for record in part]
+    if max(loads, default=0.0) > BUSY * n_cpus:
+        said.append(f"the machine was busy (load {max(loads):.1f} on {n_cpus} cores): times may be off")
+    return "; ".join(said)
+
+
+def _left(work: Work, records: dict[str, list[dict]]) -> int:
+    """Cells that did not begin."""
+    return sum(len(request.cells) - len(records[name]) for name, request in work.requests.items())
+
+
+def _with_note(finding: Finding, note: str) -> Finding:
+    return replace(finding, note="; ".join(text for text in (finding.note, note) if text))

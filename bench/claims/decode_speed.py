@@ -1,0 +1,206 @@
+"""Claim 3: Mamba infers about five times faster than a Transformer.
+
+The ratio of decoding speeds is a surface over context and batch: at the same batch, at the largest cache that was
+measured; and each model at its own largest batch that fits the memory. Multi-head attention (GPT-2's) and grouped
+queries (Llama's), whose cache is smaller. Beside it the Mamba paper's own account (arXiv:2312.00752, section 4.5):
+decoding waits for memory, so that a step takes
+
+    (parameters + batch x cache of the context) / bandwidth
+
+with the cache's bytes from the states' shapes and the machine's copying rate for the bandwidth, which cancels in a
+ratio. No jax here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.claims import ratios
+from bench.claims.claim import (
+    NOT_DECIDED,
+    Claim,
+    Finding,
+    Part,
+    Records,
+    affordable,
+    rows_of,
+    verdict_above,
+    verdict_within,
+)
+
+FAST = "mamba"
+SLOW = {"transformer": "multi-head", "transformer++": "grouped queries"}
+MEMORY = "4g"  # that a program may take
+ABOUT_FIVE = 4.0  # the paper's "4-5x"
+FORETOLD = (0.75, 1.33)
+RULE = f"at least {ABOUT_FIVE:g} times the tokens a second (the paper's 4 to 5)"
+FORETOLD_RULE = f"measured over foretold within {FORETOLD[0]} to {FORETOLD[1]}"
+BYTES = {"float32": 4, "bfloat16": 2}  # a parameter
+
+# minutes -> (suite, batches, contexts)
+LEVELS = {
+    0.0: ("quick", (1, 8), "1k,16k"),
+    4.0: ("quick", (1, 8, 32), "1k,16k"),
+    8.0: ("quick", (1, 8, 32, 128), "1k,4k,16k"),
+    15.0: ("default", (1, 8, 32, 128), "1k,4k,16k,64k"),
+}
+
+
+def parts(minutes: float) -> list[Part]:
+    suite, batches, contexts = affordable(LEVELS, minutes)
+    arguments = f"--suite {suite} --measures decode --models {FAST},{','.join(SLOW)} --size small"
+    arguments += f" --lengths {contexts} --mem-limit {MEMORY} --timeout 300"
+    return [Part(f"batch-{batch}", (*arguments.split(), "--batch", str(batch))) for batch in batches]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A context and a batch, with what Mamba and one Transformer did there."""
+
+    length: int
+    batch: int
+    fast: dict
+    slow: dict
+
+    @property
+    def ratio(self) -> ratios.Ratio:
+        return ratios.of_speeds(self.fast, self.slow)
+
+    @property
+    def foretold(self) -> float:
+        return foretold_bytes(self.slow) / foretold_bytes(self.fast)
+
+
+def foretold_bytes(record: dict) -> float:
+    """What a step must read by the paper's account. The state is the whole batch's."""
+    row = record["rows"][0]
+    return row["n_params"] * BYTES[record["cell"]["dtype"]] + row["state_bytes"]
+
+
+def foretold_ms(record: dict) -> float | None:
+    bandwidth = record["peaks"].get("copy_bytes_per_s")
+    return foretold_bytes(record) / bandwidth * 1e3 if bandwidth else None
+
+
+def places(records: Records, slow: str) -> list[Place]:
+    """Where both were measured, the smallest cache first."""
+    everything = [record for part in records.values() for record in part if record["status"] == "ok"]
+    found = {(r["cell"]["model"], r["cell"]["length"], r["cell"]["batch"]): r for r in everything if r["samples_ms"]}
+    both = [
+        Place(length, batch, found[FAST, length, batch], record)
+        for (model, length, batch), record in found.items()
+        if model == slow and (FAST, length, batch) in found
+    ]
+    return sorted(both, key=lambda place: (place.length * place.batch, place.length))
+
+
+def judge(records: Records) -> list[Finding]:
+    findings = []
+    for slow, kind in SLOW.items():
+        both = places(records, slow)
+        findings.append(_at_place(slow, kind, both[-1]) if both else _nothing(slow, kind))
+        if len(both) > 1:
+            findings.append(_at_place(slow, kind, both[0]))
+        findings += [_prediction(slow, kind, place) for place in (both[:1] + both[-1:] if len(both) > 1 else both)]
+        findings.append(_at_own_batches(records, slow, kind))
+    ratios_measured = [ratio for slow in SLOW for place in places(records, slow) if (ratio := place.ratio.figure)]
+    if len(ratios_measured) > 1:
+        surface = (
+            f"over all contexts, batches and kinds from {min(ratios_measured):.2g}x to {max(ratios_measured):.2g}x"
+        )
+        findings[0] = replace(findings[0], note=f"{findings[0].note}; {surface}")
+    return findings
+
+
+def _at_place(slow: str, kind: str, place: Place) -> Finding:
+    ratio = place.ratio
+    what = f"{FAST} over {slow} ({kind}): tokens/s at a context of {place.length}, batch {place.batch}"
+    note = f"foretold {place.foretold:.3g}"
+    verdict = verdict_above(ratio.low, ratio.high, ABOUT_FIVE)
+    return Finding(what, *ratio, "x", verdict, RULE, place.length, place.length, note)
+
+
+def _nothing(slow: str, kind: str) -> Finding:
+    what = f"{FAST} over {slow} ({kind}): tokens/s"
+    return Finding(what, None, None, None, "x", NOT_DECIDED, RULE, None, None, "not measured at any context and batch")
+
+
+def _prediction(slow: str, kind: str, place: Place) -> Finding:
+    """The measured ratio over the foretold one."""
+    ratio = ratios.Ratio(*(figure and figure / place.foretold for figure in place.ratio))
+    times = [f"{each:.3g}" if (each := foretold_ms(record)) else "?" for record in (place.fast, place.slow)]
+    medians = [f"{record['rows'][0]['time_median_ms']:.3g}" for record in (place.fast, place.slow)]
+    note = f"ratio foretold {place.foretold:.3g}; ms a step, {FAST} and {slow}: foretold {' and '.join(times)}, "
+    note += f"measured {' and '.join(medians)}"
+    what = f"{FAST} over {slow} ({kind}), context {place.length}, batch {place.batch}: ratio measured over foretold"
+    verdict = verdict_within(ratio.low, ratio.high, *FORETOLD)
+    return Finding(what, *ratio, "", verdict, FORETOLD_RULE, place.length, place.length, note)
+
+
+def _at_own_batches(records: Records, slow: str, kind: str) -> Finding:
+    """Each at the largest of the batches that fits the memory, at the longest context that both have."""
+    everything = [record for part in records.values() for record in part]
+    lengths = {model: {row["length"] for row in rows_of(everything, model=model)} for model in (FAST, slow)}
+    common = lengths[FAST] & lengths[slow]
+    what = f"{FAST} over {slow} ({kind}): tokens/s, each at its largest batch in {MEMORY}"
+    if not common:
+        return Finding(what, None, None, None, "x", NOT_DECIDED, RULE, None, None, "no context that both have")
+    length = max(common)
+    largest = {}
+    for model in (FAST, slow):
+        batches = [row["batch"] for row in rows_of(everything, model=model, length=length)]
+        largest[model] = ratios.found(everything, model=model, length=length, batch=max(batches))
+    ratio = ratios.of_speeds(largest[FAST], largest[slow])
+    batches = [record["cell"]["batch"] if record else "?" for record in (largest[FAST], largest[slow])]
+    what += f", context {length}: {batches[0]} and {batches[1]}"
+    tried = max(record["cell"]["batch"] for record in everything)
+    note = f"larger batches than {tried} were not tried" if tried in batches else ""
+    return Finding(what, *ratio, "x", verdict_above(ratio.low, ratio.high, ABOUT_FIVE), RULE, length, length, note)
+
+
+def draw(axes, records: Records) -> None:
+    """The surface: a square for each context and batch, its colour the ratio to multi-head attention."""
+    from matplotlib.colors import TwoSlopeNorm
+
+    first, *_ = SLOW
+    everything = [record for part in records.values() for record in part]
+    lengths = sorted({record["cell"]["length"] for record in everything})
+    batches = sorted({record["cell"]["batch"] for record in everything})
+    found = {slow: {(place.length, place.batch): place for place in places(records, slow)} for slow in SLOW}
+    grid = np.full((len(batches), len(lengths)), np.nan)
+    for (length, batch), place in found[first].items():
+        assert place.ratio.figure is not None
+        grid[batches.index(batch), lengths.index(length)] = np.log2(place.ratio.figure)
+    pale = 2 * np.nanmax(np.abs(grid), initial=1.0)  # so that black can be read on it
+    axes.imshow(grid, origin="lower", aspect="auto", cmap="PuOr", norm=TwoSlopeNorm(0, -pale, pale))
+    axes.grid(False)
+    for row, batch in enumerate(batches):
+        for column, length in enumerate(lengths):
+            lines = [_said(slow, found[slow].get((length, batch)), everything, length, batch) for slow in SLOW]
+            colour = {"color": "black"} if np.isfinite(grid[row, column]) else {}  # else the theme's
+            axes.text(column, row, "\n".join(lines), ha="center", va="center", fontsize=8, **colour)
+    axes.set_xticks(range(len(lengths)), [f"{length // 1024}k" for length in lengths])
+    axes.set_yticks(range(len(batches)), [str(batch) for batch in batches])
+    axes.set(xlabel="context (tokens)", ylabel="batch (sequences)")
+
+
+def _said(slow: str, place: Place | None, everything: list[dict], length: int, batch: int) -> str:
+    if place:
+        return f"{slow}: {place.ratio.figure:.2g}x (foretold {place.foretold:.2g}x)"
+    mine = [r for r in everything if (r["cell"]["length"], r["cell"]["batch"]) == (length, batch)]
+    statuses = {r["cell"]["model"]: r["status"] for r in mine}
+    missing = next(model for model in (slow, FAST) if statuses.get(model) != "ok")
+    return f"{slow}: {'' if missing == slow else f'{missing} '}{statuses.get(missing, 'not measured')}"
+
+
+CLAIM = Claim(
+    number=3,
+    name="decode_speed",
+    statement="Mamba infers about five times faster than a Transformer",
+    parts=parts,
+    judge=judge,
+    draw=draw,
+    share=0.12,
+)

@@ -1,0 +1,153 @@
+"""Claim 1: a plain RNN loses long dependencies, LSTM and GRU keep them.
+
+The adding problem at T = 100 (Hochreiter and Schmidhuber 1997) with one bare layer of each, equal in parameters, each
+at the learning rate that trains it best; and after training the norm of d loss_T / d x_t against the lag T - t.
+No jax here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import numpy as np
+
+from bench import intervals
+from bench.claims.claim import (
+    Claim,
+    Finding,
+    Part,
+    Records,
+    affordable,
+    all_of,
+    rows_of,
+    verdict_above,
+    verdict_below,
+)
+from bench.claims.look import look
+
+MODELS = ("rnn-plain", "gru-plain", "lstm-plain")
+LENGTH, BATCH = 100, 32
+CHANCE = 1 / 6  # always saying 1
+LOST, KEPT = 0.1, 0.01  # of the squared error
+SMALLEST = 1.1e-19  # norm in float32: below it the squares vanish
+STEEP, FLAT = -0.05, -0.02  # of the slope: a factor of 10 in 20 steps; of 100 in 100 steps
+RULE = f"squared error: RNN above {LOST:g}, GRU and LSTM below {KEPT:g}"
+SLOPE_RULE = (
+    f"slope of log10 |d loss_T / d x_t| on the lag: RNN below {STEEP:g} a step, GRU and LSTM above {FLAT:g} a step"
+)
+
+# minutes -> (training steps, learning rates, the likeliest first, seeds)
+LEVELS = {
+    0.0: (1000, ("1e-2",), 3),
+    2.5: (1000, ("1e-2", "3e-3"), 3),
+    6.0: (2000, ("1e-2", "3e-3", "1e-3"), 3),
+    12.0: (2000, ("1e-2", "3e-3", "1e-3", "3e-2", "3e-4"), 3),
+    30.0: (4000, ("1e-2", "3e-3", "1e-3", "3e-2", "3e-4"), 5),
+}
+
+
+def parts(minutes: float) -> list[Part]:
+    steps, rates, seeds = affordable(LEVELS, minutes)
+    arguments = f"--suite quick --measures gradients --models {','.join(MODELS)} --size tiny --data adding"
+    arguments += f" --lengths {LENGTH} --step-tokens {LENGTH * BATCH} --train-tokens {LENGTH * BATCH * steps}"
+    arguments += f" --windows 64 --timeout 300 --seed {','.join(map(str, range(seeds)))}"
+    return [Part(f"rate-{rate}", (*arguments.split(), "--learning-rate", rate)) for rate in rates]
+
+
+def trained(records: Records, model: str) -> tuple[dict[int, list[dict]], str]:
+    """(each seed's rows of gradients after training at the model's best learning rate, a note on that rate).
+
+    The best has the lowest mean training loss; the training loss is of sequences that were never seen before.
+    """
+    rates: dict[float, dict[int, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows_of([record for part in records.values() for record in part], model=model):
+        if row["trained"]:
+            rates[row["learning_rate"]][row["seed"]].append(row)
+    if not rates:
+        return {}, "no trained model"
+    most = max(map(len, rates.values()))
+    whole = {rate: seeds for rate, seeds in rates.items() if len(seeds) == most}
+    best = min(whole, key=lambda rate: np.mean([rows[0]["train_loss"] for rows in whole[rate].values()]))
+    note = f"learning rate {best:g} of {', '.join(f'{rate:g}' for rate in sorted(rates))}"
+    if len(rates) > 1 and best in (min(rates), max(rates)):
+        note += ", at the sweep's edge"
+    return dict(whole[best]), note
+
+
+def lag_of(row: dict) -> float:
+    """The middle of the row's range of lags, [d, 2 d) as far as the sequence goes."""
+    first, last = row["distance"], min(max(0, 2 * row["distance"] - 1), row["length"] - 1)
+    return (first + last) / 2
+
+
+def slope_of(rows: list[dict]) -> float | None:
+    """Decades a step: of log10 of the median norm on the middle of its range of lags, least squares.
+
+    The first norm that is 0 counts as the smallest there is, so that a steep slope is rather too flat; what lies beyond
+    says no more.
+    """
+    points = []
+    for row in rows:
+        points.append((lag_of(row), math.log10(row["grad_norm"] or SMALLEST)))
+        if not row["grad_norm"]:
+            break
+    lags, logs = np.array(points).T
+    return float(np.polyfit(lags, logs, 1)[0]) if len(points) >= 3 else None
+
+
+def judge(records: Records) -> list[Finding]:
+    errors, slopes = [], []
+    for model in MODELS:
+        seeds, note = trained(records, model)
+        is_rnn = model == "rnn-plain"
+        losses = np.array([rows[0]["train_loss"] for rows in seeds.values()])
+        low, high = intervals.of_few(losses)
+        figure = float(losses.mean()) if len(losses) else None
+        verdict = verdict_above(low, high, LOST) if is_rnn else verdict_below(low, high, KEPT)
+        what = f"{model}: squared error on the adding problem, T={LENGTH} (chance {CHANCE:.3f}), {len(seeds)} seeds"
+        errors.append(Finding(what, figure, low, high, "", verdict, RULE, LENGTH, LENGTH, note))
+        fitted = np.array([slope for rows in seeds.values() if (slope := slope_of(rows)) is not None])
+        low, high = intervals.of_few(fitted)
+        figure = float(fitted.mean()) if len(fitted) else None
+        verdict = verdict_below(low, high, STEEP) if is_rnn else verdict_above(low, high, FLAT)
+        what = f"{model}: slope of log10 |d loss_T / d x_t| on the lag, after training, {len(fitted)} seeds"
+        slopes.append(Finding(what, figure, low, high, "decades a step", verdict, SLOPE_RULE, LENGTH, LENGTH, note))
+    overall = all_of(each.verdict for each in (*errors, *slopes))
+    rnn = errors[0]
+    others = "".join(f", {each.measured.split(':')[0]} {each.figure:.2g}" for each in errors[1:] if each.figure)
+    what = f"squared error of a plain RNN on the adding problem, T={LENGTH} (chance {CHANCE:.3f}{others})"
+    first = Finding(what, rnn.figure, rnn.low, rnn.high, "", overall, f"{RULE}; {SLOPE_RULE}", LENGTH, LENGTH)
+    return [first, *errors, *slopes]
+
+
+def draw(axes, records: Records) -> None:
+    """The gradient against the lag: an exponential decay is a straight line."""
+    for model in MODELS:
+        seeds, _ = trained(records, model)
+        if not seeds:
+            continue
+        lags = np.array([lag_of(row) for row in next(iter(seeds.values()))])
+        norms = np.array([[row["grad_norm"] for row in rows] for rows in seeds.values()])
+        error = np.mean([rows[0]["train_loss"] for rows in seeds.values()])
+        median = np.median(norms, axis=0)
+        shown = median > 0
+        label = f"{model}: squared error {error:.2g}"
+        axes.plot(lags[shown], median[shown], ms=5, label=label, **look(model))
+        edges = (np.where((edge := of(norms, axis=0)) > 0, edge, np.nan) for of in (np.min, np.max))
+        axes.fill_between(lags, *edges, color=look(model)["color"], alpha=0.15, lw=0)
+        if not shown.all():
+            axes.annotate(f"  below {SMALLEST:.0e} beyond", (lags[shown][-1], median[shown][-1]), fontsize=8)
+    axes.set(yscale="log", xlabel="lag T - t (steps)", ylabel="norm of d loss_T / d x_t, after training")
+    axes.legend(fontsize=8)
+
+
+CLAIM = Claim(
+    number=1,
+    name="long_dependencies",
+    statement="A plain RNN loses long dependencies; LSTM and GRU keep them",
+    parts=parts,
+    judge=judge,
+    draw=draw,
+    share=0.15,
+)

@@ -1,0 +1,228 @@
+"""Claim 2: a Transformer's cost is quadratic in length, Mamba's and RWKV's linear.
+
+The exponent of the linear models is that of the whole step. A Transformer's step is a linear part (its MLPs and
+projections) and attention, so that its own exponent creeps from 1 to 2; attention's own part is told apart by a
+difference that a linear part does not survive:
+
+    T(f L) - f T(L) = c (f^2 - f) L^2   for T(L) = b L + c L^2;   exponent = log_f of that at f L over that at L
+
+No jax here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.claims.claim import (
+    FAILS,
+    HOLDS,
+    NOT_DECIDED,
+    Claim,
+    Finding,
+    Part,
+    Records,
+    affordable,
+    all_of,
+    verdict_within,
+)
+from bench.claims.look import look, ticks_at_lengths
+from bench.crossover import BEYOND, CROSSES
+from bench.curves import Curve, curves_of, draws
+from bench.fit import fit_records
+
+QUADRATIC, CLAIMED = "transformer", ("mamba", "rwkv4")  # the others are measured beside them
+WHOLE = ("forward", "train")  # measures of whole sequences
+ONE, TWO, NONE = (0.95, 1.05), (1.8, 2.2), (-0.05, 0.05)
+LINEAR_RULE = f"linear: exponent of the whole step within {ONE[0]} to {ONE[1]}"
+OWN_RULE = f"quadratic: exponent of attention's own part within {TWO[0]} to {TWO[1]}"
+DECODE_RULE = f"Transformer: exponent of a token's time above 0.5; the others within {NONE[0]} to {NONE[1]}"
+MEMORY_RULE = "quadratic: exponent of the memory above 1.5"
+CROSS_RULE = "from some length on the linear model is the cheaper one"
+
+# minutes -> (suite, size, models besides the claimed ones, lengths of whole sequences, contexts of decoding)
+LEVELS = {
+    0.0: ("quick", "tiny", (), "1k,4k,8k,16k", None),
+    5.0: ("quick", "tiny", ("gru",), "256,1k,4k,8k,16k", "1k,4k,16k,64k"),
+    8.0: ("default", "tiny", ("gru", "rnn", "s4d"), "256,1k,4k,8k,16k", "1k,4k,16k,64k"),
+    25.0: ("default", "small", ("gru", "rnn", "lstm", "s4d"), "256,1k,4k,8k,16k", "1k,4k,16k,64k"),
+    60.0: ("default", "small", ("gru", "rnn", "lstm", "s4d"), "256:16k:x2", "1k:256k:x4"),
+}
+
+
+def parts(minutes: float) -> list[Part]:
+    suite, size, others, lengths, contexts = affordable(LEVELS, minutes)
+    models = ",".join((QUADRATIC, *CLAIMED, *others))
+    arguments = tuple(f"--suite {suite} --models {models} --size {size} --timeout 600".split())
+    listed = {"forward": lengths, "train": lengths, "decode": contexts}
+    return [
+        Part(measure, (*arguments, "--measures", measure, "--lengths", mine))
+        for measure, mine in listed.items()
+        if mine
+    ]
+
+
+class Exponent(NamedTuple):
+    figure: float | None
+    low: float | None
+    high: float | None
+    length_min: int | None
+    length_max: int | None
+
+
+UNKNOWN = Exponent(None, None, None, None, None)
+
+
+def own_exponent(curve: Curve | None) -> Exponent:
+    """Of attention's own part, from three lengths L, f L, f^2 L: f the largest that the curve has."""
+    points = {point.length: point for point in curve.points} if curve else {}
+    triples = [
+        (first, middle, last)
+        for last in [max(points, default=0)]
+        for middle in points
+        for first in points
+        if first < middle < last and first * last == middle * middle
+    ]
+    if not curve or not triples:
+        return UNKNOWN
+    triple = min(triples)
+    chosen = tuple(points[length] for length in triple)
+    factor = triple[1] / triple[0]
+
+    def exponent(times):
+        """Where a difference is not positive there is no such part: as far below 2 or above it as can be."""
+        low, high = times[..., 1] - factor * times[..., 0], times[..., 2] - factor * times[..., 1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.log(high / low) / math.log(factor)
+        return np.where(high <= 0, -np.inf, np.where(low <= 0, np.inf, found))
+
+    figure = float(exponent(np.array([point.figure for point in chosen])))
+    drawn = draws(chosen, curve.seed)
+    ends = (triple[0], triple[2])
+    if not math.isfinite(figure) or drawn is None:
+        return Exponent(figure if math.isfinite(figure) else None, None, None, *ends)
+    low, high = np.quantile(exponent(np.exp(drawn)), (0.025, 0.975), method="nearest")
+    return Exponent(figure, float(low), float(high), *ends)
+
+
+def judge(records: Records) -> list[Finding]:
+    everything = [record for part in records.values() for record in part]
+    curves = {(c.series.measure, c.series.model): c for c in curves_of(everything) if c.quantity == "time_ms"}
+    fits, crossings = fit_records(everything)
+    by_series = {(fit["measure"], fit["quantity"], fit["model"]): fit for fit in fits}
+    claimed, beside = [], []
+    for measure in WHOLE:
+        claimed.append(_own(measure, curves.get((measure, QUADRATIC)), by_series))
+        claimed += [_slope(measure, "time_ms", model, by_series, *ONE, LINEAR_RULE) for model in CLAIMED]
+    others = list(dict.fromkeys(model for _, model in curves if model not in (QUADRATIC, *CLAIMED)))
+    beside += [_slope(measure, "time_ms", model, by_series, *ONE, LINEAR_RULE) for model in others for measure in WHOLE]
+    if any(measure == "decode" for measure, _ in curves):
+        beside.append(_slope("decode", "time_ms", QUADRATIC, by_series, 0.5, math.inf, DECODE_RULE))
+        flat = [*CLAIMED, *others]
+        beside += [_slope("decode", "time_ms", model, by_series, *NONE, DECODE_RULE) for model in flat]
+    beside.append(_slope("train", "memory_bytes", QUADRATIC, by_series, 1.5, math.inf, MEMORY_RULE))
+    beside += [_crossing(row) for row in crossings if _is_asked(row)]
+    rule = f"time of prefill and of a training step: {OWN_RULE}; {LINEAR_RULE}; both for Mamba and RWKV"
+    own = next(each for each in reversed(claimed) if "own part" in each.measured)
+    linear = ", ".join(
+        f"{model} {each['slope']:.2f}"
+        for model in CLAIMED
+        if (each := by_series.get(("train", "time_ms", model), {})).get("slope") is not None
+    )
+    what = "exponent of a training step's time: attention's own part" + (f" (whole step: {linear})" if linear else "")
+    overall = Finding(
+        what,
+        *(own.figure, own.low, own.high, ""),
+        all_of(each.verdict for each in claimed),
+        rule,
+        *(own.length_min, own.length_max),
+    )
+    return [overall, *claimed, *beside]
+
+
+def _own(measure: str, curve: Curve | None, by_series: dict) -> Finding:
+    found = own_exponent(curve)
+    whole = by_series.get((measure, "time_ms", QUADRATIC), {})
+    note = "three lengths L, f L, f^2 L are needed" if found.figure is None else ""
+    if whole.get("slope") is not None:
+        note = (
+            f"exponent of the whole step {whole['slope']:.2f}, of which attention is {whole['share_c']:.0%} at the end"
+        )
+    verdict = verdict_within(found.low, found.high, *TWO)
+    what = f"{QUADRATIC}, {measure}: exponent of attention's own part of the time"
+    ends = (found.length_min, found.length_max)
+    return Finding(what, found.figure, found.low, found.high, "", verdict, OWN_RULE, *ends, note)
+
+
+def _slope(measure: str, quantity: str, model: str, by_series: dict, least: float, most: float, rule: str) -> Finding:
+    fit = by_series.get((measure, quantity, model), {"status": "not measured", "note": ""})
+    kind = "memory" if quantity == "memory_bytes" else "time"
+    what = f"{model}, {measure}: exponent of the {kind}"
+    if fit["status"] != "ok":
+        said = "; ".join(text for text in (fit["status"], fit["note"]) if text)
+        return Finding(what, None, None, None, "", NOT_DECIDED, rule, None, None, said)
+    low, high = fit["slope_low"], fit["slope_high"]
+    ends = (fit["tail_from"], fit["length_max"])
+    return Finding(
+        what, fit["slope"], low, high, "", verdict_within(low, high, least, most), rule, *ends, fit["note"] or ""
+    )
+
+
+def _is_asked(row: dict) -> bool:
+    pair = {row["model_short"], row["model_long"]}
+    return row["quantity"] == "time_ms" and row["measure"] in WHOLE and QUADRATIC in pair and len(pair) == 2
+
+
+def _linear(row: dict) -> str:
+    return row["model_long"] if row["model_short"] == QUADRATIC else row["model_short"]
+
+
+def _crossing(row: dict) -> Finding:
+    linear = _linear(row)
+    verdict, note = NOT_DECIDED, row["note"] or row["status"]
+    if row["status"] == CROSSES:
+        verdict, note = (HOLDS if row["model_long"] == linear else FAILS), ""
+    elif row["status"] == BEYOND and row["model_short"] == linear:
+        verdict, note = HOLDS, f"{linear} is the cheaper one at every length measured"
+    elif row["status"] == BEYOND:
+        length = row["extrapolated_length"]
+        note = f"beyond the range: at {length:,.0f} by the fits" if length else "beyond the range"
+    what = f"{row['measure']}: length from which {linear} is cheaper than {QUADRATIC}"
+    figures = (row["length"], row["length_low"], row["length_high"])
+    return Finding(what, *figures, "tokens", verdict, CROSS_RULE, row["range_min"], row["range_max"], note)
+
+
+def draw(axes, records: Records) -> None:
+    """The time of a training step (or of prefill, if that is all there is) against the length, with its exponents."""
+    good = {name: sum(r["status"] == "ok" for r in records.get(name, [])) for name in WHOLE}
+    measure = "train" if good["train"] >= good["forward"] else "forward"
+    mine = records.get(measure, [])
+    fits, crossings = fit_records(mine)
+    slopes = {fit["model"]: fit for fit in fits if fit["quantity"] == "time_ms" and fit["status"] == "ok"}
+    cheaper = {_linear(row): row["length"] for row in crossings if _is_asked(row) and row["status"] == CROSSES}
+    for curve in (curve for curve in curves_of(mine) if curve.quantity == "time_ms"):
+        model = curve.series.model
+        own = own_exponent(curve) if model == QUADRATIC else UNKNOWN
+        label = model + (f": exponent {slopes[model]['slope']:.2f}" if model in slopes else "")
+        label += f", attention's own part {own.figure:.2f}" if own.figure is not None else ""
+        label += f", cheaper than {QUADRATIC} from {cheaper[model]:,.0f}" if model in cheaper else ""
+        axes.plot(curve.lengths, curve.figures, ms=5, label=label, **look(model))
+        if model in cheaper:
+            axes.axvline(cheaper[model], color=look(model)["color"], ls=":", lw=1)
+    what = "a training step" if measure == "train" else "prefill"
+    axes.set(yscale="log", xlabel="sequence length (tokens)", ylabel=f"time of {what} (ms)")
+    ticks_at_lengths(axes, [record["cell"]["length"] for record in mine])
+    axes.legend(fontsize=8)
+
+
+CLAIM = Claim(
+    number=2,
+    name="scaling",
+    statement="A Transformer's cost is quadratic in length, Mamba's and RWKV's linear",
+    parts=parts,
+    judge=judge,
+    draw=draw,
+    share=0.2,
+)
