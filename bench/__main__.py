@@ -90,12 +90,14 @@ def _claims(args: argparse.Namespace, console: Console) -> int:
 
 
 def _show(folder: Path, records: list[dict], console: Console) -> None:
-    from bench import plots, summary
+    from bench import answer, fit, plots, summary
 
     rows = summary.summarise(records)
     summary.print_summary(rows, console)
     summary.write_summary(rows, folder)
+    sentences = answer.sentences(*fit.fit_folder(folder), compare.facts_of(folder))
     plots.plot_folder(folder)
+    console.print("\n".join(sentences), highlight=False, markup=False)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
 
 

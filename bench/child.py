@@ -1,4 +1,4 @@
-"""A child's life: a process group and an output file of its own, one cell, one record, and the end. No jax here.
+"""A child's life: a process group of its own, its output to the parent, one cell, one record, the end. No jax here.
 
 The parent names `run_child` as the process's target and so must be able to import this file; the worker, which has jax,
 is imported in the child alone (the forkserver has done so already).
@@ -18,14 +18,14 @@ from bench.cell import Cell
 from bench.suites import Settings
 
 
-def run_child(connection: Connection, task: str, cell: Cell | None, settings: Settings, output: str) -> None:
+def run_child(connection: Connection, task: str, cell: Cell | None, settings: Settings, output: Connection) -> None:
     """Sends ("stage", name) on the way and ("done", record) at last. task: what bench.worker.run knows.
 
     Between two rounds of samples it sends ("turn", seconds of a step) and waits until the parent answers.
     """
     os.setsid()  # the parent ends the group as a whole
     end_with_parent()
-    _redirect(output)
+    redirect(output)
     report = Report(connection)
 
     try:
@@ -79,10 +79,9 @@ def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {line}"[:500]
 
 
-def _redirect(path: str) -> None:
-    """Standard output and error, of this process and of the C++ below it, into a file."""
+def redirect(output: Connection) -> None:
+    """Standard output and error, of this process and of the C++ below it, to the parent, which keeps the last words."""
     sys.stdout.flush()
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
+    for standard in (1, 2):
+        os.dup2(output.fileno(), standard)
+    output.close()

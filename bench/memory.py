@@ -1,10 +1,10 @@
 """Planned memory from the compiler, observed memory from the device or, on a CPU, from the kernel.
 
-On a CPU the kernel's high-water mark (VmHWM) is set back once the program has run for the first time, which leaves
-things behind that stay (threads' stacks and heaps, pages of libraries); what the process held then, less the arrays, is
-taken off the peak. So planned and observed mean the same: arguments, outputs and temporaries. What they differ in is
-above all the scratch memory of matrix products, which XLA's plan does not know (a large one's is as large as its
-output). Where /proc is missing (macOS) the observed figure stays blank.
+On a CPU the kernel's high-water mark (VmHWM) is set back once the program is compiled and its arguments are there. What
+the process holds at the end, less the arrays, is taken off the peak: packages, and what a program's first run leaves
+behind for good (threads' stacks, pages of libraries). So planned and observed mean the same: arguments, outputs and
+temporaries. What they differ in is above all the scratch memory of matrix products, which XLA's plan does not know (a
+large one's is as large as its output). Where /proc is missing (macOS) the observed figure stays blank.
 """
 
 from __future__ import annotations
@@ -53,29 +53,32 @@ def free_bytes() -> int:
 
 
 class PeakMeter:
-    """Start it when the program has run once; read it after it ran again. held_bytes: of the arrays that are there."""
+    """Start it when the program is compiled and its arguments are allocated; read it after the program ran."""
 
-    def __init__(self, held_bytes: int):
-        self._baseline = None
-        if jax.default_backend() != "cpu":
-            return
-        with suppress(OSError):
-            forget_peak()
-            self._baseline = _status_bytes("VmRSS") - held_bytes
+    def __init__(self):
+        self._started = False
+        if jax.default_backend() == "cpu":
+            with suppress(OSError):
+                forget_peak()
+                self._started = True
 
-    def columns(self) -> dict:
-        """mem_peak_bytes and mem_source."""
+    def columns(self, held) -> dict:
+        """mem_peak_bytes and mem_source. held: all arrays that are still there."""
         stats = jax.devices()[0].memory_stats()
         if stats and "peak_bytes_in_use" in stats:
             return {"mem_peak_bytes": stats["peak_bytes_in_use"], "mem_source": "device"}
-        if self._baseline is None:
+        if not self._started:
             return {"mem_peak_bytes": None, "mem_source": None}
-        return {"mem_peak_bytes": process_peak_bytes() - self._baseline, "mem_source": "VmHWM"}
+        peak = process_peak_bytes()
+        # Not before: pages that are given back between two runs would be fresh ones, and slow, in the second.
+        _give_back_free_memory()
+        arrays = {id(array): array for array in jax.tree.leaves(held)}
+        baseline = _status_bytes("VmRSS") - tree_bytes(arrays)
+        return {"mem_peak_bytes": peak - baseline, "mem_source": "VmHWM"}
 
 
 def forget_peak() -> None:
     """From here on `process_peak_bytes` is anew. Raises OSError where there is no /proc."""
-    gc.collect()
     _give_back_free_memory()
     _CLEAR.write_text("5")
 
@@ -99,5 +102,6 @@ def _status_bytes(field: str) -> int:
 
 def _give_back_free_memory() -> None:
     """Hand the allocator's free pages back, or the program would reuse them unseen."""
+    gc.collect()
     with suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -141,16 +141,14 @@ def measure(program: Program, settings: Settings, report: Report, rounds: int = 
     check_memory(compiled, settings)
     report("allocate")
     args = program.make_args()
-    meter, results, losses = None, None, []
+    meter = memory.PeakMeter()
+    results, losses = None, []
 
     def call():
-        nonlocal args, meter, results
+        nonlocal args, results
         results = None  # or the last call's results would stand beside this one's in the peak
         results = compiled.call(*args)
         args = program.advance(args, results)
-        if meter is None:  # the first call, which is no sample, has made what the process keeps from then on
-            held = jax.tree.leaves(jax.block_until_ready((args, results)))
-            meter = memory.PeakMeter(memory.tree_bytes({id(array): array for array in held}))
         if program.loss:
             losses.append(program.loss(results))
         return results
@@ -162,8 +160,7 @@ def measure(program: Program, settings: Settings, report: Report, rounds: int = 
         report.wait_for_turn(statistics.median(seconds))
         seconds += timing.sample(call, settings, rounds, seconds)
         turns += 1
-    assert meter is not None
-    memory_columns = meter.columns()  # before the statistics, which take memory of their own
+    memory_columns = meter.columns((args, results))  # before the statistics, which take memory of their own
     row = {**program.columns, **timing.columns(seconds, program.tokens), **compiled.columns, **memory_columns}
     status, message = check_losses(losses)
     if losses and status == "ok":

@@ -16,8 +16,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cache
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 from bench.cell import Cell
 from bench.child import run_child
@@ -26,6 +26,7 @@ from bench.suites import Settings
 
 GRACE_S = 2.0  # between TERM and KILL
 NO_ROOM = ("skipped", "oom", "killed")  # how a cell may end for want of memory
+LAST_WORDS = 2000  # bytes that are kept of what a child prints
 OnStage = Callable[[Cell, str], None]
 OnTurn = Callable[[Cell, float], None]
 
@@ -139,10 +140,12 @@ class Running:
         self._load_before = _load()
         self._stage, self._wall_s, self._waiting = "start", 0.0, False
         self.step_s = 0.0  # as the child told at the end of its last turn
-        self._folder = tempfile.TemporaryDirectory(prefix="lengthscale-")
-        self._output = Path(self._folder.name) / "output"
-        self._connection, self._childs_end = context.Pipe()
-        arguments = (self._childs_end, task, cell, settings, str(self._output))
+        self._connection, childs_end = context.Pipe()
+        self._output, childs_output = context.Pipe(duplex=False)
+        self._childs: tuple[Connection, ...] = (childs_end, childs_output)
+        self._heard: list[Connection] = [self._connection, self._output]
+        self._last_words = b""
+        arguments = (childs_end, task, cell, settings, childs_output)
         self._child: BaseProcess = context.Process(target=target, args=arguments)
 
     def advance(self, on_stage: OnStage = lambda cell, stage: None) -> dict | None:
@@ -170,7 +173,8 @@ class Running:
             except EOFError:
                 message = "the child could not be started: the forkserver died (its error is above)"
                 return {"status": "error", "stage": "start", "message": message, "rows": []}
-            self._childs_end.close()
+            for end in self._childs:
+                end.close()
         if self._waiting:
             self._waiting = False
             with suppress(OSError):  # it has died meanwhile, which is noticed below
@@ -182,13 +186,14 @@ class Running:
                 seconds = self._settings.compile_timeout_s if compiling else self._settings.timeout_s
                 message = f"passed the deadline of {seconds:g} s{' for compiling' if compiling else ''}"
                 return {"status": "timeout", "stage": self._stage, "message": message, "rows": []}
-            if not self._connection.poll(min(left, 1.0)):
+            if self._connection not in self._hear(min(left, 1.0)):
                 continue
             try:
                 kind, content = self._connection.recv()
             except (EOFError, OSError):
                 self._child.join(GRACE_S)
-                return _death(self._child, self._stage, self._output)
+                self._hear(0)
+                return _death(self._child, self._stage, self._last_words)
             if kind == "done":
                 return content
             if kind == "turn":
@@ -200,15 +205,26 @@ class Running:
             if self._cell is not None:
                 on_stage(self._cell, content)
 
+    def _hear(self, seconds: float) -> list:
+        """What of the child can be read within that time. What it prints is read here, and all but its end forgotten:
+        a child that prints for ever takes neither memory nor disk.
+        """
+        ready = wait(self._heard, seconds)
+        if self._output in ready:
+            printed = os.read(self._output.fileno(), 1 << 16)  # all that a pipe holds
+            self._last_words = (self._last_words + printed)[-LAST_WORDS:]
+            if not printed:  # closed
+                self._heard.remove(self._output)
+        return ready
+
     def end(self) -> None:
         """End the child, whatever it does, and remove what it left. Once more does no harm."""
         with _uninterrupted():
             with suppress(ValueError):  # it is closed already
                 if self._child.pid is not None:
                     _end(self._child)
-            self._connection.close()
-            self._childs_end.close()
-            self._folder.cleanup()
+            for end in (self._connection, self._output, *self._childs):
+                end.close()
 
 
 @contextmanager
@@ -234,10 +250,10 @@ def _load() -> float | None:
     return None
 
 
-def _death(child: BaseProcess, stage: str, output: Path) -> dict:
+def _death(child: BaseProcess, stage: str, printed: bytes) -> dict:
     """The record of a child that ended without one."""
     code = child.exitcode
-    last_words = _tail(output)
+    last_words = _tail(printed)
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = " (often: out of memory)" if -code == signal.SIGKILL else ""
@@ -245,14 +261,8 @@ def _death(child: BaseProcess, stage: str, output: Path) -> dict:
     return {"status": "error", "stage": stage, "message": f"exit code {code} without a record{last_words}", "rows": []}
 
 
-def _tail(output: Path, lines: int = 3) -> str:
-    try:
-        with open(output, "rb") as file:
-            file.seek(max(0, output.stat().st_size - 2000))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    last = [line.strip() for line in text.splitlines() if line.strip()][-lines:]
+def _tail(printed: bytes, lines: int = 3) -> str:
+    last = [line.strip() for line in printed.decode(errors="replace").splitlines() if line.strip()][-lines:]
     return f": {' / '.join(last)}" if last else ""
 
 

@@ -64,10 +64,10 @@ def train(cell: Cell, workload: Workload, settings: Settings, report: Report) ->
     check_memory(compiled, settings)
     report("allocate")
     args = program.make_args()
-    meter = memory.PeakMeter(memory.tree_bytes(args))
+    meter = memory.PeakMeter()
 
     report("train")
-    losses, seconds = [], []
+    results, losses, seconds = None, [], []
     for batch, _ in zip(workload.training_batches(), range(program.calls or 1), strict=False):
         call = partial(compiled.call, *args[:3], *map(jnp.asarray, batch))
         taken, results = timing.timed(call)
@@ -76,7 +76,7 @@ def train(cell: Cell, workload: Workload, settings: Settings, report: Report) ->
         losses.append(program.loss(results) if program.loss else None)
     samples = tuple(seconds[1:] or seconds)  # the first step also warms up
     row = {
-        **meter.columns(),  # before the statistics, which take memory of their own
+        **meter.columns((args, results)),  # before the statistics, which take memory of their own
         **program.columns,
         **timing.columns(samples, program.tokens),
         **compiled.columns,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ __all__ = ["Checkpoint", "CheckpointError", "inspect", "load"]
 
 DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # bytes of an element
 SHOWN = 5  # mistakes in one error
+LONGEST = 100_000_000  # bytes of JSON; safetensors has the same limit for its headers
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def _architecture(config: Config) -> Architecture:
 
 def _read_config(path: Path) -> Config:
     try:
-        values = json.loads(path.read_text())
+        values = _read_json(path)
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {str(path.parent)!r} has no config.json") from None
     except (OSError, ValueError) as error:
@@ -180,12 +182,30 @@ def _read_config(path: Path) -> Config:
     return Config(values, str(path))
 
 
+def _read_json(path: Path) -> Any:
+    """Raises OSError or ValueError; the latter for what is no file, or would fill the memory, as well."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is a folder, a pipe or a device")
+    with path.open("rb") as file:
+        text = file.read(LONGEST + 1)
+    if len(text) > LONGEST:
+        raise ValueError(f"it is longer than {LONGEST:,} bytes")
+    return _parse_json(text)
+
+
+def _parse_json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def _weight_files(path: Path) -> list[str]:
     """All *.safetensors, or those that the index of a checkpoint in several files lists."""
     index = path / "model.safetensors.index.json"
     if index.exists():
         try:
-            listed = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            listed = sorted(set(_read_json(index)["weight_map"].values()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{index} cannot be read: {error!r}") from error
         if outside := [str(name) for name in listed if Path(str(name)).name != name]:
@@ -204,6 +224,8 @@ def _weight_files(path: Path) -> list[str]:
 def _read_header(folder: Path, file: str) -> list[Tensor]:
     """The tensors of a file. safetensors' own error of a file that is cut off does not say which tensor is."""
     where = f"{folder / file}"
+    if not (folder / file).is_file():
+        raise CheckpointError(f"{where} is no safetensors file: it is a folder, a pipe, a device or a dead link")
     try:
         with (folder / file).open("rb") as opened:
             start = opened.read(8)
@@ -212,7 +234,9 @@ def _read_header(folder: Path, file: str) -> list[Tensor]:
             opened.seek(8)
             if not 2 <= length <= total - 8:
                 raise CheckpointError(f"{where} is no safetensors file, or cut off in its header ({total} bytes)")
-            header = json.loads(opened.read(length))
+            if length > LONGEST:
+                raise CheckpointError(f"{where} is no safetensors file: its header has {length:,} bytes")
+            header = _parse_json(opened.read(length))
         tensors = []
         for name, entry in header.items():
             if name == "__metadata__":
@@ -245,10 +269,13 @@ def _present_names(architecture: Architecture, names) -> dict[str, str]:
 def _check(config: Config, shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
     """Do the tensors have the names and shapes that the config gives them?"""
     architecture = _architecture(config)
+    n_blocks = architecture.n_blocks(config)
+    if n_blocks > len(shapes):
+        raise CheckpointError(f"{config.where}: {n_blocks:,} layers, and {where} has {len(shapes)} tensors in all")
     expected: dict[str, tuple[int, ...]] = {}
     for entry in architecture.outside(config):
         expected |= entry.theirs
-    for number in range(architecture.n_blocks(config)):
+    for number in range(n_blocks):
         for entry in architecture.block(config, number):
             expected |= entry.theirs
     unused = {name for name in shapes if re.search(architecture.unused, name)}

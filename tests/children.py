@@ -28,7 +28,8 @@ def quick(connection, task, cell, settings, output):
     time.sleep(0.02)
     ms = float(cell.length)
     names = ("time_median_ms", "time_p10_ms", "time_p90_ms", "time_low_ms", "time_high_ms")
-    row = {**dict.fromkeys(names, ms), "n_samples": 5, "tokens_per_s": 1000.0 * cell.batch / ms}
+    tokens = cell.batch * (1 if cell.measure == "decode" else cell.length)
+    row = {**dict.fromkeys(names, ms), "n_samples": 5, "tokens_per_s": 1000.0 * tokens / ms}
     connection.send(("stage", "sample"))
     connection.send(("done", {**RECORD, "rows": [row], "samples_ms": [ms] * 5}))
 
@@ -64,7 +65,7 @@ def samples_after_compiling(connection, task, cell, settings, output):
     os.setsid()
     connection.send(("stage", "compile"))
     connection.send(("stage", "sample"))
-    time.sleep(1.5)
+    time.sleep(0.8)
     connection.send(("done", RECORD))
 
 
@@ -95,14 +96,19 @@ def reads_where_nothing_is(connection, task, cell, settings, output):
 
 def prints_for_ever(connection, task, cell, settings, output):
     os.setsid()
-    bench.child._redirect(output)
+    _print_for_ever(output)
+
+
+def _print_for_ever(output):
+    bench.child.redirect(output)
     while True:
         print("the same again" * 1000, flush=True)
+        print("and again" * 1000, file=sys.stderr)
 
 
 def cannot_import_the_worker(connection, task, cell, settings, output):
     sys.modules["bench.worker"] = None  # pyright: ignore[reportArgumentType]
-    vars(bench).pop("worker", None)  # the forkserver has imported it already
+    bench.__dict__.pop("worker", None)  # the forkserver has imported it already
     bench.child.run_child(connection, task, cell, settings, output)
 
 
@@ -122,7 +128,8 @@ def has_little_memory(connection, task, cell, settings, output):
 
 def exits(connection, task, cell, settings, output):
     os.setsid()
-    bench.child._redirect(output)
+    bench.child.redirect(output)
+    print("more than a pipe holds" * 10_000, flush=True)
     os.write(2, b"the last words\n")
     os._exit(7)
 
@@ -136,13 +143,32 @@ def leaves_a_grandchild(connection, task, cell, settings, output):
     connection.send(("done", RECORD))
 
 
+def each_in_its_own_way(connection, task, cell, settings, output):
+    """A failure for each model; the others are well."""
+    how = {
+        "rnn": is_killed,
+        "lstm": reads_where_nothing_is,
+        "gru": cannot_import_the_worker,
+        "transformer": exits,
+        "mamba": prints_for_ever_beside_a_grandchild,
+    }
+    how.get(cell.model, quick)(connection, task, cell, settings, output)
+
+
+def prints_for_ever_beside_a_grandchild(connection, task, cell, settings, output):
+    os.setsid()
+    subprocess.Popen(["sleep", "600"])
+    connection.send(("stage", "sample"))
+    _print_for_ever(output)
+
+
 def takes_three_turns(connection, task, cell, settings, output):
     """The cell's `data` names the log that takes the order of the turns; so below."""
     os.setsid()
     for turn in range(3):
         with open(cell.data, "a") as file:
             file.write(f"{cell.length}\n")
-        time.sleep(0.5)
+        time.sleep(0.2)
         if turn < 2:
             connection.send(("turn", 0.5))
             connection.recv()

@@ -1,11 +1,11 @@
 """Options and fixtures of all tests."""
 
 import os
-from pathlib import Path
 
 import pytest
 
 from bench.tasks.download import fetch
+from tests import reliability
 from tests.serving import QUICK, paper, serving, source
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the tests' tolerances are a CPU's; the bench itself uses what is there
@@ -19,44 +19,29 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--slow"):
-        return
     for item in items:
-        if "slow" in item.keywords:
+        for marker in item.iter_markers("fault"):
+            (fault,) = marker.args
+            if fault not in reliability.FAULTS:
+                raise pytest.UsageError(f"{item.nodeid}: {fault!r} is no line of FAULTS in tests/reliability.py")
+            item.user_properties.append(("fault", fault))
+        if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
 
 
-def pytest_runtest_setup(item):
-    for marker in item.iter_markers("fault"):
-        item.user_properties.append(("fault", marker.args))
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    """docs/reliability.md: each fault, what is to happen, how often it was injected, and how often that went wrong."""
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    """Write docs/reliability.md, where asked for and where every test has come to its end."""
     if not config.getoption("--reliability"):
         return
-    counts: dict[tuple, dict] = {}
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.stats.get(outcome, ()):
-            for name, fault in getattr(report, "user_properties", ()):
-                if name == "fault" and report.when == "call":
-                    counts.setdefault(tuple(fault), {"passed": 0, "failed": 0})[outcome] += 1
-    lines = [RELIABILITY, "| fault | what happens | injected | lost or wrong |", "|---|---|---|---|"]
-    for (fault, happens), count in sorted(counts.items()):
-        n, wrong = count["passed"] + count["failed"], count["failed"]
-        lines.append(f"| {fault} | {happens} | {n} | {f'{wrong} times' if wrong else 'nothing'} |")
-    path = Path(__file__).parents[1] / "docs" / "reliability.md"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
-    terminalreporter.write_line(f"written: {path}")
-
-
-RELIABILITY = """# What a run survives
-
-Each fault is injected into a run by a test, and what must hold is asserted: no finished cell is lost, none is measured
-twice, the folder is valid, nothing is left at work. Made by `./run_tests.sh --slow --reliability -m fault`; the bounded
-version of it is part of `./run_tests.sh`.
-"""
+    stats = terminalreporter.stats
+    reports = [report for outcome in ("passed", "failed", "error") for report in stats.get(outcome, ())]
+    # A file that cannot be imported and a worker of xdist that died have reports of no phase of a test.
+    ended = all(getattr(report, "when", "") in ("setup", "call", "teardown") for report in reports)
+    if not ended or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        terminalreporter.write_line(f"not written, as not every test came to its end: {reliability.PATH}")
+        return
+    reliability.PATH.write_text(reliability.table(reports))
+    terminalreporter.write_line(f"written: {reliability.PATH}")
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """Checkpoints of transformers: our logits against theirs, and what is wrong with a folder said by name."""
 
 import json
+import os
 import struct
+import tracemalloc
 from pathlib import Path
 
 import jax
@@ -186,7 +188,7 @@ def test_a_config_of_fewer_layers_than_there_are(tmp_path):
         load(write(tmp_path, config={**MAMBA, "num_hidden_layers": 1}))
 
 
-@pytest.mark.fault("a checkpoint that is cut off", "refused, the tensor named")
+@pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
 @pytest.mark.parametrize("keep", [3, 100, 0.5, -4])
 def test_a_file_that_is_cut_off(tmp_path, keep):
     path = write(tmp_path) / "model.safetensors"
@@ -197,7 +199,7 @@ def test_a_file_that_is_cut_off(tmp_path, keep):
         inspect(tmp_path)
 
 
-@pytest.mark.fault("a checkpoint with pickles, or that is none", "refused, never executed")
+@pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
 def test_files_that_are_no_safetensors(tmp_path):
     path = write(tmp_path) / "model.safetensors"
     for content in (b"", struct.pack("<Q", 4) + b"nope", struct.pack("<Q", 10) + b'{"a": [1]}', b"\xff" * 100):
@@ -253,7 +255,7 @@ def test_options_that_our_models_do_not_have(tmp_path, model_type, change, expec
     assert expected in str(caught.value)
 
 
-@pytest.mark.fault("a checkpoint with pickles, or that is none", "refused, never executed")
+@pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
 def test_folders_that_are_no_checkpoints(tmp_path):
     with pytest.raises(CheckpointError, match="is not a folder"):
         inspect(tmp_path / "nowhere")
@@ -274,12 +276,42 @@ def test_folders_that_are_no_checkpoints(tmp_path):
         inspect(tmp_path)
 
 
-@pytest.mark.fault("a checkpoint whose index leads outside of its folder", "refused, nothing is read")
+@pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
 @pytest.mark.parametrize("name", ["../other/model.safetensors", "/tmp/model.safetensors", "part/model.safetensors"])
 def test_an_index_that_leads_elsewhere(tmp_path, name):
     write(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
     with pytest.raises(CheckpointError, match=r"expected names of files in its own folder"):
+        inspect(tmp_path)
+
+
+@pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "model.safetensors"])
+def test_a_file_that_would_fill_the_memory_or_never_end(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(checkpoints, "LONGEST", 1 << 20)
+    path = write(tmp_path) / name
+    with path.open("wb") as file:  # read as a header: 8 GB of it
+        file.write(struct.pack("<Q", 8 << 30))
+        file.truncate(10 << 30)
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=rf"{name} .*(longer than 1,048,576|header has 8,589,934,592) bytes"):
+        inspect(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError, match=rf"{name} .*it is a folder, a pipe"):
+        inspect(tmp_path)
+
+
+@pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
+def test_a_config_of_layers_without_end_and_json_without_bottom(tmp_path):
+    write(tmp_path, config={**MAMBA, "num_hidden_layers": 10**12})
+    with pytest.raises(CheckpointError, match=r"config.json: 1,000,000,000,000 layers, and .* has 22 tensors in all"):
+        inspect(tmp_path)
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="nested too deeply"):
         inspect(tmp_path)
 
 

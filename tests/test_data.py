@@ -132,13 +132,34 @@ def test_a_file_is_its_bytes(tmp_path):
     assert data.version == hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
-@pytest.mark.fault("user data: binary, compressed or in a wrong encoding", "refused, its kind named")
+@pytest.mark.fault("data: binary, compressed, in a wrong encoding")
 def test_a_compressed_file_is_named_as_such(tmp_path):
     (tmp_path / "text.gz").write_bytes(zipped(b"to be"))
     assert "compressed" in stream(tmp_path / "text.gz").note
 
 
-@pytest.mark.fault("user data: a file of 10 GB", "streamed: only what is used is in memory")
+@pytest.mark.fault("data: a file of 10 GB")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.fa", "line 1: no header; expected '>'"),
+        ("a.csv", "row 1: it has 1,048,576 characters or more"),
+        ("a.wav", "is no WAV file"),
+    ],
+)
+def test_a_file_of_10_gb_of_something_else_is_refused_at_its_start(tmp_path, monkeypatch, name, message):
+    monkeypatch.setattr(images, "_ROW", 1 << 20)
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(10 << 30)
+    tracemalloc.start()
+    said = refused(tmp_path / name)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert message in said
+    assert peak < 64 << 20
+
+
+@pytest.mark.fault("data: a file of 10 GB")
 def test_a_file_of_10_gb_is_not_read_into_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(streams, "MAX_TOKENS", 1 << 20)
     path = tmp_path / "huge"
@@ -187,7 +208,7 @@ def test_fasta_longer_than_the_limit(tmp_path, monkeypatch):
     assert data.note == "only its first 6 bases are used"
 
 
-@pytest.mark.fault("user data: binary, compressed or in a wrong encoding", "refused, its kind named")
+@pytest.mark.fault("data: binary, compressed, in a wrong encoding")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -232,7 +253,7 @@ def test_unknown_names():
     assert "unknown data" in refused("a\0b")
 
 
-@pytest.mark.fault("user data: link loops, pipes, devices, folders in place of files", "refused, each named")
+@pytest.mark.fault("data: pipes, devices, link loops, what must not be read")
 def test_places_that_hold_no_file(tmp_path):
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
@@ -249,7 +270,7 @@ def test_places_that_hold_no_file(tmp_path):
             loader("name", str(tmp_path))
 
 
-@pytest.mark.fault("user data: files that must not be read", "refused, named")
+@pytest.mark.fault("data: pipes, devices, link loops, what must not be read")
 @pytest.mark.parametrize("name", ["data", "a.fa", "a.csv", "a.wav", "a.gz", "folder"])
 def test_what_must_not_be_read(tmp_path, monkeypatch, name):
     path = tmp_path / name

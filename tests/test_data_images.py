@@ -1,5 +1,7 @@
 """Images: their sizes, their split, CSVs of pixels and folders of files."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,7 +59,7 @@ def test_csv_of_named_classes(tmp_path):
     assert data.train.ravel().tolist() == [9, 8][:: 1 if data.train_labels[0] else -1]
 
 
-@pytest.mark.fault("user data: corrupt or oversized images and tables", "refused, the file named")
+@pytest.mark.fault("data: corrupt or huge images and tables")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -84,14 +86,20 @@ def test_csv_that_cannot_be_used(tmp_path, content, message):
     assert repr(str(path)) in refused(path)
 
 
-@pytest.mark.fault("user data: corrupt or oversized images and tables", "refused, the file named")
+@pytest.mark.fault("data: corrupt or huge images and tables")
 def test_csv_larger_than_memory_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "pixels.csv"
     path.write_bytes(CSV)
-    monkeypatch.setattr(images, "MAX_BYTES", 8)
-    assert "row 4: over 8 pixels, the most that are held in memory" in refused(path)
+    rows_and_classes = 3 * (4 + 4) + 2 * 100 + len("7" + "10")
+    monkeypatch.setattr(images, "MAX_BYTES", rows_and_classes - 1)
+    assert "row 4: over 226 bytes of pixels and labels, the most that are held" in refused(path)
+    monkeypatch.setattr(images, "MAX_BYTES", rows_and_classes)
+    assert image_set(path).classes == ("7", "10")
+    labels = tmp_path / "labels.csv"
+    labels.write_bytes(b"1,a\n2," + b"b" * 200)
+    assert "row 2: over 227 bytes" in refused(labels)
     monkeypatch.setattr(images, "_ROW", 6)
-    assert "row 1: it has 6 characters or more" in refused(path)
+    assert "row 2: it has 6 characters or more" in refused(labels)
 
 
 def picture(path, value, size=(8, 8), mode="RGB", **options):
@@ -180,7 +188,7 @@ def test_folders_that_cannot_be_used(tmp_path):
     assert "holds no images (expected" in refused(tmp_path / "nested")
 
 
-@pytest.mark.fault("user data: corrupt or oversized images and tables", "refused, the file named")
+@pytest.mark.fault("data: corrupt or huge images and tables")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tiff", "webp", "ppm"])
 def test_a_corrupt_image_is_named(tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -193,7 +201,7 @@ def test_a_corrupt_image_is_named(tmp_path, suffix):
         assert f"image {str(path)!r} cannot be read" in refused(tmp_path)
 
 
-@pytest.mark.fault("user data: corrupt or oversized images and tables", "refused, the file named")
+@pytest.mark.fault("data: corrupt or huge images and tables")
 def test_an_image_that_is_too_large_or_of_an_odd_mode(tmp_path, monkeypatch):
     picture(tmp_path / "bomb.png", 0, size=(100, 100))
     for limit in (9_000, 3_000):
@@ -203,11 +211,13 @@ def test_an_image_that_is_too_large_or_of_an_odd_mode(tmp_path, monkeypatch):
     assert "its pixels are of mode 'F'" in refused(tmp_path / "float")
 
 
-@pytest.mark.fault("user data: link loops, pipes, devices, folders in place of files", "refused, each named")
-def test_loops_in_a_folder_of_images(tmp_path):
-    (tmp_path / "a.png").symlink_to(tmp_path / "a.png")
-    assert f"image {str(tmp_path / 'a.png')!r} cannot be read" in refused(tmp_path)
-    (tmp_path / "a.png").unlink()
+@pytest.mark.fault("data: pipes, devices, link loops, what must not be read")
+def test_loops_and_pipes_in_a_folder_of_images(tmp_path):
+    image = tmp_path / "a.png"
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to(path)):
+        make(image)
+        assert f"image {str(image)!r} cannot be read: it is a pipe, a device, or a link" in refused(tmp_path)
+        image.unlink()
     (tmp_path / "round").symlink_to(tmp_path)
     assert "holds no images" in refused(tmp_path)
 

@@ -17,7 +17,8 @@ from bench.workloads.text import Workload
 from models import streaming
 
 LENGTH, PREFIX, TAIL = 1_048_576, 10_000, 16_384  # the prefix ends in the third chunk
-meter = memory.PeakMeter(0)
+memory.forget_peak()
+start = memory.process_peak_bytes()
 cell = Cell("quality", "mamba", "tiny", "auto", LENGTH, 1, "float32", 0, "random", 0)
 tokens = np.random.default_rng(0).integers(0, 256, LENGTH + 1, np.uint8)
 made = learner.make_learner(cell, Workload(cell, Stream("random", tokens, 256, "")))
@@ -29,7 +30,7 @@ inputs, targets = tokens[None, :-1].astype(np.int32), tokens[None, 1:].astype(np
 at = np.arange(LENGTH)
 weights = ((at < PREFIX) & (at % evaluation.CHUNK < 8) | (at == LENGTH - 1))[None].astype(np.float32)
 loss, accuracy = evaluation.score(model.call, Batch(inputs, targets, weights))
-print(meter.columns()["mem_peak_bytes"])
+print(memory.process_peak_bytes() - start)
 
 def whole(model, inputs, targets, weights):
     outputs, _ = model(inputs)

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bench import memory, rates, timing
+from bench import memory, program, rates, timing
 from bench.suites import Settings
 
 SETTINGS = Settings(min_samples=5, min_seconds=0.0)
@@ -138,12 +139,12 @@ import jax, jax.numpy as jnp
 from bench import memory
 x = jnp.ones((3072, 3072))  # 36 MiB
 f = jax.jit(lambda x: jnp.tanh(x @ x) @ x).lower(x).compile()
-meter = memory.PeakMeter(memory.tree_bytes(x))
+meter = memory.PeakMeter()
 big = bytearray(b"x") * (500 << 20); del big
-print(meter.columns()["mem_peak_bytes"])
-meter = memory.PeakMeter(memory.tree_bytes(x))
-f(x).block_until_ready()
-print(meter.columns()["mem_peak_bytes"], memory.planned_bytes(f))
+print(meter.columns(x)["mem_peak_bytes"])
+meter = memory.PeakMeter()
+y = f(x).block_until_ready()
+print(meter.columns((x, y))["mem_peak_bytes"], memory.planned_bytes(f))
 """
 
 
@@ -154,6 +155,23 @@ def test_a_known_allocation_and_a_program_against_its_plan():
     assert int(allocation) == pytest.approx((500 + 36) << 20, rel=0.05)  # the argument counts as well
     observed, planned = map(int, program.split())
     assert observed == pytest.approx(planned, rel=0.15)  # and the earlier 500 MiB are forgotten
+
+
+def test_the_meter_of_memory_does_not_lengthen_the_first_call(monkeypatch):
+    """Or a short program would be taken for a long one, which is warmed up once."""
+    monkeypatch.setattr(memory, "forget_peak", lambda: time.sleep(0.2))
+    calls = []
+    short = program.Program(
+        step=jax.jit(lambda x: x + 1),
+        make_state=lambda key: (jnp.ones(4),),
+        inputs=(),
+        seed=0,
+        tokens=1,
+        columns={},
+        advance=lambda args, results: calls.append(results) or args,
+    )
+    result = program.measure(short, SETTINGS, Mock())
+    assert len(calls) == len(result.samples_s) + 2
 
 
 def test_planned_memory_counts_temporaries():

@@ -53,6 +53,7 @@ def test_what_is_set_aside_is_all_of_a_run_and_nothing_else(tmp_path):
     assert (tmp_path / "notes.txt").exists()
 
 
+@pytest.mark.fault("the journal or suite.json is corrupt")
 @pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])
 def test_a_broken_configuration_is_named(tmp_path, text):
     (tmp_path / "suite.json").write_text(text)
@@ -63,6 +64,7 @@ def test_a_broken_configuration_is_named(tmp_path, text):
     assert "--rerun" in mistake
 
 
+@pytest.mark.fault("configuration or code changed, then `--resume`")
 def test_numbers_from_elsewhere_are_told_apart(tmp_path):
     described = {name: f"{name} here" for name in resume.SAME} | {"packages": {"jax": "0.10.2"}, "load_average": 1}
     (tmp_path / "environment.json").write_text(json.dumps(described))

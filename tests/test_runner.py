@@ -5,14 +5,17 @@ import statistics
 import time
 from dataclasses import asdict, replace
 
-import matplotlib.pyplot as plt
+import numpy as np
 import psutil
 import pytest
 
-from bench import rates
+from bench import rates, runner
 from bench.cell import Cell
 from bench.journal import csv_text
-from bench.plots import STYLE, plot_folder
+from bench.plots.data import read_run
+from bench.plots.figure import render
+from bench.plots.gallery import panels_of
+from bench.plots.style import LIGHT, plt
 from bench.runner import Runner
 from bench.suites import Settings
 from tests import children
@@ -33,41 +36,40 @@ def test_a_good_child():
     assert stages == [(CELL, "sample")]
 
 
-@pytest.mark.fault(
-    "a child hangs, in silence, talking, printing, or deaf to TERM", "a row `timeout` with its stage, at the deadline"
-)
+@pytest.mark.fault("a child hangs: in silence, talking, printing, deaf to TERM")
 @pytest.mark.parametrize(
     "target", [children.sleeps, children.talks_for_ever, children.prints_for_ever, children.ignores_term]
 )
-def test_the_deadline_is_absolute(target):
+def test_the_deadline_is_absolute(target, monkeypatch):
+    monkeypatch.setattr(runner, "GRACE_S", 0.5)
     Runner(Settings(timeout_s=60), target=children.good).measure(CELL)  # the forkserver is up
     started = time.monotonic()
-    record = run(target, timeout_s=1.5)
+    record = run(target, timeout_s=1.0)
     assert record["status"] == "timeout"
-    assert "1.5 s" in record["message"]
+    assert record["message"] == "passed the deadline of 1 s"
     assert time.monotonic() - started < 8
     if target is children.sleeps:
         assert record["stage"] == "compile"
 
 
-@pytest.mark.fault("a compilation explodes", "a row `timeout` in the stage `compile`, by its own deadline")
+@pytest.mark.fault("a compilation explodes")
 def test_compiling_has_its_own_deadline():
-    settings = Settings(timeout_s=60, compile_timeout_s=1.0)
+    settings = Settings(timeout_s=60, compile_timeout_s=0.6)
     record = Runner(settings, target=children.sleeps).measure(CELL)
     assert (record["status"], record["stage"]) == ("timeout", "compile")
-    assert record["message"] == "passed the deadline of 1 s for compiling"
+    assert record["message"] == "passed the deadline of 0.6 s for compiling"
     assert record["wall_s"] < 20
     assert Runner(settings, target=children.samples_after_compiling).measure(CELL)["status"] == "ok"
 
 
-@pytest.mark.fault("a child that has nothing to do", "the harness's own share of a cell is under 0.3 s")
+@pytest.mark.fault("10,000 cells in one journal")
 def test_a_cell_costs_little_beyond_the_workers_own_work():
-    runner = Runner(Settings(), target=children.good)
-    runner.measure(CELL)  # the forkserver is up
+    with_good_children = Runner(Settings(), target=children.good)
+    with_good_children.measure(CELL)  # the forkserver is up
     taken = []
     for _ in range(11):
         started = time.monotonic()
-        runner.measure(CELL)
+        with_good_children.measure(CELL)
         taken.append(time.monotonic() - started)
     assert statistics.median(taken) < 0.3
 
@@ -78,14 +80,14 @@ def test_the_load_is_noted_before_and_after():
     assert record["load_after"] >= 0
 
 
-@pytest.mark.fault("a child is killed (also: out of memory on Linux)", "a row `killed` with the signal")
+@pytest.mark.fault("a child is killed (as Linux does where memory is out)")
 def test_a_killed_child():
     record = run(children.is_killed)
     assert (record["status"], record["stage"]) == ("killed", "sample")
     assert "SIGKILL" in record["message"]
 
 
-@pytest.mark.fault("a child's memory fault (SIGSEGV)", "a row `killed` with signal and stage; the next cell runs")
+@pytest.mark.fault("a child's memory fault (SIGSEGV)")
 def test_a_segmentation_fault():
     record = run(children.reads_where_nothing_is)
     assert (record["status"], record["stage"]) == ("killed", "sample")
@@ -93,7 +95,7 @@ def test_a_segmentation_fault():
     assert run(children.good)["status"] == "ok"
 
 
-@pytest.mark.fault("a child cannot import what it needs", "a row `error` with what is missing; the next cell runs")
+@pytest.mark.fault("a child cannot import what it needs")
 def test_an_import_error():
     record = run(children.cannot_import_the_worker)
     assert (record["status"], record["stage"]) == ("error", "start")
@@ -101,7 +103,7 @@ def test_an_import_error():
     assert run(children.good)["status"] == "ok"
 
 
-@pytest.mark.fault("a child is out of memory (RESOURCE_EXHAUSTED)", "a row `oom` with how much was wanted")
+@pytest.mark.fault("a child is out of memory (RESOURCE_EXHAUSTED)")
 def test_out_of_memory():
     cell = replace(CELL, measure="train", length=16_384, batch=16)
     record = run(children.has_little_memory, timeout_s=60, cell=cell)
@@ -110,8 +112,8 @@ def test_out_of_memory():
     assert record["rows"] == []
 
 
-@pytest.mark.fault("a loss is not finite", "times are kept, the row is `nan` with the step; it is in no quality plot")
-def test_a_loss_that_is_not_finite(tmp_path, monkeypatch):
+@pytest.mark.fault("a loss is not finite")
+def test_a_loss_that_is_not_finite(tmp_path):
     settings = Settings(timeout_s=60, learning_rate=1e30, train_tokens=256)
     record = Runner(settings).measure(replace(CELL, measure="quality"))
     assert record["status"] == "nan", record
@@ -126,24 +128,25 @@ def test_a_loss_that_is_not_finite(tmp_path, monkeypatch):
     good |= {"rows": [{**row, "context": context, "loss": 2.0} for context in (1, 4)]}
     both = [rates.add_rates(each, {}) | {"environment": ENVIRONMENT} for each in (good, record)]
     (tmp_path / "quality.csv").write_text(csv_text("quality", both))
-    figures = []
-    monkeypatch.setattr(plt, "close", figures.append)
-    plot_folder(tmp_path)
-    drawn = [line for figure in figures for axes in figure.axes for line in axes.lines if len(line.get_xdata()) >= 2]
-    colours = {line.get_color() for line in drawn if list(line.get_ydata()) == [2.0, 2.0]}
-    assert colours == {STYLE["gru"][0]}
-    assert STYLE["rnn"][0] not in {line.get_color() for line in drawn}
+    (panel,) = panels_of(read_run(tmp_path), "quality", "loss")
+    (axes, *_) = render([panel], LIGHT, []).axes
+    curves = [line.get_color() for line in axes.lines if np.array_equal(line.get_ydata(), [2.0, 2.0])]
+    assert curves == [LIGHT.colour("gru")]
+    assert [line.get_marker() for line in axes.lines if line.get_color() == LIGHT.colour("rnn")] == ["x"]
+    assert "rnn: nan at 16" in [text.get_text() for text in axes.texts]
+    plt.close("all")
 
 
-@pytest.mark.fault("a child exits without a word", "a row `error` with its exit code and its last output")
+@pytest.mark.fault("a child exits without a word")
 def test_a_child_that_exits_leaves_its_last_words():
     record = run(children.exits)
     assert record["status"] == "error"
     assert "exit code 7" in record["message"]
-    assert "the last words" in record["message"]
+    assert record["message"].endswith("the last words")
+    assert len(record["message"]) < 2100
 
 
-@pytest.mark.fault("a child leaves a grandchild", "the grandchild is ended")
+@pytest.mark.fault("a child leaves a grandchild")
 def test_no_grandchild_is_left(tmp_path):
     record = run(children.leaves_a_grandchild, cell=replace(CELL, data=str(tmp_path / "pid")))
     assert record["status"] == "ok"
@@ -166,14 +169,14 @@ def test_children_take_turns_and_waiting_is_free(tmp_path):
     def on_turn(cell, step_s):
         steps.append((cell.length, step_s))
 
-    records = in_turns(children.takes_three_turns, 4.0, tmp_path / "log", on_turn)
-    assert steps == [(1, 0.5), (2, 0.5), (3, 0.5)]
+    records = in_turns(children.takes_three_turns, 1.7, tmp_path / "log", on_turn)
+    assert steps == [(1, 0.5), (2, 0.5), (3, 0.5)]  # as they say
     assert [(record["status"], record["cell"]["length"]) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
     assert (tmp_path / "log").read_text().split() == [str(length) for length in 3 * (1, 2, 3)]
-    assert all(record["wall_s"] < 4 for record in records)  # each works 1.5 s, and waits for 3 s more
+    assert all(record["wall_s"] < 1.7 for record in records)  # each works 0.6 s, and waits for 1.2 s more
 
 
-@pytest.mark.fault("a child dies among others", "its own row `killed`; the others go on")
+@pytest.mark.fault("a child is killed (as Linux does where memory is out)")
 def test_a_child_that_dies_in_its_turn_leaves_the_others(tmp_path):
     records = in_turns(children.second_dies_in_its_second_turn, 20, tmp_path / "log")
     assert {record["cell"]["length"]: record["status"] for record in records} == {1: "ok", 2: "killed", 3: "ok"}
@@ -195,14 +198,14 @@ def test_children_that_wait_for_their_turn_end_with_the_sweep(tmp_path):
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.fault("a worker raises", "a row `error` with stage and message")
+@pytest.mark.fault("a child raises")
 def test_a_worker_that_raises_becomes_an_error_with_its_stage():
     record = Runner(Settings(timeout_s=60)).measure(replace(CELL, size="huge"))
     assert (record["status"], record["stage"]) == ("error", "build")
     assert "huge' is not a folder" in record["message"]
 
 
-@pytest.mark.fault("a program is larger than the memory", "a row `skipped` with the plan, before anything is allocated")
+@pytest.mark.fault("a program is larger than the memory")
 def test_a_program_larger_than_the_memory_is_skipped_before_it_is_allocated():
     record = Runner(Settings(timeout_s=60, mem_limit_share=1e-9)).measure(CELL)
     assert record["status"] == "skipped"

@@ -69,6 +69,7 @@ def test_records_that_cannot_be_are_named(folder, change, message):
     assert any(each.startswith("journal.jsonl, line 2: ") and message in each for each in wrong), wrong
 
 
+@pytest.mark.fault("a CSV is edited or corrupt")
 def test_a_csv_that_says_something_else_is_named_with_line_and_column(folder, capsys):
     path = folder / "train.csv"
     lines = path.read_text().splitlines()

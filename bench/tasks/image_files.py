@@ -74,6 +74,8 @@ def _entries(place: Path, path: str) -> tuple[list[Path], list[Path]]:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Image.Image]:
+    if not file.is_file():
+        raise DataError(f"image {str(file)!r} cannot be read: it is a pipe, a device, or a link that leads nowhere")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is no concern here

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from array import array
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any
@@ -14,9 +15,10 @@ from bench.tasks import streams
 from bench.tasks.errors import DataError
 
 HELD_OUT = 0.2  # the last fifth of every class, by position
-MAX_BYTES = 1 << 30  # of pixels in memory
+MAX_BYTES = 1 << 30  # of pixels and labels in memory
 _PHOTO_SIDE = 64
 _ROW = 1 << 24  # characters; a row of 1,024 x 1,024 pixels has 4 million
+_CLASS = 100  # bytes of a class beside its name
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +39,8 @@ class Images:
     note: str = ""
 
     def __post_init__(self) -> None:
-        for array in (self.train, self.train_labels, self.held_out, self.held_out_labels):
-            array.flags.writeable = False
+        for part in (self.train, self.train_labels, self.held_out, self.held_out_labels):
+            part.flags.writeable = False
 
 
 def at_side(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -142,7 +144,9 @@ def from_csv(name: str, path: str) -> Images:
     No header. Labels are any text; they are ordered as numbers if all of them are. Raises DataError with the row.
     """
     streams.check_file(path)
-    pixels, labels, expected = bytearray(), [], 0
+    pixels, labels, expected = bytearray(), array("i"), 0
+    index: dict[str, int] = {}
+    held = 0
     with (
         streams.reading(path),
         streams.open_unzipped(path) as file,
@@ -155,28 +159,32 @@ def from_csv(name: str, path: str) -> Images:
                 raise DataError(
                     f"CSV {path!r}, row {row}: it has {_ROW:,} characters or more; is this a CSV of pixels?"
                 )
-            *cells, label = line.strip().split(",")
+            *cells, label = map(str.strip, line.split(","))
             expected = expected or _check_columns(path, row, len(cells) + 1)
             if len(cells) + 1 != expected:
                 raise DataError(
                     f"CSV {path!r}, row {row}: {len(cells) + 1} columns, expected {expected} as in the rows before"
                 )
-            if not label.strip():
+            if not label:
                 raise DataError(f"CSV {path!r}, row {row}: no label in its last column")
             try:
                 pixels += bytes(map(int, cells))
             except ValueError:
                 raise _wrong_pixel(path, row, cells) from None
-            labels.append(label.strip())
-            if len(pixels) > MAX_BYTES:
-                raise DataError(f"CSV {path!r}, row {row}: over {MAX_BYTES:,} pixels, the most that are held in memory")
+            held += len(cells) + labels.itemsize + (0 if label in index else len(label) + _CLASS)
+            labels.append(index.setdefault(label, len(index)))
+            if held > MAX_BYTES:
+                raise DataError(
+                    f"CSV {path!r}, row {row}: over {MAX_BYTES:,} bytes of pixels and labels, the most that are held"
+                )
     if not labels:
         raise DataError(f"CSV {path!r} holds no rows")
     side = isqrt(expected - 1)
-    classes = sorted(set(labels), key=int if all(label.isdecimal() for label in labels) else None)
-    index = {label: at for at, label in enumerate(classes)}
+    classes = sorted(index, key=int if all(label.isdecimal() for label in index) else None)
+    places = np.empty(len(classes), np.int32)
+    places[[index[label] for label in classes]] = np.arange(len(classes))
     images = np.frombuffer(pixels, np.uint8).reshape(len(labels), side, side, 1)
-    return split(name, images, np.array([index[label] for label in labels]), tuple(classes))
+    return split(name, images, places[labels], tuple(classes))
 
 
 def _check_columns(path: str, row: int, columns: int) -> int:

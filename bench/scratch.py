@@ -1,0 +1,50 @@
+"""Scratch memory that XLA's plan leaves out: what its library of matrix products keeps within a fusion, on a CPU.
+
+Where XLA hands a product to YNNPACK together with what is around it (`__ynn_fusion`), two things stand in memory of the
+library's own, not in the plan's: an operand of the product that is computed within the fusion, and the product itself
+where the fusion's result is a reshape of it, which the library copies. Of what is done elementwise after a product it
+keeps a tile. So it was seen in the calls of malloc of every model's forward pass, to the byte; a test holds it to what a
+process takes. The program's text is the only place where XLA says what is in a fusion.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+_CALLED = re.compile(r"calls=%([\w.-]+).*__ynn_fusion")
+_COMPUTATION = re.compile(r"^%([\w.-]+) \(.*\{\n((?:  .*\n)+)\}", re.MULTILINE)
+_INSTRUCTION = re.compile(r"^  (ROOT )?%([\w.-]+) = ([a-z]+)(\d*)\w*\[([\d,]*)\]\S* ([\w-]+)\((.*?)\)", re.MULTILINE)
+
+
+class Value(NamedTuple):
+    operation: str
+    operands: list[str]
+    n_bytes: int
+
+
+def library_bytes(text: str) -> int:
+    """The most that the library keeps at once in the compiled program of this text; its fusions run in turns."""
+    fusions = set(_CALLED.findall(text))
+    return max((_kept_bytes(body) for name, body in _COMPUTATION.findall(text) if name in fusions), default=0)
+
+
+def _kept_bytes(fusion: str) -> int:
+    values, root = {}, ""
+    for is_root, name, _kind, bits, shape, operation, operands in _INSTRUCTION.findall(fusion):
+        size = math.prod(int(n) for n in shape.split(",") if n)
+        values[name] = Value(operation, re.findall(r"%([\w.-]+)", operands), size * max(1, int(bits or 8) // 8))
+        root = name if is_root else root
+
+    def reshaped(name: str) -> str:
+        """What is there under another shape."""
+        while values[name].operation in ("bitcast", "reshape"):
+            name = values[name].operands[0]
+        return name
+
+    products = [name for name, value in values.items() if value.operation == "dot"]
+    kept = {reshaped(operand) for name in products for operand in values[name].operands}
+    if root not in products and reshaped(root) in products:
+        kept.add(reshaped(root))
+    return sum(values[name].n_bytes for name in kept if values[name].operation != "parameter")
