@@ -1,8 +1,12 @@
-"""The README's table of systems says what is there."""
+"""The README says what is there: its systems, and figures that are in results/."""
 
+import csv
+import json
 import re
 from pathlib import Path
 
+from bench import answer, fit
+from bench.journal import read_journal
 from models import MODELS
 from tests.adapters import ADAPTERS
 
@@ -26,3 +30,37 @@ def test_the_fixtures_of_the_table_are_tested():
     assert set(ADAPTERS) <= named
     for name in named:
         assert list((ROOT / "tests/golden").glob(f"{name}*.npz")), name
+
+
+PEERS = ROOT / "results/amd-epyc-2cpu/peers.csv"
+TEXT = "\n".join(LINES)
+RUN = ROOT / re.findall(r"\]\((results/\S+)/plots/overview\.png\)", TEXT)[0]
+
+
+def test_the_answer_is_made_of_the_run_behind_the_picture():
+    fits, crossovers = fit.fit_records(read_journal(RUN / "journal.jsonl"))
+    environment = json.loads((RUN / "environment.json").read_text())
+    flowing = " ".join(TEXT.split())
+    for sentence in answer.sentences(fits, crossovers, environment):
+        assert sentence in flowing
+
+
+def test_the_tables_are_those_of_the_run_behind_the_picture():
+    summary = (RUN / "summary.md").read_text().splitlines()
+    first = LINES.index(summary[0])
+    assert LINES[first : first + len(summary)] == summary
+    assert f"commit {json.loads((RUN / 'environment.json').read_text())['git_sha']}" in TEXT
+
+
+def test_what_is_said_of_peers_is_in_their_table():
+    """Each "1.2x" is a ratio and each "34%" a share of that table, rounded as it is written."""
+    [paragraph] = [part for part in TEXT.split("\n\n") if part.startswith("The [table](results/")]
+    with open(PEERS) as file:
+        rows = list(csv.DictReader(file))
+    shares = [float(row["share"]) for row in rows if row["share"]]
+    ratios = [float(row["ratio"]) for row in rows if row["ratio"]] + shares + [1 / share for share in shares]
+    for number in re.findall(r"([\d.]+)x", paragraph):
+        digits = len(number.partition(".")[2])
+        assert any(round(ratio, digits) == float(number) for ratio in ratios), number
+    for number in re.findall(r"(\d+)%", paragraph):
+        assert any(round(100 * share) == int(number) for share in shares), number
