@@ -3,8 +3,9 @@
 On a CPU the kernel's high-water mark (VmHWM) is set back once the program is compiled and its arguments are there. What
 the process holds at the end, less the arrays, is taken off the peak: packages, and what a program's first run leaves
 behind for good (threads' stacks, pages of libraries). So planned and observed mean the same: arguments, outputs and
-temporaries. What they differ in is above all the scratch memory of matrix products, which XLA's plan does not know (a
-large one's is as large as its output). Where /proc is missing (macOS) the observed figure stays blank.
+temporaries, and what XLA's library takes for products in a fusion (bench/scratch.py). What they differ in is the
+scratch memory of other products: 20 MB or less where no other process keeps the threads waiting. Where /proc is missing
+(macOS) the observed figure stays blank.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from pathlib import Path
 import jax
 import psutil
 
+from bench import scratch
+
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
 
 def planned_bytes(compiled) -> int | None:
-    """Arguments + outputs + temporaries - what is shared between them; None where the backend does not say.
+    """Arguments + outputs + temporaries - what is shared between them + the library's scratch; None where the backend
+    does not say.
 
     Not `peak_memory_in_bytes`: on a CPU that leaves out the temporaries.
     """
@@ -33,7 +37,7 @@ def planned_bytes(compiled) -> int | None:
     if any(part is None for part in parts):
         return None
     arguments, outputs, temporaries, aliased = parts
-    return arguments + outputs + temporaries - aliased
+    return arguments + outputs + temporaries - aliased + scratch.library_bytes(compiled.as_text() or "")
 
 
 def moved_bytes(compiled) -> int | None:

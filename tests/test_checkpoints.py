@@ -324,7 +324,8 @@ def run(*arguments) -> int:
     return main(["run", "--suite", "quick", *map(str, arguments)])
 
 
-def test_the_command_line_measures_a_checkpoint(tmp_path, capsys):
+def test_the_command_line_measures_a_checkpoint(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("bench.plots.plot_folder", lambda folder: [])  # pictures take longer than the run
     folder, out = tmp_path / "tiny-mamba", tmp_path / "out"
     folder.mkdir()
     write(folder)

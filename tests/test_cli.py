@@ -94,16 +94,6 @@ def test_plots_are_drawn_again(swept, capsys):
     }
 
 
-def test_the_same_command_again_measures_nothing_anew(swept):
-    folder, _, _ = swept
-    before = (folder / "journal.jsonl").read_bytes()
-    process = start("run", *SMALL, "--models", "transformer", "--lengths", "64,128", "--out", folder)
-    output, _ = process.communicate(timeout=100)
-    assert process.returncode == 0
-    assert "8 of 8 cells" in output
-    assert (folder / "journal.jsonl").read_bytes() == before
-
-
 @pytest.mark.fault("configuration or code changed, then `--resume`")
 def test_another_configuration_is_refused(swept, capsys):
     folder, _, _ = swept

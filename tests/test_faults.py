@@ -88,6 +88,14 @@ def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
+def test_the_same_command_again_measures_nothing_anew(folder):
+    before = (folder / "journal.jsonl").read_bytes()
+    code, output = finish(start(*SWEEP, "--out", folder))
+    assert code == 0, output
+    assert f"{CELLS} of {CELLS} cells are in" in output
+    assert (folder / "journal.jsonl").read_bytes() == before
+
+
 @pytest.mark.fault("the parent is killed (SIGKILL) at a random moment")
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=pytest.mark.slow if n >= 2 else ()) for n in range(50)])
 def test_a_parent_killed_at_any_moment_loses_no_finished_cell(tmp_path, seed):
@@ -161,10 +169,10 @@ def test_a_run_whose_children_fail_each_in_another_way_comes_to_its_end(tmp_path
         "lstm": ("killed", "sample", "ended by SIGSEGV"),
         "gru": ("error", "start", "bench.worker"),
         "transformer": ("error", "start", "exit code 7"),
-        "mamba": ("timeout", "sample", "passed the deadline of 1 s"),
+        "mamba": ("timeout", "sample", "passed the deadline of 4 s"),
         "rwkv4": ("ok", "", ""),
     }
-    which = ("--models", ",".join(outcomes), "--measures", "decode", "--lengths", "8", "--timeout", "1")
+    which = ("--models", ",".join(outcomes), "--measures", "decode", "--lengths", "8", "--timeout", "4")
     run = tmp_path / "run"
     arguments = ("run", "--suite", "quick", *which, "--out", run)
     code, output = finish(start(*arguments, target="each_in_its_own_way", folder=tmp_path))
