@@ -81,7 +81,8 @@ def _meeting(row: dict) -> str:
         farther = row["extrapolated_length"]
         then = f"; extrapolated, {row['model_long']} passes it at {number(farther)}" if farther else ""
         return f"{row['model_short']} is the cheaper of the two from {where} tokens{then}"
-    return f"where {row['model_long']} and {row['model_short']} cross is {row['status']}"
+    why = "it is not decided" if row["status"] == "not decided" else "too few lengths say"
+    return f"{why} where {row['model_long']} and {row['model_short']} cross"
 
 
 def _decoding(fits: list[dict]) -> str:

@@ -158,7 +158,7 @@ def each_in_its_own_way(connection, task, cell, settings, output):
 def prints_for_ever_beside_a_grandchild(connection, task, cell, settings, output):
     os.setsid()
     subprocess.Popen(["sleep", "600"])
-    connection.send(("stage", "sample"))
+    connection.send(("stage", "compile"))
     _print_for_ever(output)
 
 

@@ -169,10 +169,10 @@ def test_a_run_whose_children_fail_each_in_another_way_comes_to_its_end(tmp_path
         "lstm": ("killed", "sample", "ended by SIGSEGV"),
         "gru": ("error", "start", "bench.worker"),
         "transformer": ("error", "start", "exit code 7"),
-        "mamba": ("timeout", "sample", "passed the deadline of 4 s"),
+        "mamba": ("timeout", "compile", "passed the deadline of 1 s for compiling"),
         "rwkv4": ("ok", "", ""),
     }
-    which = ("--models", ",".join(outcomes), "--measures", "decode", "--lengths", "8", "--timeout", "4")
+    which = ("--models", ",".join(outcomes), "--measures", "decode", "--lengths", "8", "--compile-timeout", "1")
     run = tmp_path / "run"
     arguments = ("run", "--suite", "quick", *which, "--out", run)
     code, output = finish(start(*arguments, target="each_in_its_own_way", folder=tmp_path))
