@@ -1,7 +1,6 @@
 """Children that hang, die, raise or leave others behind each become a row, and nothing of them stays."""
 
 import re
-import statistics
 import time
 from dataclasses import asdict, replace
 
@@ -71,7 +70,7 @@ def test_a_cell_costs_little_beyond_the_workers_own_work():
         started = time.monotonic()
         with_good_children.measure(CELL)
         taken.append(time.monotonic() - started)
-    assert statistics.median(taken) < 0.3
+    assert sorted(taken)[2] < 0.3  # the other tests are at work beside this one
 
 
 def test_the_load_is_noted_before_and_after():
