@@ -7,9 +7,10 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from bench import compare
+from bench import compare, timing
 from bench.__main__ import main
 from bench.cell import Cell
+from bench.suites import Settings
 
 CELL = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
 FACTS = {"backend": "cpu", "cpu_model": "Some CPU", "n_cpus": 2, "git_sha": "abc", "load_average": [0, 0, 0]}
@@ -56,19 +57,31 @@ def times_of_a_product(matrices, count):
     start = time.perf_counter()
     for _ in range(count):
         np.matmul(*matrices)
-    return (time.perf_counter() - start) * 1e3
+    return time.perf_counter() - start
+
+
+def times_in_turns(matrices, *counts):
+    """Seconds of so many products, a list each, sampled as a run does: until both medians are known well enough."""
+    times = [[] for _ in counts]
+    while any(timing.wants_more(tuple(mine), SAMPLING) or len(mine) < SAMPLING.min_samples for mine in times):
+        for mine, count in zip(times, counts, strict=True):
+            mine.append(times_of_a_product(matrices, count))
+    return times
+
+
+SAMPLING = Settings(precision=0.01, precision_s=60.0, min_samples=40, max_samples=400)
 
 
 @pytest.mark.slow
 def test_a_real_operation_beside_itself_and_beside_five_percent_more_of_it(tmp_path):
-    """100 comparisons of each kind, 40 samples a side in turns, of 20 products of matrices or of 21."""
-    matrices = np.random.default_rng(0).normal(size=(2, 96, 96)).astype("float32")
-    verdicts = {20: [], 21: []}
-    for more in (20, 21) * 100:
-        pairs = [(times_of_a_product(matrices, 20), times_of_a_product(matrices, more)) for _ in range(41)][1:]
-        verdicts[more].append(verdict(tmp_path, *zip(*pairs, strict=True)))
-    assert sum(each in ("slower", "faster") for each in verdicts[20]) <= 1
-    assert verdicts[21].count("slower") >= 95
+    """100 comparisons of each kind: 60 products of matrices, small enough for one core, beside 60 or 63."""
+    matrices = np.random.default_rng(0).normal(size=(2, 56, 56)).astype("float32")
+    times_in_turns(matrices, 60)
+    verdicts = {60: [], 63: []}
+    for more in (60, 63) * 100:
+        verdicts[more].append(verdict(tmp_path, *times_in_turns(matrices, 60, more)))
+    assert sum(each in ("slower", "faster") for each in verdicts[60]) <= 1
+    assert verdicts[63].count("slower") >= 95
 
 
 def test_what_was_not_measured_well_enough_is_not_decided(tmp_path):
