@@ -447,6 +447,10 @@ def test_a_claim_becomes_rows_and_a_picture(sweep, tmp_path, capsys):
         f"{name}{theme}.{kind}" for name in ("first", "third") for theme in ("", "-dark") for kind in ("png", "svg")
     }
     assert "first is so [1]" in capsys.readouterr().out
+    assert (tmp_path / "claims.md").read_text().splitlines()[2:] == [
+        "| 1. first is so [1] | holds | 4x | 4 cells |",
+        "| 3. third is so [1] | fails | 4x | 4 cells |",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -471,6 +475,8 @@ def test_time_is_shared_and_kept(sweep, tmp_path, capsys):
     assert first["verdict"] == NOT_DECIDED
     assert first["note"] == "out of time (2 minutes): 2 of 4 cells did not begin"
     assert (third["verdict"], third["note"]) == (FAILS, "")
+    why = "not decided (out of time (2 minutes): 2 of 4 cells did not begin)"
+    assert f"| 1. first is so [1] | {why} | 2x |" in (tmp_path / "claims.md").read_text()
 
 
 def test_no_time_at_all_is_a_verdict_too(sweep, tmp_path, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
     <out>/<claim>/<part>/         a run as `run` makes it: journal, CSVs, suite.json with its arguments
     <out>/claims.csv              a row for each finding, the first of a claim being its verdict
+    <out>/claims.md               the verdicts as a table
     <out>/claims/<claim>.png|svg  a picture of each claim, and <claim>-dark
 
 Each claim has its share of the budget. Nothing begins after its claim's time is over, but what is sampled in turns is

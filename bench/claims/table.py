@@ -1,4 +1,4 @@
-"""claims.csv, and the verdicts on the screen. No jax here."""
+"""claims.csv, and the verdicts on the screen and in claims.md. No jax here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = (
     *("claim", "name", "statement", "measured", "figure", "low", "high", "unit", "verdict", "decided_by"),
     *("length_min", "length_max", "device", "git_sha", "command", "note"),
 )
-FILE = "claims.csv"
+FILE, VERDICTS = "claims.csv", "claims.md"
 _COLOURS = {HOLDS: "green", NOT_DECIDED: "yellow"}
 
 
@@ -39,6 +39,7 @@ def update(folder: Path, rows: list[dict]) -> list[dict]:
     writer.writeheader()
     writer.writerows(all_rows)
     replace_file(folder / FILE, text.getvalue())
+    replace_file(folder / VERDICTS, markdown(all_rows))
     return all_rows
 
 
@@ -56,16 +57,32 @@ def print_verdicts(rows: list[dict], console: Console) -> None:
     table = Table(title="The article's claims", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("claim", "verdict", "figure [95% interval]", "measured", "note"):
         table.add_column(column)
-    seen = set()
-    for row in rows:
-        if row["claim"] in seen:
-            continue
-        seen.add(row["claim"])
+    for row in overall(rows):
         verdict = f"[{_COLOURS.get(row['verdict'], 'red')}]{row['verdict']}[/]"
         texts = (f"{row['claim']}. {row['statement']}", figure_text(row), row["measured"], row["note"])
         statement, figure, measured, note = (text.replace("[", r"\[") for text in texts)
         table.add_row(statement, verdict, figure, measured, note)
     console.print(table)
+
+
+def markdown(rows: list[dict]) -> str:
+    """The verdicts as a table, such as the README's; where there is none, with the reason."""
+    lines = ["| claim | verdict | figure [95% interval] | measured |", "| --- | --- | --- | --- |"]
+    for row in overall(rows):
+        verdict = row["verdict"]
+        if verdict == NOT_DECIDED and row["note"]:
+            verdict += f" ({row['note']})"
+        cells = (f"{row['claim']}. {row['statement']}", verdict, figure_text(row), row["measured"])
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def overall(rows: list[dict]) -> list[dict]:
+    """Of each claim the row that is its verdict: its first."""
+    firsts: dict[str, dict] = {}
+    for row in rows:
+        firsts.setdefault(row["claim"], row)
+    return list(firsts.values())
 
 
 def figure_text(row: dict) -> str:
