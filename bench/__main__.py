@@ -148,8 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--dtype", default="float32", help="float32 or bfloat16 (default: float32)")
     run.add_argument(
         "--data",
-        help=f"one of {', '.join(DATA)}; a task, as it is or as copy:symbols=10 ({', '.join(SYNTHETIC)}); or a path: "
-        f"{FILES} (default: text, or mnist for models of images)",
+        help=f"one of {', '.join(DATA)} (of images some alone: mnist:images=500); a task, as it is or as "
+        f"copy:symbols=10 ({', '.join(SYNTHETIC)}); or a path: {FILES} (default: text, or mnist for models of images)",
     )
     run.add_argument(
         "--download",

@@ -7,7 +7,7 @@ import stat
 from functools import lru_cache, partial
 from pathlib import Path
 
-from bench.tasks import audio, genome, image_files, images, public, streams
+from bench.tasks import audio, genome, image_files, images, options, public, streams
 from bench.tasks.errors import DataError
 from bench.tasks.images import Images
 from bench.tasks.streams import Stream
@@ -35,7 +35,8 @@ FILES = (
 
 @lru_cache(maxsize=4)
 def load(name: str) -> Stream | Images | Task:
-    """A name of DATA, a synthetic task (see parse_task), or a path to what FILES lists.
+    """A name of DATA, also with options (see options.py), a synthetic task (see parse_task), or a path to what FILES
+    lists.
 
     A name goes before a path: say ./text for a file of that name.
 
@@ -43,7 +44,10 @@ def load(name: str) -> Stream | Images | Task:
     """
     if name in _LOADERS:
         return _LOADERS[name][0]()
-    if name.partition(":")[0] in SYNTHETIC:
+    base, colon, _ = name.partition(":")
+    if colon and base in _LOADERS:
+        return options.apply(load(base), name)
+    if base in SYNTHETIC:
         return parse_task(name)
     path = os.path.expanduser(name)
     try:
