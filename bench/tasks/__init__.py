@@ -46,7 +46,7 @@ def load(name: str) -> Stream | Images | Task:
         return _LOADERS[name][0]()
     base, colon, _ = name.partition(":")
     if colon and base in _LOADERS:
-        return options.apply(load(base), name)
+        return options.apply(_LOADERS[base][0](), name)
     if base in SYNTHETIC:
         return parse_task(name)
     path = os.path.expanduser(name)
