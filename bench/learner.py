@@ -133,6 +133,17 @@ def _call(learner: Learner, function: Callable, params, statistics, args):
     return function(learner.model(params, statistics), *args)
 
 
+def leaves_called(params, name: str) -> list:
+    """The parameters of this name, of all blocks."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return [leaf for path, leaf in leaves if _leaf_name(path) == name]
+
+
+def change(params, name: str, function: Callable):
+    """The same with function(x) in place of each parameter x of this name."""
+    return jax.tree_util.tree_map_with_path(lambda path, x: function(x) if _leaf_name(path) == name else x, params)
+
+
 def _leaf_name(path) -> str:
     names = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
     names = [name for name in names if name not in ("", "value")]

@@ -81,6 +81,17 @@ MODELS = {
     "gru-plain": ModelSpec("models.recurrent", ("sequential", "native"), builder="build_gru", variant_of="gru"),
     # The other discretisations: s4d's own is zoh, mamba's is "mamba" (see models/ops/discretise.py).
     "s4d-bilinear": ModelSpec("models.ssm", ("recurrence", "convolution"), builder="build_bilinear", variant_of="s4d"),
+    # All channels' steps dt starting at 1e-3, or at 1e-1: the ends of where s4d's start.
+    **{
+        f"s4d-{end}-dt{rule}": ModelSpec(
+            "models.ssm",
+            ("recurrence", "convolution"),
+            builder=f"build_{end}_dt{rule.replace('-', '_')}",
+            variant_of="s4d",
+        )
+        for end in ("small", "large")
+        for rule in ("", "-bilinear")
+    },
     "mamba-zoh": ModelSpec(
         "models.mamba", ("sequential", "associative", "chunked"), builder="build_zoh", variant_of="mamba"
     ),

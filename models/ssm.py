@@ -4,7 +4,8 @@
     out = GLU(W gelu(y) + b),  GLU(v, w) = v sigmoid(w)
 
 A = -exp(log_A_real) + i A_imag holds one of each conjugate pair of N states, B is 1 (C scales it), dt starts
-log-uniform in [1e-3, 1e-1]. State: x (B, H, N/2), complex64 at least.
+log-uniform in [1e-3, 1e-1], or in all channels at one end of that (small_dt, large_dt). State: x (B, H, N/2), complex64
+at least.
 """
 
 import math
@@ -23,14 +24,15 @@ from models.layers import Linear, residual_init, scale
 from models.ops.discretise import discretise
 from models.ops.s4d import s4d
 
+DT_RANGE = (1e-3, 1e-1)
 INITS = {"lin": hippo.s4d_lin, "inv": hippo.s4d_inv, "real": hippo.s4d_real}
 
 
 class S4D(Mixer):
     """One S4D layer with its paper's defaults: N=64, zero-order hold, A from S4D-Lin.
 
-    discretisation: one of models.ops.discretise.RULES. init: what A starts from, a key of INITS. method: see
-    models.ops.s4d. Parameters are real: C's last axis is (real, imaginary).
+    discretisation: one of models.ops.discretise.RULES. init: what A starts from, a key of INITS. dt_range: what dt
+    starts in, log-uniform. method: see models.ops.s4d. Parameters are real: C's last axis is (real, imaginary).
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class S4D(Mixer):
         d_state: int = 64,
         discretisation: str = "zoh",
         init: str = "lin",
+        dt_range: tuple[float, float] = DT_RANGE,
         n_residuals: int = 1,
         method: str = "auto",
         rngs: nnx.Rngs,
@@ -48,9 +51,12 @@ class S4D(Mixer):
             raise ValueError(f"d_state must be even, of conjugate pairs, got {d_state}")
         if init not in INITS:
             raise ValueError(f"unknown init {init!r}; expected {', '.join(INITS)}")
+        if not 0 < dt_range[0] <= dt_range[1]:
+            raise ValueError(f"dt_range must be two positive steps, the smaller one first, got {dt_range}")
         A = jnp.tile(INITS[init](d_state), (d_model, 1))
         normal, uniform = jax.random.normal, jax.random.uniform
-        self.log_dt = nnx.Param(uniform(rngs.params(), (d_model,), minval=math.log(1e-3), maxval=math.log(1e-1)))
+        low, high = map(math.log, dt_range)
+        self.log_dt = nnx.Param(uniform(rngs.params(), (d_model,), minval=low, maxval=high))
         self.log_A_real = nnx.Param(jnp.log(-A.real))
         self.A_imag = nnx.Param(A.imag)
         self.C = nnx.Param(normal(rngs.params(), (d_model, d_state // 2, 2)) * 0.5**0.5)
@@ -70,24 +76,49 @@ class S4D(Mixer):
 
     def discrete(self) -> tuple[Complex[Array, "H N"], Complex[Array, "H N"], Complex[Array, "H N"]]:
         """Abar, Bbar and C, in complex64 at least."""
-        log_dt, log_A_real, A_imag, C = (
-            v[...].astype(jnp.promote_types(v.dtype, jnp.float32))
-            for v in (self.log_dt, self.log_A_real, self.A_imag, self.C)
-        )
-        A = lax.complex(-jnp.exp(log_A_real), A_imag)
+        log_dt, C = map(_wide, (self.log_dt, self.C))
+        A = self.poles()
         a, b = discretise(A, jnp.ones_like(A), jnp.exp(log_dt)[:, None], self.discretisation)
         return a, b, lax.complex(C[..., 0], C[..., 1])
+
+    def poles(self) -> Complex[Array, "*blocks H N"]:
+        """A, in complex64 at least; also of stacked blocks."""
+        return lax.complex(-jnp.exp(_wide(self.log_A_real)), _wide(self.A_imag))
 
     def init_state(self, batch, capacity, dtype) -> Complex[Array, "B H N"]:
         dtype = jnp.promote_types(dtype, jnp.complex64)
         return jnp.zeros((batch, self.d_model, self.d_state // 2), dtype)
 
 
-def build(*, size: Size, interface: Interface, method: str, discretisation: str = "zoh", rngs: nnx.Rngs) -> Backbone:
+def _wide(v: nnx.Param) -> Array:
+    """In float32 at least."""
+    return v[...].astype(jnp.promote_types(v.dtype, jnp.float32))
+
+
+def build(
+    *,
+    size: Size,
+    interface: Interface,
+    method: str,
+    discretisation: str = "zoh",
+    dt_range: tuple[float, float] = DT_RANGE,
+    rngs: nnx.Rngs,
+) -> Backbone:
     def make_mixer(rngs):
-        return S4D(size.d_model, discretisation=discretisation, n_residuals=2 * size.n_layers, method=method, rngs=rngs)
+        return S4D(
+            size.d_model,
+            discretisation=discretisation,
+            dt_range=dt_range,
+            n_residuals=2 * size.n_layers,
+            method=method,
+            rngs=rngs,
+        )
 
     return matched_backbone(size, interface, make_mixer, rngs=rngs)
 
 
 build_bilinear = partial(build, discretisation="bilinear")
+build_small_dt = partial(build, dt_range=DT_RANGE[:1] * 2)
+build_small_dt_bilinear = partial(build_small_dt, discretisation="bilinear")
+build_large_dt = partial(build, dt_range=DT_RANGE[1:] * 2)
+build_large_dt_bilinear = partial(build_large_dt, discretisation="bilinear")

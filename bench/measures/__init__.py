@@ -45,6 +45,20 @@ AGREEMENT = (
     "max_difference",  # of any logit, between the whole sequence and step by step
     "largest_logit",
 )
+DISCRETISATION = (  # of one step, the largest of all modes; bench/measures/discretisation.py
+    "dt",
+    "largest_z",  # dt |A|
+    "transition_error",
+    "held_error",
+    "ramp_error",
+)
+RESAMPLING = (
+    "rate",  # of the samples, over the rate at training
+    "dt_factor",  # of all steps dt
+    "dt_p10",  # of the trained model's channels, before that
+    "dt_median",
+    "dt_p90",
+)
 TRAINING = (
     "train_loss",
     "train_tokens",
@@ -97,6 +111,18 @@ MEASURES = {
         "bench.measures.agreement",
         "whether a whole sequence and step by step give the same logits, after training",
         AGREEMENT + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        learns=True,
+    ),
+    "discretisation": Measure(
+        "bench.measures.discretisation",
+        "how far a step of a trained state space model is from the exact one, for many steps dt",
+        DISCRETISATION + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        learns=True,
+    ),
+    "resampling": Measure(
+        "bench.measures.resampling",
+        "a trained state space model on half as many samples of the same, its steps dt doubled or not",
+        RESAMPLING + HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY,
         learns=True,
     ),
 }
