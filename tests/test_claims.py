@@ -19,7 +19,18 @@ import pytest
 from bench import sweep as sweep_module
 from bench.__main__ import _parse_run, main
 from bench.cell import Cell
-from bench.claims import CLAIMS, claim, command, decode_speed, long_dependencies, parallel_and_recurrent, scaling, table
+from bench.claims import (
+    CLAIMS,
+    claim,
+    command,
+    decode_speed,
+    discretisation,
+    long_dependencies,
+    parallel_and_recurrent,
+    scaling,
+    small_data,
+    table,
+)
 from bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, Claim, Finding, Part
 from bench.journal import Journal, read_journal
 from bench.request import make_request
@@ -31,7 +42,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).parents[1]
-MINE = {1: long_dependencies, 2: scaling, 3: decode_speed, 7: parallel_and_recurrent}
+MINE = {1: long_dependencies, 2: scaling, 3: decode_speed, 6: small_data, 7: parallel_and_recurrent, 8: discretisation}
 
 
 def record(measure, model, length, ms=1.0, *, spread=0.002, status="ok", rows=({},), batch=1, seed=0, method="auto"):

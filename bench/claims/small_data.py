@@ -1,0 +1,176 @@
+"""Claim 6: a ViT needs much data; a CNN's inductive bias wins on little.
+
+Held-out accuracy on 1,000 digits of MNIST (16 x 16 pixels) after training on 100 to 4,000: ResNet's less ViT's, of each
+seed. Both train for as many steps on as many images a step, and their sizes are such that a step takes as many FLOPs
+within a tenth (models/resnet.py): compute is matched in FLOPs. Not in time, since convolutions run further from a CPU's
+peak than matrix products do; nor in parameters, of which ResNet has half as many. Each model has, for every number of
+images, the learning rate that suits it best. No jax here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from bench import intervals
+from bench.claims.claim import (
+    NOT_DECIDED,
+    Claim,
+    Finding,
+    Part,
+    Records,
+    affordable,
+    all_of,
+    rows_of,
+    verdict_above,
+    verdict_below,
+)
+from bench.claims.look import look
+
+CNN, VIT = "resnet", "vit"
+LENGTH, BATCH = 16, 32  # patches of 4 x 4 pixels; images a step
+IMAGES = (100, 500, 2000, 4000)
+FEW = 500  # up to here the CNN has to be ahead
+MATCHED = 1.25  # of FLOPs, either way
+RULE = f"accuracy of ResNet less that of ViT, in points, at up to {FEW} images: above 0"
+SLOPE_RULE = "slope of that difference on log10 of the number of images, in points a decade: below 0"
+
+# minutes -> (training steps, numbers of images, the ends first, learning rates, the likeliest first, seeds)
+LEVELS = {
+    0.0: (1000, (100, 4000), ("3e-3",), 3),
+    5.0: (1000, (100, 4000, 500, 2000), ("3e-3",), 3),
+    10.0: (1000, (100, 4000, 500, 2000), ("3e-3",), 5),
+    20.0: (1000, (100, 4000, 500, 2000), ("3e-3", "1e-3"), 5),
+    60.0: (3000, (100, 4000, 500, 2000), ("3e-3", "1e-3", "1e-2"), 5),
+}
+
+Accuracies = dict[int, dict[int, float]]  # of each number of images: each seed's, in percent
+
+
+def parts(minutes: float) -> list[Part]:
+    steps, images, rates, seeds = affordable(LEVELS, minutes)
+    tokens = LENGTH * BATCH
+    arguments = f"--suite quick --measures quality --models {CNN},{VIT} --size tiny --lengths {LENGTH} --timeout 600"
+    arguments += f" --step-tokens {tokens} --train-tokens {tokens * steps} --seed {','.join(map(str, range(seeds)))}"
+    return [
+        Part(f"images-{n}-rate-{rate}", (*arguments.split(), "--data", f"mnist:images={n}", "--learning-rate", rate))
+        for rate in rates
+        for n in images
+    ]
+
+
+def images_of(row: dict) -> int:
+    return int(row["data"].rpartition("=")[2])
+
+
+def accuracies(records: Records, model: str) -> tuple[Accuracies, dict[int, str]]:
+    """(those at the best learning rate, a note on that rate, both for each number of images).
+
+    The best has the highest mean accuracy on the held-out images: a little too good, for both models alike.
+    """
+    found: dict[int, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for row in rows_of([record for part in records.values() for record in part], model=model):
+        found[images_of(row)][row["learning_rate"]][row["seed"]] = 100 * row["accuracy"]
+    best, notes = {}, {}
+    for n, rates in sorted(found.items()):
+        most = max(map(len, rates.values()))
+        whole = {rate: seeds for rate, seeds in rates.items() if len(seeds) == most}
+        rate = max(whole, key=lambda rate: np.mean(list(whole[rate].values())))
+        best[n] = whole[rate]
+        notes[n] = f"{model} {np.mean(list(whole[rate].values())):.1f}% at learning rate {rate:g}"
+        notes[n] += f" of {', '.join(f'{rate:g}' for rate in sorted(rates))}" if len(rates) > 1 else ""
+    return best, notes
+
+
+def gaps(records: Records) -> dict[int, dict[int, float]]:
+    """Points of accuracy that the CNN is ahead, for each number of images and each seed that both models have."""
+    cnn, vit = (accuracies(records, model)[0] for model in (CNN, VIT))
+    both = {n: sorted(set(cnn[n]) & set(vit[n])) for n in sorted(set(cnn) & set(vit))}
+    return {n: {seed: cnn[n][seed] - vit[n][seed] for seed in seeds} for n, seeds in both.items() if seeds}
+
+
+def judge(records: Records) -> list[Finding]:
+    ahead = gaps(records)
+    notes = [accuracies(records, model)[1] for model in (CNN, VIT)]
+    numbers = sorted({*ahead, IMAGES[0], IMAGES[-1]})
+    at_each = []
+    for n in numbers:
+        values = np.array(list(ahead.get(n, {}).values()))
+        low, high = intervals.of_few(values)
+        figure = float(values.mean()) if len(values) else None
+        what = f"accuracy of ResNet less that of ViT, trained on {n} images, {len(values)} seeds"
+        note = ", ".join(each[n] for each in notes if n in each)
+        at_each.append(_finding(what, figure, low, high, "points", verdict_above(low, high, 0.0), RULE, note))
+    slopes = np.array(slopes_of(ahead))
+    low, high = intervals.of_few(slopes)
+    figure = float(slopes.mean()) if len(slopes) else None
+    what = f"slope of the difference of accuracies on log10 of the images, {len(ahead)} numbers of them"
+    slope = _finding(what, figure, low, high, "points a decade", verdict_below(low, high, 0.0), SLOPE_RULE)
+    few = [finding for n, finding in zip(numbers, at_each, strict=True) if n <= FEW]
+    matched, note = _compute(records)
+    verdict = all_of(each.verdict for each in (*few, slope)) if matched else NOT_DECIDED
+    first = at_each[0]
+    last = f"; {at_each[-1].figure:.1f} on {IMAGES[-1]}" if at_each[-1].figure is not None else ""
+    what = f"points of accuracy that ResNet is ahead of ViT, trained on {IMAGES[0]} images{last}"
+    rule = f"{RULE}; {SLOPE_RULE}; FLOPs matched within {MATCHED:g}x"
+    overall = _finding(what, first.figure, first.low, first.high, "points", verdict, rule, note)
+    return [overall, *at_each, slope]
+
+
+def _finding(what, figure, low, high, unit, verdict, rule, note="") -> Finding:
+    return Finding(what, figure, low, high, unit, verdict, rule, LENGTH, LENGTH, note)
+
+
+def slopes_of(ahead: dict[int, dict[int, float]]) -> list[float]:
+    """Of each seed that has all numbers of images, least squares: points a decade of images; none of one number."""
+    if len(ahead) < 2:
+        return []
+    seeds = sorted(set.intersection(*(set(each) for each in ahead.values())))
+    decades = np.log10(list(ahead))
+    return [float(np.polyfit(decades, [each[seed] for each in ahead.values()], 1)[0]) for seed in seeds]
+
+
+def _compute(records: Records) -> tuple[bool, str]:
+    """(whether both models had as many FLOPs, a note that says how many and in what time)."""
+    rows = {model: rows_of([r for part in records.values() for r in part], model=model) for model in (CNN, VIT)}
+    if not all(rows.values()):
+        return False, ""
+    flops, ms = (
+        [np.median([row[column] * row["steps"] for row in rows[model]]) for model in (CNN, VIT)]
+        for column in ("flops", "time_median_ms")
+    )
+    ratio = flops[0] / flops[1]
+    note = f"ResNet had {ratio:.2f} of ViT's FLOPs, in {ms[0] / ms[1]:.2f} of its time"
+    note += "; intervals are of seeds, of the same images for all"
+    return 1 / MATCHED < ratio < MATCHED, note
+
+
+def draw(axes, records: Records) -> None:
+    """Accuracy against the number of images; the band holds all seeds."""
+    shown = set()
+    for model, name in ((CNN, "ResNet"), (VIT, "ViT")):
+        found, _ = accuracies(records, model)
+        if not found:
+            continue
+        values = [list(seeds.values()) for seeds in found.values()]
+        means = [np.mean(seeds) for seeds in values]
+        label = f"{name}: {means[0]:.1f}% on {min(found)}, {means[-1]:.1f}% on {max(found)}"
+        axes.plot(list(found), means, ms=5, label=label, **look(model))
+        axes.fill_between(list(found), [*map(min, values)], [*map(max, values)], color=look(model)["color"], alpha=0.15)
+        shown |= set(found)
+    axes.set(xscale="log", xlabel="images to train on", ylabel="accuracy on held-out images (%)")
+    axes.set_xticks(sorted(shown), [f"{n:,}" for n in sorted(shown)], minor=False)
+    axes.minorticks_off()
+    axes.legend(fontsize=8)
+
+
+CLAIM = Claim(
+    number=6,
+    name="small_data",
+    statement="A ViT needs much data; a CNN's inductive bias wins on little",
+    parts=parts,
+    judge=judge,
+    draw=draw,
+    share=0.18,
+)
