@@ -118,7 +118,7 @@ def build(
 
 
 build_bilinear = partial(build, discretisation="bilinear")
-build_small_dt = partial(build, dt_range=DT_RANGE[:1] * 2)
+build_small_dt = partial(build, dt_range=(DT_RANGE[0], DT_RANGE[0]))
 build_small_dt_bilinear = partial(build_small_dt, discretisation="bilinear")
-build_large_dt = partial(build, dt_range=DT_RANGE[1:] * 2)
+build_large_dt = partial(build, dt_range=(DT_RANGE[1], DT_RANGE[1]))
 build_large_dt_bilinear = partial(build_large_dt, discretisation="bilinear")
