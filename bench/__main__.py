@@ -162,6 +162,16 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--step-tokens", type=int, help="quality, gradients: tokens of a step (default: the suite's)")
     run.add_argument("--contexts", help="quality on a stream: tokens before the targets (default: the suite's)")
     run.add_argument("--windows", type=int, help="held-out windows: quality, gradients (default: the suite's)")
+    run.add_argument(
+        "--context-tokens",
+        type=int,
+        help="quality on a stream: read at most so many at one context, in fewer windows if need be (default: no limit)",
+    )
+    run.add_argument(
+        "--shuffle-beyond",
+        metavar="TOKENS",
+        help="quality on a stream: also the longest context with what is farther away than so many tokens shuffled",
+    )
     run.add_argument("--seed", default="0", help="of parameters and data; several, such as 0,1,2, are cells each (0)")
     run.add_argument("--timeout", type=float, help="a cell's deadline in seconds (default: the suite's)")
     run.add_argument("--compile-timeout", type=float, help="of that, for compiling, in seconds (default: 120)")

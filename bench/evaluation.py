@@ -13,6 +13,7 @@ from bench import intervals
 from bench.tasks.synthetic import Batch
 from models import streaming
 
+WINDOW_LOSSES = "window_losses"  # beside a row's columns: what bench/measures/quality.py puts into the record
 CHUNK = 4_096  # positions at a time
 AT_ONCE = 65_536  # positions of all sequences that are evaluated side by side, if they are short
 
@@ -25,6 +26,12 @@ def figures(loss: np.ndarray, accuracy: np.ndarray | None) -> dict:
         low, high = intervals.of_mean(accuracy)
         row |= {"accuracy": float(accuracy.mean()), "accuracy_low": low, "accuracy_high": high}
     return row
+
+
+def figures_of_windows(loss: np.ndarray, accuracy: np.ndarray | None) -> dict:
+    """As figures, and each window's loss to 7 digits (None: not finite), so that rows can be compared in pairs."""
+    kept = [float(f"{value:.7g}") if np.isfinite(value) else None for value in loss]
+    return figures(loss, accuracy) | {WINDOW_LOSSES: kept}
 
 
 def score(call: Callable, batch: Batch, *, regression: bool = False) -> tuple[np.ndarray, np.ndarray | None]:

@@ -5,7 +5,9 @@ A record is one line of journal.jsonl, written whole and flushed to the disk bef
     {"schema": 2, "cell": {...}, "status": ..., "stage": ..., "message": ..., "rows": [{...}], ...}
 
 A measure that gives several points from one cell (quality: one for each context) has several rows; a cell that failed
-has none and still becomes a row of its CSV. A CSV may be some cells behind the journal while a run goes on.
+has none and still becomes a row of its CSV. "samples_ms" are the raw times; "window_losses", where the figures are of
+windows of a stream, holds for each row the loss of each window (None: not finite), so that rows can be compared window
+by window. A CSV may be some cells behind the journal while a run goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.cell import IDENTITY
-from bench.measures import MEASURES
+from bench.measures import MEASURES, OPTIONAL
 
 SCHEMA = 2  # of records; 1, which did not say so, had no samples by rounds and no shares of the machine's rates
 LOCK = ".lock"
@@ -184,7 +186,9 @@ class Tables:
 
 def csv_text(name: str, records: list[dict]) -> str:
     """The CSV of a measure, of its records alone."""
-    columns = (*IDENTITY[1:], "n_params", *OUTCOME, *MEASURES[name].columns, *records[0].get("environment", {}))
+    held = {key for record in records for row in record["rows"] for key in OPTIONAL if row.get(key) is not None}
+    own = [column for column in MEASURES[name].columns if column not in OPTIONAL or column in held]
+    columns = (*IDENTITY[1:], "n_params", *OUTCOME, *own, *records[0].get("environment", {}))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="raise", lineterminator="\n")
     writer.writeheader()

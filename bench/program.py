@@ -85,6 +85,7 @@ class Result:
     samples_s: tuple[float, ...]
     status: str = "ok"
     message: str = ""
+    window_losses: list[list[float | None]] | None = None  # of each row, where its figures are of a stream's windows
 
 
 @dataclass

@@ -135,6 +135,9 @@ def _shard(cells: list[Cell], text: str | None, mistakes: list[str]) -> list[Cel
 def _settings(args: Namespace, suite: Suite, mistakes: list[str]) -> Settings:
     """The suite's, as far as the command line does not say otherwise."""
     eval_lengths, contexts = _lengths(args.eval_lengths, mistakes), _lengths(args.contexts, mistakes)
+    shuffle_beyond = _lengths(args.shuffle_beyond, mistakes)
+    if shuffle_beyond and shuffle_beyond[-1] >= (longest := max(contexts or suite.settings.contexts)):
+        mistakes.append(f"--shuffle-beyond must be below the longest context, {longest}, got {shuffle_beyond[-1]}")
     changes = {
         "timeout_s": args.timeout,
         "compile_timeout_s": args.compile_timeout,
@@ -145,6 +148,8 @@ def _settings(args: Namespace, suite: Suite, mistakes: list[str]) -> Settings:
         "contexts": tuple(contexts) if contexts else None,
         "step_tokens": args.step_tokens,
         "windows": args.windows,
+        "context_tokens": args.context_tokens,
+        "shuffle_beyond": tuple(shuffle_beyond) if shuffle_beyond else None,
     }
     return replace(suite.settings, **{key: value for key, value in changes.items() if value is not None})
 
@@ -217,6 +222,7 @@ def _check_numbers(args: Namespace) -> list[str]:
         "--learning-rate": args.learning_rate,
         "--step-tokens": args.step_tokens,
         "--windows": args.windows,
+        "--context-tokens": args.context_tokens,
     }
     return [
         f"{flag} must be positive, got {value}" for flag, value in wanted.items() if value is not None and value <= 0

@@ -33,6 +33,8 @@ class Settings:
     contexts: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)  # quality: tokens before the targets
     target_tokens: int = 64  # quality: targets of a window
     windows: int = 32  # quality: windows; gradients, resampling: sequences
+    context_tokens: int | None = None  # quality on a stream: read at one context; a long one has fewer windows
+    shuffle_beyond: tuple[int, ...] | None = None  # quality on a stream: controls; see bench/workloads/text.py
     eval_lengths: tuple[int, ...] = ()  # quality on a task; none: the training length times the factors
     eval_factors: tuple[int, ...] = (1, 2, 4)
     eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, in so many sequences as they make

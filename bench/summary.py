@@ -32,7 +32,7 @@ def _curve(measure: str, name: str, records: list[dict]) -> dict:
     table |= {"measure": measure, "model": name, "not ok": ", ".join(sorted({r["status"] for r in bad}))}
     if good:
         rows = good[-1]["rows"]
-        row = next((row for row in reversed(rows) if row.get("context")), rows[-1])
+        row = next((row for row in reversed(rows) if row.get("context") and not row.get("control")), rows[-1])
         table |= {
             "L": good[-1]["cell"]["length"],
             "ms": _digits(row["time_median_ms"]),

@@ -83,6 +83,7 @@ def _record(record: dict, facts: dict | None) -> list[str]:
         wrong += _row(row, facts)
     if status == "ok" and rows and not wrong and record.get("schema") == SCHEMA:
         wrong += _samples(record, rows[0])
+        wrong += _window_losses(record.get("window_losses"), rows)
     return wrong
 
 
@@ -131,6 +132,29 @@ def _samples(record: dict, row: dict) -> list[str]:
         if not math.isclose(expected, row["tokens_per_s"], rel_tol=ROUNDING):
             wrong.append(f"tokens_per_s is {row['tokens_per_s']:g}, tokens over time_median_ms {expected:g}")
     return wrong
+
+
+def _window_losses(losses, rows: list[dict]) -> list[str]:
+    """Each row's raw losses, where there are any, against its mean."""
+    if losses is None:
+        return []
+    if not isinstance(losses, list) or len(losses) != len(rows):
+        return ["its window_losses are no list for each row"]
+    wrong = []
+    for mine, row in zip(losses, rows, strict=True):
+        if not isinstance(mine, list) or not all(value is None or _is_number(value) for value in mine):
+            wrong.append("its window_losses are no numbers")
+        elif len(mine) != row.get("n_sequences"):
+            wrong.append(f"n_sequences is {row.get('n_sequences')}, and there are {len(mine)} window_losses")
+        elif (None in mine) != (row.get("loss") is None):
+            wrong.append("a loss is blank where, and only where, one of its window_losses is not finite")
+        elif None not in mine and not math.isclose(np.mean(mine), row["loss"], rel_tol=ROUNDING, abs_tol=1e-6):
+            wrong.append(f"loss is {row['loss']:g}, the mean of its window_losses {np.mean(mine):g}")
+    return wrong
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _cells(records: list[dict], suite: dict, notes: list[str]) -> list[str]:

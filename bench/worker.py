@@ -45,12 +45,13 @@ def measure(cell: Cell, settings: Settings, report: Report) -> dict:
     """The record of a cell, less the cell."""
     report("build")
     result = _MODULES[cell.measure].run(cell, settings, report)
-    return {
+    record = {
         "status": result.status,
         "message": result.message,
         "rows": result.rows,
         "samples_ms": [round(second * 1e3, 6) for second in result.samples_s],
     }
+    return record if result.window_losses is None else record | {"window_losses": result.window_losses}
 
 
 def plan(cell: Cell, settings: Settings, report: Report) -> dict:

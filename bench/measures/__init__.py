@@ -23,6 +23,7 @@ COMPILE = ("trace_s", "lower_s", "compile_s", "flops")
 MEMORY = ("mem_planned_bytes", "mem_peak_bytes", "mem_source")
 HELD_OUT = (
     "context",  # tokens before the targets, on a stream
+    "control",  # what was done to that context, such as "shuffled beyond 256"; blank where nothing was
     "eval_length",  # of the sequences, where every scored position counts
     "loss",
     "loss_low",  # bootstrap 95% interval of the mean over sequences
@@ -65,6 +66,7 @@ TRAINING = (
     "steps",
     "learning_rate",
 )
+OPTIONAL = ("control",)  # in a CSV only where a row has it: files of before it stay what their journal gives
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ loss and accuracy at lengths beyond L (scored.py); on images the accuracy.
 from __future__ import annotations
 
 from bench.cell import Cell
+from bench.evaluation import WINDOW_LOSSES
 from bench.program import Program, Report, Result
 from bench.suites import Settings
 from bench.training import make_budgeted, train
@@ -24,5 +25,7 @@ def run(cell: Cell, settings: Settings, report: Report) -> Result:
     if training.status != "ok":
         return Result([training.row], training.seconds, training.status, training.message)
     report("evaluate")
-    rows = [{**training.row, **each} for each in workload.evaluate(training.model.call, settings)]
-    return Result(rows, training.seconds)
+    found = list(workload.evaluate(training.model.call, settings))
+    losses = [each.pop(WINDOW_LOSSES, None) for each in found]
+    rows = [{**training.row, **each} for each in found]
+    return Result(rows, training.seconds, window_losses=None if None in losses else losses)

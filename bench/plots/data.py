@@ -80,7 +80,8 @@ def read_run(folder: Path) -> Run:
         if path.exists():
             frame = pd.read_csv(path, dtype=_TEXT)
             columns = dict.fromkeys((*_CELL, *OUTCOME, *measure.columns, *frame.columns))
-            frames[name] = frame.reindex(columns=list(columns))
+            frame = frame.reindex(columns=list(columns))
+            frames[name] = frame[frame["control"].isna()] if "control" in frame else frame  # the claims' own business
     if not frames:
         raise JournalError(f"{folder} holds no CSV of {', '.join(MEASURES)}")
     fits, crossovers = (

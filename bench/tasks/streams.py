@@ -59,9 +59,13 @@ class Stream:
 
 def windows(tokens: np.ndarray, batch: int, length: int) -> np.ndarray:
     """(batch, length) int32 windows spread evenly over the stream. Raises DataError where it is shorter than one."""
-    last = _last_start(tokens, length)
-    starts = np.linspace(0, last, batch).astype(int) if batch > 1 else [0]
+    starts = spread_starts(tokens, batch, length)
     return np.stack([tokens[start : start + length] for start in starts]).astype(np.int32)
+
+
+def spread_starts(tokens: np.ndarray, batch: int, length: int) -> np.ndarray:
+    """(batch,) where those windows start. Raises DataError where the stream is shorter than one."""
+    return np.linspace(0, _last_start(tokens, length), batch).astype(int)
 
 
 def random_windows(tokens: np.ndarray, batch: int, length: int, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bench.cell import Cell
-from bench.evaluation import AT_ONCE, figures
+from bench.evaluation import AT_ONCE, figures_of_windows
 from bench.suites import Settings
 from bench.tasks import Stream
 from bench.tasks.streams import random_windows, windows
@@ -63,7 +63,7 @@ class Workload:
             rows = max(1, AT_ONCE // mine.shape[1])
             parts = [call(_score, mine[start : start + rows], mine[0, :context]) for start in range(0, len(mine), rows)]
             loss, right = (np.concatenate(each).astype(np.float64) for each in zip(*parts, strict=True))
-            yield {"context": context} | figures(loss, right)
+            yield {"context": context} | figures_of_windows(loss, right)
 
 
 def _losses(model, window, source: int):

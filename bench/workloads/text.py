@@ -1,8 +1,14 @@
 """A sequence model on a stream of tokens: it predicts the next one.
 
 Evaluated on the same held-out target tokens, given more or less of what came before them: what changes along a curve is
-the context alone. The mean loss at the model's own length, which falls with length with no long-range learning at all,
-since fewer positions start cold, is a row of its own with no context.
+the context alone. Where reading all windows at a long context would be too much, the first ones are read; windows are in
+an order in which any first ones lie all over the stream, so that two contexts have these in common.
+
+A control is the longest context with all tokens shuffled that are farther from the targets than so many: what is gained
+there by order, and not by having read more, must vanish.
+
+The mean loss at the model's own length, which falls with length with no long-range learning at all, since fewer positions
+start cold, is a row of its own with no context.
 """
 
 from __future__ import annotations
@@ -12,10 +18,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from bench.cell import Cell
-from bench.evaluation import figures, score
+from bench.evaluation import figures_of_windows, score
 from bench.suites import Settings
 from bench.tasks import Stream
-from bench.tasks.streams import random_windows, windows
+from bench.tasks.streams import random_windows, spread_starts, windows
 from bench.tasks.synthetic import Batch
 from bench.workloads.base import Arrays, OneSequence
 from models import Interface, streaming
@@ -47,18 +53,50 @@ class Workload(OneSequence):
         return Batch(inputs, targets, np.ones(targets.shape, np.float32))
 
     def evaluate(self, call, settings: Settings) -> Iterator[dict]:
+        held_out = self.data.held_out
         for context in settings.contexts:
-            yield {"context": context} | figures(*score(call, context_batch(self.data.held_out, context, settings)))
-        yield {"eval_length": self.cell.length} | figures(*score(call, self.last_scored(settings.windows)))
+            batch = context_batch(held_out, context, settings)
+            yield {"context": context} | figures_of_windows(*score(call, batch))
+        for near in settings.shuffle_beyond or ():
+            batch = shuffled_batch(held_out, near, settings)
+            known = {"context": max(settings.contexts), "control": f"shuffled beyond {near}"}
+            yield known | figures_of_windows(*score(call, batch))
+        yield {"eval_length": self.cell.length} | figures_of_windows(*score(call, self.last_scored(settings.windows)))
 
 
 def context_batch(tokens: np.ndarray, context: int, settings: Settings) -> Batch:
-    """The same targets for every context, spread evenly over the stream; nothing else is scored."""
+    """The same targets for every context, spread over the stream; nothing else is scored."""
+    return _scored(_context_windows(tokens, context, settings), settings.target_tokens)
+
+
+def shuffled_batch(tokens: np.ndarray, near: int, settings: Settings) -> Batch:
+    """As context_batch at the longest context, but only the last `near` tokens before the first target in their order."""
     longest = max(settings.contexts)
-    whole = windows(tokens, settings.windows, longest + settings.target_tokens)
-    inputs, targets = _shifted(whole[:, longest - context :])
+    whole = _context_windows(tokens, longest, settings)
+    far = whole[:, : longest - near]
+    far[:] = np.random.default_rng(0).permuted(far, axis=1)  # each window in an order of its own
+    return _scored(whole, settings.target_tokens)
+
+
+def _context_windows(tokens: np.ndarray, context: int, settings: Settings) -> np.ndarray:
+    """(n, context + targets): as many of the windows as may be read at this context, in their order."""
+    count, longest = settings.windows, max(settings.contexts)
+    if settings.context_tokens is not None:
+        count = min(count, max(settings.least_sequences, settings.context_tokens // context))
+    starts = spread_starts(tokens, settings.windows, longest + settings.target_tokens) + longest - context
+    chosen = starts[_spread(settings.windows)[:count]]
+    return np.stack([tokens[start : start + context + settings.target_tokens] for start in chosen]).astype(np.int32)
+
+
+def _spread(count: int) -> np.ndarray:
+    """0 ... count - 1 in an order of which any first ones are spread over the whole: by steps of the golden ratio."""
+    return np.argsort((np.arange(count) * 0.6180339887498949 + 0.5) % 1).argsort()
+
+
+def _scored(whole: np.ndarray, last: int) -> Batch:
+    inputs, targets = _shifted(whole)
     weights = np.zeros(targets.shape, np.float32)
-    weights[:, -settings.target_tokens :] = 1
+    weights[:, -last:] = 1
     return Batch(inputs, targets, weights)
 
 
