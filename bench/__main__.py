@@ -162,10 +162,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--step-tokens", type=int, help="quality, gradients: tokens of a step (default: the suite's)")
     run.add_argument("--contexts", help="quality on a stream: tokens before the targets (default: the suite's)")
     run.add_argument("--windows", type=int, help="held-out windows: quality, gradients (default: the suite's)")
+    run.add_argument("--target-tokens", type=int, help="quality on a stream: targets of a window (default: 64)")
     run.add_argument(
         "--context-tokens",
         type=int,
-        help="quality on a stream: read at most so many at one context, in fewer windows if need be (default: no limit)",
+        help="quality on a stream: read at most so many at one context, in fewer windows if need be (default: all)",
     )
     run.add_argument(
         "--shuffle-beyond",

@@ -148,6 +148,7 @@ def _settings(args: Namespace, suite: Suite, mistakes: list[str]) -> Settings:
         "contexts": tuple(contexts) if contexts else None,
         "step_tokens": args.step_tokens,
         "windows": args.windows,
+        "target_tokens": args.target_tokens,
         "context_tokens": args.context_tokens,
         "shuffle_beyond": tuple(shuffle_beyond) if shuffle_beyond else None,
     }
@@ -222,6 +223,7 @@ def _check_numbers(args: Namespace) -> list[str]:
         "--learning-rate": args.learning_rate,
         "--step-tokens": args.step_tokens,
         "--windows": args.windows,
+        "--target-tokens": args.target_tokens,
         "--context-tokens": args.context_tokens,
     }
     return [

@@ -7,7 +7,7 @@ import stat
 from functools import lru_cache, partial
 from pathlib import Path
 
-from bench.tasks import audio, genome, image_files, images, options, public, streams
+from bench.tasks import audio, genome, image_files, images, options, planted, public, streams
 from bench.tasks.errors import DataError
 from bench.tasks.images import Images
 from bench.tasks.streams import Stream
@@ -24,6 +24,7 @@ _LOADERS = {
     "images": (images.mnist, "mnist by another name"),
     "digits": (images.digits, "scikit-learn's 1,797 digits, 8 x 8"),
     "photos": (images.photos, "crops of scikit-learn's two photographs, 64 x 64 x 3"),
+    planted.NAME: (planted.planted, "made: a repeat at a known distance, such as planted:distance=32"),
     **{name: (partial(public.load, name), each.about) for name, each in public.PUBLIC.items()},
 }
 DATA = {name: line for name, (_, line) in _LOADERS.items()}
@@ -42,6 +43,8 @@ def load(name: str) -> Stream | Images | Task:
 
     Raises DataError, which says what is wrong with which data, and where in it.
     """
+    if name.partition(":")[0] == planted.NAME:
+        return planted.parse(name)
     if name in _LOADERS:
         return _LOADERS[name][0]()
     base, colon, _ = name.partition(":")

@@ -1,14 +1,14 @@
 """A sequence model on a stream of tokens: it predicts the next one.
 
 Evaluated on the same held-out target tokens, given more or less of what came before them: what changes along a curve is
-the context alone. Where reading all windows at a long context would be too much, the first ones are read; windows are in
-an order in which any first ones lie all over the stream, so that two contexts have these in common.
+the context alone. Where reading all windows at a long context would be too much, the first ones are read; windows are
+in an order in which any first ones lie all over the stream, so that two contexts have these in common.
 
 A control is the longest context with all tokens shuffled that are farther from the targets than so many: what is gained
 there by order, and not by having read more, must vanish.
 
-The mean loss at the model's own length, which falls with length with no long-range learning at all, since fewer positions
-start cold, is a row of its own with no context.
+The mean loss at the model's own length, which falls with length with no long-range learning at all, since fewer
+positions start cold, is a row of its own with no context.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def context_batch(tokens: np.ndarray, context: int, settings: Settings) -> Batch
 
 
 def shuffled_batch(tokens: np.ndarray, near: int, settings: Settings) -> Batch:
-    """As context_batch at the longest context, but only the last `near` tokens before the first target in their order."""
+    """As context_batch at the longest context, but only the last `near` tokens before the targets in their order."""
     longest = max(settings.contexts)
     whole = _context_windows(tokens, longest, settings)
     far = whole[:, : longest - near]

@@ -1,0 +1,79 @@
+"""Losses of the same windows of a stream, compared window by window. No jax here.
+
+Windows differ far more from each other than two contexts, or two models, do on one window: of the differences the
+interval is many times narrower. The raw losses are a record's `window_losses` (bench/journal.py); those of a longer
+context may be of the first windows alone (bench/workloads/text.py).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bench import intervals
+from bench.claims.claim import Records
+
+FEW = 12  # windows: below it Student's t, since a bootstrap of few values is too sure
+
+
+class Difference(NamedTuple):
+    """Of a mean loss to another one on the same windows, nats a token, with its 95% interval.
+
+    No figure where one of them is missing or not finite.
+    """
+
+    figure: float | None = None
+    low: float | None = None
+    high: float | None = None
+    windows: int = 0
+
+
+def records_of(part: list[dict], **cell) -> list[dict]:
+    """Those that are ok and have raw losses, and whose cell has these values."""
+    good = [record for record in part if record["status"] == "ok" and record.get("window_losses")]
+    return [record for record in good if all(record["cell"][key] == value for key, value in cell.items())]
+
+
+def losses(record: dict, context: int, control: str | None = None) -> np.ndarray:
+    """(windows,) at a context, nan where a loss is not finite; (0,) where the record has no such row."""
+    for row, mine in zip(record["rows"], record["window_losses"], strict=True):
+        if (row.get("context"), row.get("control")) == (context, control):
+            return np.array([np.nan if value is None else value for value in mine])
+    return np.zeros(0)
+
+
+def mean_losses(records: list[dict], context: int, control: str | None = None) -> np.ndarray:
+    """(windows,) means over records, such as those of several seeds, each on the same windows."""
+    found = [losses(record, context, control) for record in records]
+    return np.mean(found, axis=0) if found and len({len(each) for each in found}) == 1 else np.zeros(0)
+
+
+def difference(of: np.ndarray, to: np.ndarray) -> Difference:
+    """of less to, (windows,) each, over the windows that both have."""
+    windows = min(len(of), len(to))
+    apart = of[:windows] - to[:windows]
+    if not windows or not np.isfinite(apart).all():
+        return Difference(windows=windows)
+    low, high = intervals.of_few(apart) if windows < FEW else intervals.of_mean(apart)
+    return Difference(float(apart.mean()), low, high, windows)
+
+
+def best_rate(parts: Records, **cell) -> tuple[list[dict], str]:
+    """(the records of these cells at their best learning rate, one for each seed; a note on that rate).
+
+    The best has the lowest mean training loss, of tokens drawn from so many that hardly any came twice: the held-out
+    windows have no say in it. Only rates that as many seeds were trained at as at any are looked at.
+    """
+    rates: dict[float, list[dict]] = {}
+    for record in records_of([record for part in parts.values() for record in part], **cell):
+        rates.setdefault(record["rows"][0]["learning_rate"], []).append(record)
+    if not rates:
+        return [], "no trained model"
+    most = max(map(len, rates.values()))
+    whole = {rate: mine for rate, mine in rates.items() if len(mine) == most}
+    best = min(whole, key=lambda rate: np.mean([record["rows"][0]["train_loss"] for record in whole[rate]]))
+    note = f"learning rate {best:g} of {', '.join(f'{rate:g}' for rate in sorted(rates))}"
+    if len(rates) > 1 and best in (min(rates), max(rates)):
+        note += ", at the sweep's edge"
+    return sorted(whole[best], key=lambda record: record["cell"]["seed"]), note

@@ -1,0 +1,259 @@
+"""Claim 4: Mamba gets better on real data up to a million tokens.
+
+The loss on the same held-out targets of source code (the one set here whose held-out part is longer than 2^20 tokens)
+given the last c tokens before them, c = 2^6, 2^8 ... 2^20. Mamba gets better up to c where loss(c) - loss(c / 4) has an
+interval below 0, over windows in pairs. Beyond the length it was trained at its state may blow up; that is a result.
+
+Flat is what is not so and surely gains less than FLAT = 0.001 nats a token: a hundredth of what LZMA gains from a
+fourfold window on the same kind of text (1.88 bits a byte at 2^12, 1.23 at 2^20: 0.11 nats for each factor of 4).
+
+Two controls of the protocol, without which nothing is decided. Shuffled: the longest context with all but the last
+NEAR tokens shuffled must be no better than NEAR tokens. Planted: in a stream with a repeat at a known distance
+(bench/tasks/planted.py) the gain must be found at that context and not below; a Transformer is asked, which learns it
+in a few hundred steps where recurrent models of this size do not: it is the protocol that is tested. No jax here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.claims.claim import (
+    FAILS,
+    HOLDS,
+    NOT_DECIDED,
+    Claim,
+    Finding,
+    Part,
+    Records,
+    affordable,
+    verdict_above,
+    verdict_below,
+    verdict_within,
+)
+from bench.claims.look import look, ticks_at_lengths
+from bench.claims.paired import Difference, best_rate, difference, losses, mean_losses, records_of
+from bench.tasks import planted
+
+MODEL, DATA = "mamba", "code"
+FIRST, MILLION, FACTOR = 64, 2**20, 4
+FLAT = 0.001  # nats a token
+NEAR = 256  # tokens that stay as they are
+FINDER = "transformer"
+LEAST, MOST = 0.5, 0.1  # of what is to be gained: at the distance more than this, below it less than that
+RULE = (
+    f"better up to c: loss(c) - loss(c / {FACTOR}) below 0; flat or worse: above -{FLAT:g} nats. Holds: better at every "
+    f"c up to 2^20. Fails: flat or worse at some c up to 2^20, and better at none beyond it"
+)
+SHUFFLED_RULE = f"no better than {NEAR} tokens by {FLAT:g} nats or more"
+PLANTED_RULE = (
+    f"of the {planted.CHANCE - planted.floor():.2f} nats that are to be gained more than {LEAST:.0%} at the distance, "
+    f"less than {MOST:.0%} below it"
+)
+
+
+class Level(NamedTuple):
+    rates: tuple[str, ...]  # the likeliest first
+    seeds: int
+    length: int  # trained at
+    train_tokens: int
+    longest: int  # context
+    context_tokens: int  # read at one context
+    windows: int
+
+
+# minutes -> what to run; reading 2^20 tokens takes a `tiny` Mamba about 5 s
+LEVELS = {
+    0.0: Level(("1e-2",), 1, 1024, 2**18, 2**14, 2**19, 32),
+    1.5: Level(("1e-2",), 1, 1024, 2**19, 2**16, 2**21, 48),
+    3.0: Level(("1e-2",), 1, 1024, 2**20, 2**20, 2**22, 64),
+    8.0: Level(("1e-2", "3e-3"), 1, 1024, 2**21, 2**20, 2**23, 64),
+    25.0: Level(("1e-2", "3e-3", "3e-2"), 1, 4096, 2**23, 2**20, 2**24, 128),
+    90.0: Level(("1e-2", "3e-3", "3e-2"), 3, 4096, 2**24, 2**20, 2**24, 128),
+}
+PLANTED_STEPS = 400
+
+
+def contexts_to(longest: int) -> list[int]:
+    return [c for power in range(11) if (c := FIRST * FACTOR**power) <= longest]
+
+
+def parts(minutes: float) -> list[Part]:
+    level = affordable(LEVELS, minutes)
+    deadline = f"--timeout {max(300, round(60 * minutes))}"
+    read = f"--suite quick --measures quality --models {MODEL} --size tiny --data {DATA} --lengths {level.length}"
+    read += f" --step-tokens {max(4096, level.length)} --train-tokens {level.train_tokens} --windows {level.windows}"
+    read += f" --contexts {','.join(map(str, contexts_to(level.longest)))} --context-tokens {level.context_tokens}"
+    read += f" --shuffle-beyond {NEAR} --seed {','.join(map(str, range(level.seeds)))} {deadline}"
+    distance = planted.DISTANCE
+    find = f"--suite quick --measures quality --models {FINDER} --size tiny --data {planted.NAME}:distance={distance}"
+    find += f" --lengths {8 * distance} --step-tokens {128 * distance} --train-tokens {128 * distance * PLANTED_STEPS}"
+    find += f" --contexts {distance // 16},{distance // 4},{distance} --target-tokens {distance // 2} --windows 64"
+    first, *others = (Part(f"rate-{rate}", (*read.split(), "--learning-rate", rate)) for rate in level.rates)
+    return [first, Part("planted", tuple(f"{find} {deadline}".split())), *others]
+
+
+class Step(NamedTuple):
+    """What a fourfold context buys."""
+
+    context: int
+    difference: Difference
+    verdict: str  # HOLDS: better; FAILS: flat or worse
+    note: str = ""
+
+
+def steps_of(records: list[dict]) -> list[Step]:
+    """One for each context with one of a quarter, short ones first; several records are seeds."""
+    contexts = sorted({row["context"] for record in records for row in record["rows"] if row.get("context")})
+    found = []
+    for context in contexts:
+        if context // FACTOR in contexts:
+            of, to = mean_losses(records, context), mean_losses(records, context // FACTOR)
+            of, to = of[: len(to)], to[: len(of)]
+            apart = difference(of, to)
+            if np.isfinite(to).all() and not np.isfinite(of).all():
+                found.append(Step(context, apart, FAILS, "the loss is no longer finite"))
+            else:
+                found.append(Step(context, apart, _verdict(apart)))
+    return found
+
+
+def _verdict(step: Difference) -> str:
+    """HOLDS: surely better; FAILS: surely better by less than FLAT, or not at all."""
+    better = verdict_below(step.low, step.high, 0.0)
+    if better == HOLDS:
+        return HOLDS
+    return FAILS if verdict_above(step.low, step.high, -FLAT) == HOLDS else NOT_DECIDED
+
+
+def better_up_to(steps: list[Step]) -> int | None:
+    """The largest context that the loss surely falls to, with no flat step before; None where it falls at none."""
+    largest = None
+    for step in steps:
+        if step.verdict == FAILS:
+            break
+        if step.verdict == HOLDS:
+            largest = step.context
+    return largest
+
+
+def verdict_of(steps: list[Step]) -> str:
+    verdicts = [step.verdict for step in steps if step.context <= MILLION]
+    if FAILS in verdicts and HOLDS not in verdicts[verdicts.index(FAILS) :]:
+        return FAILS
+    whole = bool(steps) and steps[-1].context >= MILLION
+    return HOLDS if whole and all(verdict == HOLDS for verdict in verdicts) else NOT_DECIDED
+
+
+def judge(records: Records) -> list[Finding]:
+    mine, note = best_rate({name: part for name, part in records.items() if name != "planted"}, model=MODEL, data=DATA)
+    steps = steps_of(mine)
+    longest = steps[-1].context if steps else None
+    controls = [_shuffled(mine), *_planted(records.get("planted", []))]
+    said = [note]
+    if longest is not None and longest < MILLION:
+        said.append(f"the budget reached contexts of {longest:,} tokens")
+    broken = [each for each in controls if each.verdict != HOLDS]
+    said += [f"{'failed' if each.verdict == FAILS else 'undecided'}: {each.measured}" for each in broken]
+    verdict = NOT_DECIDED if broken else verdict_of(steps)
+    trained = f", trained at {mine[0]['cell']['length']:,} tokens" if mine else ""
+    what = f"largest context up to which the loss of {MODEL} ({DATA}{trained}) falls"
+    largest = better_up_to(steps)
+    figure = None if largest is None else float(largest)
+    ends = (FIRST, longest) if steps else (None, None)
+    overall = Finding(what, figure, None, None, "tokens", verdict, RULE, *ends, "; ".join(said))
+    return [overall, *map(_finding, steps), *controls]
+
+
+def _finding(step: Step) -> Finding:
+    before = step.context // FACTOR
+    what = f"{MODEL} on {DATA}: loss given {step.context:,} tokens less that given {before:,}"
+    note = "; ".join(text for text in (step.note, f"{step.difference.windows} windows") if text)
+    figures = step.difference[:3]
+    return Finding(what, *figures, "nats a token", step.verdict, RULE, before, step.context, note)
+
+
+def shuffled(records: list[dict]) -> tuple[Difference, Difference, int | None]:
+    """(the loss with the far context shuffled, and in order, both less that given NEAR tokens; how long it is)."""
+    longest = max((row["context"] for record in records for row in record["rows"] if row.get("context")), default=None)
+    if longest is None:
+        return Difference(), Difference(), None
+    near = mean_losses(records, NEAR)
+    of = mean_losses(records, longest, f"shuffled beyond {NEAR}")
+    return difference(of, near), difference(mean_losses(records, longest), near), longest
+
+
+def _shuffled(records: list[dict]) -> Finding:
+    left, real, longest = shuffled(records)
+    at = f"{longest:,} tokens, shuffled beyond {NEAR}" if longest else f"the longest context, shuffled beyond {NEAR}"
+    what = f"control: loss given {at}, less that given {NEAR}"
+    note = f"in order {real.figure:.2g} [{real.low:.2g}, {real.high:.2g}]" if real.low is not None else ""
+    verdict = verdict_above(left.low, left.high, -FLAT)
+    return Finding(what, *left[:3], "nats a token", verdict, SHUFFLED_RULE, NEAR, longest, note)
+
+
+def _planted(part: list[dict]) -> list[Finding]:
+    """At the distance the gain, below it none."""
+    distance, found = planted.DISTANCE, records_of(part, model=FINDER)
+    gain = planted.CHANCE - planted.floor()
+    findings = []
+    for context in (distance, distance // FACTOR):
+        ends = (context // FACTOR, context)
+        before, at = (losses(found[0], c) if found else np.zeros(0) for c in ends)
+        apart = difference(before, at)
+        shares = [None if value is None else value / gain for value in apart[:3]]
+        if context == distance:
+            verdict = verdict_above(shares[1], shares[2], LEAST)
+        else:
+            verdict = verdict_within(shares[1], shares[2], -MOST, MOST)
+        what = f"control: {FINDER} on a repeat planted at {distance} tokens: gain from {ends[0]} to {context} tokens"
+        what += " of what is to be gained"
+        findings.append(Finding(what, *shares, "", verdict, PLANTED_RULE, *ends))
+    return findings
+
+
+def draw(axes, records: Records) -> None:
+    """What each fourfold context buys, about the band in which it is flat."""
+    mine, _ = best_rate({name: part for name, part in records.items() if name != "planted"}, model=MODEL, data=DATA)
+    steps = [step for step in steps_of(mine) if step.difference.figure is not None]
+    style = {**look(MODEL), "ls": ""}
+    for better in (True, False):
+        chosen = [step for step in steps if (step.verdict == HOLDS) == better]
+        if chosen:
+            face = {} if better else {"mfc": "none"}
+            label = f"{MODEL}: {'better' if better else 'flat, worse, or not decided'}"
+            _bars(axes, [step.context for step in chosen], [step.difference for step in chosen], label, style | face)
+    left, _, longest = shuffled(mine)
+    if left.figure is not None and longest is not None:
+        beside = {"color": "0.5", "marker": "D", "ls": ""}
+        _bars(axes, [longest * 1.25], [left], f"control: shuffled beyond {NEAR}, less {NEAR} tokens", beside)
+    axes.axhspan(-FLAT, FLAT, color="0.5", alpha=0.2, lw=0)
+    axes.axhline(0, color="0.5", lw=0.8)
+    axes.set_yscale("symlog", linthresh=FLAT)
+    axes.set(xlabel="context c (tokens)", ylabel=f"loss(c) - loss(c / {FACTOR}), nats a token (below 0: better)")
+    if mine:
+        axes.axvline(mine[0]["cell"]["length"], color="0.5", lw=0.8, ls=":", label="trained length")
+    ticks_at_lengths(axes, [step.context for step in steps])
+    if steps:
+        axes.legend(fontsize=8)
+
+
+def _bars(axes, at: list, found: list[Difference], label: str, style: dict) -> None:
+    """With their intervals; without one, a point alone."""
+    figures = np.array([each.figure for each in found], float)
+    low, high = (np.array([getattr(each, end) for each in found], float) for end in ("low", "high"))  # None: nan
+    axes.errorbar(
+        at, figures, yerr=np.nan_to_num([figures - low, high - figures]), label=label, capsize=2, ms=5, **style
+    )
+
+
+CLAIM = Claim(
+    number=4,
+    name="real_context",
+    statement="Mamba gets better on real data up to a million tokens",
+    parts=parts,
+    judge=judge,
+    draw=draw,
+    share=0.18,
+)
