@@ -43,8 +43,8 @@ NEAR = 256  # tokens that stay as they are
 FINDER = "transformer"
 LEAST, MOST = 0.5, 0.1  # of what is to be gained: at the distance more than this, below it less than that
 RULE = (
-    f"better up to c: loss(c) - loss(c / {FACTOR}) below 0; flat or worse: above -{FLAT:g} nats. Holds: better at every "
-    f"c up to 2^20. Fails: flat or worse at some c up to 2^20, and better at none beyond it"
+    f"better up to c: loss(c) - loss(c / {FACTOR}) below 0; flat or worse: above -{FLAT:g} nats. Holds: better at "
+    f"every c up to 2^20. Fails: flat or worse at some c up to 2^20, and better at none beyond it"
 )
 SHUFFLED_RULE = f"no better than {NEAR} tokens by {FLAT:g} nats or more"
 PLANTED_RULE = (
