@@ -6,6 +6,7 @@ Adding a claim: one file with CLAIM, one line here.
 from bench.claims import (
     decode_speed,
     discretisation,
+    domains,
     long_dependencies,
     parallel_and_recurrent,
     real_context,
@@ -19,6 +20,7 @@ CLAIMS: dict[int, Claim] = {
     2: scaling.CLAIM,
     3: decode_speed.CLAIM,
     4: real_context.CLAIM,
+    5: domains.CLAIM,
     6: small_data.CLAIM,
     7: parallel_and_recurrent.CLAIM,
     8: discretisation.CLAIM,
