@@ -201,15 +201,14 @@ def _planted(part: list[dict]) -> list[Finding]:
     for context in (distance, distance // FACTOR):
         ends = (context // FACTOR, context)
         before, at = (losses(found[0], c) if found else np.zeros(0) for c in ends)
-        apart = difference(before, at)
-        shares = [None if value is None else value / gain for value in apart[:3]]
+        share = difference(before / gain, at / gain)
         if context == distance:
-            verdict = verdict_above(shares[1], shares[2], LEAST)
+            verdict = verdict_above(share.low, share.high, LEAST)
         else:
-            verdict = verdict_within(shares[1], shares[2], -MOST, MOST)
+            verdict = verdict_within(share.low, share.high, -MOST, MOST)
         what = f"control: {FINDER} on a repeat planted at {distance} tokens: gain from {ends[0]} to {context} tokens"
         what += " of what is to be gained"
-        findings.append(Finding(what, *shares, "", verdict, PLANTED_RULE, *ends))
+        findings.append(Finding(what, *share[:3], "", verdict, PLANTED_RULE, *ends))
     return findings
 
 
