@@ -1,6 +1,6 @@
 """How sure a figure is: 95% intervals, by bootstrap (Efron and Tibshirani 1993) but for `of_few`. No jax here.
 
-Each is (low, high), or (None, None) for fewer than 3 values, which cannot carry one.
+Each is (low, high), or (None, None) for fewer than 3 values, which cannot carry one, or where one is not finite.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def of_mean(values: np.ndarray) -> Interval:
 
 def of_few(values: np.ndarray) -> Interval:
     """Of the mean of a few normal values, by Student's t: a bootstrap of 3 seeds would hold it in 75 of 100."""
-    if len(values) < 3:
+    if len(values) < 3 or not np.isfinite(values).all():
         return None, None
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
     return float(np.mean(values) - half), float(np.mean(values) + half)
@@ -46,7 +46,7 @@ def _ratio(values: np.ndarray, to: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def _bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable, paired: bool = False) -> Interval:
-    if len(samples[0]) < 3:
+    if len(samples[0]) < 3 or not all(np.isfinite(values).all() for values in samples):
         return None, None
     if all(np.ptp(values) == 0 for values in samples):  # scipy warns of what has no spread
         exact = float(statistic(*samples))

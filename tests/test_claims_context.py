@@ -1,5 +1,7 @@
 """Claims 4 and 5: their judges on losses whose truth is known, and the protocol that they rest on."""
 
+import csv
+import json
 from dataclasses import asdict
 
 import matplotlib
@@ -7,14 +9,19 @@ import numpy as np
 import pytest
 
 from bench import intervals, tasks
-from bench.__main__ import _parse_run
+from bench.__main__ import _parse_run, main
 from bench.cell import Cell
 from bench.claims import CLAIMS, domains, paired, real_context
 from bench.claims.claim import FAILS, HOLDS, NOT_DECIDED
-from bench.request import make_request
+from bench.evaluation import figures_of_windows
+from bench.journal import csv_text, read_journal
+from bench.plots.data import read_run
+from bench.request import RequestError, make_request
 from bench.suites import Settings
+from bench.summary import summarise
 from bench.tasks import planted
 from bench.tasks.errors import DataError
+from bench.validate import validate
 from bench.workloads import text
 
 matplotlib.use("Agg")
@@ -320,3 +327,69 @@ def test_the_name_of_planted_data():
     ):
         with pytest.raises(DataError, match=message):
             tasks.load(wrong)
+
+
+# The record
+
+
+def test_a_record_keeps_the_losses_of_each_window(tmp_path):
+    """A real child's: its rows' figures are the means, the folder is valid, and spoilt losses are named."""
+    arguments = "--suite quick --measures quality --models rnn --lengths 16 --train-tokens 2048 --windows 6"
+    arguments += " --contexts 4,64 --shuffle-beyond 4 --context-tokens 300 --out"
+    folder = tmp_path / "run"
+    assert main(["run", *arguments.split(), str(folder)]) == 0
+    (kept,) = read_journal(folder / "journal.jsonl")
+    points = [(row.get("context"), row.get("control")) for row in kept["rows"]]
+    assert points == [(4, None), (64, None), (64, "shuffled beyond 4"), (None, None)]
+    assert [len(mine) for mine in kept["window_losses"]] == [6, 4, 4, 6]
+    for row, mine in zip(kept["rows"], kept["window_losses"], strict=True):
+        assert np.mean(mine) == pytest.approx(row["loss"], rel=1e-6)
+        assert np.ptp(mine) > 0.01
+        assert [float(f"{value:.7g}") for value in mine] == mine
+    np.testing.assert_array_equal(paired.losses(kept, 64, "shuffled beyond 4"), kept["window_losses"][2])
+    with open(folder / "quality.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["control"] for row in rows] == ["", "", "shuffled beyond 4", ""]
+    assert "window_losses" not in rows[0]
+    assert validate(folder) == ([], [])
+    assert summarise([kept])[0]["loss"] == f"{kept['rows'][1]['loss']:.3g}"  # of the longest context, in order
+    assert list(read_run(folder).frames["quality"]["context"].fillna(0)) == [4, 64, 0]
+    for spoilt, message in (
+        (kept["window_losses"][:3], "its window_losses are no list for each row"),
+        ([[1.0] * 5, *kept["window_losses"][1:]], "n_sequences is 6, and there are 5 window_losses"),
+        ([[9.0] * 6, *kept["window_losses"][1:]], "the mean of its window_losses 9"),
+        ([[None] * 6, *kept["window_losses"][1:]], "a loss is blank where"),
+        ([["a"] * 6, *kept["window_losses"][1:]], "its window_losses are no numbers"),
+    ):
+        (folder / "journal.jsonl").write_text(json.dumps({**kept, "window_losses": spoilt}) + "\n")
+        assert any(message in each for each in validate(folder)[0]), message
+    old = {key: value for key, value in kept.items() if key != "window_losses"}
+    (folder / "journal.jsonl").write_text(json.dumps(old) + "\n")
+    assert validate(folder) == ([], [])
+
+
+def test_a_csv_without_controls_is_as_it_was():
+    one = record("mamba", "code", [(64, None, 2.0, 0.0)])
+    assert "control" not in csv_text("quality", [one]).splitlines()[0].split(",")
+    control = record("mamba", "code", [(64, "shuffled beyond 4", 2.0, 0.0)])
+    assert "control" in csv_text("quality", [one, control]).splitlines()[0].split(",")
+
+
+def test_losses_that_are_not_finite_are_none():
+    row = figures_of_windows(np.array([1.0, np.inf, np.nan, 2.123456789]), None)
+    assert row["window_losses"] == [1.0, None, None, 2.123457]
+    assert not np.isfinite(row["loss"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--contexts 4,64 --shuffle-beyond 64", "--shuffle-beyond must be below the longest context, 64, got 64"),
+        ("--shuffle-beyond near", "length 'near' is not"),
+        ("--context-tokens 0", "--context-tokens must be positive, got 0"),
+        ("--target-tokens 0", "--target-tokens must be positive, got 0"),
+    ],
+)
+def test_wrong_options_are_told(options, message):
+    with pytest.raises(RequestError, match=message):
+        make_request(_parse_run(["--suite", "quick", *options.split()]))
