@@ -136,8 +136,6 @@ def _settings(args: Namespace, suite: Suite, mistakes: list[str]) -> Settings:
     """The suite's, as far as the command line does not say otherwise."""
     eval_lengths, contexts = _lengths(args.eval_lengths, mistakes), _lengths(args.contexts, mistakes)
     shuffle_beyond = _lengths(args.shuffle_beyond, mistakes)
-    if shuffle_beyond and shuffle_beyond[-1] >= (longest := max(contexts or suite.settings.contexts)):
-        mistakes.append(f"--shuffle-beyond must be below the longest context, {longest}, got {shuffle_beyond[-1]}")
     changes = {
         "timeout_s": args.timeout,
         "compile_timeout_s": args.compile_timeout,
@@ -152,7 +150,13 @@ def _settings(args: Namespace, suite: Suite, mistakes: list[str]) -> Settings:
         "context_tokens": args.context_tokens,
         "shuffle_beyond": tuple(shuffle_beyond) if shuffle_beyond else None,
     }
-    return replace(suite.settings, **{key: value for key, value in changes.items() if value is not None})
+    settings = replace(suite.settings, **{key: value for key, value in changes.items() if value is not None})
+    if shuffle_beyond and shuffle_beyond[-1] >= settings.shuffled_context:
+        mistakes.append(
+            f"--shuffle-beyond must be below the longest context that all windows are read at, "
+            f"{settings.shuffled_context}, got {shuffle_beyond[-1]}"
+        )
+    return settings
 
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}

@@ -40,6 +40,18 @@ class Settings:
     eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, in so many sequences as they make
     least_sequences: int = 4  # but at least so many
 
+    def windows_at(self, context: int) -> int:
+        """How many of a stream's windows are read at a context."""
+        if self.context_tokens is None:
+            return self.windows
+        return min(self.windows, max(self.least_sequences, self.context_tokens // context))
+
+    @property
+    def shuffled_context(self) -> int:
+        """The longest context that all windows are read at (else the shortest): few would not tell a gain from none."""
+        whole = [context for context in self.contexts if self.windows_at(context) == self.windows]
+        return max(whole, default=min(self.contexts))
+
 
 ARTICLE = ("rnn", "lstm", "gru", "transformer", "mamba")  # the line from RNN to Mamba
 

@@ -1,6 +1,7 @@
 """Claims 4 and 5: their judges on losses whose truth is known, and the protocol that they rest on."""
 
 import csv
+import dataclasses
 import json
 from dataclasses import asdict
 
@@ -97,7 +98,9 @@ def context_records(*args, below=0.0, at=FLOOR, **options):
         (context_records([0.002] * 7, scatter=0.2), NOT_DECIDED, None),
         (context_records([0.05] * 5, contexts=CONTEXTS[:6]), NOT_DECIDED, 2**16),  # it went no farther
         (context_records([0.05] * 3 + [0.0] * 2, contexts=CONTEXTS[:6]), FAILS, 4096),
-        (context_records([0.05] * 7, shuffled=-0.1), NOT_DECIDED, 2**20),  # as good without the order
+        (context_records([0.05] * 7, shuffled=-0.25), NOT_DECIDED, 2**20),  # nearly as good without the order
+        (context_records([0.05] * 7, shuffled=-0.05), HOLDS, 2**20),  # of the tokens' frequencies, which are left
+        (context_records([0.0] * 7, shuffled=-0.05), NOT_DECIDED, None),  # a gain that only the shuffled ones have
         (context_records([0.05] * 7, at=planted.CHANCE), NOT_DECIDED, 2**20),  # a gain that is there is not found
         (context_records([0.05] * 7, below=0.5), NOT_DECIDED, 2**20),  # one that is not there is found
         ({"rate-1e-2": [curve([0.05] * 7)]}, NOT_DECIDED, 2**20),  # no control
@@ -124,9 +127,9 @@ def test_what_a_fourfold_context_buys():
 
 
 def test_failing_controls_are_named():
-    findings = real_context.judge(context_records([0.05] * 7, shuffled=-0.1, at=planted.CHANCE))
-    shuffled = found(findings, "control: loss given 1,048,576 tokens, shuffled beyond 256")
-    assert shuffled.figure == pytest.approx(-0.1)
+    findings = real_context.judge(context_records([0.05] * 7, shuffled=-0.25, at=planted.CHANCE))
+    shuffled = found(findings, "control: loss given 1,048,576 tokens shuffled beyond 256, less")
+    assert shuffled.figure == pytest.approx(-0.25)
     assert shuffled.note.startswith("in order -0.3 ")
     assert shuffled.verdict == FAILS
     note = findings[0].note
@@ -278,6 +281,7 @@ SETTINGS = Settings(contexts=(4, 16, 64), target_tokens=8, windows=16, least_seq
 def test_a_long_context_is_read_in_the_first_windows():
     batches = {context: text.context_batch(STREAM, context, SETTINGS) for context in SETTINGS.contexts}
     assert [len(batches[context].inputs) for context in (4, 16, 64)] == [16, 10, 3]
+    assert SETTINGS.shuffled_context == 4
     ends = {context: batch.targets[:, -8:] for context, batch in batches.items()}
     np.testing.assert_array_equal(ends[16], ends[4][:10])
     np.testing.assert_array_equal(ends[64], ends[4][:3])
@@ -287,8 +291,9 @@ def test_a_long_context_is_read_in_the_first_windows():
 
 
 def test_the_shuffle_leaves_targets_and_near_context_alone():
+    settings = dataclasses.replace(SETTINGS, context_tokens=None)
     for near in (1, 16, 63):
-        shuffled, whole = text.shuffled_batch(STREAM, near, SETTINGS), text.context_batch(STREAM, 64, SETTINGS)
+        shuffled, whole = text.shuffled_batch(STREAM, near, settings), text.context_batch(STREAM, 64, settings)
         np.testing.assert_array_equal(shuffled.targets[:, -8:], whole.targets[:, -8:])
         np.testing.assert_array_equal(shuffled.weights, whole.weights)
         np.testing.assert_array_equal(shuffled.inputs[:, 64 - near :], whole.inputs[:, 64 - near :])
@@ -335,25 +340,25 @@ def test_the_name_of_planted_data():
 def test_a_record_keeps_the_losses_of_each_window(tmp_path):
     """A real child's: its rows' figures are the means, the folder is valid, and spoilt losses are named."""
     arguments = "--suite quick --measures quality --models rnn --lengths 16 --train-tokens 2048 --windows 6"
-    arguments += " --contexts 4,64 --shuffle-beyond 4 --context-tokens 300 --out"
+    arguments += " --contexts 4,16,64 --shuffle-beyond 4 --context-tokens 300 --out"
     folder = tmp_path / "run"
     assert main(["run", *arguments.split(), str(folder)]) == 0
     (kept,) = read_journal(folder / "journal.jsonl")
     points = [(row.get("context"), row.get("control")) for row in kept["rows"]]
-    assert points == [(4, None), (64, None), (64, "shuffled beyond 4"), (None, None)]
-    assert [len(mine) for mine in kept["window_losses"]] == [6, 4, 4, 6]
+    assert points == [(4, None), (16, None), (64, None), (16, "shuffled beyond 4"), (None, None)]
+    assert [len(mine) for mine in kept["window_losses"]] == [6, 6, 4, 6, 6]
     for row, mine in zip(kept["rows"], kept["window_losses"], strict=True):
         assert np.mean(mine) == pytest.approx(row["loss"], rel=1e-6)
         assert np.ptp(mine) > 0.01
         assert [float(f"{value:.7g}") for value in mine] == mine
-    np.testing.assert_array_equal(paired.losses(kept, 64, "shuffled beyond 4"), kept["window_losses"][2])
+    np.testing.assert_array_equal(paired.losses(kept, 16, "shuffled beyond 4"), kept["window_losses"][3])
     with open(folder / "quality.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["control"] for row in rows] == ["", "", "shuffled beyond 4", ""]
+    assert [row["control"] for row in rows] == ["", "", "", "shuffled beyond 4", ""]
     assert "window_losses" not in rows[0]
     assert validate(folder) == ([], [])
-    assert summarise([kept])[0]["loss"] == f"{kept['rows'][1]['loss']:.3g}"  # of the longest context, in order
-    assert list(read_run(folder).frames["quality"]["context"].fillna(0)) == [4, 64, 0]
+    assert summarise([kept])[0]["loss"] == f"{kept['rows'][2]['loss']:.3g}"  # of the longest context, in order
+    assert list(read_run(folder).frames["quality"]["context"].fillna(0)) == [4, 16, 64, 0]
     for spoilt, message in (
         (kept["window_losses"][:3], "its window_losses are no list for each row"),
         ([[1.0] * 5, *kept["window_losses"][1:]], "n_sequences is 6, and there are 5 window_losses"),
@@ -384,7 +389,8 @@ def test_losses_that_are_not_finite_are_none():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--contexts 4,64 --shuffle-beyond 64", "--shuffle-beyond must be below the longest context, 64, got 64"),
+        ("--contexts 4,64 --shuffle-beyond 64", "all windows are read at, 64, got 64"),
+        ("--contexts 4,64 --windows 9 --context-tokens 100 --shuffle-beyond 4", "all windows are read at, 4, got 4"),
         ("--shuffle-beyond near", "length 'near' is not"),
         ("--context-tokens 0", "--context-tokens must be positive, got 0"),
         ("--target-tokens 0", "--target-tokens must be positive, got 0"),

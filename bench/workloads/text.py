@@ -4,8 +4,8 @@ Evaluated on the same held-out target tokens, given more or less of what came be
 the context alone. Where reading all windows at a long context would be too much, the first ones are read; windows are
 in an order in which any first ones lie all over the stream, so that two contexts have these in common.
 
-A control is the longest context with all tokens shuffled that are farther from the targets than so many: what is gained
-there by order, and not by having read more, must vanish.
+A control is the longest context that all windows are read at, with all tokens shuffled that are farther from the
+targets than so many: what is gained there by order, and not by having read more, must vanish.
 
 The mean loss at the model's own length, which falls with length with no long-range learning at all, since fewer
 positions start cold, is a row of its own with no context.
@@ -59,7 +59,7 @@ class Workload(OneSequence):
             yield {"context": context} | figures_of_windows(*score(call, batch))
         for near in settings.shuffle_beyond or ():
             batch = shuffled_batch(held_out, near, settings)
-            known = {"context": max(settings.contexts), "control": f"shuffled beyond {near}"}
+            known = {"context": settings.shuffled_context, "control": f"shuffled beyond {near}"}
             yield known | figures_of_windows(*score(call, batch))
         yield {"eval_length": self.cell.length} | figures_of_windows(*score(call, self.last_scored(settings.windows)))
 
@@ -70,19 +70,17 @@ def context_batch(tokens: np.ndarray, context: int, settings: Settings) -> Batch
 
 
 def shuffled_batch(tokens: np.ndarray, near: int, settings: Settings) -> Batch:
-    """As context_batch at the longest context, but only the last `near` tokens before the targets in their order."""
-    longest = max(settings.contexts)
-    whole = _context_windows(tokens, longest, settings)
-    far = whole[:, : longest - near]
+    """As context_batch at settings.shuffled_context, all but the last `near` tokens before the targets shuffled."""
+    context = settings.shuffled_context
+    whole = _context_windows(tokens, context, settings)
+    far = whole[:, : context - near]
     far[:] = np.random.default_rng(0).permuted(far, axis=1)  # each window in an order of its own
     return _scored(whole, settings.target_tokens)
 
 
 def _context_windows(tokens: np.ndarray, context: int, settings: Settings) -> np.ndarray:
     """(n, context + targets): as many of the windows as may be read at this context, in their order."""
-    count, longest = settings.windows, max(settings.contexts)
-    if settings.context_tokens is not None:
-        count = min(count, max(settings.least_sequences, settings.context_tokens // context))
+    count, longest = settings.windows_at(context), max(settings.contexts)
     starts = spread_starts(tokens, settings.windows, longest + settings.target_tokens) + longest - context
     chosen = starts[_spread(settings.windows)[:count]]
     return np.stack([tokens[start : start + context + settings.target_tokens] for start in chosen]).astype(np.int32)
