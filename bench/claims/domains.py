@@ -57,10 +57,10 @@ class Level(NamedTuple):
 
 LEVELS = {
     0.0: Level(1, 1, 256, 1024, 2**17, 32),
-    3.0: Level(1, 3, 512, 2048, 2**19, 64),
-    8.0: Level(2, 3, 512, 2048, 2**19, 64),
-    20.0: Level(3, 3, 1024, 4096, 2**20, 128),
-    90.0: Level(3, 5, 4096, 8192, 2**22, 128),
+    3.5: Level(1, 3, 256, 1024, 2**18, 64),
+    8.0: Level(2, 3, 256, 1024, 2**18, 64),
+    20.0: Level(3, 3, 512, 2048, 2**19, 64),
+    60.0: Level(3, 3, 1024, 4096, 2**21, 128),
 }
 
 
@@ -77,7 +77,7 @@ def parts(minutes: float) -> list[Part]:
         for data in DOMAINS:
             arguments = f"--suite quick --measures quality --models {','.join(models)} --size tiny --data {data}"
             arguments += f" --lengths {level.length} --step-tokens {level.step_tokens}"
-            arguments += f" --train-tokens {level.train_tokens} --contexts {longest // 16},{longest}"
+            arguments += f" --train-tokens {level.train_tokens} --contexts {longest}"
             arguments += f" --target-tokens {TARGETS} --windows {level.windows} --learning-rate {rate}"
             arguments += f" --seed {','.join(map(str, range(level.seeds)))} --timeout {max(300, round(60 * minutes))}"
             made.append(Part(f"{data}-{rate}", tuple(arguments.split())))

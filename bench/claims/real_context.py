@@ -92,8 +92,8 @@ def parts(minutes: float) -> list[Part]:
     find = f"--suite quick --measures quality --models {FINDER} --size tiny --data {planted.NAME}:distance={distance}"
     find += f" --lengths {8 * distance} --step-tokens {128 * distance} --train-tokens {128 * distance * PLANTED_STEPS}"
     find += f" --contexts {distance // 16},{distance // 4},{distance} --target-tokens {distance // 2} --windows 64"
-    first, *others = (Part(f"rate-{rate}", (*read.split(), "--learning-rate", rate)) for rate in level.rates)
-    return [first, Part("planted", tuple(f"{find} {deadline}".split())), *others]
+    rates = [Part(f"rate-{rate}", (*read.split(), "--learning-rate", rate)) for rate in level.rates]
+    return [Part("planted", tuple(f"{find} {deadline}".split())), *rates]  # short first: none begins too late
 
 
 class Step(NamedTuple):
