@@ -51,10 +51,10 @@ def panels(run: Run, measure: str, y: str) -> list[Panel]:
         return []
     title = f"{STEPS.get(measure, f'Training ({measure})')}: {cost.title}"
     series = series_of(measure, run.cells(measure))
-    notes = [BARS if _is_crowded(series, cost) else BANDS] if cost.follows_time else []
+    notes = [BARS if is_crowded(series, cost) else BANDS] if cost.follows_time else []
     if y == "memory":
         notes.append(PLANNED)
-    if any(_continuation(run, each, cost, each.good(cost.column)) for each in series):
+    if any(continuation(run, each, cost, each.good(cost.column)) for each in series):
         notes.append(guides.EXTRAPOLATED)
     return [Panel(measure, title, partial(draw, run=run, measure=measure, cost=cost), tuple(notes))]
 
@@ -62,7 +62,7 @@ def panels(run: Run, measure: str, y: str) -> list[Panel]:
 def draw(axes, theme: Theme, *, run: Run, measure: str, cost: Cost) -> Drawn:
     frame = run.cells(measure)
     series = series_of(measure, frame)
-    crowded = _is_crowded(series, cost)
+    crowded = is_crowded(series, cost)
     ends, lengths, beyond = [], set(frame["length"]), []
     for each in series:
         good = each.good(cost.column)
@@ -72,15 +72,15 @@ def draw(axes, theme: Theme, *, run: Run, measure: str, cost: Cost) -> Drawn:
         x, y = good["length"], good[cost.column] * cost.factor
         axes.plot(x, y, ls=each.line, zorder=2.5, **look)
         if cost.follows_time and crowded:
-            axes.vlines(x, *_limits(good, y, cost, "low", "high"), color=colour, lw=1, zorder=2)
+            axes.vlines(x, *limits(good, y, cost, "low", "high"), color=colour, lw=1, zorder=2)
         elif cost.follows_time:
-            axes.fill_between(x, *_limits(good, y, cost, "p10", "p90"), color=colour, alpha=0.1, lw=0, zorder=1.5)
-            axes.fill_between(x, *_limits(good, y, cost, "low", "high"), color=colour, alpha=0.2, lw=0, zorder=1.5)
+            axes.fill_between(x, *limits(good, y, cost, "p10", "p90"), color=colour, alpha=0.1, lw=0, zorder=1.5)
+            axes.fill_between(x, *limits(good, y, cost, "low", "high"), color=colour, alpha=0.2, lw=0, zorder=1.5)
         if cost.column == "mem_peak_bytes":
             planned = good["mem_planned_bytes"] * cost.factor
             axes.plot(x, planned, ls=(0, (1, 1.5)), lw=1, alpha=0.8, **marks(theme, each.model, 2.5))
         end = (float(x.iloc[-1]), float(y.iloc[-1]))
-        if farther := _continuation(run, each, cost, good):
+        if farther := continuation(run, each, cost, good):
             axes.plot(*farther, color=colour, ls=(0, (2, 2)), lw=1.2)
             end = (float(farther[0][-1]), float(farther[1][-1]))
             lengths.add(int(end[0]))
@@ -100,17 +100,17 @@ def draw(axes, theme: Theme, *, run: Run, measure: str, cost: Cost) -> Drawn:
     return Drawn(ends, [s.failures(theme.colour(s.model)) for s in series])
 
 
-def _limits(good: pd.DataFrame, y: pd.Series, cost: Cost, *names: str) -> list[pd.Series]:
+def limits(good: pd.DataFrame, y: pd.Series, cost: Cost, *names: str) -> list[pd.Series]:
     """Of the interval that these two columns of the time bound, in the figure's unit."""
     return [y * (good[f"time_{name}_ms"] / good["time_median_ms"]) ** cost.follows_time for name in names]
 
 
-def _is_crowded(series: list[Series], cost: Cost) -> bool:
+def is_crowded(series: list[Series], cost: Cost) -> bool:
     """Whether bands would be a fog."""
     return sum(len(each.good(cost.column)) > 0 for each in series) > MOST
 
 
-def _continuation(run: Run, series: Series, cost: Cost, good: pd.DataFrame):
+def continuation(run: Run, series: Series, cost: Cost, good: pd.DataFrame):
     """(lengths, figures) of the dashed line beyond the longest length, where there is a fit that may be followed."""
     row = series.row_of(run.fits, cost.quantity) if len(good) else None
     if row is None or not guides.may_be_followed(row) or row["length_max"] != good["length"].iloc[-1]:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from matplotlib.transforms import offset_copy
@@ -15,7 +17,7 @@ from bench.plots.style import Theme
 
 FOLLOWED = 0.15  # a fit that missed the longest length by more, foretold from the others, is not extrapolated
 EXTRAPOLATED = f"dashed: extrapolated by the fit, where it foretold the longest length within {FOLLOWED:.0%}"
-_SLOPES = {1: "∝ L", 2: "∝ L²", -1: "∝ 1/L"}
+SLOPES = {1: "∝ L", 2: "∝ L²", -1: "∝ 1/L"}
 _SMALL = 7
 _BELOW = 26  # points at the bottom of the axes for where two models cross
 
@@ -72,7 +74,7 @@ def draw_slopes(axes, theme: Theme, good: pd.DataFrame, cost, decode: bool) -> N
         axes.plot(x[inside], y[inside], color=theme.muted, lw=0.8, ls=(0, (1, 2.5)), zorder=1)
         index, across, up = _freest(axes, x[inside], y[inside], slope)
         axes.annotate(
-            _SLOPES[slope],
+            SLOPES[slope],
             (x[inside][index], y[inside][index]),
             xytext=(3 * across, 2 * up),
             textcoords="offset points",
@@ -109,28 +111,46 @@ def _freest(axes, x: np.ndarray, y: np.ndarray, slope: int) -> tuple[int, int, i
     return best
 
 
-def mark_crossing(axes, theme: Theme, crossovers: pd.DataFrame, measure: str, frame: pd.DataFrame) -> None:
-    """Where the Transformer's time passes Mamba's, with its 95% interval, at the bottom of the axes."""
+@dataclass(frozen=True)
+class Crossing:
+    """Where the Transformer's time passes Mamba's, with its 95% interval (to the range's end where that is open)."""
+
+    length: float
+    low: float
+    high: float
+    text: str
+
+
+def crossing(crossovers: pd.DataFrame, measure: str, frame: pd.DataFrame) -> Crossing | None:
+    """The one of a measure's rows, where both models are among them and they cross."""
     if not len(crossovers):
-        return
+        return None
     rows = crossovers[(crossovers["measure"] == measure) & (crossovers["quantity"] == "time_ms")]
     rows = rows[(rows["status"] == "crosses") & rows["model_short"].isin(PAIR) & rows["model_long"].isin(PAIR)]
     if not len(rows) or not set(PAIR) <= set(frame["model"]):
-        return
+        return None
     row = rows.iloc[0]
-    low, high = (row[name] if pd.notna(row[name]) else row[end] for name, end in _INTERVAL)
+    low, high = (float(row[name] if pd.notna(row[name]) else row[end]) for name, end in _INTERVAL)
     said = (number(row[name]) if pd.notna(row[name]) else "?" for name, _ in _INTERVAL)
     text = f"{row['model_long']} passes {row['model_short']} at {number(row['length'])} [{', '.join(said)}]"
+    return Crossing(float(row["length"]), low, high, text)
+
+
+def mark_crossing(axes, theme: Theme, crossovers: pd.DataFrame, measure: str, frame: pd.DataFrame) -> None:
+    """Write `crossing` at the bottom of the axes."""
+    found = crossing(crossovers, measure, frame)
+    if found is None:
+        return
     bottom, top = axes.get_ylim()
     share = _BELOW / (axes.bbox.height * 72 / axes.figure.dpi)
     axes.set_ylim(bottom / (top / bottom) ** share, top)
     bar = offset_copy(axes.get_xaxis_transform(), axes.figure, y=15, units="points")
-    axes.plot([low, high], [0, 0], lw=2.5, color=theme.text, solid_capstyle="butt", transform=bar, zorder=3)
-    axes.plot(row["length"], 0, "|", ms=9, mew=1.2, color=theme.text, transform=bar, zorder=3)
+    axes.plot([found.low, found.high], [0, 0], lw=2.5, color=theme.text, solid_capstyle="butt", transform=bar, zorder=3)
+    axes.plot(found.length, 0, "|", ms=9, mew=1.2, color=theme.text, transform=bar, zorder=3)
     longest = frame["length"].max()
-    late = row["length"] ** 2 > frame["length"].min() * longest
+    late = found.length**2 > frame["length"].min() * longest
     axes.annotate(
-        text,
+        found.text,
         (longest if late else axes.get_xlim()[0], 0),
         xycoords=("data", "axes fraction"),
         xytext=(-3 if late else 3, 3),
