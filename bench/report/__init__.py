@@ -1,0 +1,13 @@
+"""CSVs in, one page out: report.html, which opens offline and asks no server for anything. No jax here.
+
+figure.py   what a plot is made of                    rows.py    the CSVs' rows, as tables
+costs.py    cost against length                       hover.py   a row in words
+learned.py  what length buys                          beside.py  two runs: ratios of the cells they share
+claims.py   verdicts, where they are from             about.py   environment, noise, what failed, how to reproduce
+page.py     all of it -> HTML                         command.py `report`, and what it refuses
+assets/     template, style, and what runs in the browser: charts.js, tables.js, report.js
+"""
+
+from bench.report.command import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,267 @@
+/* Figures (bench/report/figure.py) drawn with plotly: `charts.draw(view)`, where a view is what the toolbar says. */
+"use strict";
+
+const data = JSON.parse(document.getElementById("data").textContent);
+
+const charts = (() => {
+  const STRIP = 15; // pixels of a line of crosses
+  const GAP = 14; // pixels between names at the curves' ends
+  const MOST = 9; // names beside one pair of axes, and bands in it
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const faded = (colour, alpha) => {
+    const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+    return `rgba(${r},${g},${b},${alpha})`;
+  };
+  const finite = (values) => values.filter((value) => value !== null && Number.isFinite(value));
+
+  /* The figures' curves and failures that the view does not hide. */
+  const shown = (items, view) => items.filter((each) => !view.hidden.has(each.model));
+
+  function band(curve, low, high, colour, alpha) {
+    const at = curve.x.map((_, i) => i).filter((i) => low[i] !== null && high[i] !== null && curve.x[i] !== null);
+    const x = at.map((i) => curve.x[i]);
+    return {
+      x: [...x, ...[...x].reverse()],
+      y: [...at.map((i) => high[i]), ...[...at].reverse().map((i) => low[i])],
+      fill: "toself", fillcolor: faded(colour, alpha), line: { width: 0 }, mode: "lines",
+      hoverinfo: "skip", showlegend: false, meta: "band",
+    };
+  }
+
+  function curveTraces(figure, curve, view, crowded) {
+    const [colour] = data.models[curve.model][view.theme];
+    const symbol = data.models[curve.model].symbol + (curve.run ? "-open" : "");
+    const traces = [];
+    const bands = !crowded && curve.joined;
+    if (bands && curve.p10.length) traces.push(band(curve, curve.p10, curve.p90, colour, 0.1));
+    if (bands && curve.low.length && !curve.faint) traces.push(band(curve, curve.low, curve.high, colour, 0.2));
+    if (curve.planned.length) {
+      traces.push({
+        x: curve.x, y: curve.planned, mode: "lines", line: { color: colour, width: 1.2, dash: "dot" },
+        name: `${curve.name}, planned`, hoverinfo: "name+y", showlegend: false, meta: "planned",
+      });
+    }
+    if (curve.beyond.length) {
+      traces.push({
+        x: curve.beyond[0], y: curve.beyond[1], mode: "lines", line: { color: colour, width: 1.6, dash: "4px,4px" },
+        name: `${curve.name}, extrapolated`, hoverinfo: "name+x+y", showlegend: false, meta: "beyond",
+      });
+    }
+    const bars = curve.low.length && !bands ? {
+      error_y: {
+        type: "data", symmetric: false, color: colour, thickness: 1.2, width: 0,
+        array: curve.high.map((high, i) => high === null ? 0 : high - curve.y[i]),
+        arrayminus: curve.low.map((low, i) => low === null ? 0 : curve.y[i] - low),
+      },
+    } : {};
+    traces.push({
+      x: curve.x, y: curve.y, mode: curve.joined ? "lines+markers" : "markers", name: curve.name, legendgroup: curve.model,
+      line: { color: colour, width: 2, dash: curve.dash },
+      marker: { color: colour, symbol, size: curve.joined ? 8 : 10, line: { color: curve.run ? colour : css("--background"), width: curve.run ? 1.5 : 0.6 } },
+      opacity: curve.faint ? 0.4 : 1, text: curve.rows.map((row, i) => hover(figure, curve, row, i)),
+      hovertemplate: "%{text}<extra></extra>", showlegend: !curve.faint, meta: "curve", ...bars,
+    });
+    return traces;
+  }
+
+  function hover(figure, curve, row, i) {
+    const said = data.hovers[row] ?? `<b>${curve.name}</b>`;
+    if (figure.group !== "ratio") return said;
+    const interval = curve.low[i] === null ? "" : ` [${curve.low[i].toFixed(3)}, ${curve.high[i].toFixed(3)}]`;
+    return `<b>B / A: ${curve.y[i].toFixed(3)}${interval}</b><br>B: ${said}`;
+  }
+
+  function crosses(failed, rank, view) {
+    const [colour] = data.models[failed.model][view.theme];
+    return {
+      x: failed.x, y: failed.x.map(() => -rank), yaxis: "y2", mode: "markers", name: failed.name,
+      marker: { symbol: "x-thin", size: 7, line: { color: colour, width: 2 } },
+      text: failed.rows.map((row) => data.hovers[row]), hovertemplate: "%{text}<extra></extra>",
+      showlegend: false, cliponaxis: false, meta: "failed",
+    };
+  }
+
+  function guide([name, x, y], figure) {
+    return {
+      x, y, mode: "lines+text", line: { color: css("--muted"), width: 1, dash: "1px,3px" }, hoverinfo: "skip",
+      text: x.map((_, i) => (i === x.length - 1 ? name : "")), textposition: "bottom left",
+      textfont: { color: css("--quiet"), size: 10 }, showlegend: false, name, meta: "guide",
+    };
+  }
+
+  /* [low, high] as plotly wants it: of a logarithmic axis the powers of ten. */
+  function range(values, log, share, fromZero) {
+    const kept = finite(values).filter((value) => !log || value > 0);
+    if (!kept.length) return log ? [0, 1] : [0, 1];
+    const of = log ? Math.log10 : (value) => value;
+    let low = of(Math.min(...kept));
+    let high = of(Math.max(...kept));
+    if (!log && fromZero) low = Math.min(low, 0);
+    const pad = (high - low || Math.abs(high) || 1) * share;
+    return [!log && fromZero && low === 0 ? 0 : low - pad, high + pad];
+  }
+
+  /* Places in [0, 1], as near to the wanted ones as a gap allows, in their order. */
+  function spread(places, gap) {
+    const order = places.map((_, i) => i).sort((i, j) => places[i] - places[j]);
+    let blocks = order.map((i) => ({ members: [i], middle: places[i] }));
+    for (let merged = true; merged; ) {
+      merged = false;
+      for (let k = 1; k < blocks.length; k++) {
+        const [a, b] = [blocks[k - 1], blocks[k]];
+        if (b.middle - a.middle < (gap * (a.members.length + b.members.length)) / 2) {
+          const members = [...a.members, ...b.members];
+          const middle = (a.middle * a.members.length + b.middle * b.members.length) / members.length;
+          blocks.splice(k - 1, 2, { members, middle });
+          merged = true;
+          break;
+        }
+      }
+    }
+    const found = [];
+    for (const block of blocks) {
+      const half = (gap * (block.members.length - 1)) / 2;
+      const middle = Math.min(Math.max(block.middle, half), 1 - half);
+      block.members.forEach((i, k) => { found[i] = middle - half + k * gap; });
+    }
+    return found;
+  }
+
+  function names(curves, yRange, log, view, height) {
+    const ends = curves.filter((curve) => !curve.faint && finite(curve.y).length).map((curve) => {
+      const last = curve.beyond.length ? curve.beyond[1].at(-1) : finite(curve.y).at(-1);
+      const at = log ? Math.log10(last) : last;
+      return { curve, place: Math.min(1, Math.max(0, (at - yRange[0]) / (yRange[1] - yRange[0]))) };
+    });
+    const places = spread(ends.map((end) => end.place), GAP / height);
+    return ends.map(({ curve }, i) => ({
+      x: 1, xref: "paper", xanchor: "left", xshift: 5, y: places[i], yref: "y domain", yanchor: "middle",
+      text: curve.name, showarrow: false, font: { size: 11.5, color: data.models[curve.model][view.theme][1] },
+    }));
+  }
+
+  function crossing(found, xRange, log) {
+    if (!found) return { shapes: [], annotations: [] };
+    const quiet = css("--quiet");
+    const left = xRange.map((end) => (log ? end : end));
+    const at = log ? Math.log10(found.length) : found.length;
+    const late = at > (left[0] + left[1]) / 2;
+    return {
+      shapes: [
+        { type: "rect", xref: "x", yref: "y domain", x0: found.low, x1: found.high, y0: 0, y1: 1, line: { width: 0 }, fillcolor: faded(css("--muted"), 0.14), layer: "below" },
+        { type: "line", xref: "x", yref: "y domain", x0: found.length, x1: found.length, y0: 0, y1: 1, line: { width: 1, color: quiet, dash: "2px,3px" }, layer: "below" },
+      ],
+      annotations: [{
+        x: at, xref: "x", y: 0, yref: "y domain", yanchor: "bottom", xanchor: late ? "right" : "left", xshift: late ? -3 : 3,
+        text: found.text, showarrow: false, font: { size: 10.5, color: quiet },
+      }],
+    };
+  }
+
+  function ticks(lengths, xRange, log, width) {
+    if (!lengths.length) return {};
+    const place = (length) => ((log ? Math.log10(length) : length) - xRange[0]) / (xRange[1] - xRange[0]) * width;
+    const kept = [];
+    for (const length of [...lengths].reverse()) {
+      if (kept.every((other) => Math.abs(place(other) - place(length)) >= 34)) kept.push(length);
+    }
+    return { tickmode: "array", tickvals: kept, ticktext: kept.map(short) };
+  }
+
+  function short(length) {
+    if (length >= 1 << 20 && length % (1 << 20) === 0) return `${length >> 20}M`;
+    return length >= 1 << 10 && length % (1 << 10) === 0 ? `${length >> 10}k` : String(length);
+  }
+
+  function make(figure, view, width, height) {
+    const curves = shown(figure.curves, view);
+    const failed = shown(figure.failed, view);
+    const crowded = curves.length > MOST;
+    const log = view.log && figure.y_log;
+    const traces = figure.guides.map((each) => guide(each, figure));
+    for (const curve of curves) traces.push(...curveTraces(figure, curve, view, crowded));
+    failed.forEach((each, rank) => traces.push(crosses(each, rank, view)));
+
+    const longest = Math.max(0, ...curves.filter((c) => !c.faint).map((c) => c.name.length));
+    const legend = crowded;
+    const right = legend || !curves.length ? 12 : Math.min(14 + 6.7 * longest, width * 0.34);
+    const margin = { l: 62, r: right, t: 8, b: 44 };
+    const inner = height - margin.t - margin.b;
+    const strip = failed.length ? Math.min((STRIP * failed.length + 8) / inner, 0.5) : 0;
+    const xs = [...curves.flatMap((c) => [...c.x, ...(c.beyond[0] ?? [])]), ...failed.flatMap((f) => f.x)];
+    const ys = curves.flatMap((c) => [...c.y, ...c.planned, ...(c.beyond[1] ?? []), ...(crowded ? [] : [...c.low, ...c.high])]);
+    if (figure.group === "ratio") ys.push(1);
+    const ranges = { x: range(xs, view.log, 0.04, false), y: range(ys, log, 0.06, figure.from_zero) };
+    const text = css("--text");
+    const both = curves.some((c) => c.model === "mamba") && curves.some((c) => c.model === "transformer");
+    const met = crossing(both ? figure.crossing : null, ranges.x, view.log);
+    const axis = {
+      gridcolor: css("--grid"), linecolor: css("--muted"), tickcolor: css("--muted"), ticks: "outside", ticklen: 3, showline: true,
+      zeroline: false, automargin: false, title: { font: { size: 12 }, standoff: 6 }, tickfont: { size: 11 },
+    };
+    const layout = {
+      autosize: true, height, margin, hovermode: "closest", dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+      paper_bgcolor: css("--background"), plot_bgcolor: css("--background"),
+      font: { family: "system-ui, 'DejaVu Sans', sans-serif", size: 12, color: text },
+      hoverlabel: { bgcolor: css("--background"), bordercolor: css("--muted"), align: "left", font: { size: 12, color: text } },
+      showlegend: legend, legend: { orientation: "h", y: -0.22, font: { size: 11 }, itemdoubleclick: false },
+      xaxis: {
+        ...axis, title: { ...axis.title, text: figure.x_label }, type: view.log ? "log" : "linear", range: ranges.x,
+        ...ticks(figure.lengths, ranges.x, view.log, width - margin.l - margin.r), anchor: "y",
+      },
+      yaxis: {
+        ...axis, title: { ...axis.title, text: figure.y_label }, type: log ? "log" : "linear", range: ranges.y,
+        domain: [0, 1 - strip], exponentformat: "power", separatethousands: true,
+      },
+      yaxis2: { domain: [strip ? 1 - strip + 4 / inner : 0.99, 1], range: [0.5 - Math.max(1, failed.length), 0.5], visible: false, fixedrange: true },
+      shapes: met.shapes,
+      annotations: [...met.annotations, ...(legend ? [] : names(curves, ranges.y, log, view, inner * (1 - strip)))],
+    };
+    return { traces, layout, again: (yRange) => [...met.annotations, ...(legend ? [] : names(curves, yRange, log, view, inner * (1 - strip)))] };
+  }
+
+  function drawOne(figure, view) {
+    const box = document.querySelector(`#plot-${CSS.escape(figure.name)} .canvas`);
+    const rows = shown(figure.failed, view).length;
+    const height = (box.closest(".hero") ? 370 : 310) + STRIP * rows + (shown(figure.curves, view).length > MOST ? 60 : 0);
+    const width = view.width ?? box.clientWidth;
+    const { traces, layout, again } = make(figure, view, width, height);
+    if (view.width) { layout.width = view.width; layout.autosize = false; }
+    Plotly.react(box, traces, layout, {
+      displaylogo: false, responsive: true, displayModeBar: matchMedia("(pointer: coarse)").matches ? false : "hover",
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d", "zoom2d"],
+      toImageButtonOptions: { filename: `lengthscale-${figure.name}`, scale: 2 },
+    });
+    box.again = again;
+    if (box.listens) return;
+    box.listens = true;
+    box.on("plotly_legendclick", (event) => { view.toggle(event.data[event.curveNumber].legendgroup); return false; });
+    box.on("plotly_relayout", (change) => { // the names follow the curves' ends where one zooms
+      if (Object.keys(change).some((key) => key.startsWith("yaxis"))) {
+        Plotly.relayout(box, { annotations: box.again(box.layout.yaxis.range) });
+      }
+    });
+  }
+
+  /* A model's marker on its line, as an inline picture for the toolbar. */
+  const SHAPES = {
+    "circle": "M20 7a4 4 0 1 1-8 0a4 4 0 1 1 8 0z", "square": "M12 3h8v8h-8z", "triangle-up": "M16 2l5 9h-10z",
+    "diamond": "M16 1.5l5.5 5.5-5.5 5.5-5.5-5.5z", "triangle-down": "M16 12l5-9h-10z", "cross": "M14 2h4v3h3v4h-3v3h-4v-3h-3v-4h3z",
+    "x": "M12 2l4 3 4-3 2 2-3 3 3 3-2 2-4-3-4 3-2-2 3-3-3-3z", "star": "M16 1l1.8 4 4.2.4-3.2 2.8 1 4.3-3.8-2.3-3.8 2.3 1-4.3-3.2-2.8 4.2-.4z",
+    "triangle-left": "M11 7l9-5v10z", "triangle-right": "M21 7l-9-5v10z",
+  };
+  function swatch(model, theme) {
+    const [colour] = data.models[model][theme];
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    svg.setAttribute("viewBox", "0 0 32 14");
+    svg.setAttribute("aria-hidden", "true");
+    for (const [d, attributes] of [["M1 7h30", { stroke: colour, "stroke-width": 2 }], [SHAPES[data.models[model].symbol], { fill: colour }]]) {
+      const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+      for (const [name, value] of Object.entries({ d, ...attributes })) path.setAttribute(name, value);
+      svg.append(path);
+    }
+    return svg;
+  }
+
+  return { drawOne, swatch };
+})();
