@@ -48,8 +48,8 @@ def _growth(fits: list[dict], environment: dict) -> str:
         end = min(steep["length_max"], flat["length_max"])
         text = (
             f"On {on} ({steep['size']}, {steep['dtype']}, batch {steep['batch']}) the time of {STEPS[measure]} grows "
-            f"from {tokens(steep['tail_from'])} to {tokens(end)} tokens with exponent {_slope(steep)} for "
-            f"{steep['model']} and {_slope(flat)} for {flat['model']}"
+            f"from {tokens(steep['tail_from'])} to {tokens(end)} tokens with exponent {slope_text(steep)} for "
+            f"{steep['model']} and {slope_text(flat)} for {flat['model']}"
         )
         if steep["length_max"] == flat["length_max"]:
             text += f": there it takes {_time(steep['figure'])} against {_time(flat['figure'])}"
@@ -98,7 +98,7 @@ def _decoding(fits: list[dict]) -> str:
     for name in dict.fromkeys(names):
         time, state = rows["time_ms", name], rows.get(("state_bytes", name))
         held = f" and a state of {number(state['figure'] / 1e6)} MB" if state else ""
-        slope = f", exponent {_slope(time)}" if time["slope"] is not None else ""
+        slope = f", exponent {slope_text(time)}" if time["slope"] is not None else ""
         said.append(f"{name} {_time(time['figure'])}{held} (context {tokens(time['length_max'])}{slope})")
     return f"Decoding one token takes {', '.join(said)}."
 
@@ -117,7 +117,8 @@ def _pair(fits: list[dict], measure: str) -> tuple[dict, dict] | None:
     return (rows[-1], rows[0]) if len(rows) >= 2 else None
 
 
-def _slope(row: dict) -> str:
+def slope_text(row: dict) -> str:
+    """The exponent of a row of fits.csv with its 95% interval, such as "1.06 [0.92, 1.21]"."""
     if row["slope_low"] is None:
         return f"{row['slope']:.2f}"
     return f"{row['slope']:.2f} [{row['slope_low']:.2f}, {row['slope_high']:.2f}]"

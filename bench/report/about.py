@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.answer import device_name
+from bench.environment import ROOT
 from bench.plots.data import Run, series_of
 from bench.plots.style import short
 from bench.resume import CONFIGURATION, read
@@ -131,8 +132,14 @@ def reproduce(folder: Path, facts: dict) -> Again:
         notes.append("Which commit was measured is not known.")
     if variables := [f"{name}={value}" for name, value in _pairs(facts.get("jax_flags"))]:
         notes.append(f"Set then: {', '.join(variables)}.")
-    lines.append(f"./run_bench.sh report {shlex.quote(str(folder))}")
+    lines.append(f"./run_bench.sh report {shlex.quote(str(_from_root(folder)))}")
     return Again(lines, notes)
+
+
+def _from_root(folder: Path) -> Path:
+    """As one would type it in the checkout, so that a page is the same wherever it was made from."""
+    whole = folder.resolve()
+    return whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else folder
 
 
 def settings_of(folder: Path) -> str:

@@ -76,7 +76,7 @@ def _part(folder: Path) -> Part:
     facts = run.environment
     sentences = answer.sentences(fits, crossings, facts)
     again = about.reproduce(folder, facts)
-    return Part(run, sentences, claims.find(folder, facts), about.missing(run), again)
+    return Part(run, sentences, fits, claims.find(folder, facts), about.missing(run), again)
 
 
 def _figures(run: Run, number: int, measured: rows.Measurements) -> list[Figure]:

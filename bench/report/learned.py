@@ -112,6 +112,7 @@ def _cost(run: Run, rows: pd.DataFrame, data: str, number: int, place: int) -> l
                 )
             )
         best = pareto.front(mine, cost)
+        notes = ["bar: 95% interval over sequences", *(["dotted: the Pareto front"] if len(best) > 1 else [])]
         made.append(
             Figure(
                 name=f"quality-{cost}-{number}",
@@ -123,8 +124,8 @@ def _cost(run: Run, rows: pd.DataFrame, data: str, number: int, place: int) -> l
                 y_log=False,
                 from_zero=False,
                 said=_said("quality", rows),
-                guides=[("best for its cost", numbers(best[cost]), numbers(best["loss"]))] if len(best) > 1 else [],
-                caption=" · ".join(caption(run, ["quality"], ["bar: 95% interval over sequences"])),
+                guides=[("", numbers(best[cost]), numbers(best["loss"]))] if len(best) > 1 else [],
+                caption=" · ".join(caption(run, ["quality"], notes)),
             )
         )
     return made

@@ -20,8 +20,9 @@ from string import Template
 
 from plotly.offline import get_plotlyjs
 
-from bench.answer import device_name
+from bench.answer import SHARED, device_name, slope_text
 from bench.claims import table as claims_table
+from bench.plots.costs import STEPS
 from bench.plots.data import Run
 from bench.plots.style import DARK, LIGHT, Theme
 from bench.report import about
@@ -33,6 +34,7 @@ from bench.report.rows import Table
 FIRST = ("train-time", "forward-time", "decode-time")  # the one beside the answer, if it is there
 _SCRIPTS = ("charts.js", "tables.js", "report.js")
 _SIGNS = {"holds": "✓", "fails": "✕", "not decided": "?"}
+_EXPONENT = "Exponent of the length over the last three lengths [95% interval]: 1 linear, 2 quadratic."
 _FIGURE = re.compile(r"(?<![\w.])(?:\d[\d,.]*\d|\d)(?= (?:s|ms|MB)\b|(?: tokens)? \[)")  # with a unit or an interval
 
 
@@ -42,6 +44,7 @@ class Part:
 
     run: Run
     sentences: list[str]
+    fits: list[dict]
     verdicts: Verdicts
     missing: list[about.Missing]
     again: about.Again
@@ -210,7 +213,29 @@ def _group(name: str, figures: list[Figure]) -> str:
     return f'<section class="group"><h3>{escape(GROUPS[name])}</h3><div class="plots">{plots}</div></section>'
 
 
+def _growth(part: Part, letter: str) -> str:
+    """Exponents of the time, of what shares the first curve's size and the like: a row for each model."""
+    rows = [row for row in part.fits if row["quantity"] == "time_ms" and row["slope"] is not None]
+    if not rows:
+        return ""
+    rows = [row for row in rows if all(row[key] == rows[0][key] for key in SHARED)]
+    measures = [measure for measure in STEPS if any(row["measure"] == measure for row in rows)]
+    by_model: dict[str, dict[str, dict]] = {}
+    for row in rows:
+        name = row["model"] if row["method"] == "auto" else f"{row['model']} [{row['method']}]"
+        by_model.setdefault(name, {})[row["measure"]] = row
+    lines = []
+    for name, mine in by_model.items():
+        cells = (slope_text(mine[measure]) if measure in mine else "" for measure in measures)
+        shown = "".join(f"<td>{_with_figures(cell)}</td>" for cell in cells)
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{shown}</tr>')
+    box = _table(("", *(STEPS[measure] for measure in measures)), lines, "How time grows with length")
+    return f'<h3>{_letter(letter)}How time grows</h3>{box}<p class="note">{_EXPONENT}</p>'
+
+
 def _chips(page: Page) -> str:
+    """What stands beside the first plot: verdicts, where there are any, and exponents."""
+    growth = [_growth(part, letter) for part, letter in _lettered(page)]
     made = []
     for part, letter in _lettered(page):
         head = f"<h3>{_letter(letter)}The article's claims</h3>"
@@ -221,7 +246,8 @@ def _chips(page: Page) -> str:
         )
         body = f'<ul class="chips">{rows}</ul>' if rows else _no_claims()
         made.append(f"{head}{body}{_source(part)}")
-    return "".join(made)
+    tested = any(part.verdicts.rows for part in page.parts)
+    return "".join([*made, *growth] if tested else [*growth, *made])
 
 
 def _no_claims() -> str:

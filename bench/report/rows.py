@@ -15,8 +15,8 @@ NO_ROW = -1
 # What is shown of the measurements to begin with, where there is any.
 MAIN = (
     *("run", "measure", "model", "size", "method", "length", "batch", "data", "status", "message"),
-    *("context", "eval_length", "loss", "accuracy", "trained", "distance", "grad_norm", "max_difference"),
     *("time_median_ms", "time_low_ms", "time_high_ms", "tokens_per_s", "mem_peak_bytes", "state_bytes"),
+    *("context", "eval_length", "loss", "accuracy", "trained", "distance", "grad_norm", "max_difference"),
     *("gemm_share", "compile_s", "n_samples", "flags"),
 )
 

@@ -84,7 +84,7 @@ const charts = (() => {
   function guide([name, x, y], figure) {
     return {
       x, y, mode: "lines+text", line: { color: css("--muted"), width: 1, dash: "1px,3px" }, hoverinfo: "skip",
-      text: x.map((_, i) => (i === x.length - 1 ? name : "")), textposition: "bottom left",
+      text: x.map((_, i) => (i === x.length - 1 ? name : "")), textposition: "middle right",
       textfont: { color: css("--quiet"), size: 10 }, showlegend: false, name, meta: "guide",
     };
   }
@@ -92,7 +92,7 @@ const charts = (() => {
   /* [low, high] as plotly wants it: of a logarithmic axis the powers of ten. */
   function range(values, log, share, fromZero) {
     const kept = finite(values).filter((value) => !log || value > 0);
-    if (!kept.length) return log ? [0, 1] : [0, 1];
+    if (!kept.length) return [0, 1];
     const of = log ? Math.log10 : (value) => value;
     let low = of(Math.min(...kept));
     let high = of(Math.max(...kept));
@@ -143,9 +143,8 @@ const charts = (() => {
   function crossing(found, xRange, log) {
     if (!found) return { shapes: [], annotations: [] };
     const quiet = css("--quiet");
-    const left = xRange.map((end) => (log ? end : end));
     const at = log ? Math.log10(found.length) : found.length;
-    const late = at > (left[0] + left[1]) / 2;
+    const late = at > (xRange[0] + xRange[1]) / 2;
     return {
       shapes: [
         { type: "rect", xref: "x", yref: "y domain", x0: found.low, x1: found.high, y0: 0, y1: 1, line: { width: 0 }, fillcolor: faded(css("--muted"), 0.14), layer: "below" },
@@ -166,6 +165,29 @@ const charts = (() => {
       if (kept.every((other) => Math.abs(place(other) - place(length)) >= 34)) kept.push(length);
     }
     return { tickmode: "array", tickvals: kept, ticktext: kept.map(short) };
+  }
+
+  /* On a logarithmic axis 1, 2, 5, ... or powers of ten, as in the other pictures; {} where there are too few. */
+  function roundTicks([low, high]) {
+    for (const factors of [[1], [1, 3], [1, 2, 5]]) {
+      let found = [];
+      for (let power = Math.floor(low); power <= Math.ceil(high); power++) {
+        found.push(...factors.map((factor) => factor * 10 ** power).filter((tick) => Math.log10(tick) >= low && Math.log10(tick) <= high));
+      }
+      if (found.length < 3) continue;
+      const step = Math.ceil(found.length / 7);
+      found = found.filter((_, i) => i % step === 0);
+      const large = found[0] < 1e-4 || found.at(-1) >= 1e7;
+      return { tickmode: "array", tickvals: found, ticktext: found.map((tick) => (large ? power(tick) : plain(tick))) };
+    }
+    return { tickmode: "auto" };
+  }
+
+  const plain = (tick) => Number(tick.toPrecision(6)).toLocaleString("en", { maximumSignificantDigits: 6 });
+  function power(tick) {
+    const exponent = Math.floor(Math.log10(tick) + 1e-9);
+    const factor = tick / 10 ** exponent;
+    return `${Math.abs(factor - 1) < 1e-6 ? "" : `${factor.toPrecision(1)} × `}10<sup>${exponent}</sup>`;
   }
 
   function short(length) {
@@ -207,17 +229,21 @@ const charts = (() => {
       showlegend: legend, legend: { orientation: "h", y: -0.22, font: { size: 11 }, itemdoubleclick: false },
       xaxis: {
         ...axis, title: { ...axis.title, text: figure.x_label }, type: view.log ? "log" : "linear", range: ranges.x,
-        ...ticks(figure.lengths, ranges.x, view.log, width - margin.l - margin.r), anchor: "y",
+        ...ticks(figure.lengths, ranges.x, view.log, width - margin.l - margin.r), anchor: "y", exponentformat: "power",
       },
       yaxis: {
         ...axis, title: { ...axis.title, text: figure.y_label }, type: log ? "log" : "linear", range: ranges.y,
-        domain: [0, 1 - strip], exponentformat: "power", separatethousands: true,
+        domain: [0, 1 - strip], exponentformat: "power", separatethousands: true, ...(log ? roundTicks(ranges.y) : { tickmode: "auto" }),
       },
       yaxis2: { domain: [strip ? 1 - strip + 4 / inner : 0.99, 1], range: [0.5 - Math.max(1, failed.length), 0.5], visible: false, fixedrange: true },
       shapes: met.shapes,
       annotations: [...met.annotations, ...(legend ? [] : names(curves, ranges.y, log, view, inner * (1 - strip)))],
     };
-    return { traces, layout, again: (yRange) => [...met.annotations, ...(legend ? [] : names(curves, yRange, log, view, inner * (1 - strip)))] };
+    const again = (yRange) => ({ // what goes with the axis where one zooms
+      annotations: [...met.annotations, ...(legend ? [] : names(curves, yRange, log, view, inner * (1 - strip)))],
+      ...(log ? Object.fromEntries(Object.entries(roundTicks(yRange)).map(([key, value]) => [`yaxis.${key}`, value])) : {}),
+    });
+    return { traces, layout, again };
   }
 
   function drawOne(figure, view) {
@@ -236,10 +262,8 @@ const charts = (() => {
     if (box.listens) return;
     box.listens = true;
     box.on("plotly_legendclick", (event) => { view.toggle(event.data[event.curveNumber].legendgroup); return false; });
-    box.on("plotly_relayout", (change) => { // the names follow the curves' ends where one zooms
-      if (Object.keys(change).some((key) => key.startsWith("yaxis"))) {
-        Plotly.relayout(box, { annotations: box.again(box.layout.yaxis.range) });
-      }
+    box.on("plotly_relayout", (change) => {
+      if (Object.keys(change).some((key) => key.startsWith("yaxis.range"))) Plotly.relayout(box, box.again(box.layout.yaxis.range));
     });
   }
 

@@ -44,7 +44,12 @@ const tables = (() => {
     const more = element("button", { type: "button", className: "more" });
     root.append(tools, count, box, more);
 
-    const columns = () => (state.every || !state.table.main.length ? state.table.columns : state.table.main);
+    /* All of them, or those of the main ones that say something of these rows. */
+    const columns = (rows) => {
+      const { main, columns: every } = state.table;
+      if (state.every || !main.length) return every;
+      return main.filter((name) => name === state.sort || rows.some((row) => row[at(name)] !== ""));
+    };
     const at = (column) => state.table.columns.indexOf(column);
 
     function found() {
@@ -64,7 +69,7 @@ const tables = (() => {
 
     function draw() {
       const rows = found();
-      const names = columns();
+      const names = columns(rows);
       const numeric = new Set(names.filter((name) => state.table.rows.every((row) => row[at(name)] === "" || isNumber(row[at(name)]))));
       const head = element("tr");
       for (const name of names) {
@@ -131,8 +136,9 @@ const tables = (() => {
       const button = element("button", { type: "button", className: "download", textContent: "Download CSV" });
       button.title = "The rows that pass the filters, in this order, with the columns shown";
       button.addEventListener("click", () => {
-        const names = columns();
-        save(`lengthscale-${state.table.name}.csv`, csv(names, found().map((row) => names.map((name) => row[at(name)]))));
+        const rows = found();
+        const names = columns(rows);
+        save(`lengthscale-${state.table.name}.csv`, csv(names, rows.map((row) => names.map((name) => row[at(name)]))));
       });
       parts.push(button);
       tools.replaceChildren(...parts);
