@@ -99,6 +99,20 @@ def _show(folder: Path, records: list[dict], console: Console) -> None:
     plots.plot_folder(folder)
     console.print("\n".join(sentences), highlight=False, markup=False)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
+    _report_on(folder, console)
+
+
+def _report_on(folder: Path, console: Console) -> None:
+    """Print where the report is. By now the run's figures are on disk: nothing that only draws them may fail it."""
+    try:
+        from bench.report import write_report
+
+        path = write_report(folder)
+    except Exception as error:  # whatever it is, it is said, and `report DIR` raises it
+        said = f"no report: {type(error).__name__}: {error} (./run_bench.sh report {folder} tries again)"
+    else:
+        said = f"report: {path}"
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 def _merge(args: argparse.Namespace, console: Console) -> int:
@@ -117,6 +131,12 @@ def _fit(args: argparse.Namespace, console: Console) -> int:
     for name in ("fits.csv", "crossovers.csv"):
         console.print(str(folder / name), highlight=False, soft_wrap=True)
     return OK
+
+
+def _report(args: argparse.Namespace, console: Console) -> int:
+    from bench.report.command import run_report
+
+    return run_report(args, console)
 
 
 def _plot(args: argparse.Namespace, console: Console) -> int:
@@ -216,6 +236,12 @@ def _parser() -> argparse.ArgumentParser:
     fits = commands.add_parser("fit", help="exponents, terms and crossings of a run: fits.csv, crossovers.csv")
     fits.set_defaults(command=_fit)
     fits.add_argument("folder", metavar="DIR", help="a results folder")
+    report = commands.add_parser(
+        "report", help="one page that opens offline: answer, plots, table, machine: report.html"
+    )
+    report.set_defaults(command=_report)
+    report.add_argument("folders", metavar="DIR", nargs="+", help="a results folder, or two to put beside each other")
+    report.add_argument("--out", metavar="FILE", help="default: DIR/report.html; of two A/report-<B's name>.html")
     plot = commands.add_parser("plot", help="draw a results folder's plots again, or a single one")
     plot.set_defaults(command=_plot)
     plot.add_argument("folder", metavar="DIR", help="a results folder")

@@ -97,7 +97,7 @@ def differences(held: dict, now: dict) -> list[str]:
 
 def set_aside(folder: Path) -> list[Path]:
     """Rename all files of a run, so that another can begin in its folder: where they are now."""
-    ours = ("*.jsonl", "*.csv", "*.json", "*.md", "plots", "report.html")
+    ours = ("*.jsonl", "*.csv", "*.json", "*.md", "plots", "report*.html")
     return [keep_aside(path) for pattern in ours for path in sorted(folder.glob(pattern))]
 
 

@@ -53,13 +53,19 @@ def record(cell: Cell) -> dict:
 
 def finished_run(folder: Path, cells=CELLS, facts=FACTS, **suite) -> Path:
     """Its journal, CSVs, suite.json (with `suite` in it) and environment.json."""
-    folder.mkdir()
+    return written_run(folder, [record(cell) for cell in cells], facts, **suite)
+
+
+def written_run(folder: Path, records: list[dict], facts=FACTS, **suite) -> Path:
+    """As `finished_run`, of these records."""
+    folder.mkdir(parents=True)
     configuration = {"suite": "quick", "settings": {}, "shard": "", "arguments": [], **suite}
-    (folder / "suite.json").write_text(json.dumps({**configuration, "cells": [cell.key() for cell in cells]}))
+    keys = [Cell(**each["cell"]).key() for each in records]
+    (folder / "suite.json").write_text(json.dumps({**configuration, "cells": keys}))
     (folder / "environment.json").write_text(json.dumps(facts))
     with closing(Journal(folder)) as journal:
-        for cell in cells:
-            journal.append(record(cell))
+        for each in records:
+            journal.append(each)
         tables = Tables(folder)
         tables.start_from(journal.records)
         tables.write()

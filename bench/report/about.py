@@ -121,7 +121,9 @@ def reproduce(folder: Path, facts: dict) -> Again:
         lines.append(shlex.join(["./run_bench.sh", *(["run", *map(str, arguments)] if arguments else [])]))
     elif suite:
         lines.append(shlex.join(["./run_bench.sh", "run", "--suite", str(suite.get("suite"))]))
-        notes.append(f"{CONFIGURATION} does not say how the run was started; it was of this suite, perhaps a part of it.")
+        notes.append(
+            f"{CONFIGURATION} does not say how the run was started; it was of this suite, perhaps a part of it."
+        )
     else:
         notes.append(f"There is no {CONFIGURATION} that would say how the run was started.")
     if suite.get("merged"):

@@ -27,15 +27,21 @@ class Beside:
     pairs: list[Pair]
     only_a: list[Cell]
     only_b: list[Cell]
+    devices: str  # said where they differ, else ""
     differing: list[str]  # what else is not the same, in words
 
     @property
     def said(self) -> list[str]:
         """The comparison in sentences."""
         counts = Counter(pair.verdict for pair in self.pairs)
+        said = [self.devices] if self.devices else []
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-        said = [f"Of {len(self.pairs)} cells in both: {verdicts} (B beside A)." if self.pairs else "No cell is in both."]
-        said += [f"{len(only)} cells are in {name} alone." for name, only in (("A", self.only_a), ("B", self.only_b)) if only]
+        said += [
+            f"Of {len(self.pairs)} cells in both: {verdicts} (B beside A)." if self.pairs else "No cell is in both."
+        ]
+        said += [
+            f"{len(only)} cells are in {name} alone." for name, only in (("A", self.only_a), ("B", self.only_b)) if only
+        ]
         if self.pairs:
             said.append(
                 "The runs were made at different times, so that where most cells moved alike, the machine may have moved."
@@ -47,10 +53,10 @@ def read(a: Path, b: Path, facts: list[dict]) -> Beside:
     """facts: both environments. Raises JournalError where a journal cannot be read."""
     pairs, only_a, only_b = compare(a, b)
     names = [device_name(each) for each in facts]
-    differing = [f"A is of {names[0]}, B of {names[1]}: a ratio is of the devices"] if names[0] != names[1] else []
+    devices = f"A is of {names[0]}, B of {names[1]}: a ratio is one of devices." if names[0] != names[1] else ""
     keys = [key for key in resume.SAME if key not in ("cpu_model", "n_cpus", "device_kind")]
-    differing += resume.differences(*({key: each.get(key) for key in (*keys, "git_sha")} for each in facts))
-    return Beside(pairs, only_a, only_b, differing)
+    differing = resume.differences(*({key: each.get(key) for key in (*keys, "git_sha")} for each in facts))
+    return Beside(pairs, only_a, only_b, devices, differing)
 
 
 def table(pairs: list[Pair]) -> Table:
@@ -89,7 +95,7 @@ def figures(pairs: list[Pair], place_of: dict[Cell, int]) -> list[Figure]:
                 lengths=lengths,
                 from_zero=False,
                 guides=[("equal", [float(lengths[0]), float(lengths[-1])], [1.0, 1.0])],
-                caption="band: 95% interval of the ratio of medians",
+                notes=["band: 95% interval of the ratio of medians"],
             )
         )
     return made
@@ -109,4 +115,3 @@ def _curve(key: Cell, group: list[Pair], several: bool, place_of: dict[Cell, int
         low=[pair.low for pair in group],
         high=[pair.high for pair in group],
     )
-

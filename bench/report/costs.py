@@ -11,7 +11,7 @@ from dataclasses import asdict
 import numpy as np
 
 from bench.plots import guides
-from bench.plots.costs import BANDS, COSTS, PLANNED, STEPS, Cost, continuation, limits
+from bench.plots.costs import BANDS, BARS, COSTS, PLANNED, STEPS, Cost, continuation, is_crowded, limits
 from bench.plots.data import Run, Series, caption, series_of
 from bench.report.figure import Curve, Failed, Figure, dash, numbers
 
@@ -38,7 +38,8 @@ def _figure(run: Run, measure: str, y: str, cost: Cost, place: int) -> Figure:
     decode = measure == "decode"
     label = cost.label.replace("a step", "a token") if decode and set(frame["batch"]) == {1} else cost.label
     lengths = {int(length) for length in frame["length"]} | {int(c.beyond[0][-1]) for c in curves if c.beyond}
-    notes = [BANDS] if cost.follows_time else []
+    crowded = is_crowded(series, cost)
+    notes = [BARS if crowded else BANDS] if cost.follows_time else []
     notes += [PLANNED] if y == "memory" else []
     notes += [guides.EXTRAPOLATED] if any(curve.beyond for curve in curves) else []
     crossing = guides.crossing(run.crossovers, measure, frame) if y == "time" else None
@@ -54,7 +55,9 @@ def _figure(run: Run, measure: str, y: str, cost: Cost, place: int) -> Figure:
         said=[str(each.failures("")) for each in series if (each.rows["status"] != "ok").any()],
         guides=_guides(curves, cost, decode),
         crossing=asdict(crossing) if crossing else None,
-        caption=" · ".join(caption(run, [measure], notes)),
+        crowded=crowded,
+        about=" · ".join(caption(run, [measure], [])),
+        notes=notes,
     )
 
 
@@ -99,7 +102,7 @@ def _guides(curves: list[Curve], cost: Cost, decode: bool) -> list[tuple[str, li
     lines = []
     for slope in sorted(set(cost.slopes) & {1} if decode else cost.slopes):
         start = max(first) * 1.25 if slope < 0 else min(first) / 1.25
-        x = np.geomspace(*ends, 60)
+        x = np.geomspace(ends[0], ends[1] ** 0.93 * ends[0] ** 0.07, 60)  # and room for the name
         y = start * (x / ends[0]) ** slope
         inside = (y <= max(figures)) & (y >= min(figures) / 1.25)
         if inside.sum() >= 6:

@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from bench.plots.costs import BANDS, BARS, PLANNED
+from bench.plots.guides import EXTRAPOLATED
+from bench.plots.labels import MOST
 from bench.plots.style import DARK, LIGHT, STYLE
 
 GROUPS = {
@@ -71,7 +74,13 @@ class Figure:
     said: list[str] = field(default_factory=list)  # what failed, in words
     guides: list[tuple[str, list, list]] = field(default_factory=list)  # (name, x, y): lines behind the curves
     crossing: dict | None = None  # guides.Crossing
-    caption: str = ""
+    crowded: bool = False  # bars instead of bands, which would be a fog
+    about: str = ""  # what it was measured with
+    notes: list[str] = field(default_factory=list)  # what its lines mean
+
+    @property
+    def caption(self) -> str:
+        return " · ".join([*([self.about] if self.about else []), *self.notes])
 
 
 def numbers(values: Iterable) -> list[float | None]:
@@ -116,5 +125,11 @@ def beside(first: list[Figure], second: list[Figure]) -> list[Figure]:
         held.failed += figure.failed
         held.said += figure.said
         held.lengths = sorted({*held.lengths, *figure.lengths})
-        held.caption = f"A: {held.caption}. B: {figure.caption}. Solid and full: A; dashed and hollow: B"
+        held.about = f"A: {held.about}; B: {figure.about}"
+    for figure in by_name.values():
+        figure.crowded = len(figure.curves) > MOST
+        intervals = (BARS if figure.crowded else BANDS) if {BARS, BANDS} & {*figure.notes} else ""
+        gone = {BARS, BANDS, PLANNED, EXTRAPOLATED}
+        kept = [note for note in figure.notes if note not in gone]
+        figure.notes = [*([intervals] if intervals else []), *kept, "A: solid and full, B: dashed and hollow"]
     return list(by_name.values())

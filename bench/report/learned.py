@@ -64,7 +64,8 @@ def _held_out(run: Run, rows: pd.DataFrame, data: str, number: int, place: int) 
                     from_zero=False,
                     said=_said("quality", rows),
                     guides=[("chance", numbers(chance.index), numbers(chance))] if len(chance) else [],
-                    caption=" · ".join(caption(run, ["quality"], notes)),
+                    about=" · ".join(caption(run, ["quality"], [])),
+                    notes=notes,
                 )
             )
     return made
@@ -125,7 +126,8 @@ def _cost(run: Run, rows: pd.DataFrame, data: str, number: int, place: int) -> l
                 from_zero=False,
                 said=_said("quality", rows),
                 guides=[("", numbers(best[cost]), numbers(best["loss"]))] if len(best) > 1 else [],
-                caption=" · ".join(caption(run, ["quality"], notes)),
+                about=" · ".join(caption(run, ["quality"], [])),
+                notes=notes,
             )
         )
     return made
@@ -169,7 +171,8 @@ def _gradients(run: Run, place: int) -> list[Figure]:
                 y_label="norm of d loss_T / d x_t (median)",
                 curves=curves,
                 said=_said("gradients", frame),
-                caption=" · ".join(caption(run, ["gradients"], notes)),
+                about=" · ".join(caption(run, ["gradients"], [])),
+                notes=notes,
             )
         )
     return made

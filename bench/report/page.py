@@ -62,7 +62,9 @@ class Page:
 def html_of(page: Page) -> str:
     """The file's text; the same page gives the same bytes."""
     plotly, ours = _plotly(), "\n".join(_asset(name) for name in _SCRIPTS)
-    first = next((f for name in FIRST for f in page.figures if f.name == name), page.figures[0] if page.figures else None)
+    first = next(
+        (f for name in FIRST for f in page.figures if f.name == name), page.figures[0] if page.figures else None
+    )
     rest = [figure for figure in page.figures if figure is not first]
     return Template(_asset("report.html")).substitute(
         policy=_policy([plotly, ours]),
@@ -177,7 +179,7 @@ def _answer(page: Page) -> str:
     lists = []
     for part, letter in _lettered(page):
         items = "".join(f"<li>{_with_figures(sentence)}</li>" for sentence in part.sentences)
-        head = f'<h3>{_letter(letter)}{escape(device_name(part.run.environment))}</h3>' if letter else ""
+        head = f"<h3>{_letter(letter)}{escape(device_name(part.run.environment))}</h3>" if letter else ""
         lists.append(f'<div>{head}<ul class="answer">{items}</ul></div>')
     said = "".join(f"<li>{escape(line)}</li>" for line in page.beside.said) if page.beside else ""
     both = f'<ul class="answer short">{said}</ul>' if said else ""
@@ -252,8 +254,7 @@ def _chips(page: Page) -> str:
 
 def _no_claims() -> str:
     return (
-        '<p class="note">Not put to the test on this device yet. It takes about 20 minutes: '
-        f"<code>{COMMAND}</code></p>"
+        f'<p class="note">Not put to the test on this device yet. It takes about 20 minutes: <code>{COMMAND}</code></p>'
     )
 
 
@@ -290,7 +291,9 @@ def _claims_table(part: Part, letter: str) -> str:
         lengths = " to ".join(dict.fromkeys(each for each in (row["length_min"], row["length_max"]) if each))
         cells = (escape(row["measured"]), escape(claims_table.figure_text(row)), _verdict(row["verdict"]))
         rest = "".join(f"<td>{escape(each)}</td>" for each in (row["decided_by"], lengths, row["note"]))
-        lines.append(f"<tr{place}><th scope='row'>{head}</th>{''.join(f'<td>{each}</td>' for each in cells)}{rest}</tr>")
+        lines.append(
+            f"<tr{place}><th scope='row'>{head}</th>{''.join(f'<td>{each}</td>' for each in cells)}{rest}</tr>"
+        )
     columns = ("claim", "measured", "figure [95% interval]", "verdict", "decided by", "lengths", "note")
     return _table(columns, lines, "The article's claims, put to the test")
 
@@ -343,7 +346,9 @@ def _environment(page: Page) -> str:
         made.append(f"<h3>{_letter(letter)}Noise</h3><ul>{noise}</ul>")
         packages = ", ".join(about.packages_of(part.run))
         if packages:
-            made.append(f"<details><summary>{_letter(letter)}Every package</summary><p>{escape(packages)}</p></details>")
+            made.append(
+                f"<details><summary>{_letter(letter)}Every package</summary><p>{escape(packages)}</p></details>"
+            )
     return "".join(made)
 
 

@@ -6,7 +6,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const charts = (() => {
   const STRIP = 15; // pixels of a line of crosses
   const GAP = 14; // pixels between names at the curves' ends
-  const MOST = 9; // names beside one pair of axes, and bands in it
+  const MOST = 14; // names beside one pair of axes
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const faded = (colour, alpha) => {
     const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
@@ -84,7 +84,7 @@ const charts = (() => {
   function guide([name, x, y], figure) {
     return {
       x, y, mode: "lines+text", line: { color: css("--muted"), width: 1, dash: "1px,3px" }, hoverinfo: "skip",
-      text: x.map((_, i) => (i === x.length - 1 ? name : "")), textposition: "middle right",
+      text: x.map((_, i) => (i === x.length - 1 ? name : "")), textposition: y[0] === y.at(-1) ? "top left" : "middle right",
       textfont: { color: css("--quiet"), size: 10 }, showlegend: false, name, meta: "guide",
     };
   }
@@ -167,7 +167,7 @@ const charts = (() => {
     return { tickmode: "array", tickvals: kept, ticktext: kept.map(short) };
   }
 
-  /* On a logarithmic axis 1, 2, 5, ... or powers of ten, as in the other pictures; {} where there are too few. */
+  /* On a logarithmic axis 1, 2, 5, ... or powers of ten, as in the other pictures; within less than a decade even steps. */
   function roundTicks([low, high]) {
     for (const factors of [[1], [1, 3], [1, 2, 5]]) {
       let found = [];
@@ -180,7 +180,13 @@ const charts = (() => {
       const large = found[0] < 1e-4 || found.at(-1) >= 1e7;
       return { tickmode: "array", tickvals: found, ticktext: found.map((tick) => (large ? power(tick) : plain(tick))) };
     }
-    return { tickmode: "auto" };
+    const [from, to] = [10 ** low, 10 ** high];
+    const least = (to - from) / 5;
+    const unit = 10 ** Math.floor(Math.log10(least));
+    const step = [1, 2, 5, 10].map((factor) => factor * unit).find((each) => each >= least);
+    const found = [];
+    for (let tick = Math.ceil(from / step) * step; tick <= to; tick += step) found.push(tick);
+    return { tickmode: "array", tickvals: found, ticktext: found.map((tick) => (to >= 1e7 ? tick.toExponential(1) : plain(tick))) };
   }
 
   const plain = (tick) => Number(tick.toPrecision(6)).toLocaleString("en", { maximumSignificantDigits: 6 });
@@ -198,15 +204,16 @@ const charts = (() => {
   function make(figure, view, width, height) {
     const curves = shown(figure.curves, view);
     const failed = shown(figure.failed, view);
-    const crowded = curves.length > MOST;
+    const { crowded } = figure;
     const log = view.log && figure.y_log;
     const traces = figure.guides.map((each) => guide(each, figure));
     for (const curve of curves) traces.push(...curveTraces(figure, curve, view, crowded));
     failed.forEach((each, rank) => traces.push(crosses(each, rank, view)));
 
     const longest = Math.max(0, ...curves.filter((c) => !c.faint).map((c) => c.name.length));
-    const legend = crowded;
-    const right = legend || !curves.length ? 12 : Math.min(14 + 6.7 * longest, width * 0.34);
+    const many = curves.length > MOST; // then the toolbar tells them apart, and a legend what it does not
+    const legend = many && curves.some((curve) => curve.name !== curve.model);
+    const right = many || !curves.length ? 12 : Math.min(14 + 6.7 * longest, width * 0.34);
     const margin = { l: 62, r: right, t: 8, b: 44 };
     const inner = height - margin.t - margin.b;
     const strip = failed.length ? Math.min((STRIP * failed.length + 8) / inner, 0.5) : 0;
@@ -237,10 +244,10 @@ const charts = (() => {
       },
       yaxis2: { domain: [strip ? 1 - strip + 4 / inner : 0.99, 1], range: [0.5 - Math.max(1, failed.length), 0.5], visible: false, fixedrange: true },
       shapes: met.shapes,
-      annotations: [...met.annotations, ...(legend ? [] : names(curves, ranges.y, log, view, inner * (1 - strip)))],
+      annotations: [...met.annotations, ...(many ? [] : names(curves, ranges.y, log, view, inner * (1 - strip)))],
     };
     const again = (yRange) => ({ // what goes with the axis where one zooms
-      annotations: [...met.annotations, ...(legend ? [] : names(curves, yRange, log, view, inner * (1 - strip)))],
+      annotations: [...met.annotations, ...(many ? [] : names(curves, yRange, log, view, inner * (1 - strip)))],
       ...(log ? Object.fromEntries(Object.entries(roundTicks(yRange)).map(([key, value]) => [`yaxis.${key}`, value])) : {}),
     });
     return { traces, layout, again };
@@ -249,7 +256,7 @@ const charts = (() => {
   function drawOne(figure, view) {
     const box = document.querySelector(`#plot-${CSS.escape(figure.name)} .canvas`);
     const rows = shown(figure.failed, view).length;
-    const height = (box.closest(".hero") ? 370 : 310) + STRIP * rows + (shown(figure.curves, view).length > MOST ? 60 : 0);
+    const height = (box.closest(".hero") ? 370 : 310) + STRIP * rows;
     const width = view.width ?? box.clientWidth;
     const { traces, layout, again } = make(figure, view, width, height);
     if (view.width) { layout.width = view.width; layout.autosize = false; }
