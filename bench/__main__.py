@@ -236,9 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     fits = commands.add_parser("fit", help="exponents, terms and crossings of a run: fits.csv, crossovers.csv")
     fits.set_defaults(command=_fit)
     fits.add_argument("folder", metavar="DIR", help="a results folder")
-    report = commands.add_parser(
-        "report", help="one page that opens offline: answer, plots, table, machine: report.html"
-    )
+    report = commands.add_parser("report", help="a run, or two, as one page that opens offline: report.html")
     report.set_defaults(command=_report)
     report.add_argument("folders", metavar="DIR", nargs="+", help="a results folder, or two to put beside each other")
     report.add_argument("--out", metavar="FILE", help="default: DIR/report.html; of two A/report-<B's name>.html")

@@ -1,11 +1,16 @@
 """Folders for the tests of the report: curves whose laws are known, failures, and a message that means harm."""
 
+import json
+import re
 from dataclasses import asdict
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 
 from bench.cell import Cell
+from bench.claims import CLAIMS, table
+from bench.claims.claim import Finding
 from tests.runs import ENVIRONMENT, FACTS, written_run
 
 LENGTHS = [256 * 2**i for i in range(6)]
@@ -66,3 +71,59 @@ def first_run(folder: Path) -> Path:
 def second_run(folder: Path) -> Path:
     """Twice as slow, on another device."""
     return written_run(folder, list(records(2.0, seed=1)), SECOND, suite="default")
+
+
+class Page(HTMLParser):
+    """A page as a browser reads it: its text, its scripts, its attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.scripts, self.attributes, self.texts, self._tags = [], [], [], []
+        self.feed(text)
+        self.text = " ".join(" ".join(self.texts).split())
+        self.data = json.loads(self.scripts[0])
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag in ("script", "style"):
+            self._tags.append(tag)
+            self.scripts += [""] if tag == "script" else []
+
+    def handle_endtag(self, tag):
+        if self._tags and tag == self._tags[-1]:
+            self._tags.pop()
+
+    def handle_data(self, data):
+        if not self._tags:
+            self.texts.append(data)
+        elif self._tags[-1] == "script":
+            self.scripts[-1] += data
+
+    def figure(self, name):
+        [figure] = [figure for figure in self.data["figures"] if figure["name"] == name]
+        return figure
+
+    def curve(self, figure, name):
+        [curve] = [curve for curve in self.figure(figure)["curves"] if curve["name"] == name]
+        return curve
+
+    def table(self, name):
+        [found] = [each for each in self.data["tables"] if each["name"] == name]
+        return found
+
+
+def page_of(path: Path) -> Page:
+    return Page(path.read_text())
+
+
+def flowing(text):
+    """Without the spaces that a tag leaves between words and signs."""
+    return re.sub(r"\s+", "", text)
+
+
+def verdicts(home, verdict, device="some-cpu-2cpu"):
+    home.mkdir(exist_ok=True)
+    claim = next(iter(CLAIMS.values()))
+    finding = Finding("a <ratio>", 4.9, 4.7, 5.2, "x", verdict, "over 4", 256, 4096, "took long")
+    table.update(home, table.rows_of_claim(claim, [finding], device=device, git_sha="fed", command="c"))
+    return claim

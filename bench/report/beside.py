@@ -43,9 +43,7 @@ class Beside:
             f"{len(only)} cells are in {name} alone." for name, only in (("A", self.only_a), ("B", self.only_b)) if only
         ]
         if self.pairs:
-            said.append(
-                "The runs were made at different times, so that where most cells moved alike, the machine may have moved."
-            )
+            said.append("The runs were made at different times: where most cells moved alike, the machine may have.")
         return said
 
 

@@ -1,4 +1,4 @@
-"""The verdicts on the article's claims: the folder's own, or those of the device's newest run of `claims`. No jax here."""
+"""Verdicts on the article's claims: the folder's own, or those of the device's newest run of `claims`. No jax here."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from bench.plots.data import Run, read_run
 from bench.report import about, beside, claims, costs, learned, rows
 from bench.report.figure import Figure
 from bench.report.figure import beside as in_one
-from bench.report.page import Page, Part, html_of, name_of_file
+from bench.report.page import Page, html_of, name_of_file
+from bench.report.sections import Part
 from bench.request import RequestError
 
 
@@ -47,14 +48,14 @@ def write_report(folder: Path, other: Path | None = None, out: Path | None = Non
     if mistakes:
         raise RequestError(mistakes)
     for each in folders:  # before a file of either is touched
-        _read(each)
+        read_folder(each)
     page = _page_of_one(folder) if other is None else _page_of_two(folder, other)
     path = out or folder / name_of_file(folder, other)
     replace_file(path, html_of(page))
     return path
 
 
-def _read(folder: Path) -> Run:
+def read_folder(folder: Path) -> Run:
     """Raises JournalError where there is nothing to report."""
     try:
         run = read_run(folder)
@@ -72,7 +73,7 @@ def _read(folder: Path) -> Run:
 
 def _part(folder: Path) -> Part:
     fits, crossings = fit.fit_folder(folder)
-    run = _read(folder)
+    run = read_folder(folder)
     facts = run.environment
     sentences = answer.sentences(fits, crossings, facts)
     again = about.reproduce(folder, facts)

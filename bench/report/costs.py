@@ -24,9 +24,9 @@ def figures(run: Run, place: dict[str, int]) -> list[Figure]:
     for y, cost in COSTS.items():
         for measure in MEASURES:
             frame = run.frames.get(measure)
-            has = frame is not None and cost.column in frame and frame[cost.column].notna().any()
-            one_length = has and measure == "quality" and frame["length"].nunique() == 1
-            if has and not one_length:  # a point each is no curve; it is in the table
+            if frame is None or cost.column not in frame or not frame[cost.column].notna().any():
+                continue
+            if measure != "quality" or frame["length"].nunique() > 1:  # a point each is no curve; it is in the table
                 made.append(_figure(run, measure, y, cost, place[measure]))
     return made
 

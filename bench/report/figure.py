@@ -29,7 +29,7 @@ _SYMBOLS = {
 
 @dataclass
 class Curve:
-    """A model's in one plot. Lists are as long as x; a number that is missing is None, where all are there is no list."""
+    """A model's in one plot. Lists are as long as x; a number that is missing is None, and a list of none is empty."""
 
     model: str
     name: str  # the model's, with what else tells it from its neighbours

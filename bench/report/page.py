@@ -20,34 +20,16 @@ from string import Template
 
 from plotly.offline import get_plotlyjs
 
-from bench.answer import SHARED, device_name, slope_text
-from bench.claims import table as claims_table
-from bench.plots.costs import STEPS
-from bench.plots.data import Run
+from bench.answer import device_name
 from bench.plots.style import DARK, LIGHT, Theme
-from bench.report import about
+from bench.report import about, sections
 from bench.report.beside import Beside
-from bench.report.claims import COMMAND, Verdicts
 from bench.report.figure import GROUPS, Figure, look
 from bench.report.rows import Table
+from bench.report.sections import Part
 
 FIRST = ("train-time", "forward-time", "decode-time")  # the one beside the answer, if it is there
 _SCRIPTS = ("charts.js", "tables.js", "report.js")
-_SIGNS = {"holds": "✓", "fails": "✕", "not decided": "?"}
-_EXPONENT = "Exponent of the length over the last three lengths [95% interval]: 1 linear, 2 quadratic."
-_FIGURE = re.compile(r"(?<![\w.])(?:\d[\d,.]*\d|\d)(?= (?:s|ms|MB)\b|(?: tokens)? \[)")  # with a unit or an interval
-
-
-@dataclass(frozen=True)
-class Part:
-    """What the page says of one run."""
-
-    run: Run
-    sentences: list[str]
-    fits: list[dict]
-    verdicts: Verdicts
-    missing: list[about.Missing]
-    again: about.Again
 
 
 @dataclass(frozen=True)
@@ -62,9 +44,8 @@ class Page:
 def html_of(page: Page) -> str:
     """The file's text; the same page gives the same bytes."""
     plotly, ours = _plotly(), "\n".join(_asset(name) for name in _SCRIPTS)
-    first = next(
-        (f for name in FIRST for f in page.figures if f.name == name), page.figures[0] if page.figures else None
-    )
+    named = [figure for name in FIRST for figure in page.figures if figure.name == name]
+    first = next(iter([*named, *page.figures]), None)
     rest = [figure for figure in page.figures if figure is not first]
     return Template(_asset("report.html")).substitute(
         policy=_policy([plotly, ours]),
@@ -78,9 +59,9 @@ def html_of(page: Page) -> str:
         groups="".join(_group(name, [figure for figure in rest if figure.group == name]) for name in GROUPS),
         beside=_beside(page.beside) if page.beside else "",
         claims=_claims(page),
-        missing="".join(_missing(part, letter) for part, letter in _lettered(page)),
+        missing="".join(sections.missing(part, letter) for part, letter in _lettered(page)),
         environment=_environment(page),
-        reproduce="".join(_reproduce(part, letter) for part, letter in _lettered(page)),
+        reproduce="".join(sections.reproduce(part, letter) for part, letter in _lettered(page)),
         data=json_of(_data(page)),
         plotly=plotly,
         script=ours,
@@ -142,13 +123,9 @@ def _lettered(page: Page) -> list[tuple[Part, str]]:
     return [(part, letter if len(page.parts) == 2 else "") for part, letter in zip(page.parts, "AB", strict=False)]
 
 
-def _name(part: Part) -> str:
-    return part.run.folder.resolve().name
-
-
 def _title(page: Page) -> str:
     devices = dict.fromkeys(device_name(part.run.environment) for part in page.parts)
-    return f"lengthscale: {' and '.join(devices)} ({' and '.join(map(_name, page.parts))})"
+    return f"lengthscale: {' and '.join(devices)} ({' and '.join(map(sections.name_of, page.parts))})"
 
 
 def _heading(page: Page) -> str:
@@ -159,13 +136,9 @@ def _heading(page: Page) -> str:
         facts = part.run.environment
         jax = (facts.get("packages") or {}).get("jax")
         device = [device_name(facts)] if letter else []
-        said = [_name(part), *device, f"jax {jax}", f"commit {about.commit(facts)}"]
-        lines.append(f'<p class="facts">{_letter(letter)}{escape(" · ".join(said))}</p>')
+        said = [sections.name_of(part), *device, f"jax {jax}", f"commit {about.commit(facts)}"]
+        lines.append(f'<p class="facts">{sections.badge(letter)}{escape(" · ".join(said))}</p>')
     return "\n".join(lines)
-
-
-def _letter(letter: str) -> str:
-    return f'<b class="letter">{letter}</b> ' if letter else ""
 
 
 def _nav(page: Page) -> str:
@@ -178,22 +151,12 @@ def _nav(page: Page) -> str:
 def _answer(page: Page) -> str:
     lists = []
     for part, letter in _lettered(page):
-        items = "".join(f"<li>{_with_figures(sentence)}</li>" for sentence in part.sentences)
-        head = f"<h3>{_letter(letter)}{escape(device_name(part.run.environment))}</h3>" if letter else ""
+        items = "".join(f"<li>{sections.with_figures(sentence)}</li>" for sentence in part.sentences)
+        head = f"<h3>{sections.badge(letter)}{escape(device_name(part.run.environment))}</h3>" if letter else ""
         lists.append(f'<div>{head}<ul class="answer">{items}</ul></div>')
     said = "".join(f"<li>{escape(line)}</li>" for line in page.beside.said) if page.beside else ""
     both = f'<ul class="answer short">{said}</ul>' if said else ""
     return f'{both}<div class="answers">{"".join(lists)}</div>'
-
-
-def _with_figures(sentence: str) -> str:
-    """The sentence, its figures set apart from the words."""
-    made, at = [], 0
-    for match in _FIGURE.finditer(sentence):
-        made.append(escape(sentence[at : match.start()]))
-        made.append(f"<b>{escape(match[0])}</b>")
-        at = match.end()
-    return "".join([*made, escape(sentence[at:])])
 
 
 def _plot(figure: Figure, heading: str) -> str:
@@ -215,96 +178,33 @@ def _group(name: str, figures: list[Figure]) -> str:
     return f'<section class="group"><h3>{escape(GROUPS[name])}</h3><div class="plots">{plots}</div></section>'
 
 
-def _growth(part: Part, letter: str) -> str:
-    """Exponents of the time, of what shares the first curve's size and the like: a row for each model."""
-    rows = [row for row in part.fits if row["quantity"] == "time_ms" and row["slope"] is not None]
-    if not rows:
-        return ""
-    rows = [row for row in rows if all(row[key] == rows[0][key] for key in SHARED)]
-    measures = [measure for measure in STEPS if any(row["measure"] == measure for row in rows)]
-    by_model: dict[str, dict[str, dict]] = {}
-    for row in rows:
-        name = row["model"] if row["method"] == "auto" else f"{row['model']} [{row['method']}]"
-        by_model.setdefault(name, {})[row["measure"]] = row
-    lines = []
-    for name, mine in by_model.items():
-        cells = (slope_text(mine[measure]) if measure in mine else "" for measure in measures)
-        shown = "".join(f"<td>{_with_figures(cell)}</td>" for cell in cells)
-        lines.append(f'<tr><th scope="row">{escape(name)}</th>{shown}</tr>')
-    box = _table(("", *(STEPS[measure] for measure in measures)), lines, "How time grows with length")
-    return f'<h3>{_letter(letter)}How time grows</h3>{box}<p class="note">{_EXPONENT}</p>'
-
-
 def _chips(page: Page) -> str:
     """What stands beside the first plot: verdicts, where there are any, and exponents."""
-    growth = [_growth(part, letter) for part, letter in _lettered(page)]
+    growth = [sections.growth(part, letter) for part, letter in _lettered(page)]
     made = []
     for part, letter in _lettered(page):
-        head = f"<h3>{_letter(letter)}The article's claims</h3>"
+        head = f"<h3>{sections.badge(letter)}The article's claims</h3>"
         rows = "".join(
-            f'<li><a href="#claim-{letter}{escape(row["claim"])}">{_verdict(row["verdict"])}'
+            f'<li><a href="#claim-{letter}{escape(row["claim"])}">{sections.verdict(row["verdict"])}'
             f"<span>{escape(row['statement'])}</span></a></li>"
             for row in part.verdicts.overall
         )
-        body = f'<ul class="chips">{rows}</ul>' if rows else _no_claims()
-        made.append(f"{head}{body}{_source(part)}")
+        body = f'<ul class="chips">{rows}</ul>' if rows else sections.no_claims()
+        made.append(f"{head}{body}{sections.source(part)}")
     tested = any(part.verdicts.rows for part in page.parts)
     return "".join([*made, *growth] if tested else [*growth, *made])
-
-
-def _no_claims() -> str:
-    return (
-        f'<p class="note">Not put to the test on this device yet. It takes about 20 minutes: <code>{COMMAND}</code></p>'
-    )
-
-
-def _source(part: Part) -> str:
-    home = part.verdicts.folder
-    if home is None or home == part.run.folder:
-        return ""
-    shas = ", ".join(dict.fromkeys(row["git_sha"] for row in part.verdicts.rows))
-    return f'<p class="note">From {escape(home.name)}, another run on this device (commit {escape(shas)}).</p>'
-
-
-def _verdict(verdict: str) -> str:
-    kind = verdict.replace(" ", "-") if verdict in _SIGNS else "not-decided"
-    sign = _SIGNS.get(verdict, "?")
-    return f'<span class="verdict {kind}"><span aria-hidden="true">{sign}</span> {escape(verdict)}</span>'
 
 
 def _claims(page: Page) -> str:
     made = []
     for part, letter in _lettered(page):
         if letter:
-            made.append(f"<h3>{_letter(letter)}{escape(_name(part))}</h3>")
-        made.append((_claims_table(part, letter) if part.verdicts.rows else _no_claims()) + _source(part))
-    return "".join(made)
-
-
-def _claims_table(part: Part, letter: str) -> str:
-    lines, seen = [], set()
-    for row in part.verdicts.rows:
-        number, first = row["claim"], row["claim"] not in seen
-        seen.add(number)
-        head = f"<b>{escape(number)}. {escape(row['statement'])}</b>" if first else ""
-        place = f' id="claim-{letter}{escape(number)}" class="overall"' if first else ""
-        lengths = " to ".join(dict.fromkeys(each for each in (row["length_min"], row["length_max"]) if each))
-        cells = (escape(row["measured"]), escape(claims_table.figure_text(row)), _verdict(row["verdict"]))
-        rest = "".join(f"<td>{escape(each)}</td>" for each in (row["decided_by"], lengths, row["note"]))
-        lines.append(
-            f"<tr{place}><th scope='row'>{head}</th>{''.join(f'<td>{each}</td>' for each in cells)}{rest}</tr>"
+            made.append(f"<h3>{sections.badge(letter)}{escape(sections.name_of(part))}</h3>")
+        made.append(
+            (sections.verdicts_table(part, letter) if part.verdicts.rows else sections.no_claims())
+            + sections.source(part)
         )
-    columns = ("claim", "measured", "figure [95% interval]", "verdict", "decided by", "lengths", "note")
-    return _table(columns, lines, "The article's claims, put to the test")
-
-
-def _table(columns: Iterable[str], lines: Iterable[str], label: str) -> str:
-    """In a box that scrolls, so that the page does not; it can be scrolled from the keyboard."""
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    return (
-        f'<div class="box" tabindex="0" role="region" aria-label="{escape(label)}"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+    return "".join(made)
 
 
 def _beside(beside: Beside) -> str:
@@ -314,20 +214,6 @@ def _beside(beside: Beside) -> str:
         f'<section id="beside" aria-labelledby="beside-title"><h2 id="beside-title">A beside B</h2><ul>{said}</ul>'
         '<div class="table-tool" data-tables="ratios"></div></section>'
     )
-
-
-def _missing(part: Part, letter: str) -> str:
-    head = f"<h3>{_letter(letter)}{escape(_name(part))}</h3>" if letter else ""
-    if not part.missing:
-        return f"{head}<p>Nothing: every cell of this run is ok.</p>"
-    lines = [
-        "<tr>"
-        + "".join(f"<td>{escape(text)}</td>" for text in (each.measure, each.name, each.status, each.where, each.stage))
-        + f'<td class="message">{escape(each.message)}</td></tr>'
-        for each in part.missing
-    ]
-    columns = ("measure", "model", "status", "at lengths", "stage", "why")
-    return head + _table(columns, lines, "What was skipped or failed, and why")
 
 
 def _environment(page: Page) -> str:
@@ -340,29 +226,16 @@ def _environment(page: Page) -> str:
         cells = "".join(f"<td>{escape(value)}</td>" for value in values)
         lines.append(f'<tr{kind}><th scope="row">{escape(name)}</th>{cells}</tr>')
     columns = ("", "A", "B") if len(page.parts) == 2 else ("", "value")
-    made = [_table(columns, lines, "Environment")]
+    made = [sections.table(columns, lines, "Environment")]
     for part, letter in _lettered(page):
         noise = "".join(f"<li>{escape(line)}</li>" for line in about.noise(part.run))
-        made.append(f"<h3>{_letter(letter)}Noise</h3><ul>{noise}</ul>")
+        made.append(f"<h3>{sections.badge(letter)}Noise</h3><ul>{noise}</ul>")
         packages = ", ".join(about.packages_of(part.run))
         if packages:
             made.append(
-                f"<details><summary>{_letter(letter)}Every package</summary><p>{escape(packages)}</p></details>"
+                f"<details><summary>{sections.badge(letter)}Every package</summary><p>{escape(packages)}</p></details>"
             )
     return "".join(made)
-
-
-def _reproduce(part: Part, letter: str) -> str:
-    head = f"<h3>{_letter(letter)}{escape(_name(part))}</h3>" if letter else ""
-    lines = escape("\n".join(part.again.lines))
-    notes = "".join(f"<li>{escape(note)}</li>" for note in part.again.notes)
-    settings = escape(about.settings_of(part.run.folder))
-    return (
-        f'{head}<pre class="box" tabindex="0"><code>{lines}</code></pre>'
-        + (f"<ul>{notes}</ul>" if notes else "")
-        + f'<details><summary>{_letter(letter)}Settings of the run (suite.json)</summary><pre class="box" tabindex="0">'
-        f"{settings}</pre></details>"
-    )
 
 
 def name_of_file(a: Path, b: Path | None) -> str:
