@@ -172,36 +172,25 @@ def _finding(each: Lead) -> Finding:
 
 def draw(axes, records: Records) -> None:
     """A line for each domain and other model, with its interval; left of 0 Mamba leads."""
-    names, at = [], 0.0
-    for data in DOMAINS:
-        for other in OTHERS:
-            found = lead(records, data, other)
-            apart = found.difference
-            if apart.figure is not None:
-                style = {**look(other), "ls": ""}
-                low = apart.figure if apart.low is None else apart.low
-                high = apart.figure if apart.high is None else apart.high
-                axes.errorbar(
-                    [apart.figure], [at], xerr=[[apart.figure - low], [high - apart.figure]], capsize=3, ms=6, **style
-                )
-                text = f"{apart.figure:+.3f}"
-            else:
-                text = "not measured"
-            names.append((at, f"{data}: {other}"))
-            axes.annotate(
-                text,
-                (1, at),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, 0),
-                va="center",
-                fontsize=8,
-                textcoords="offset points",
-            )
-            at -= 1
-        at -= 0.5
+    for group, data in enumerate(DOMAINS):
+        for place, other in enumerate(OTHERS):
+            found, at = lead(records, data, other).difference, -group * (len(OTHERS) + 0.7) - place
+            if found.figure is None:
+                axes.annotate(f"{other} not measured", (0, at), xytext=(6, 0), textcoords="offset points", **_SMALL)
+                continue
+            low, high = (found.figure if end is None else end for end in (found.low, found.high))
+            bar = [[found.figure - low], [high - found.figure]]
+            axes.errorbar([found.figure], [at], xerr=bar, capsize=3, ms=6, **{**look(other), "ls": ""})
+            text = f"{other} {found.figure:+.3f}"
+            axes.annotate(text, (high, at), xytext=(6, 0), textcoords="offset points", **_SMALL)
     axes.axvline(0, color="0.5", lw=0.8)
-    axes.set_yticks([place for place, _ in names], [name for _, name in names])
-    axes.set(ylim=(at + 0.8, 0.7), xlabel=f"loss of {MODEL} less the other's (nats a token); left of 0 {MODEL} leads")
+    middles = [-group * (len(OTHERS) + 0.7) - (len(OTHERS) - 1) / 2 for group in range(len(DOMAINS))]
+    axes.set_yticks(middles, DOMAINS, rotation=90, va="center")
+    axes.margins(x=0.25, y=0.1)
+    axes.set_xlabel(f"loss of {MODEL} less the other's (nats a token); left of 0 {MODEL} leads")
+
+
+_SMALL = {"va": "center", "fontsize": 8}
 
 
 CLAIM = Claim(

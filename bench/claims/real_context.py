@@ -237,6 +237,8 @@ def draw(axes, records: Records) -> None:
     axes.axhspan(-FLAT, FLAT, color="0.5", alpha=0.2, lw=0)
     axes.axhline(0, color="0.5", lw=0.8)
     axes.set_yscale("symlog", linthresh=FLAT)
+    ends = [abs(value) for each in (*steps, Step(0, left, "")) for value in each.difference[:3] if value is not None]
+    axes.set_ylim(-2 * max([FLAT, *ends]), 2 * max([FLAT, *ends]))
     axes.set(xlabel="context c (tokens)", ylabel=f"loss(c) - loss(c / {FACTOR}), nats a token (below 0: better)")
     if mine:
         axes.axvline(mine[0]["cell"]["length"], color="0.5", lw=0.8, ls=":", label="trained length")
