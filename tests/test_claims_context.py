@@ -1,5 +1,9 @@
 """Claims 4 and 5: their judges on losses whose truth is known, and the protocol that they rest on."""
 
+# A figure or an interval may be None, and data a stream, images or a task; here they are known:
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportOperatorIssue=false, reportOptionalOperand=false
+
 import csv
 import dataclasses
 import json
