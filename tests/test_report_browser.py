@@ -41,7 +41,8 @@ def browser():
 
 def opened(browser, path, said, width=1280, height=800, **options):
     """A page of a report, once its plots are drawn. said: gets what it complains of, and what it asks for."""
-    page = browser.new_context(viewport={"width": width, "height": height}, **options).new_page()
+    options = {"viewport": {"width": width, "height": height}, "reduced_motion": "reduce", **options}  # nothing glides
+    page = browser.new_context(**options).new_page()
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
@@ -91,6 +92,17 @@ def drawn(page):
     page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
 
 
+def redrawn(page, act, *args, **options):
+    """act(*args, **options), and wait until the plots that it changes are drawn again."""
+    before = page.evaluate("document.documentElement.dataset.drawn")
+    act(*args, **options)
+    page.wait_for_function(
+        "before => (({ drawn, state }) => drawn !== before && state === 'ready')(document.documentElement.dataset)",
+        arg=before,
+        timeout=60_000,
+    )
+
+
 def curves(page, figure="train-time"):
     """Names of what is drawn in a plot, as plotly has it."""
     return page.evaluate(
@@ -137,29 +149,25 @@ def test_what_is_drawn_is_where_the_figures_are(page):
 
 
 def test_a_hover_shows_the_row(page):
-    box = page.locator("#plot-train-time path.point").first.bounding_box()
+    point = page.locator("#plot-train-time path.point").first
+    point.scroll_into_view_if_needed()  # an earlier test may have left the page at its table
+    box = point.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_selector("#plot-train-time .hoverlayer .hovertext")
-    text = page.locator("#plot-train-time .hoverlayer").text_content()
-    assert "Training step, 256 tokens" in text
-    assert "status: ok" in text
-    assert "12 samples" in text
+    for text in ("Training step, 256 tokens", "status: ok", "12 samples"):
+        api.expect(page.locator("#plot-train-time .hoverlayer")).to_contain_text(text)
 
 
 def test_the_legend_toggles_a_model_in_every_plot(page):
     button = page.locator("button.model[data-model=transformer]")
     assert button.get_attribute("aria-pressed") == "true"
-    button.click()
-    drawn(page)
+    redrawn(page, button.click)
     assert button.get_attribute("aria-pressed") == "false"
     assert curves(page) == ["gru", "mamba"]
     assert curves(page, "decode-time") == ["mamba"]
     assert page.locator("#plot-train-time .annotation-text", has_text="transformer").count() == 0
-    page.get_by_role("button", name="none", exact=True).click()
-    drawn(page)
+    redrawn(page, page.get_by_role("button", name="none", exact=True).click)
     assert curves(page) == []
-    page.get_by_role("button", name="all", exact=True).click()
-    drawn(page)
+    redrawn(page, page.get_by_role("button", name="all", exact=True).click)
     assert curves(page) == ["gru", "transformer", "mamba"]
 
 
@@ -167,12 +175,10 @@ def test_log_and_linear(page):
     axes = "document.querySelector('#plot-train-time .canvas')._fullLayout"
     kinds = f"[{axes}.xaxis.type, {axes}.yaxis.type]"
     assert page.evaluate(kinds) == ["log", "log"]
-    page.get_by_role("button", name="linear").click()
-    drawn(page)
+    redrawn(page, page.get_by_role("button", name="linear").click)
     assert page.evaluate(kinds) == ["linear", "linear"]
     assert page.evaluate(f"{axes}.yaxis.range[0]") == 0
-    page.get_by_role("button", name="log", exact=True).click()
-    drawn(page)
+    redrawn(page, page.get_by_role("button", name="log", exact=True).click)
     assert page.evaluate(kinds) == ["log", "log"]
     loss = "document.querySelector('#plot-quality-loss-context-0 .canvas')._fullLayout"
     assert page.evaluate(f"[{loss}.xaxis.type, {loss}.yaxis.type]") == ["log", "linear"]
@@ -204,11 +210,11 @@ def test_the_table_sorts_by_value_with_blanks_last(page):
     header = page.locator(f"{TABLE} thead th:nth-child({at})")
     assert header.get_attribute("aria-sort") == "none"
     page.locator(f"{TABLE} button[data-column=state_bytes]").click()
-    assert header.get_attribute("aria-sort") == "ascending"
+    api.expect(header).to_have_attribute("aria-sort", "ascending")
     states = [5000] * 4 + [1000 * length for length in LENGTHS[:4]]
     assert column(page, at) == [str(state) for state in states] + [""] * 27
     page.locator(f"{TABLE} button[data-column=state_bytes]").click()
-    assert header.get_attribute("aria-sort") == "descending"
+    api.expect(header).to_have_attribute("aria-sort", "descending")
     assert column(page, at) == [str(state) for state in reversed(states)] + [""] * 27
 
 
@@ -240,7 +246,7 @@ def test_everything_by_keyboard(reports, open_page):
     assert page.evaluate(f"{focused}.className") == "skip"
     assert page.evaluate(f"{focused}.getBoundingClientRect().left") >= 0
     page.keyboard.press("Enter")
-    assert page.evaluate("location.hash") == "#answer"
+    page.wait_for_function("location.hash === '#answer'")
 
     def tab_to(test):
         for _ in range(60):
@@ -251,27 +257,24 @@ def test_everything_by_keyboard(reports, open_page):
         raise AssertionError(f"60 times Tab, and never {test}")
 
     tab_to("e.dataset.model === 'gru'")
-    page.keyboard.press("Space")
-    drawn(page)
+    redrawn(page, page.keyboard.press, "Space")
     assert curves(page) == ["transformer", "mamba"]
     assert page.evaluate(f"{focused}.dataset.model") == "gru"  # still there, to go on from
-    page.keyboard.press("Enter")
-    drawn(page)
+    redrawn(page, page.keyboard.press, "Enter")
     assert curves(page) == ["gru", "transformer", "mamba"]
     tab_to("e.textContent === 'linear'")
-    page.keyboard.press("Enter")
-    drawn(page)
+    redrawn(page, page.keyboard.press, "Enter")
     assert page.evaluate("document.querySelector('#plot-train-time .canvas')._fullLayout.yaxis.type") == "linear"
     tab_to("e.type === 'search'")
     page.keyboard.type("gru train")
-    assert page.locator(f"{TABLE} .count").inner_text() == "6 of 35 rows"
+    api.expect(page.locator(f"{TABLE} .count")).to_have_text("6 of 35 rows")
     tab_to("e.dataset.column === 'length'")
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")  # the header keeps the focus while the table is drawn again
-    assert page.locator(f"{TABLE} th[aria-sort=descending]").inner_text() == "length"
+    api.expect(page.locator(f"{TABLE} th[aria-sort=descending]")).to_have_text("length")
     tab_to("e.tagName === 'SUMMARY'")
     page.keyboard.press("Enter")
-    assert page.evaluate(f"{focused}.parentElement.open") is True
+    page.wait_for_function(f"{focused}.parentElement.open")
 
 
 def test_landmarks_and_names(page):
@@ -307,8 +310,7 @@ def test_in_the_dark_it_is_dark(reports, open_page):
     ground = "getComputedStyle(document.body).backgroundColor"
     plot = "document.querySelector('#plot-train-time .canvas')._fullLayout.paper_bgcolor"
     assert page.evaluate(f"[{ground}, {plot}]") == ["rgb(13, 17, 23)", "#0d1117"]
-    page.emulate_media(color_scheme="light")
-    drawn(page)
+    redrawn(page, page.emulate_media, color_scheme="light")
     assert page.evaluate(f"[{ground}, {plot}]") == ["rgb(255, 255, 255)", "#ffffff"]
 
 
@@ -316,9 +318,7 @@ def test_printed_it_is_light_open_and_without_controls(reports, open_page):
     page = open_page(reports[0], color_scheme="dark")
     details = "[...document.querySelectorAll('details')].map(d => d.open)"
     assert not any(page.evaluate(details))
-    page.emulate_media(media="print")
-    page.wait_for_selector("details[open]", state="attached")
-    drawn(page)
+    redrawn(page, page.emulate_media, media="print")
     assert all(page.evaluate(details))
     assert page.evaluate("document.querySelector('#plot-train-time .canvas')._fullLayout.paper_bgcolor") == "#ffffff"
     for hidden in (".skip", "nav", f"{TABLE} .tools"):
@@ -329,16 +329,14 @@ def test_printed_it_is_light_open_and_without_controls(reports, open_page):
         <= 680
     )
     assert page.pdf(format="A4").startswith(b"%PDF")
-    page.emulate_media(media="screen")
-    page.wait_for_selector("details:not([open])", state="attached")
-    drawn(page)
+    redrawn(page, page.emulate_media, media="screen")
+    assert not all(page.evaluate(details))
 
 
 def test_two_runs(reports, open_page):
     page = open_page(reports[1])
     assert curves(page) == [f"{model} {run}" for run in "AB" for model in ("gru", "transformer", "mamba")]
-    page.locator("button.model[data-model=gru]").click()
-    drawn(page)
+    redrawn(page, page.locator("button.model[data-model=gru]").click)
     assert curves(page) == [f"{model} {run}" for run in "AB" for model in ("transformer", "mamba")]
     assert curves(page, "ratio-train") == ["transformer", "mamba"]
     assert page.locator("#beside .count").inner_text() == "29 of 29 rows"

@@ -34,7 +34,7 @@
       const figure = left.shift();
       if (figure) charts.drawOne(figure, view);
       if (left.length) atOnce ? next() : requestAnimationFrame(next);
-      else root.dataset.state = "ready";
+      else Object.assign(root.dataset, { state: "ready", drawn: mine });
     };
     next();
   }
