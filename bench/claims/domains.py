@@ -36,7 +36,7 @@ TARGETS = 64
 SEEDS = 3  # with fewer, chance in the weights cannot be told from the model
 RULE = f"{MODEL}'s loss less the other's below 0, over windows in pairs and over {SEEDS} seeds or more"
 
-# The likeliest first, then those to both sides of it: of 3e-3, 1e-2 and 3e-2 the first had the lowest loss on text, with
+# The likeliest first, then those to both sides of it: of 3e-3, 1e-2, 3e-2 the first had the lowest loss on text, with
 # one seed and 256 steps of 1,024 tokens; on the genome the rates made hardly a difference.
 RATES = {
     "mamba": ("3e-2", "1e-2", "1e-1"),
