@@ -119,7 +119,7 @@ SUITES = {
         settings=Settings(timeout_s=240, min_seconds=0.3, max_seconds=10, train_tokens=262_144),
     ),
     "zoo": Suite(
-        reproduces="every model that there is, in every measure",
+        reproduces="every model that there is, in every measure that is not S4D's alone",
         cost="about 25 minutes on 2 cores",
         expect="lengths are squares, so that images of as many patches stand beside sequences; what a model does not "
         "do (an image is not decoded) is a row that says so",
