@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -24,6 +24,7 @@ from bench.child import run_child
 from bench.environment import set_allocator
 from bench.suites import Settings
 
+PROBE_S = 300.0  # at least: the first probe of a fresh environment compiles the C++ kernels
 GRACE_S = 2.0  # between TERM and KILL
 NO_ROOM = ("skipped", "oom", "killed")  # how a cell may end for want of memory
 LAST_WORDS = 2000  # bytes that are kept of what a child prints
@@ -112,7 +113,9 @@ class Runner:
 
     def probe(self) -> dict:
         """The device as a child sees it. Raises RuntimeError where none can be had."""
-        record = self._run("probe", None)
+        patient = replace(self._settings, timeout_s=max(PROBE_S, self._settings.timeout_s))
+        record = Running(self._context, self._target, "probe", None, patient).advance()
+        assert record is not None
         if record["status"] != "ok":
             raise RuntimeError(f"no device: {record['status']}: {record['message']}")
         return record["rows"][0]

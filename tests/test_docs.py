@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from bench import answer, fit
+from bench.claims import CLAIMS, table
 from bench.journal import read_journal
 from models import MODELS
 from tests.adapters import ADAPTERS
@@ -50,6 +51,17 @@ def test_the_tables_are_those_of_the_run_behind_the_picture():
     first = LINES.index(summary[0])
     assert LINES[first : first + len(summary)] == summary
     assert f"commit {json.loads((RUN / 'environment.json').read_text())['git_sha']}" in TEXT
+
+
+def test_the_verdicts_are_those_of_a_run_of_the_claims():
+    folder = ROOT / re.findall(r"\]\((results/\S+)/claims\.csv\)", TEXT)[0]
+    rows = table.read(folder)
+    verdicts = table.markdown(rows).splitlines()
+    first = LINES.index(verdicts[0])
+    assert LINES[first : first + len(verdicts)] == verdicts == (folder / table.VERDICTS).read_text().splitlines()
+    assert [(int(row["claim"]), row["statement"]) for row in table.overall(rows)] == [
+        (number, claim.statement) for number, claim in sorted(CLAIMS.items())
+    ]
 
 
 def test_what_is_said_of_peers_is_in_their_table():

@@ -149,5 +149,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.15,
+    share=0.16,
 )

@@ -172,5 +172,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.18,
+    share=0.2,
 )

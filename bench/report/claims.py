@@ -19,11 +19,7 @@ class Verdicts:
 
     @property
     def overall(self) -> list[dict]:
-        """The first row of each claim."""
-        first: dict[str, dict] = {}
-        for row in self.rows:
-            first.setdefault(row["claim"], row)
-        return list(first.values())
+        return table.overall(self.rows)
 
 
 def find(folder: Path, facts: dict) -> Verdicts:
