@@ -47,7 +47,7 @@ def parts(minutes: float) -> list[Part]:
     agreement = f"--suite quick --measures agreement --models rwkv4 --methods {PARALLEL} --size tiny"
     agreement += f" --lengths {lengths} --train-tokens 131072 --seed {seeds} --timeout 300"
     decode = f"--suite {suite} --measures decode --models {','.join(models)} --size {size} --lengths {contexts}"
-    return [Part("decode", tuple(decode.split())), Part("agreement", tuple(agreement.split()))]
+    return [Part("agreement", tuple(agreement.split())), Part("decode", tuple(decode.split()))]
 
 
 def judge(records: Records) -> list[Finding]:
@@ -124,5 +124,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.06,
+    share=0.08,
 )
