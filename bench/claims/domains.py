@@ -134,10 +134,11 @@ def judge(records: Records) -> list[Finding]:
     leads = {data: [lead(records, data, other) for other in OTHERS] for data in DOMAINS}
     domains = {data: all_of(each.verdict for each in mine) for data, mine in leads.items()}
     tables = [_domain(data, mine, domains[data]) for data, mine in leads.items()]
-    worst = max((table for table in tables if table.figure is not None), key=_figure, default=tables[0])
+    measured = [table for table in tables if table.figure is not None]
+    worst = max(measured, key=_figure, default=tables[0])
     said = ", ".join(f"{DOMAINS[data]} {verdict}" for data, verdict in domains.items())
     ends = (_least(tables), max((t.length_max for t in tables if t.length_max is not None), default=None))
-    what = f"{worst.measured}, the worst of {len(DOMAINS)} domains"
+    what = f"{worst.measured}, the worst of {len(measured)} domains measured"
     figures = (worst.figure, worst.low, worst.high, worst.unit)
     rule = f"{RULE}, for each of {', '.join(OTHERS)} on each domain"
     overall = Finding(what, *figures, all_of(domains.values()), rule, *ends, f"{said}; {worst.note}")
@@ -190,7 +191,8 @@ def draw(axes, records: Records) -> None:
     axes.axvline(0, color="0.5", lw=0.8)
     middles = [-group * (len(OTHERS) + 0.7) - (len(OTHERS) - 1) / 2 for group in range(len(DOMAINS))]
     axes.set_yticks(middles, DOMAINS, rotation=90, va="center")
-    axes.margins(x=0.25, y=0.1)
+    axes.margins(x=0.25)
+    axes.set_ylim(middles[-1] + middles[0] - 0.7, 0.7)  # also where a line was not measured
     axes.set_xlabel(f"loss of {MODEL} less the other's (nats a token); left of 0 {MODEL} leads")
 
 
