@@ -45,6 +45,7 @@ def record(model, data, points, *, seed=0, rate=0.01, train_loss=2.0, length=102
         mine = loss + DIFFICULTY - 2 + scatter * (noise - noise.mean())
         mine = mine[: (windows or {}).get(context, WINDOWS)]
         row = {"context": context, "loss": float(mine.mean()), "learning_rate": rate, "train_loss": train_loss}
+        row["train_tokens"] = 2**20
         rows.append(row | ({"control": control} if control else {}))
         kept.append([float(value) if np.isfinite(value) else None for value in mine])
     cell = Cell("quality", model, "tiny", "auto", length, 4, "float32", 0, data, seed)

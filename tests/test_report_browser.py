@@ -152,7 +152,8 @@ def test_a_hover_shows_the_row(page):
     point = page.locator("#plot-train-time path.point").first
     point.scroll_into_view_if_needed()  # an earlier test may have left the page at its table
     box = point.bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(box["x"] + 40, box["y"] - 40)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=10)
     for text in ("Training step, 256 tokens", "status: ok", "12 samples"):
         api.expect(page.locator("#plot-train-time .hoverlayer")).to_contain_text(text)
 

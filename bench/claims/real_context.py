@@ -163,8 +163,11 @@ def judge(records: Records) -> list[Finding]:
     ]
     said += [f"{'failed' if each.verdict == FAILS else 'undecided'}: {each.measured}" for each in broken]
     verdict = NOT_DECIDED if broken else verdict
-    trained = f", trained at {mine[0]['cell']['length']:,} tokens" if mine else ""
-    what = f"largest context up to which the loss of {MODEL} ({DATA}{trained}) falls"
+    facts = [DATA]
+    if mine:  # what a small model does not learn on a small budget says little of a large one's
+        cell, row = mine[0]["cell"], mine[0]["rows"][0]
+        facts += [cell["size"], f"{row['train_tokens']:,} tokens of training at {cell['length']:,}"]
+    what = f"largest context up to which the loss of {MODEL} ({', '.join(facts)}) falls"
     largest = better_up_to(steps)
     figure = None if largest is None else float(largest)
     ends = (FIRST, longest) if steps else (None, None)
