@@ -301,6 +301,12 @@ def test_a_phone_has_no_sideways_scroll(reports, open_page, which):
         "[...document.querySelectorAll('svg.main-svg')].filter(s => s.getBoundingClientRect().right > 390).length"
     )
     assert wide == 0
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.canvas .annotation-text')].filter(text => (({ left, right }, box) => "
+        "left < box.left || right > box.right)(text.getBoundingClientRect(), "
+        "text.closest('.canvas').getBoundingClientRect())).map(text => text.textContent)"
+    )
+    assert cut == []  # no name and no crossing is cut off at the edge
     assert (
         page.evaluate(f"document.querySelector('{TABLE} .box').scrollWidth") > 390
     )  # the table scrolls within its box

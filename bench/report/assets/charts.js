@@ -7,6 +7,7 @@ const charts = (() => {
   const STRIP = 15; // pixels of a line of crosses
   const GAP = 14; // pixels between names at the curves' ends
   const MOST = 14; // names beside one pair of axes
+  const LETTER = 5.8; // pixels of a letter within the axes
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const faded = (colour, alpha) => {
     const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
@@ -140,11 +141,13 @@ const charts = (() => {
     }));
   }
 
-  function crossing(found, xRange, log) {
+  function crossing(found, xRange, log, width) {
     if (!found) return { shapes: [], annotations: [] };
     const quiet = css("--quiet");
     const at = log ? Math.log10(found.length) : found.length;
-    const late = at > (xRange[0] + xRange[1]) / 2;
+    const share = (at - xRange[0]) / (xRange[1] - xRange[0]);
+    const late = share > 0.5;
+    const fits = Math.max(share, 1 - share) * width >= LETTER * found.text.length; // on a phone it takes two lines
     return {
       shapes: [
         { type: "rect", xref: "x", yref: "y domain", x0: found.low, x1: found.high, y0: 0, y1: 1, line: { width: 0 }, fillcolor: faded(css("--muted"), 0.14), layer: "below" },
@@ -152,7 +155,7 @@ const charts = (() => {
       ],
       annotations: [{
         x: at, xref: "x", y: 0, yref: "y domain", yanchor: "bottom", xanchor: late ? "right" : "left", xshift: late ? -3 : 3,
-        text: found.text, showarrow: false, font: { size: 10.5, color: quiet },
+        text: fits ? found.text : found.text.replace(" at ", "<br>at "), align: late ? "right" : "left", showarrow: false, font: { size: 10.5, color: quiet },
       }],
     };
   }
@@ -223,7 +226,7 @@ const charts = (() => {
     const ranges = { x: range(xs, view.log, 0.04, false), y: range(ys, log, 0.06, figure.from_zero) };
     const text = css("--text");
     const both = curves.some((c) => c.model === "mamba") && curves.some((c) => c.model === "transformer");
-    const met = crossing(both ? figure.crossing : null, ranges.x, view.log);
+    const met = crossing(both ? figure.crossing : null, ranges.x, view.log, width - margin.l - margin.r);
     const axis = {
       gridcolor: css("--grid"), linecolor: css("--muted"), tickcolor: css("--muted"), ticks: "outside", ticklen: 3, showline: true,
       zeroline: false, automargin: false, title: { font: { size: 12 }, standoff: 6 }, tickfont: { size: 11 },
