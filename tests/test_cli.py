@@ -53,7 +53,8 @@ def test_end_to_end(swept):
     assert "[8/8] transformer quality text L=128" in output
     names = {path.name for path in folder.iterdir()}
     assert {f"{m}.csv" for m in ("forward", "train", "decode", "quality")} <= names
-    assert {"journal.jsonl", "environment.json", "suite.json", "summary.md", "plots"} <= names
+    assert {"journal.jsonl", "environment.json", "suite.json", "summary.md", "plots", "report.html"} <= names
+    assert output.splitlines()[-1] == f"report: {folder / 'report.html'}"
     for measure in ("forward", "train", "decode", "quality"):
         rows = read_csv(folder / f"{measure}.csv")
         assert set(REQUIRED) <= set(rows[0])
