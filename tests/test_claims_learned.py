@@ -7,7 +7,7 @@ import pytest
 
 from bench.claims import discretisation, small_data
 from bench.claims.claim import FAILS, HOLDS, NOT_DECIDED
-from tests.test_claims import drawn, record, verdict_of
+from tests.claim_records import drawn, record, verdict_of
 
 # 6: small data
 

@@ -5,21 +5,17 @@ Skipped where playwright or a browser is missing; nothing is downloaded.
 
 import csv
 import io
-import shutil
 import struct
 from itertools import pairwise
 
 import pytest
 
 from bench.report import write_report
+from tests.browsing import BROWSER, QUIET, TABLE, column, curves, opened, redrawn
 from tests.reports import LENGTHS, PLANTED, first_run, second_run
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright: LENGTHSCALE_EXTRAS=browser installs it")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium, such as Debian's package chromium")
-QUIET = ("no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update "
-         "disable-sync")  # fmt: skip
-TABLE = "#table .table-tool"
 OWN = ("blob:", "data:")  # made by the page itself
 
 
@@ -37,19 +33,6 @@ def browser():
         browser = playwright.chromium.launch(executable_path=BROWSER, args=[f"--{each}" for each in QUIET.split()])
         yield browser
         browser.close()
-
-
-def opened(browser, path, said, width=1280, height=800, **options):
-    """A page of a report, once its plots are drawn. said: gets what it complains of, and what it asks for."""
-    options = {"viewport": {"width": width, "height": height}, "reduced_motion": "reduce", **options}  # nothing glides
-    page = browser.new_context(**options).new_page()
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: said.append(request.url) if request.url != path.as_uri() else None)
-    page.goto(path.as_uri())
-    drawn(page)
-    return page
 
 
 @pytest.fixture
@@ -86,33 +69,6 @@ def page(shared):
     if page.locator(f"{TABLE} select").first.input_value() != "measurements":
         page.locator(f"{TABLE} select").first.select_option("measurements")
     assert [each for each in said if not each.startswith(OWN)] == []
-
-
-def drawn(page):
-    page.wait_for_selector("html[data-state=ready]", state="attached", timeout=60_000)
-
-
-def redrawn(page, act, *args, **options):
-    """act(*args, **options), and wait until the plots that it changes are drawn again."""
-    before = page.evaluate("document.documentElement.dataset.drawn")
-    act(*args, **options)
-    page.wait_for_function(
-        "before => (({ drawn, state }) => drawn !== before && state === 'ready')(document.documentElement.dataset)",
-        arg=before,
-        timeout=60_000,
-    )
-
-
-def curves(page, figure="train-time"):
-    """Names of what is drawn in a plot, as plotly has it."""
-    return page.evaluate(
-        "name => document.querySelector(`#plot-${name} .canvas`).data.filter(t => t.meta === 'curve').map(t => t.name)",
-        figure,
-    )
-
-
-def column(page, number):
-    return page.locator(f"{TABLE} tbody tr td:nth-child({number})").all_inner_texts()
 
 
 def test_every_plot_is_drawn_and_nothing_is_complained_of_or_loaded(reports, open_page, tmp_path):

@@ -13,6 +13,7 @@ from collections import defaultdict
 import numpy as np
 
 from bench import intervals
+from bench.claims import learning_rates
 from bench.claims.claim import (
     Claim,
     Finding,
@@ -66,13 +67,9 @@ def trained(records: Records, model: str) -> tuple[dict[int, list[dict]], str]:
             rates[row["learning_rate"]][row["seed"]].append(row)
     if not rates:
         return {}, "no trained model"
-    most = max(map(len, rates.values()))
-    whole = {rate: seeds for rate, seeds in rates.items() if len(seeds) == most}
-    best = min(whole, key=lambda rate: np.mean([rows[0]["train_loss"] for rows in whole[rate].values()]))
-    note = f"learning rate {best:g} of {', '.join(f'{rate:g}' for rate in sorted(rates))}"
-    if len(rates) > 1 and best in (min(rates), max(rates)):
-        note += ", at the sweep's edge"
-    return dict(whole[best]), note
+    losses = {rate: [rows[0]["train_loss"] for rows in seeds.values()] for rate, seeds in rates.items()}
+    best = learning_rates.best_of(losses)
+    return dict(rates[best]), learning_rates.told(best, rates)
 
 
 def lag_of(row: dict) -> float:

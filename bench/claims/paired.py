@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench import intervals
+from bench.claims import learning_rates
 from bench.claims.claim import Records
 
 FEW = 12  # windows: below it Student's t, since a bootstrap of few values is too sure
@@ -63,17 +64,13 @@ def best_rate(parts: Records, **cell) -> tuple[list[dict], str]:
     """(the records of these cells at their best learning rate, one for each seed; a note on that rate).
 
     The best has the lowest mean training loss, of tokens drawn from so many that hardly any came twice: the held-out
-    windows have no say in it. Only rates that as many seeds were trained at as at any are looked at.
+    windows have no say in it.
     """
     rates: dict[float, list[dict]] = {}
     for record in records_of([record for part in parts.values() for record in part], **cell):
         rates.setdefault(record["rows"][0]["learning_rate"], []).append(record)
     if not rates:
         return [], "no trained model"
-    most = max(map(len, rates.values()))
-    whole = {rate: mine for rate, mine in rates.items() if len(mine) == most}
-    best = min(whole, key=lambda rate: np.mean([record["rows"][0]["train_loss"] for record in whole[rate]]))
-    note = f"learning rate {best:g} of {', '.join(f'{rate:g}' for rate in sorted(rates))}"
-    if len(rates) > 1 and best in (min(rates), max(rates)):
-        note += ", at the sweep's edge"
-    return sorted(whole[best], key=lambda record: record["cell"]["seed"]), note
+    losses = {rate: [record["rows"][0]["train_loss"] for record in mine] for rate, mine in rates.items()}
+    best = learning_rates.best_of(losses)
+    return sorted(rates[best], key=lambda record: record["cell"]["seed"]), learning_rates.told(best, rates)

@@ -14,6 +14,7 @@ from collections import defaultdict
 import numpy as np
 
 from bench import intervals
+from bench.claims import learning_rates
 from bench.claims.claim import (
     NOT_DECIDED,
     Claim,
@@ -74,11 +75,9 @@ def accuracies(records: Records, model: str) -> tuple[Accuracies, dict[int, str]
         found[images_of(row)][row["learning_rate"]][row["seed"]] = 100 * row["accuracy"]
     best, notes = {}, {}
     for n, rates in sorted(found.items()):
-        most = max(map(len, rates.values()))
-        whole = {rate: seeds for rate, seeds in rates.items() if len(seeds) == most}
-        rate = max(whole, key=lambda rate: np.mean(list(whole[rate].values())))
-        best[n] = whole[rate]
-        notes[n] = f"{model} {np.mean(list(whole[rate].values())):.1f}% at learning rate {rate:g}"
+        rate = learning_rates.best_of({rate: [-each for each in seeds.values()] for rate, seeds in rates.items()})
+        best[n] = rates[rate]
+        notes[n] = f"{model} {np.mean(list(best[n].values())):.1f}% at learning rate {rate:g}"
         notes[n] += f" of {', '.join(f'{rate:g}' for rate in sorted(rates))}" if len(rates) > 1 else ""
     return best, notes
 

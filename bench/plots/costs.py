@@ -49,14 +49,29 @@ def panels(run: Run, measure: str, y: str) -> list[Panel]:
     cost = COSTS[y]
     if measure not in run.frames or not run.frames[measure][cost.column].notna().any():
         return []
-    title = f"{STEPS.get(measure, f'Training ({measure})')}: {cost.title}"
     series = series_of(measure, run.cells(measure))
+    followed = any(continuation(run, each, cost, each.good(cost.column)) for each in series)
+    drawing = partial(draw, run=run, measure=measure, cost=cost)
+    return [Panel(measure, title_of(measure, cost), drawing, tuple(meanings(series, cost, followed)))]
+
+
+def title_of(measure: str, cost: Cost) -> str:
+    return f"{STEPS.get(measure, f'Training ({measure})')}: {cost.title}"
+
+
+def axis_labels(measure: str, frame: pd.DataFrame, cost: Cost) -> tuple[str, str]:
+    """Of x and y."""
+    if measure != "decode":
+        return "sequence length (tokens)", cost.label
+    alone = set(frame["batch"]) == {1}  # a step is a token
+    return "context (tokens)", cost.label.replace("a step", "a token") if alone else cost.label
+
+
+def meanings(series: list[Series], cost: Cost, followed: bool) -> list[str]:
+    """What the lines mean, for a caption. followed: whether any goes on beyond what was measured."""
     notes = [BARS if is_crowded(series, cost) else BANDS] if cost.follows_time else []
-    if y == "memory":
-        notes.append(PLANNED)
-    if any(continuation(run, each, cost, each.good(cost.column)) for each in series):
-        notes.append(guides.EXTRAPOLATED)
-    return [Panel(measure, title, partial(draw, run=run, measure=measure, cost=cost), tuple(notes))]
+    notes += [PLANNED] if cost.column == "mem_peak_bytes" else []
+    return notes + ([guides.EXTRAPOLATED] if followed else [])
 
 
 def draw(axes, theme: Theme, *, run: Run, measure: str, cost: Cost) -> Drawn:
@@ -88,12 +103,11 @@ def draw(axes, theme: Theme, *, run: Run, measure: str, cost: Cost) -> Drawn:
         ends.append(End(*end, each.name, colour, look["marker"], each.line))
     axes.set_yscale("log")
     ticks_at_lengths(axes, lengths)
-    decode = measure == "decode"
-    label = cost.label.replace("a step", "a token") if decode and set(frame["batch"]) == {1} else cost.label
-    axes.set(xlabel="context (tokens)" if decode else "sequence length (tokens)", ylabel=label)
+    x_label, y_label = axis_labels(measure, frame, cost)
+    axes.set(xlabel=x_label, ylabel=y_label)
     if len(lengths) > frame["length"].nunique():
         guides.mark_extrapolated(axes, theme, frame["length"].max(), beyond)
-    guides.draw_slopes(axes, theme, frame[frame["status"] == "ok"], cost, decode)
+    guides.draw_slopes(axes, theme, frame[frame["status"] == "ok"], cost, measure == "decode")
     if cost.column == "time_median_ms":
         guides.mark_crossing(axes, theme, run.crossovers, measure, frame)
     ticks_at_round_numbers(axes.yaxis)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,10 +65,9 @@ def draw_slopes(axes, theme: Theme, good: pd.DataFrame, cost, decode: bool) -> N
     ends = np.array([good["length"].min(), good["length"].max()], float)
     first = good.loc[good["length"] == ends[0], cost.column] * cost.factor
     bottom, top = axes.get_ylim()
-    for slope in set(cost.slopes) & {1} if decode else cost.slopes:
-        start = first.max() * 1.25 if slope < 0 else first.min() / 1.25
+    for slope in slopes_of(cost, decode):
         x = np.geomspace(*ends, 200)
-        y = start * (x / ends[0]) ** slope
+        y = guide(slope, x, first)
         inside = (y <= top) & (y >= bottom)
         if inside.sum() < 20:
             continue
@@ -85,6 +85,17 @@ def draw_slopes(axes, theme: Theme, good: pd.DataFrame, cost, decode: bool) -> N
             zorder=2,
         )
     axes.set_ylim(bottom, top)
+
+
+def slopes_of(cost, decode: bool) -> list[int]:
+    """What a guide is drawn for: nothing that decodes grows faster than its context."""
+    return sorted(set(cost.slopes) & {1} if decode else cost.slopes)
+
+
+def guide(slope: int, x: np.ndarray, first: Iterable[float]) -> np.ndarray:
+    """A line of this slope over the lengths x, beside the curves' first figures."""
+    start = max(first) * 1.25 if slope < 0 else min(first) / 1.25
+    return start * (x / x[0]) ** slope
 
 
 def _freest(axes, x: np.ndarray, y: np.ndarray, slope: int) -> tuple[int, int, int]:

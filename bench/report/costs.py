@@ -11,7 +11,7 @@ from dataclasses import asdict
 import numpy as np
 
 from bench.plots import guides
-from bench.plots.costs import BANDS, BARS, COSTS, PLANNED, STEPS, Cost, continuation, is_crowded, limits
+from bench.plots.costs import COSTS, Cost, axis_labels, continuation, is_crowded, limits, meanings, title_of
 from bench.plots.data import Run, Series, caption, series_of
 from bench.report.figure import Curve, Failed, Figure, dash, numbers
 
@@ -35,29 +35,24 @@ def _figure(run: Run, measure: str, y: str, cost: Cost, place: int) -> Figure:
     frame = run.cells(measure)
     series = series_of(measure, frame)
     curves = [curve for each in series if (curve := _curve(run, each, cost, place))]
-    decode = measure == "decode"
-    label = cost.label.replace("a step", "a token") if decode and set(frame["batch"]) == {1} else cost.label
+    x_label, y_label = axis_labels(measure, frame, cost)
     lengths = {int(length) for length in frame["length"]} | {int(c.beyond[0][-1]) for c in curves if c.beyond}
-    crowded = is_crowded(series, cost)
-    notes = [BARS if crowded else BANDS] if cost.follows_time else []
-    notes += [PLANNED] if y == "memory" else []
-    notes += [guides.EXTRAPOLATED] if any(curve.beyond for curve in curves) else []
     crossing = guides.crossing(run.crossovers, measure, frame) if y == "time" else None
     return Figure(
         name=f"{measure}-{y}",
         group=y,
-        title=f"{STEPS.get(measure, f'Training ({measure})')}: {cost.title}",
-        x_label="context (tokens)" if decode else "sequence length (tokens)",
-        y_label=label,
+        title=title_of(measure, cost),
+        x_label=x_label,
+        y_label=y_label,
         curves=curves,
         lengths=sorted(lengths),
         failed=[failed for each in series if (failed := failures(each, place))],
         said=[str(each.failures("")) for each in series if (each.rows["status"] != "ok").any()],
-        guides=_guides(curves, cost, decode),
+        guides=_guides(curves, cost, measure == "decode"),
         crossing=asdict(crossing) if crossing else None,
-        crowded=crowded,
+        crowded=is_crowded(series, cost),
         about=" · ".join(caption(run, [measure], [])),
-        notes=notes,
+        notes=meanings(series, cost, any(curve.beyond for curve in curves)),
     )
 
 
@@ -100,10 +95,9 @@ def _guides(curves: list[Curve], cost: Cost, decode: bool) -> list[tuple[str, li
     first = [curve.y[0] for curve in curves if curve.x[0] == ends[0]]
     figures = [figure for curve in curves for figure in curve.y if figure]
     lines = []
-    for slope in sorted(set(cost.slopes) & {1} if decode else cost.slopes):
-        start = max(first) * 1.25 if slope < 0 else min(first) / 1.25
+    for slope in guides.slopes_of(cost, decode):
         x = np.geomspace(ends[0], ends[1] ** 0.93 * ends[0] ** 0.07, 60)  # and room for the name
-        y = start * (x / ends[0]) ** slope
+        y = guides.guide(slope, x, first)
         inside = (y <= max(figures)) & (y >= min(figures) / 1.25)
         if inside.sum() >= 6:
             lines.append((guides.SLOPES[slope], numbers(x[inside]), numbers(y[inside])))
