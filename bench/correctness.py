@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from bench.cell import Cell
+from bench.compilation import LITTLE_EFFORT, make_once
 from bench.learner import make_learner
 from bench.measures import MEASURES
-from bench.program import LITTLE_EFFORT, Report
+from bench.program import Report
 from bench.workloads import make_workload
 from models import MODELS
 
@@ -69,7 +70,7 @@ def _results(cell: Cell) -> dict[str, np.ndarray]:
     """What the cell's measure computes, by the names of its arrays."""
     workload = make_workload(cell)
     learner = make_learner(cell, workload)
-    params, statistics = jax.jit(learner.make)(jax.random.key(cell.seed))
+    params, statistics = make_once(learner.make, cell.seed)
 
     def prefill(params, *prompt):
         return workload.prefill(learner.model(params, statistics), *prompt)

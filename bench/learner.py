@@ -16,6 +16,7 @@ from flax import nnx
 
 from bench import checkpoint
 from bench.cell import Cell
+from bench.compilation import shared_compilation
 from bench.workloads.base import Workload
 from models import build
 from models.checkpoints import Checkpoint
@@ -125,7 +126,8 @@ class TrainedModel:
 
     def call(self, function: Callable, *args):
         """function(model, *args)."""
-        return _call(self.learner, function, self.params, self.statistics, args)
+        with shared_compilation():
+            return _call(self.learner, function, self.params, self.statistics, args)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -6,19 +6,16 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
 import jax
 import numpy as np
-from jax.experimental.compilation_cache import compilation_cache
 
 from bench import cost, memory, timing
+from bench.compilation import make_once
 from bench.suites import Settings
-
-LITTLE_EFFORT: dict[str, Any] = {"xla_backend_optimization_level": 1}
 
 
 class Report(Protocol):
@@ -54,27 +51,9 @@ class Program:
         return *state, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in self.inputs)
 
     def make_args(self) -> tuple:
-        """The first call's arguments, on the device.
-
-        The key is an argument, or XLA would fold all of the random numbers into constants when it compiles; this
-        program runs once, so that little is spent on optimising it.
-        """
-        key = jax.random.key(self.seed)
-        with _compilation_cache():
-            make = jax.jit(self.make_state).lower(key).compile(compiler_options=LITTLE_EFFORT)
-        return jax.block_until_ready((*make(key), *jax.device_put(self.inputs)))
-
-
-@contextmanager
-def _compilation_cache():
-    """Compile with the run's own cache: for what is not measured, and the same in many cells."""
-    jax.config.update("jax_enable_compilation_cache", True)
-    compilation_cache.reset_cache()
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_compilation_cache", False)
-        compilation_cache.reset_cache()
+        """The first call's arguments, on the device."""
+        state = make_once(self.make_state, self.seed)
+        return jax.block_until_ready((*state, *jax.device_put(self.inputs)))
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,8 @@ class Checks:
 
     def refusal(self, cell: Cell) -> dict | None:
         """The record of a cell whose method is wrong, or could not be checked; None where all is well."""
-        key = replace(cell, size="", seed=0)
+        kind = "train" if MEASURES[cell.measure].learns else cell.measure  # what it does with the model
+        key = replace(cell, size="", seed=0, measure=kind)
         if key not in self._known:
             self._known[key] = self._runner.check(cell)
         checked = self._known[key]

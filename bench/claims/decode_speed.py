@@ -202,5 +202,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.14,
+    share=0.1,
 )

@@ -124,5 +124,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.08,
+    share=0.07,
 )

@@ -226,5 +226,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.16,
+    share=0.13,
 )

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bench.cell import Cell
+from bench.compilation import make_once
 from bench.learner import TrainedModel
 from bench.program import Program, Report, Result
 from bench.suites import Settings
@@ -34,7 +35,7 @@ def run(cell: Cell, settings: Settings, report: Report) -> Result:
     training = train(cell, workload, settings, report)
     report("gradients at initialisation")
     learner = training.model.learner  # the same one, so that what follows is compiled once for both
-    start = TrainedModel(learner, *jax.jit(learner.make)(jax.random.key(cell.seed)))
+    start = TrainedModel(learner, *make_once(learner.make, cell.seed))
     rows = [{"trained": 0, **row} for row in by_distance(_norms(start, batch))]
     if training.status == "ok":
         report("gradients after training")
