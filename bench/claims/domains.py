@@ -56,9 +56,9 @@ class Level(NamedTuple):
     windows: int
 
 
-# minutes -> what to run: a model's first cell takes 15 to 20 s, most of it compiling, and another seed's 6. With 3 seeds
-# one other model that is not behind decides, so they come before all models do; what did not begin in the minutes that
-# there are the same command goes on with.
+# minutes -> what to run: a model's first cell takes 15 to 20 s, most of it compiling, and another seed's 6. With 3
+# seeds one other model that is not behind decides, so they come before all models do; what did not begin in the minutes
+# that there are the same command goes on with.
 LEVELS = {
     0.0: Level(1, 1, 256, 1024, 2**17, 32),
     2.0: Level(1, 3, 256, 1024, 2**18, 64),
