@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -28,20 +28,28 @@ class StoppedError(Exception):
     """The run could not go on; what was finished before is kept."""
 
 
+@dataclass
+class Known:
+    """What the sweeps of one process find out once."""
+
+    checked: dict[Cell, dict] = field(default_factory=dict)  # by Checks
+    peaks: dict = field(default_factory=dict)  # the machine's highest rates
+
+
 def run_sweep(
-    request: Request, console: Console, deadline: float = math.inf, checked: dict[Cell, dict] | None = None
+    request: Request, console: Console, deadline: float = math.inf, known: Known | None = None
 ) -> tuple[Path, list[dict], bool]:
     """(results folder, all of its records, whether it was interrupted). Cells that are there already are not run again.
 
-    deadline: by time.monotonic(); a curve that has not begun by then is left, for the same run to go on with. checked:
-    what Checks has found in earlier sweeps of this process, to which this one adds.
+    deadline: by time.monotonic(); a curve that has not begun by then is left, for the same run to go on with. known:
+    what earlier sweeps of this process have found, to which this one adds.
     Raises RuntimeError where no device can be had, JournalError where the folder is taken or its journal is of another
     kind, RequestError where it was measured otherwise, OSError where it cannot be written: nothing has been measured
     then. Raises StoppedError where it cannot be written any more.
     """
     for name, note in request.notes.items():
         console.print(f"data {name}: {note}", highlight=False, markup=False, soft_wrap=True)
-    runner = Runner(request.settings)
+    runner, known = Runner(request.settings), known or Known()
     with ExitStack() as stack:
         if request.out is None:
             described = environment.describe(runner.probe())
@@ -54,14 +62,15 @@ def run_sweep(
         if journal.records and (mistakes := resume.check_environment(folder, described)):
             raise RequestError(mistakes)
         # Those of a run that goes on stay what they were: its shares are of one and the same rate.
-        described["peaks"] = resume.peaks_of(folder) or runner.peaks()
+        described["peaks"] = resume.peaks_of(folder) or known.peaks or runner.peaks()
+        known.peaks = described["peaks"]
         replace_file(folder / resume.CONFIGURATION, json.dumps(request.configuration(), indent=1))
         replace_file(folder / resume.ENVIRONMENT, json.dumps(described, indent=1))
         tables = Tables(folder)
         for path in tables.start_from(journal.records):
             console.print(f"not what the journal says, kept aside: {path}", highlight=False, soft_wrap=True)
         try:
-            checks = Checks(runner, checked)
+            checks = Checks(runner, known.checked)
             interrupted = _run_cells(request, runner, checks, journal, tables, described, folder, console, deadline)
         except (OSError, JournalError) as error:
             go_on = f"{len(journal.records)} of {len(request.cells)} cells are kept; --resume {folder} goes on"

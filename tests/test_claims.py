@@ -111,7 +111,7 @@ class Sweep:
     def monotonic(self):
         return self.now
 
-    def __call__(self, request, console, deadline, checked):
+    def __call__(self, request, console, deadline, known):
         request.out.mkdir(parents=True, exist_ok=True)
         (request.out / "suite.json").write_text(json.dumps(request.configuration()))
         with closing(Journal(request.out)) as journal:
@@ -307,8 +307,8 @@ def test_a_sweep_ends_at_its_deadline_and_goes_on(tmp_path, monkeypatch, console
     monkeypatch.setattr(sweep_module.time, "monotonic", lambda: Hurried.now)
     arguments = "--suite quick --models rnn,gru --measures forward --lengths 16,32,64 --out"
     request = make_request(_parse_run([*arguments.split(), str(tmp_path / "run")]))
-    checked = {}
-    folder, records, interrupted = sweep_module.run_sweep(request, console, Hurried.now + 2, checked)
+    known = sweep_module.Known()
+    folder, records, interrupted = sweep_module.run_sweep(request, console, Hurried.now + 2, known)
     assert [(each["cell"]["model"], each["cell"]["length"]) for each in records] == [
         *(("rnn", 16), ("rnn", 32), ("rnn", 64))  # a curve that has begun is measured whole
     ]
@@ -319,7 +319,7 @@ def test_a_sweep_ends_at_its_deadline_and_goes_on(tmp_path, monkeypatch, console
     assert len(rows_of_csv(folder / "forward.csv")) == 6
     at_another_size = make_request(_parse_run([*arguments.split(), str(tmp_path / "small"), "--size", "small"]))
     before = Hurried.checks
-    sweep_module.run_sweep(at_another_size, console, checked=checked)
+    sweep_module.run_sweep(at_another_size, console, known=known)
     assert Hurried.checks - before == 3  # the shapes that the first one had not come to
 
 

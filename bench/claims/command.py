@@ -22,14 +22,13 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import environment, resume
-from bench.cell import Cell
 from bench.claims import CLAIMS, table
 from bench.claims.claim import Claim, Finding
 from bench.journal import FAILED, read_journal
 from bench.request import Request, RequestError, make_request
 from bench.runner import Runner
 from bench.suites import Settings
-from bench.sweep import new_folder, run_sweep
+from bench.sweep import Known, new_folder, run_sweep
 from models import unknown
 
 BUDGET_MINUTES = 20.0
@@ -75,12 +74,12 @@ def run_claims(args: argparse.Namespace, console: Console, parse_run: ParseRun) 
     out.mkdir(parents=True, exist_ok=True)
     about = {"device": environment.device_slug(described), "git_sha": described["git_sha"]}
     failed, left, end = False, 0, started
-    checked: dict[Cell, dict] = {}
+    known = Known()
     for work in works:
         end += 60 * work.minutes
         records = {}
         for name, request in work.requests.items():
-            records[name], interrupted = _run_part(work, name, request, end, checked, console)
+            records[name], interrupted = _run_part(work, name, request, end, known, console)
             if interrupted:
                 console.print(f"interrupted; the same command with --out {out} goes on from here", soft_wrap=True)
                 return failed, True
@@ -135,7 +134,7 @@ def _plan(claims: list[Claim], args: argparse.Namespace, out: Path, parse_run: P
 
 
 def _run_part(
-    work: Work, name: str, request: Request, end: float, checked: dict[Cell, dict], console: Console
+    work: Work, name: str, request: Request, end: float, known: Known, console: Console
 ) -> tuple[list[dict], bool]:
     """(the part's records, whether it was interrupted). A part whose time is over gives what it has."""
     assert request.out is not None
@@ -143,7 +142,7 @@ def _run_part(
     if left > 0:
         title = f"claim {work.claim.number} ({work.claim.name}), {name}: {len(request.cells)} cells"
         console.print(f"{title}, {left / 60:.1f} minutes left for the claim", highlight=False, soft_wrap=True)
-        _, records, interrupted = run_sweep(request, console, end, checked)
+        _, records, interrupted = run_sweep(request, console, end, known)
     else:
         records, interrupted = read_journal(request.out / "journal.jsonl"), False
     peaks = resume.peaks_of(request.out) or {}

@@ -202,5 +202,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.1,
+    share=0.11,
 )

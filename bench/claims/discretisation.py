@@ -218,5 +218,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.15,
+    share=0.175,
 )

@@ -206,5 +206,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.215,
+    share=0.235,
 )

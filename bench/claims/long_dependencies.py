@@ -146,5 +146,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.115,
+    share=0.105,
 )

@@ -69,7 +69,7 @@ class Level(NamedTuple):
 LEVELS = {
     0.0: Level(("1e-2",), 1, 1024, 2**19, 2**14, 2**19, 32),
     1.0: Level(("1e-2",), 1, 1024, 2**20, 2**16, 2**20, 64),
-    1.5: Level(("1e-2",), 1, 1024, 2**20, 2**20, 2**21, 64),
+    1.4: Level(("1e-2",), 1, 1024, 2**20, 2**20, 2**21, 64),
     6.0: Level(("1e-2", "3e-2"), 1, 1024, 2**22, 2**20, 2**22, 64),
     25.0: Level(("1e-2", "3e-2", "3e-3"), 1, 4096, 2**23, 2**20, 2**24, 128),
     90.0: Level(("1e-2", "3e-2", "3e-3"), 3, 4096, 2**24, 2**20, 2**24, 128),
@@ -169,6 +169,8 @@ def judge(records: Records) -> list[Finding]:
         facts += [cell["size"], f"{row['train_tokens']:,} tokens of training at {cell['length']:,}"]
     what = f"largest context up to which the loss of {MODEL} ({', '.join(facts)}) falls"
     largest = better_up_to(steps)
+    if steps and largest is None:
+        what += f": none from {steps[0].context:,} on, by what can be told"
     figure = None if largest is None else float(largest)
     ends = (FIRST, longest) if steps else (None, None)
     overall = Finding(what, figure, None, None, "tokens", verdict, RULE, *ends, "; ".join(said))

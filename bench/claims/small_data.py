@@ -40,7 +40,7 @@ SLOPE_RULE = "slope of that difference on log10 of the number of images, in poin
 # minutes -> (training steps, numbers of images, the ends first, learning rates, the likeliest first, seeds)
 LEVELS = {
     0.0: (1000, (100, 4000), ("3e-3",), 3),
-    7.0: (1000, (100, 4000, 500, 2000), ("3e-3",), 3),
+    5.0: (1000, (100, 4000, 500, 2000), ("3e-3",), 3),
     12.0: (1000, (100, 4000, 500, 2000), ("3e-3",), 5),
     20.0: (1000, (100, 4000, 500, 2000), ("3e-3", "1e-3"), 5),
     60.0: (3000, (100, 4000, 500, 2000), ("3e-3", "1e-3", "1e-2"), 5),
@@ -171,5 +171,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.17,
+    share=0.155,
 )
