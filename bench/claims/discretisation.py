@@ -53,8 +53,8 @@ RATE_RULE = "accuracy on half as many samples with dt doubled, less that with dt
 # minutes -> (training steps, seeds, where dt starts)
 LEVELS = {
     0.0: (200, 3, ENDS),
-    3.0: (300, 4, ENDS),
-    6.0: (300, 8, ENDS),
+    5.0: (300, 4, ENDS),
+    8.0: (300, 8, ENDS),
     15.0: (600, 8, tuple(STARTS)),
     40.0: (1500, 12, tuple(STARTS)),
 }
@@ -218,5 +218,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.175,
+    share=0.17,
 )

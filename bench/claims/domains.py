@@ -206,5 +206,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.235,
+    share=0.225,
 )

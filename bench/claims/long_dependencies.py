@@ -146,5 +146,5 @@ CLAIM = Claim(
     parts=parts,
     judge=judge,
     draw=draw,
-    share=0.105,
+    share=0.12,
 )
