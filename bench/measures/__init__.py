@@ -19,7 +19,7 @@ TIME = (
     "flags",  # "noisy": the interval is wider than +-5%; "few": under 5 samples; "coarse": near the clock's resolution
 )
 RATES = ("flops_per_s", "gemm_share", "bytes_per_s")  # bench/rates.py
-COMPILE = ("trace_s", "lower_s", "compile_s", "flops")
+COMPILE = ("trace_s", "lower_s", "compile_s", "flops")  # compile_s: not of what learns; its seeds share a program
 MEMORY = ("mem_planned_bytes", "mem_peak_bytes", "mem_source")
 HELD_OUT = (
     "context",  # tokens before the targets, on a stream
