@@ -96,7 +96,10 @@ def test_a_shape_is_checked_once_and_a_wrong_form_s_cells_have_no_figures():
         assert (record["status"], record["stage"], record["rows"]) == ("incorrect", "check", [])
         assert record["cell"]["size"] == size
     assert checks.refusal(replace(CELL, seed=CELL.seed + 1)) is not None
+    assert checks.refusal(replace(CELL, measure="quality")) is not None  # it trains the same way
     assert len(runner.asked) == 1
+    checks.refusal(replace(CELL, measure="forward"))
+    assert len(runner.asked) == 2
     assert Checks(Runner("ok")).refusal(CELL) is None  # pyright: ignore[reportArgumentType]
     assert Checks(Runner("oom")).refusal(CELL) is None  # pyright: ignore[reportArgumentType]
     failed = Checks(Runner("error")).refusal(CELL)  # pyright: ignore[reportArgumentType]

@@ -64,6 +64,28 @@ def test_the_verdicts_are_those_of_a_run_of_the_claims():
     ]
 
 
+def test_what_is_said_of_other_runs_is_in_their_files():
+    """The claims anew, on the machine when it was slower; and the default suite on an AMD EPYC."""
+    flowing = " ".join(TEXT.split())
+    again = ROOT / re.findall(r"\]\((results/\S+claims_again\S+)/claims\.csv\)", TEXT)[0]
+    verdicts = {int(row["claim"]): row for row in table.overall(table.read(again))}
+    left = [re.search(r"(\d+) of \d+ cells did not begin", row["note"] or "") for row in verdicts.values()]
+    assert f"{sum(int(each[1]) for each in left if each)} cells were left" in flowing
+    assert f"7 ({table.figure_text(verdicts[7])}) were not decided" in flowing
+    first = ROOT / re.findall(r"\]\((results/\S+)/claims\.csv\)", TEXT)[0]
+    decided = {int(row["claim"]): row["verdict"] for row in table.overall(table.read(first))}
+    apart = {number for number, row in verdicts.items() if row["verdict"] != decided[number]}
+    assert apart == {1, 7}
+    assert {verdicts[number]["verdict"] for number in apart} == {"not decided"}
+    other = ROOT / re.findall(r"\]\((results/amd\S+default\S+)/summary\.md\)", flowing)[0]
+    records = {
+        (r["cell"]["measure"], r["cell"]["model"], r["cell"]["length"]): r
+        for r in read_journal(other / "journal.jsonl")
+    }
+    seconds = [records["train", model, 16384]["rows"][0]["time_median_ms"] / 1e3 for model in ("transformer", "mamba")]
+    assert "the Transformer trains at 16k tokens in {:.3g} s, Mamba in {:.3g} s".format(*seconds) in flowing
+
+
 def test_what_is_said_of_peers_is_in_their_table():
     """Each "1.2x" is a ratio and each "34%" a share of that table, rounded as it is written."""
     [paragraph] = [part for part in TEXT.split("\n\n") if part.startswith("The [table](results/")]
