@@ -1,0 +1,106 @@
+"""What today's code makes of the committed journals: every table, fit, verdict and page, as text.
+
+`python -m tests.helpers.replay` writes their digests to tests/replay.json. A commit that only moves or types code
+leaves that file alone; one that changes a law, a number's text or a name renews it, and says what changed and why.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import answer, fit, summary
+from bench.claims import CLAIMS, table
+from bench.compare import facts_of
+from bench.journal import csv_text, read_journal
+from bench.measures import MEASURES
+from bench.peers import files as peers_files
+from bench.report.command import write_report
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
+EXPECTED = ROOT / "tests" / "replay.json"
+
+
+def digests(texts: Iterator[tuple[str, str]]) -> dict[str, str]:
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts}
+
+
+def replayed_runs() -> Iterator[tuple[str, str]]:
+    """(path below results/, text) of the CSVs, fits, crossings, summary and answer of every run."""
+    for folder in _folders_with("suite.json"):
+        records = read_journal(folder / "journal.jsonl")
+        name = folder.relative_to(RESULTS).as_posix()
+        for measure in MEASURES:
+            if mine := [record for record in records if record["cell"]["measure"] == measure]:
+                yield f"{name}/{measure}.csv", csv_text(measure, mine)
+        with tempfile.TemporaryDirectory() as copy:
+            shutil.copy(folder / "journal.jsonl", copy)
+            fits, crossovers = fit.fit_folder(Path(copy))
+            for file in ("fits.csv", "crossovers.csv"):
+                yield f"{name}/{file}", (Path(copy) / file).read_text()
+            if (folder / "summary.md").exists():
+                summary.write_summary(summary.summarise(records), Path(copy))
+                yield f"{name}/summary.md", (Path(copy) / "summary.md").read_text()
+        yield f"{name}/answer", "\n".join(answer.sentences(fits, crossovers, facts_of(folder)))
+
+
+def replayed_claims() -> Iterator[tuple[str, str]]:
+    """(path, text) of each claim's rows of claims.csv, less the notes on time and load that a run adds."""
+    for home in sorted(path.parent for path in RESULTS.glob("*/*/claims.csv")):
+        for claim in CLAIMS.values():
+            parts = {part.name: part for part in sorted((home / claim.name).iterdir())}
+            records = {name: _records_with_peaks(part) for name, part in parts.items()}
+            about = {"device": "", "git_sha": "", "command": ""}
+            rows = table.rows_of_claim(claim, claim.judge(records), **about)
+            text = io.StringIO()
+            csv.DictWriter(text, table.COLUMNS, lineterminator="\n").writerows(rows)
+            yield f"{home.relative_to(RESULTS).as_posix()}/{claim.name}", text.getvalue()
+
+
+def replayed_peers() -> Iterator[tuple[str, str]]:
+    """(path, text) of both tables of every run of `peers`."""
+    for folder in _folders_with("peers.json"):
+        with tempfile.TemporaryDirectory() as copy:
+            peers_files.write_tables(Path(copy), read_journal(folder / "journal.jsonl"))
+            for path in sorted(Path(copy).iterdir()):
+                yield f"{folder.relative_to(RESULTS).as_posix()}/{path.name}", path.read_text()
+
+
+def replayed_pages() -> Iterator[tuple[str, str]]:
+    """(path, text) of the report of each run with a summary: its words and its data, without style and scripts."""
+    for folder in (path.parent for path in sorted(RESULTS.glob("*/*/summary.md"))):
+        with tempfile.TemporaryDirectory() as home:
+            for verdicts in folder.parent.glob("claims-*/claims.csv"):
+                (Path(home) / verdicts.parent.name).mkdir()
+                shutil.copy(verdicts, Path(home) / verdicts.parent.name)
+            copy = Path(home) / folder.name
+            shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("plots", "report*"))
+            text = write_report(copy).read_text().replace(home, "")
+        text = re.sub(r"<style>.*?</style>|<script>.*?</script>|<meta http-equiv.*?>", "", text, flags=re.DOTALL)
+        yield f"{folder.relative_to(RESULTS).as_posix()}/report.html", text
+
+
+def _folders_with(name: str) -> list[Path]:
+    return sorted(path.parent for path in RESULTS.glob(f"**/{name}") if (path.parent / "journal.jsonl").exists())
+
+
+def _records_with_peaks(folder: Path) -> list[dict]:
+    peaks = json.loads((folder / "environment.json").read_text()).get("peaks") or {}
+    return [{**record, "peaks": peaks} for record in read_journal(folder / "journal.jsonl")]
+
+
+REPLAYS = {"runs": replayed_runs, "claims": replayed_claims, "peers": replayed_peers, "pages": replayed_pages}
+
+
+if __name__ == "__main__":
+    made = {kind: digests(replay()) for kind, replay in REPLAYS.items()}
+    EXPECTED.write_text(json.dumps(made, indent=1) + "\n")
+    print(f"{EXPECTED}: {sum(map(len, made.values()))} texts")
