@@ -3,4 +3,4 @@
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$ROOT/bench/environment.sh"
-exec "$PYTHON" -P -m bench "$@"
+exec "$PYTHON" -P -m lengthscale.bench "$@"

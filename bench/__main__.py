@@ -1,4 +1,4 @@
-"""The command line: `python -m bench COMMAND`; without arguments it runs the default suite. No jax here."""
+"""The command line: `python -m bench COMMAND`; without arguments it runs the default suite."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import compare, doctor, merge, resume, validate
-from bench.claims import command as claims
-from bench.journal import FAILED, JournalError
-from bench.measures import MEASURES
-from bench.peers import command
-from bench.request import RequestError, make_request
-from bench.suites import SUITES
-from bench.sweep import StoppedError, run_sweep
-from bench.tasks import DATA, FILES
-from bench.tasks.public import PUBLIC
-from bench.tasks.synthetic import SYNTHETIC
-from models import MODELS, SIZES
+from lengthscale.bench.analysis import compare
+from lengthscale.bench.claims import command as claims
+from lengthscale.bench.data import DATA, FILES
+from lengthscale.bench.data.public import PUBLIC
+from lengthscale.bench.data.synthetic import SYNTHETIC
+from lengthscale.bench.host import doctor
+from lengthscale.bench.host.request import make_request
+from lengthscale.bench.host.sweep import StoppedError, run_sweep
+from lengthscale.bench.peers import command
+from lengthscale.bench.plan.errors import RequestError
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.suites import SUITES
+from lengthscale.bench.results import merge, resume, validate
+from lengthscale.bench.results.environment import facts_of
+from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.journal import FAILED
+from lengthscale.models import MODELS, SIZES
 
 OK, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130  # 1 is compare's, validate's and doctor's
 
@@ -53,7 +58,7 @@ def _run(args: argparse.Namespace, console: Console) -> int:
         args = _resumed(args)
     request = make_request(args)
     if args.list or args.dry_run:
-        from bench import plan
+        from lengthscale.bench.host import dry_run as plan
 
         plan.list_cells(request, console) if args.list else plan.dry_run(request, console)
         return OK
@@ -90,12 +95,13 @@ def _claims(args: argparse.Namespace, console: Console) -> int:
 
 
 def _show(folder: Path, records: list[dict], console: Console) -> None:
-    from bench import answer, fit, plots, summary
+    from lengthscale.bench.analysis import answer, fit, summary
+    from lengthscale.bench.figures import mpl as plots
 
     rows = summary.summarise(records)
     summary.print_summary(rows, console)
     summary.write_summary(rows, folder)
-    sentences = answer.sentences(*fit.fit_folder(folder), compare.facts_of(folder))
+    sentences = answer.sentences(*fit.fit_folder(folder), facts_of(folder))
     plots.plot_folder(folder)
     console.print("\n".join(sentences), highlight=False, markup=False)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
@@ -105,7 +111,7 @@ def _show(folder: Path, records: list[dict], console: Console) -> None:
 def _report_on(folder: Path, console: Console) -> None:
     """Print where the report is. By now the run's figures are on disk: nothing that only draws them may fail it."""
     try:
-        from bench.report import write_report
+        from lengthscale.bench.figures.html import write_report
 
         path = write_report(folder)
     except Exception as error:  # whatever it is, it is said, and `report DIR` raises it
@@ -122,25 +128,25 @@ def _merge(args: argparse.Namespace, console: Console) -> int:
 
 
 def _fit(args: argparse.Namespace, console: Console) -> int:
-    from bench import answer, fit, summary
+    from lengthscale.bench.analysis import answer, fit, summary
 
     folder = Path(args.folder)
     fits, crossovers = fit.fit_folder(folder)
     summary.print_fits(fits, crossovers, console)
-    console.print("\n".join(answer.sentences(fits, crossovers, compare.facts_of(folder))), highlight=False)
+    console.print("\n".join(answer.sentences(fits, crossovers, facts_of(folder))), highlight=False)
     for name in ("fits.csv", "crossovers.csv"):
         console.print(str(folder / name), highlight=False, soft_wrap=True)
     return OK
 
 
 def _report(args: argparse.Namespace, console: Console) -> int:
-    from bench.report.command import run_report
+    from lengthscale.bench.figures.html.command import run_report
 
     return run_report(args, console)
 
 
 def _plot(args: argparse.Namespace, console: Console) -> int:
-    from bench.plots.command import run_plot
+    from lengthscale.bench.figures.mpl.command import run_plot
 
     for path in run_plot(args):
         console.print(str(path), highlight=False, soft_wrap=True)

@@ -23,7 +23,11 @@ accelerator_extra() {
     fi
 }
 
-export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
+# The checkout itself as the package `lengthscale`: its folders bench/ and models/ are lengthscale.bench and
+# lengthscale.models, with nothing installed.
+mkdir -p "$ROOT/.python"
+ln -sfn .. "$ROOT/.python/lengthscale"
+export PYTHONPATH="$ROOT/.python${PYTHONPATH:+:$PYTHONPATH}"
 if [ -n "${LENGTHSCALE_PYTHON:-}" ]; then
     PYTHON=$LENGTHSCALE_PYTHON
 else

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flax import nnx
 
-    from models.base import SequenceModel
+    from lengthscale.models.base import SequenceModel
 
 
 @dataclass(frozen=True)
@@ -61,30 +61,42 @@ _ATTENTION = ("reference", "blocked", "native")
 
 # Adding a model: one file with build(), one line here.
 MODELS = {
-    "rnn": ModelSpec("models.rnn", ("sequential", "native")),
-    "lstm": ModelSpec("models.lstm", ("sequential", "native")),
-    "gru": ModelSpec("models.gru", ("sequential", "native")),
-    "transformer": ModelSpec("models.transformer", _ATTENTION, streams=False),
-    "transformer++": ModelSpec("models.llama", _ATTENTION, streams=False),
-    "transformer-window": ModelSpec("models.llama", _ATTENTION, streams=False, builder="build_window"),
-    "transformer-encdec": ModelSpec("models.encoder_decoder", ("reference", "blocked"), streams=False, kind="pairs"),
-    "s4d": ModelSpec("models.ssm", ("recurrence", "convolution")),
-    "mamba": ModelSpec("models.mamba", ("sequential", "associative", "chunked", "native", "pallas")),
-    "rwkv4": ModelSpec("models.rwkv4", ("sequential", "associative")),
-    "seq2seq-lstm": ModelSpec("models.seq2seq", ("sequential", "native"), kind="pairs", builder="build_lstm"),
-    "seq2seq-gru": ModelSpec("models.seq2seq", ("sequential", "native"), kind="pairs", builder="build_gru"),
-    "vit": ModelSpec("models.vit", _ATTENTION, streams=False, kind="images"),
-    "resnet": ModelSpec("models.resnet", ("convolution",), streams=False, kind="images"),
+    "rnn": ModelSpec("lengthscale.models.rnn", ("sequential", "native")),
+    "lstm": ModelSpec("lengthscale.models.lstm", ("sequential", "native")),
+    "gru": ModelSpec("lengthscale.models.gru", ("sequential", "native")),
+    "transformer": ModelSpec("lengthscale.models.transformer", _ATTENTION, streams=False),
+    "transformer++": ModelSpec("lengthscale.models.llama", _ATTENTION, streams=False),
+    "transformer-window": ModelSpec("lengthscale.models.llama", _ATTENTION, streams=False, builder="build_window"),
+    "transformer-encdec": ModelSpec(
+        "lengthscale.models.encoder_decoder", ("reference", "blocked"), streams=False, kind="pairs"
+    ),
+    "s4d": ModelSpec("lengthscale.models.ssm", ("recurrence", "convolution")),
+    "mamba": ModelSpec("lengthscale.models.mamba", ("sequential", "associative", "chunked", "native", "pallas")),
+    "rwkv4": ModelSpec("lengthscale.models.rwkv4", ("sequential", "associative")),
+    "seq2seq-lstm": ModelSpec(
+        "lengthscale.models.seq2seq", ("sequential", "native"), kind="pairs", builder="build_lstm"
+    ),
+    "seq2seq-gru": ModelSpec("lengthscale.models.seq2seq", ("sequential", "native"), kind="pairs", builder="build_gru"),
+    "vit": ModelSpec("lengthscale.models.vit", _ATTENTION, streams=False, kind="images"),
+    "resnet": ModelSpec("lengthscale.models.resnet", ("convolution",), streams=False, kind="images"),
     # One layer, bare: no residuals, norms or MLPs around it.
-    "rnn-plain": ModelSpec("models.recurrent", ("sequential", "native"), builder="build_rnn", variant_of="rnn"),
-    "lstm-plain": ModelSpec("models.recurrent", ("sequential", "native"), builder="build_lstm", variant_of="lstm"),
-    "gru-plain": ModelSpec("models.recurrent", ("sequential", "native"), builder="build_gru", variant_of="gru"),
+    "rnn-plain": ModelSpec(
+        "lengthscale.models.recurrent", ("sequential", "native"), builder="build_rnn", variant_of="rnn"
+    ),
+    "lstm-plain": ModelSpec(
+        "lengthscale.models.recurrent", ("sequential", "native"), builder="build_lstm", variant_of="lstm"
+    ),
+    "gru-plain": ModelSpec(
+        "lengthscale.models.recurrent", ("sequential", "native"), builder="build_gru", variant_of="gru"
+    ),
     # The other discretisations: s4d's own is zoh, mamba's is "mamba" (see models/ops/discretise.py).
-    "s4d-bilinear": ModelSpec("models.ssm", ("recurrence", "convolution"), builder="build_bilinear", variant_of="s4d"),
+    "s4d-bilinear": ModelSpec(
+        "lengthscale.models.ssm", ("recurrence", "convolution"), builder="build_bilinear", variant_of="s4d"
+    ),
     # All channels' steps dt starting at 1e-3, or at 1e-1: the ends of where s4d's start.
     **{
         f"s4d-{end}-dt{rule}": ModelSpec(
-            "models.ssm",
+            "lengthscale.models.ssm",
             ("recurrence", "convolution"),
             builder=f"build_{end}_dt{rule.replace('-', '_')}",
             variant_of="s4d",
@@ -93,10 +105,13 @@ MODELS = {
         for rule in ("", "-bilinear")
     },
     "mamba-zoh": ModelSpec(
-        "models.mamba", ("sequential", "associative", "chunked"), builder="build_zoh", variant_of="mamba"
+        "lengthscale.models.mamba", ("sequential", "associative", "chunked"), builder="build_zoh", variant_of="mamba"
     ),
     "mamba-bilinear": ModelSpec(
-        "models.mamba", ("sequential", "associative", "chunked"), builder="build_bilinear", variant_of="mamba"
+        "lengthscale.models.mamba",
+        ("sequential", "associative", "chunked"),
+        builder="build_bilinear",
+        variant_of="mamba",
     ),
 }
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from models import Interface, Size
-from models.base import Mixer, SequenceModel, State
-from models.layers import MLP, Linear, kernel_init, layer_norm, project, sinusoidal_positions
+from lengthscale.models import Interface, Size
+from lengthscale.models.base import Mixer, SequenceModel, State
+from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, project, sinusoidal_positions
 
 # So many blocks are compiled one by one: in a loop, what the gradient needs of each is copied into a stack and out
 # again. On a CPU, a training step of size small is 1.1x to 1.4x faster so, and takes 15% to 40% less memory.

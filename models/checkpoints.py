@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from models import Interface, unknown
-from models.huggingface import ARCHITECTURES
-from models.huggingface.tables import Architecture, CheckpointError, Config, Entry
+from lengthscale.models import Interface, unknown
+from lengthscale.models.huggingface import ARCHITECTURES
+from lengthscale.models.huggingface.tables import Architecture, CheckpointError, Config, Entry
 
 __all__ = ["Checkpoint", "CheckpointError", "inspect", "load"]
 
@@ -142,7 +142,7 @@ def assemble(config: Config, tensors: Mapping[str, Any], *, method: str = "auto"
 def _with_weights(make: Callable, method: str, ours: Mapping[str, Any]):
     from flax import nnx
 
-    from models.weights import with_weights
+    from lengthscale.models.weights import with_weights
 
     return with_weights(lambda: make(method=method, rngs=nnx.Rngs(0)), ours)
 

@@ -18,12 +18,12 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from models import Interface, Size
-from models.backbone import Backbone, count_params
-from models.base import EncoderDecoder, Mixer
-from models.layers import MLP, Linear, kernel_init, layer_norm
-from models.ops.attention import attention, attention_to_cache
-from models.transformer import KVCache, LayerCache, SelfAttention
+from lengthscale.models import Interface, Size
+from lengthscale.models.backbone import Backbone, count_params
+from lengthscale.models.base import EncoderDecoder, Mixer
+from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm
+from lengthscale.models.ops.attention import attention, attention_to_cache
+from lengthscale.models.transformer import KVCache, LayerCache, SelfAttention
 
 
 class DecoderState(NamedTuple):

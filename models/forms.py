@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from models.base import Inputs, SequenceModel, State
+from lengthscale.models.base import Inputs, SequenceModel, State
 
 
 def n_to_1(model: SequenceModel, inputs: Inputs, lengths: Int[Array, " B"] | None = None) -> Float[Array, "B V"]:

@@ -6,12 +6,12 @@ The equation is in models/ops/gated.py. State: h (B, D). Recurrent weights start
 import jax.numpy as jnp
 from flax import nnx
 
-from models import Interface, Size
-from models.backbone import Backbone, matched_backbone
-from models.base import Mixer
-from models.layers import Linear, kernel_init, orthogonal_gates, project
-from models.ops.gated import gru
-from models.ops.packed import finish
+from lengthscale.models import Interface, Size
+from lengthscale.models.backbone import Backbone, matched_backbone
+from lengthscale.models.base import Mixer
+from lengthscale.models.layers import Linear, kernel_init, orthogonal_gates, project
+from lengthscale.models.ops.gated import gru
+from lengthscale.models.ops.packed import finish
 
 
 class GRU(Mixer):

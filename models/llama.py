@@ -12,10 +12,10 @@ from functools import partial
 
 from flax import nnx
 
-from models import Interface, Size
-from models.backbone import Backbone, Block, count_params
-from models.layers import SwiGLU, rms_norm
-from models.transformer import SelfAttention
+from lengthscale.models import Interface, Size
+from lengthscale.models.backbone import Backbone, Block, count_params
+from lengthscale.models.layers import SwiGLU, rms_norm
+from lengthscale.models.transformer import SelfAttention
 
 MAX_GROUP = 4  # query heads to a key head, of the sizes of SIZES: Llama 2 70B has 8, Mistral 7B and Llama 3 8B have 4
 

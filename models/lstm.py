@@ -7,12 +7,12 @@ The equation is in models/ops/gated.py. State: h and c (B, D). The forget gate's
 import jax.numpy as jnp
 from flax import nnx
 
-from models import Interface, Size
-from models.backbone import Backbone, matched_backbone
-from models.base import Mixer
-from models.layers import Linear, kernel_init, orthogonal_gates, project
-from models.ops.gated import lstm
-from models.ops.packed import finish, hold_cell
+from lengthscale.models import Interface, Size
+from lengthscale.models.backbone import Backbone, matched_backbone
+from lengthscale.models.base import Mixer
+from lengthscale.models.layers import Linear, kernel_init, orthogonal_gates, project
+from lengthscale.models.ops.gated import lstm
+from lengthscale.models.ops.packed import finish, hold_cell
 
 
 class LSTM(Mixer):

@@ -18,12 +18,12 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from models import Interface, Size
-from models.backbone import Backbone, Block
-from models.base import Mixer
-from models.layers import Linear, kernel_init, project, residual_init, rms_norm
-from models.ops.causal_conv import causal_conv1d
-from models.ops.selective_scan import gated_selective_scan
+from lengthscale.models import Interface, Size
+from lengthscale.models.backbone import Backbone, Block
+from lengthscale.models.base import Mixer
+from lengthscale.models.layers import Linear, kernel_init, project, residual_init, rms_norm
+from lengthscale.models.ops.causal_conv import causal_conv1d
+from lengthscale.models.ops.selective_scan import gated_selective_scan
 
 
 class MambaState(NamedTuple):

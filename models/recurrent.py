@@ -19,13 +19,13 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from models import Interface, Size
-from models.base import Mixer, PyTree, SequenceModel, State
-from models.gru import GRU
-from models.layers import Linear
-from models.lstm import LSTM
-from models.ops.packed import reverse
-from models.rnn import RNN
+from lengthscale.models import Interface, Size
+from lengthscale.models.base import Mixer, PyTree, SequenceModel, State
+from lengthscale.models.gru import GRU
+from lengthscale.models.layers import Linear
+from lengthscale.models.lstm import LSTM
+from lengthscale.models.ops.packed import reverse
+from lengthscale.models.rnn import RNN
 
 _input_init = nnx.initializers.lecun_normal()
 

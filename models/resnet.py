@@ -15,9 +15,9 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Float
 
-from models import Interface, Size
-from models.base import ImageClassifier
-from models.layers import Linear
+from lengthscale.models import Interface, Size
+from lengthscale.models.base import ImageClassifier
+from lengthscale.models.layers import Linear
 
 
 class BatchNorm(nnx.Module):

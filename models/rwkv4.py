@@ -19,11 +19,11 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from models import Interface, Size
-from models.backbone import Backbone, Norm, count_params
-from models.base import Mixer
-from models.layers import Linear, layer_norm, scale
-from models.ops.wkv import WKVState, empty_state, wkv
+from lengthscale.models import Interface, Size
+from lengthscale.models.backbone import Backbone, Norm, count_params
+from lengthscale.models.base import Mixer
+from lengthscale.models.layers import Linear, layer_norm, scale
+from lengthscale.models.ops.wkv import WKVState, empty_state, wkv
 
 zeros = nnx.initializers.zeros
 

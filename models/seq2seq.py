@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import Interface, Size
-from models.base import EncoderDecoder, State
-from models.gru import GRU
-from models.lstm import LSTM
-from models.recurrent import RecurrentModel, Stack
+from lengthscale.models import Interface, Size
+from lengthscale.models.base import EncoderDecoder, State
+from lengthscale.models.gru import GRU
+from lengthscale.models.lstm import LSTM
+from lengthscale.models.recurrent import RecurrentModel, Stack
 
 
 class Seq2Seq(RecurrentModel, EncoderDecoder):

@@ -17,12 +17,12 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Complex
 
-from models import Interface, Size, hippo
-from models.backbone import Backbone, matched_backbone
-from models.base import Mixer
-from models.layers import Linear, residual_init, scale
-from models.ops.discretise import discretise
-from models.ops.s4d import s4d
+from lengthscale.models import Interface, Size, hippo
+from lengthscale.models.backbone import Backbone, matched_backbone
+from lengthscale.models.base import Mixer
+from lengthscale.models.layers import Linear, residual_init, scale
+from lengthscale.models.ops.discretise import discretise
+from lengthscale.models.ops.s4d import s4d
 
 DT_RANGE = (1e-3, 1e-1)
 INITS = {"lin": hippo.s4d_lin, "inv": hippo.s4d_inv, "real": hippo.s4d_real}

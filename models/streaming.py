@@ -12,7 +12,7 @@ import optax
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from models.base import Inputs, SequenceModel, State
+from lengthscale.models.base import Inputs, SequenceModel, State
 
 
 def cross_entropy(logits: Float[Array, "... V"], targets: Int[Array, "..."]) -> Float[Array, "..."]:

@@ -11,12 +11,12 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Bool, Float
 
-from models import Interface, Size
-from models.backbone import Backbone, Block, matched_backbone
-from models.base import Mixer
-from models.layers import MLP, Linear, kernel_init, layer_norm, residual_init
-from models.ops.attention import attention, attention_with_cache
-from models.ops.rope import rope
+from lengthscale.models import Interface, Size
+from lengthscale.models.backbone import Backbone, Block, matched_backbone
+from lengthscale.models.base import Mixer
+from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, residual_init
+from lengthscale.models.ops.attention import attention, attention_with_cache
+from lengthscale.models.ops.rope import rope
 
 
 class KVCache(NamedTuple):

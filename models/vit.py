@@ -14,11 +14,11 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Float
 
-from models import Interface, Size
-from models.backbone import Block, matched_mlp_width
-from models.base import ImageClassifier
-from models.layers import MLP, Linear, kernel_init, layer_norm
-from models.transformer import SelfAttention
+from lengthscale.models import Interface, Size
+from lengthscale.models.backbone import Block, matched_mlp_width
+from lengthscale.models.base import ImageClassifier
+from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm
+from lengthscale.models.transformer import SelfAttention
 
 PATCH = 4
 

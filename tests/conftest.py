@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from bench.tasks.download import fetch
-from tests import reliability
-from tests.serving import QUICK, paper, serving, source
+from lengthscale.bench.data.download import fetch
+from tests.helpers import reliability
+from tests.helpers.serving import QUICK, paper, serving, source
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the tests' tolerances are a CPU's; the bench itself uses what is there
 # Nothing here is run for its speed, and compiling is most of what the tests do.
@@ -23,7 +23,9 @@ def pytest_collection_modifyitems(config, items):
         for marker in item.iter_markers("fault"):
             (fault,) = marker.args
             if fault not in reliability.FAULTS:
-                raise pytest.UsageError(f"{item.nodeid}: {fault!r} is no line of FAULTS in tests/reliability.py")
+                raise pytest.UsageError(
+                    f"{item.nodeid}: {fault!r} is no line of FAULTS in tests/helpers/reliability.py"
+                )
             item.user_properties.append(("fault", fault))
         if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))

@@ -3,15 +3,14 @@
 import csv
 import json
 import re
-from pathlib import Path
 
-from bench import answer, fit
-from bench.claims import CLAIMS, table
-from bench.journal import read_journal
-from models import MODELS
-from tests.adapters import ADAPTERS
+from lengthscale.bench.analysis import answer, fit
+from lengthscale.bench.claims import CLAIMS, table
+from lengthscale.bench.results.journal import read_journal
+from lengthscale.models import MODELS
+from tests.helpers.adapters import ADAPTERS
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 LINES = (ROOT / "README.md").read_text().splitlines()
 ROWS = [re.split(r"\s*\|\s*", line)[1:-1] for line in LINES if re.match(r"\| `[a-z].*\.py` \|", line)]
 
@@ -21,11 +20,11 @@ def test_every_model_is_in_the_table_of_systems():
     assert named == set(MODELS)
     for row in ROWS:
         names, file = re.findall(r"`([^`]+)`", row[0]), row[2].strip("`")
-        assert {MODELS[name].module for name in names} == {f"models.{file.removesuffix('.py')}"}
+        assert {MODELS[name].module for name in names} == {f"lengthscale.models.{file.removesuffix('.py')}"}
 
 
 def test_the_fixtures_of_the_table_are_tested():
-    """tests/test_golden.py runs every fixture that has an adapter."""
+    """tests/models/test_golden.py runs every fixture that has an adapter."""
     named = {name.strip() for row in ROWS for name in row[5].split(",")}
     assert named <= set(ADAPTERS)
     assert set(ADAPTERS) <= named

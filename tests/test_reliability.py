@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from tests.reliability import FAULTS, INTRODUCTION, PATH, table
+from tests.helpers.reliability import FAULTS, INTRODUCTION, PATH, table
 
 FIRST, SECOND, *_ = FAULTS
 

@@ -1,9 +1,9 @@
-"""The article's eight claims, each put to the test: number -> claim. No jax here.
+"""The article's eight claims, each put to the test: number -> claim.
 
 Adding a claim: one file with CLAIM, one line here.
 """
 
-from bench.claims import (
+from lengthscale.bench.claims import (
     decode_speed,
     discretisation,
     domains,
@@ -13,7 +13,7 @@ from bench.claims import (
     scaling,
     small_data,
 )
-from bench.claims.claim import Claim
+from lengthscale.bench.claims.claim import Claim
 
 CLAIMS: dict[int, Claim] = {
     1: long_dependencies.CLAIM,

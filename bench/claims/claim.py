@@ -1,9 +1,9 @@
-"""What a claim is: the runs that test it, how their records are judged, and how they are drawn. No jax here.
+"""What a claim is: the runs that test it, how their records are judged, and how they are drawn.
 
 A claim is a frozen value of three functions and a few words: one file each, one line in bench/claims/__init__.py. Its
 `judge` gets all records that its parts' journals hold, failed and skipped ones too (`rows_of` gives the rows of those
 that are ok), and never raises for what is missing: a figure that cannot be had is a Finding that is not decided. Each
-record also has `peaks`, the machine's measured rates (bench/rates.py).
+record also has `peaks`, the machine's measured rates (bench/results/rates.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`claims`: the article's claims put to the test, each by ordinary runs of its own. No jax here.
+"""`claims`: the article's claims put to the test, each by ordinary runs of its own.
 
     <out>/<claim>/<part>/         a run as `run` makes it: journal, CSVs, suite.json with its arguments
     <out>/claims.csv              a row for each finding, the first of a claim being its verdict
@@ -21,15 +21,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import environment, resume
-from bench.claims import CLAIMS, table
-from bench.claims.claim import Claim, Finding
-from bench.journal import FAILED, read_journal
-from bench.request import Request, RequestError, make_request
-from bench.runner import Runner
-from bench.suites import Settings
-from bench.sweep import Known, new_folder, run_sweep
-from models import unknown
+from lengthscale.bench.claims import CLAIMS, table
+from lengthscale.bench.claims.claim import Claim, Finding
+from lengthscale.bench.host.request import make_request
+from lengthscale.bench.host.runner import Runner
+from lengthscale.bench.host.sweep import Known, new_folder, run_sweep
+from lengthscale.bench.plan.errors import RequestError
+from lengthscale.bench.plan.request import Request
+from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results import environment, resume
+from lengthscale.bench.results.journal import FAILED, read_journal
+from lengthscale.models import unknown
 
 BUDGET_MINUTES = 20.0
 BUSY = 1.5  # processes for each core; a run alone has about one
@@ -64,7 +66,7 @@ def run_claims(args: argparse.Namespace, console: Console, parse_run: ParseRun) 
 
     Raises as make_request and run_sweep do; wrong use of the command is told before anything is measured.
     """
-    from bench.claims import picture  # and matplotlib with it
+    from lengthscale.bench.claims import picture  # and matplotlib with it
 
     started = time.monotonic()
     claims = _chosen(args)

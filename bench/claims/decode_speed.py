@@ -8,7 +8,7 @@ decoding waits for memory, so that a step takes
     (parameters + batch x cache of the context) / bandwidth
 
 with the cache's bytes from the states' shapes and the machine's copying rate for the bandwidth, which cancels in a
-ratio. No jax here.
+ratio.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.claims import ratios
-from bench.claims.claim import (
+from lengthscale.bench.claims import ratios
+from lengthscale.bench.claims.claim import (
     NOT_DECIDED,
     Claim,
     Finding,

@@ -1,15 +1,13 @@
 """Claim 8: an SSM is discretised by the bilinear transform or a zero-order hold.
 
-Put to the test as "either will do", in three parts, with S4D (bench/measures/discretisation.py and resampling.py say
-what is computed):
+Put to the test as "either will do", in three parts, with S4D (bench/device/measures/discretisation.py and resampling.py
+say what is computed):
 
 a. Against the matrix exponential: a zero-order hold is exact for an input that is held, the bilinear transform is off
    by dt^3 a step. For an input that rises over the step both are off by dt^2: neither sees between two samples.
 b. After training, at small and at large dt: is the loss of the two further apart than that of two seeds? The gap is of
    the same seed, first parameters and batches. Two seeds differ by sqrt(2) standard deviations, root mean square.
 c. Zero-shot, on half as many samples of the same images: what doubling dt is worth, for either rule.
-
-No jax here.
 """
 
 from __future__ import annotations
@@ -19,8 +17,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bench import intervals
-from bench.claims.claim import (
+from lengthscale.bench.claims.claim import (
     FAILS,
     HOLDS,
     NOT_DECIDED,
@@ -34,7 +31,8 @@ from bench.claims.claim import (
     verdict_above,
     verdict_within,
 )
-from bench.claims.look import look
+from lengthscale.bench.claims.look import look
+from lengthscale.bench.results import intervals
 
 ZOH, BILINEAR = "s4d", "s4d-bilinear"
 STARTS = {  # of dt -> the models, by zero-order hold and bilinear

@@ -6,8 +6,6 @@ held-out targets given the longest context that all were trained to read. Mamba 
 the other's has an interval below 0: the wider one of that over windows, in pairs, and that over seeds. It leads on a
 domain where it leads all others. That it does not is a result: Mamba's own paper has S4 ahead of S6 on raw audio, and
 bacterial DNA holds hardly any long-range information.
-
-No jax here.
 """
 
 from __future__ import annotations
@@ -16,19 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench import intervals
-from bench.claims.claim import (
-    NOT_DECIDED,
-    Claim,
-    Finding,
-    Part,
-    Records,
-    affordable,
-    all_of,
-    verdict_below,
-)
-from bench.claims.look import look
-from bench.claims.paired import Difference, best_rate, difference, losses
+from lengthscale.bench.claims.claim import NOT_DECIDED, Claim, Finding, Part, Records, affordable, all_of, verdict_below
+from lengthscale.bench.claims.look import look
+from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses
+from lengthscale.bench.results import intervals
 
 MODEL = "mamba"
 DOMAINS = {"text": "language", "audio": "audio", "genome": "genomics"}

@@ -1,4 +1,4 @@
-"""The learning rate of a sweep that suits a model best. No jax here."""
+"""The learning rate of a sweep that suits a model best."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The adding problem at T = 100 (Hochreiter and Schmidhuber 1997) with one bare layer of each, equal in parameters, each
 at the learning rate that trains it best; and after training the norm of d loss_T / d x_t against the lag T - t.
-No jax here.
+
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from bench import intervals
-from bench.claims import learning_rates
-from bench.claims.claim import (
+from lengthscale.bench.claims import learning_rates
+from lengthscale.bench.claims.claim import (
     Claim,
     Finding,
     Part,
@@ -25,7 +24,8 @@ from bench.claims.claim import (
     verdict_above,
     verdict_below,
 )
-from bench.claims.look import look
+from lengthscale.bench.claims.look import look
+from lengthscale.bench.results import intervals
 
 MODELS = ("rnn-plain", "gru-plain", "lstm-plain")
 LENGTH, BATCH = 100, 32

@@ -1,8 +1,8 @@
-"""Losses of the same windows of a stream, compared window by window. No jax here.
+"""Losses of the same windows of a stream, compared window by window.
 
 Windows differ far more from each other than two contexts, or two models, do on one window: of the differences the
-interval is many times narrower. The raw losses are a record's `window_losses` (bench/journal.py); those of a longer
-context may be of the first windows alone (bench/workloads/text.py).
+interval is many times narrower. The raw losses are a record's `window_losses` (bench/results/journal.py); those of a
+longer context may be of the first windows alone (bench/device/workloads/text.py).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench import intervals
-from bench.claims import learning_rates
-from bench.claims.claim import Records
+from lengthscale.bench.claims import learning_rates
+from lengthscale.bench.claims.claim import Records
+from lengthscale.bench.results import intervals
 
 FEW = 12  # windows: below it Student's t, since a bootstrap of few values is too sure
 

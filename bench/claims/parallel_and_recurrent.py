@@ -1,13 +1,13 @@
 """Claim 7: RWKV trains in parallel and infers as an RNN.
 
 That the two forms are one model: the logits of a trained RWKV-4, a sequence read whole by the parallel scan against the
-same one step by step. That it infers as an RNN: the time of a token does not depend on the context. No jax here.
+same one step by step. That it infers as an RNN: the time of a token does not depend on the context.
 """
 
 from __future__ import annotations
 
-from bench.claims import ratios
-from bench.claims.claim import (
+from lengthscale.bench.claims import ratios
+from lengthscale.bench.claims.claim import (
     FAILS,
     HOLDS,
     NOT_DECIDED,
@@ -21,7 +21,7 @@ from bench.claims.claim import (
     verdict_above,
     verdict_within,
 )
-from bench.claims.look import look, ticks_at_lengths
+from lengthscale.bench.claims.look import look, ticks_at_lengths
 
 AGREE = 1e-4  # of any logit
 PARALLEL = "associative"

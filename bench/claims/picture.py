@@ -1,15 +1,15 @@
-"""One picture a claim, light and dark, with its verdict below the title. No jax here."""
+"""One picture a claim, light and dark, with its verdict below the title."""
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import Path
 
-from bench.answer import device_name
-from bench.claims.claim import Claim, Records
-from bench.claims.table import figure_text
-from bench.plots.gallery import paths_of
-from bench.plots.style import THEMES, plt, save
+from lengthscale.bench.analysis.answer import device_name
+from lengthscale.bench.claims.claim import Claim, Records
+from lengthscale.bench.claims.table import figure_text
+from lengthscale.bench.figures.mpl.gallery import paths_of
+from lengthscale.bench.figures.mpl.style import THEMES, plt, save
 
 _LETTERS = 105  # in a line below the title
 _LINE = 11  # points

@@ -1,6 +1,6 @@
-"""Ratios of measured times with their intervals, of raw samples; see bench/curves.py. No jax here.
+"""Ratios of measured times with their intervals, of raw samples; see bench/analysis/curves.py.
 
-Not bench.intervals.of_ratio: that resamples single samples, and those of a decoding step that follow each other are
+Not intervals.of_ratio: that resamples single samples, and those of a decoding step that follow each other are
 alike, so that a thousand of them would seem to say more than they do.
 """
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.curves import draws, time_point
+from lengthscale.bench.analysis.curves import draws, time_point
 
 
 class Ratio(NamedTuple):

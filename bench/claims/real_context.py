@@ -10,9 +10,9 @@ fourfold window on the same kind of text (1.88 bits a byte at 2^12, 1.23 at 2^20
 Two controls of the protocol: where one fails nothing is decided. Shuffled, without which no gain is believed: the
 longest context that all windows are read at, all but its last NEAR tokens shuffled, must keep less than half of what
 the same context in its order gains over NEAR tokens (FLAT, where it gains little). Planted, without which neither a
-gain nor flatness is believed: in a stream with a repeat at a known distance (bench/tasks/planted.py) the gain must be
+gain nor flatness is believed: in a stream with a repeat at a known distance (bench/data/planted.py) the gain must be
 found at that context and not below. There a Transformer is asked, which learns it in a few hundred steps where
-recurrent models of this size do not: it is the protocol that is tested. No jax here.
+recurrent models of this size do not: it is the protocol that is tested.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.claims.claim import (
+from lengthscale.bench.claims.claim import (
     FAILS,
     HOLDS,
     NOT_DECIDED,
@@ -34,9 +34,9 @@ from bench.claims.claim import (
     verdict_below,
     verdict_within,
 )
-from bench.claims.look import look, ticks_at_lengths
-from bench.claims.paired import Difference, best_rate, difference, losses, mean_losses, records_of
-from bench.tasks import planted
+from lengthscale.bench.claims.look import look, ticks_at_lengths
+from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses, mean_losses, records_of
+from lengthscale.bench.data import planted
 
 MODEL, DATA = "mamba", "code"
 FIRST, MILLION, FACTOR = 64, 2**20, 4

@@ -5,8 +5,6 @@ projections) and attention, so that its own exponent creeps from 1 to 2; attenti
 difference that a linear part does not survive:
 
     T(f L) - f T(L) = c (f^2 - f) L^2   for T(L) = b L + c L^2;   exponent = log_f of that at f L over that at L
-
-No jax here.
 """
 
 from __future__ import annotations
@@ -16,7 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.claims.claim import (
+from lengthscale.bench.analysis.crossover import BEYOND, CROSSES
+from lengthscale.bench.analysis.curves import Curve, curves_of, draws
+from lengthscale.bench.analysis.fit import fit_records
+from lengthscale.bench.claims.claim import (
     FAILS,
     HOLDS,
     NOT_DECIDED,
@@ -28,10 +29,7 @@ from bench.claims.claim import (
     all_of,
     verdict_within,
 )
-from bench.claims.look import look, ticks_at_lengths
-from bench.crossover import BEYOND, CROSSES
-from bench.curves import Curve, curves_of, draws
-from bench.fit import fit_records
+from lengthscale.bench.claims.look import look, ticks_at_lengths
 
 QUADRATIC, CLAIMED = "transformer", ("mamba", "rwkv4")  # the others are measured beside them
 WHOLE = ("forward", "train")  # measures of whole sequences

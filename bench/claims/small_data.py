@@ -4,7 +4,7 @@ Held-out accuracy on 1,000 digits of MNIST (16 x 16 pixels) after training on 10
 seed. Both train for as many steps on as many images a step, and their sizes are such that a step takes as many FLOPs
 within a tenth (models/resnet.py): compute is matched in FLOPs. Not in time, since convolutions run further from a CPU's
 peak than matrix products do; nor in parameters, of which ResNet has half as many. Each model has, for every number of
-images, the learning rate that suits it best. No jax here.
+images, the learning rate that suits it best.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from bench import intervals
-from bench.claims import learning_rates
-from bench.claims.claim import (
+from lengthscale.bench.claims import learning_rates
+from lengthscale.bench.claims.claim import (
     NOT_DECIDED,
     Claim,
     Finding,
@@ -27,7 +26,8 @@ from bench.claims.claim import (
     verdict_above,
     verdict_below,
 )
-from bench.claims.look import look
+from lengthscale.bench.claims.look import look
+from lengthscale.bench.results import intervals
 
 CNN, VIT = "resnet", "vit"
 LENGTH, BATCH = 16, 32  # patches of 4 x 4 pixels; images a step

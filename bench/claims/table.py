@@ -1,4 +1,4 @@
-"""claims.csv, and the verdicts on the screen and in claims.md. No jax here."""
+"""claims.csv, and the verdicts on the screen and in claims.md."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.claims.claim import HOLDS, NOT_DECIDED, Claim, Finding
-from bench.journal import replace_file
+from lengthscale.bench.claims.claim import HOLDS, NOT_DECIDED, Claim, Finding
+from lengthscale.bench.results.journal import replace_file
+from lengthscale.bench.results.verdicts import COLUMNS, FILE, VERDICTS, figure_text, overall, read
 
-COLUMNS = (
-    *("claim", "name", "statement", "measured", "figure", "low", "high", "unit", "verdict", "decided_by"),
-    *("length_min", "length_max", "device", "git_sha", "command", "note"),
-)
-FILE, VERDICTS = "claims.csv", "claims.md"
 _COLOURS = {HOLDS: "green", NOT_DECIDED: "yellow"}
 
 
@@ -43,15 +39,6 @@ def update(folder: Path, rows: list[dict]) -> list[dict]:
     return all_rows
 
 
-def read(folder: Path) -> list[dict]:
-    """The rows of the folder's file, all as text; none where there is no such file."""
-    path = folder / FILE
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def print_verdicts(rows: list[dict], console: Console) -> None:
     """The claims that rows (as `read` gives them) are of, each with its overall verdict and the figure beside it."""
     table = Table(title="The article's claims", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -75,28 +62,6 @@ def markdown(rows: list[dict]) -> str:
         cells = (f"{row['claim']}. {row['statement']}", verdict, figure_text(row), row["measured"])
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def overall(rows: list[dict]) -> list[dict]:
-    """Of each claim the row that is its verdict: its first."""
-    firsts: dict[str, dict] = {}
-    for row in rows:
-        firsts.setdefault(row["claim"], row)
-    return list(firsts.values())
-
-
-def figure_text(row: dict) -> str:
-    """Such as "4.9x [4.7, 5.2]" or "1,300 tokens [1,100, 1,500]", of a row of text."""
-    if not row["figure"]:
-        return ""
-    unit = row["unit"] if row["unit"] in ("", "x", "%") else f" {row['unit']}"
-    interval = f" [{_short(row['low'])}, {_short(row['high'])}]" if row["low"] and row["high"] else ""
-    return f"{_short(row['figure'])}{unit}{interval}"
-
-
-def _short(text: str) -> str:
-    value = float(text)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _plain(value) -> str:

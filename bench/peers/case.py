@@ -1,4 +1,4 @@
-"""What is timed once: a row's measure at a length, a batch and a number of cores. No jax here."""
+"""What is timed once: a row's measure at a length, a batch and a number of cores."""
 
 from __future__ import annotations
 

@@ -60,15 +60,15 @@ class Serving:
     """A contender that is ready to be sampled."""
 
     def __init__(self, name: str, cores: int, message: dict):
-        from bench.peers.case import Case
-        from bench.peers.contenders import CONTENDERS, inputs, prepared
+        from lengthscale.bench.peers.case import Case
+        from lengthscale.bench.peers.contenders import CONTENDERS, inputs, prepared
 
         if "torch" in CONTENDERS[name].packages:
             import torch
 
             torch.set_num_threads(cores)
         case = Case(**message["prepare"])
-        module = importlib.import_module(f"bench.peers.contenders.{CONTENDERS[name].module}")
+        module = importlib.import_module(f"lengthscale.bench.peers.contenders.{CONTENDERS[name].module}")
         builder = builder_of(module.BUILDERS[name], case)
         started = time.perf_counter()
         given = prepared.Given(*inputs.make(case), message["work"])

@@ -1,4 +1,4 @@
-"""`./run_bench.sh peers`: the wishes checked, the cases run one after the other, the tables written. No jax here."""
+"""`./run_bench.sh peers`: the wishes checked, the cases run one after the other, the tables written."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import environment
-from bench.cell import parse_lengths
-from bench.journal import Journal, locked, replace_file
-from bench.peers import contenders, files
-from bench.peers.case import MEASURES, Case
-from bench.peers.figures import row_of
-from bench.peers.past import Past
-from bench.peers.rounds import Crew, Settings, run_case
-from bench.peers.rows import ROWS, find
-from bench.request import RequestError
-from models import unknown
+from lengthscale.bench.peers import contenders, files
+from lengthscale.bench.peers.case import MEASURES, Case
+from lengthscale.bench.peers.figures import row_of
+from lengthscale.bench.peers.past import Past
+from lengthscale.bench.peers.rounds import Crew, Settings, run_case
+from lengthscale.bench.peers.rows import ROWS, find
+from lengthscale.bench.plan.cell import parse_lengths
+from lengthscale.bench.plan.errors import RequestError
+from lengthscale.bench.results import environment
+from lengthscale.bench.results.journal import Journal, locked, replace_file
+from lengthscale.models import unknown
 
 NAMES = tuple(dict.fromkeys(row.name for row in ROWS))
 CONTEXT_MEASURES = ("decode", "flat")
@@ -126,7 +126,7 @@ def _run(request: Request, folder: Path, journal: Journal, columns: dict, consol
 
 
 def _finish(request: Request, folder: Path, home: Path, console: Console) -> None:
-    from bench.peers.plot import plot_peers
+    from lengthscale.bench.peers.plot import plot_peers
 
     plot_peers(folder)
     if request.publish:

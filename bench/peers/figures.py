@@ -1,12 +1,12 @@
-"""Samples into figures: a case's record becomes its row of peers.csv, and a row for each contender. No jax here."""
+"""Samples into figures: a case's record becomes its row of peers.csv, and a row for each contender."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from bench import intervals
-from bench.peers.case import Case
-from bench.peers.rows import Row, find
+from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.rows import Row, find
+from lengthscale.bench.results import intervals
 
 IDENTITY = ("row", "measure", "length", "batch", "cores")
 # Times are medians; low and high are bootstrap 95% intervals, of a ratio by drawing whole rounds.

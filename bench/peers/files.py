@@ -1,4 +1,4 @@
-"""A run's tables, peers.csv and peers_all.csv, and their way into those of the device. No jax here."""
+"""A run's tables, peers.csv and peers_all.csv, and their way into those of the device."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import io
 import shutil
 from pathlib import Path
 
-from bench.journal import replace_file
-from bench.peers.figures import ALL_COLUMNS, COLUMNS, IDENTITY, row_of, rows_of_all
-from bench.peers.rows import ROWS
+from lengthscale.bench.peers.figures import ALL_COLUMNS, COLUMNS, IDENTITY, row_of, rows_of_all
+from lengthscale.bench.peers.rows import ROWS
+from lengthscale.bench.results.journal import replace_file
 
 TABLE, ALL, FACTS = "peers.csv", "peers_all.csv", "peers.json"
 

@@ -1,10 +1,10 @@
-"""What shorter lengths foretell: a contender that failed or would take too long is not started. No jax here."""
+"""What shorter lengths foretell: a contender that failed or would take too long is not started."""
 
 from __future__ import annotations
 
-from bench.peers.case import Case
-from bench.peers.rounds import Settings
-from bench.peers.rows import find
+from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.rounds import Settings
+from lengthscale.bench.peers.rows import find
 
 ENDED = ("timeout", "oom", "killed")
 

@@ -1,4 +1,4 @@
-"""peers.csv into a picture: how far ours is ahead, against length. No jax here."""
+"""peers.csv into a picture: how far ours is ahead, against length."""
 
 # pandas' types cannot tell a column from a frame:
 # pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportReturnType=false
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.peers.files import FACTS, TABLE
-from bench.plots import STYLE, plt, short
+from lengthscale.bench.figures.mpl import STYLE, plt, short
+from lengthscale.bench.peers.files import FACTS, TABLE
 
 # A row's colour and marker are those of the model that it is a part of.
 _MODEL = {"attention": "transformer", "selective-scan": "s4d", "mamba-associative": "mamba"}

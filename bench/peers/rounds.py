@@ -1,4 +1,4 @@
-"""A case from beginning to end: ours, the peers and the limit are prepared, compared, sampled in turns. No jax here.
+"""A case from beginning to end: ours, the peers and the limit are prepared, compared, sampled in turns.
 
 Each round takes one sample of each, so that a machine that drifts does so for all alike.
 """
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.peers import contenders
-from bench.peers.case import Case
-from bench.peers.rows import Row, find
-from bench.peers.talk import Failure, Talk
+from lengthscale.bench.peers import contenders
+from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.rows import Row, find
+from lengthscale.bench.peers.talk import Failure, Talk
 
 SHORT_S = 2.0  # is enough for a sample of short calls
 SETTLE_S = 0.01  # between two contenders: OpenMP's threads go on spinning for a while

@@ -1,4 +1,4 @@
-"""The table: which ops and blocks are timed, beside what, and what is to be reached. No jax here.
+"""The table: which ops and blocks are timed, beside what, and what is to be reached.
 
 Adding a row: a Row here, its inputs in contenders/inputs.py, and a builder for each of its contenders.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.peers.case import Case
+from lengthscale.bench.peers.case import Case
 
 MOST_TOKENS = 65_536  # of a batch: longer ones take as long a token, and hours
 LENGTHS = (512, 2048, 8192, 32_768)

@@ -1,4 +1,4 @@
-"""The parent's end of a contender's process: ask, and have an answer or a failure by a deadline. No jax here."""
+"""The parent's end of a contender's process: ask, and have an answer or a failure by a deadline."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from dataclasses import dataclass
 
 import psutil
 
-from bench.environment import ROOT
-
 LOOK_S = 0.2  # how often a child's memory is looked at
 GRACE_S = 2.0  # between TERM and KILL
 SPARE_BYTES = 1 << 29  # with less than this free, the machine would start to kill
@@ -30,7 +28,7 @@ class Failure:
 
 
 def command(name: str, cores: int) -> list[str]:
-    return [sys.executable, "-P", "-m", "bench.peers.child", name, str(cores)]
+    return [sys.executable, "-P", "-m", "lengthscale.bench.peers.child", name, str(cores)]
 
 
 class Talk:
@@ -140,9 +138,7 @@ class Talk:
 
 def _environment(cores: int) -> dict[str, str]:
     """As many threads for every package. JAX takes its number from the affinity, which the child sets first of all."""
-    path = os.environ.get("PYTHONPATH")
     return {
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{path}" if path else str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "OMP_NUM_THREADS": str(cores),
         "MKL_NUM_THREADS": str(cores),

@@ -6,7 +6,7 @@ them, so that a checkpoint can be checked by its headers alone. No file here imp
 Adding an architecture: one file with a table, one line here.
 """
 
-from models.huggingface import gpt2, llama, mamba, rwkv, vit
+from lengthscale.models.huggingface import gpt2, llama, mamba, rwkv, vit
 
 # config.json's model_type -> what it is here
 ARCHITECTURES = {

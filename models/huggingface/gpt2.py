@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from models import Interface
-from models.huggingface.tables import Architecture, Config, Entries, Entry, norm, tied, untied_head, vector
+from lengthscale.models import Interface
+from lengthscale.models.huggingface.tables import Architecture, Config, Entries, Entry, norm, tied, untied_head, vector
 
 
 def _width(config: Config) -> tuple[int, int]:
@@ -14,7 +14,7 @@ def _width(config: Config) -> tuple[int, int]:
 
 
 def _make(config: Config):
-    from models.transformer import gpt2
+    from lengthscale.models.transformer import gpt2
 
     config.only("activation_function", "gelu_new", "gelu_pytorch_tanh")
     config.only("scale_attn_weights", True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from models import Interface
-from models.huggingface.tables import (
+from lengthscale.models import Interface
+from lengthscale.models.huggingface.tables import (
     Architecture,
     CheckpointError,
     Config,
@@ -28,7 +28,7 @@ def _heads(config: Config) -> tuple[int, int, int]:
 
 
 def _make(config: Config):
-    from models.llama import llama
+    from lengthscale.models.llama import llama
 
     config.only("hidden_act", "silu")
     config.only("attention_bias", False)

@@ -5,8 +5,18 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from models import Interface
-from models.huggingface.tables import Architecture, Config, Entries, Entry, linear, norm, tied, untied_head, vector
+from lengthscale.models import Interface
+from lengthscale.models.huggingface.tables import (
+    Architecture,
+    Config,
+    Entries,
+    Entry,
+    linear,
+    norm,
+    tied,
+    untied_head,
+    vector,
+)
 
 
 def _rank(config: Config) -> int:
@@ -16,7 +26,7 @@ def _rank(config: Config) -> int:
 
 
 def _make(config: Config):
-    from models.mamba import mamba
+    from lengthscale.models.mamba import mamba
 
     config.only("hidden_act", "silu")
     config.only("use_bias", False)

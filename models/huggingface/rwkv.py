@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 
-from models import Interface
-from models.huggingface.tables import Architecture, Config, Entries, Entry, linear, norm, tied, untied_head, vector
+from lengthscale.models import Interface
+from lengthscale.models.huggingface.tables import (
+    Architecture,
+    Config,
+    Entries,
+    Entry,
+    linear,
+    norm,
+    tied,
+    untied_head,
+    vector,
+)
 
 
 def _widths(config: Config) -> tuple[int, int, int]:
@@ -14,7 +24,7 @@ def _widths(config: Config) -> tuple[int, int, int]:
 
 
 def _make(config: Config):
-    from models.rwkv4 import rwkv4
+    from lengthscale.models.rwkv4 import rwkv4
 
     width, d_time, d_channel = _widths(config)
     return partial(

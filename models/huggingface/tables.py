@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models import Interface
+from lengthscale.models import Interface
 
 
 class CheckpointError(ValueError):

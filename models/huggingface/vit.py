@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 
-from models import Interface
-from models.huggingface.tables import Architecture, CheckpointError, Config, Entries, Entry, linear, norm, vector
+from lengthscale.models import Interface
+from lengthscale.models.huggingface.tables import (
+    Architecture,
+    CheckpointError,
+    Config,
+    Entries,
+    Entry,
+    linear,
+    norm,
+    vector,
+)
 
 
 def sides(config: Config) -> tuple[int, int, int]:
@@ -41,7 +50,7 @@ def classes(config: Config) -> int:
 
 
 def _make(config: Config):
-    from models.vit import ViT
+    from lengthscale.models.vit import ViT
 
     config.only("hidden_act", "gelu")
     config.only("qkv_bias", True)

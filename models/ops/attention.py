@@ -18,9 +18,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from models.ops import attention_kernels
-from models.ops.attention_blocks import Plan, add_keys, add_pairs, allowed_pairs, blocked, empty_sums, mean
-from models.ops.attention_native import attention_native, reason_against_step, step_native
+from lengthscale.models.ops import attention_kernels
+from lengthscale.models.ops.attention_blocks import Plan, add_keys, add_pairs, allowed_pairs, blocked, empty_sums, mean
+from lengthscale.models.ops.attention_native import attention_native, reason_against_step, step_native
 
 METHODS = ("blocked", "reference", "native", "cudnn", "splash")
 # Of queries and of keys; shorter sequences are one block of their own length. On one core of a CPU 128 are as fast or a

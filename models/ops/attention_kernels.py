@@ -17,8 +17,8 @@ import numpy as np
 from jax.experimental.pallas.ops.tpu import splash_attention
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask import LocalMask, MultiHeadMask
 
-from models.ops import native
-from models.ops.platform import is_here, platform
+from lengthscale.models.ops import native
+from lengthscale.models.ops.platform import is_here, platform
 
 _LANES = 128  # a TPU's row: of a block's keys, and of a head's size (narrower ones lie in memory as wide)
 _NATIVE_HEAD = 256  # the widest head whose blocks stay in a core's second-level cache

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from models.ops import native
-from models.ops.platform import platform
+from lengthscale.models.ops import native
+from lengthscale.models.ops.platform import platform
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from models.layers import sum_over_time
-from models.ops import native
-from models.ops.platform import platform
+from lengthscale.models.layers import sum_over_time
+from lengthscale.models.ops import native
+from lengthscale.models.ops.platform import platform
 
 METHODS = ("shifted", "native")
 NATIVE_STEPS = 8  # from so many on; a token alone stays in the program that XLA makes of its step

@@ -23,10 +23,10 @@ from jax import Array, lax
 from jax.nn import sigmoid
 from jaxtyping import Float
 
-from models.layers import shift
-from models.ops import native
-from models.ops.gated_native import gru_native, lstm_native, rnn_native
-from models.ops.platform import platform
+from lengthscale.models.layers import shift
+from lengthscale.models.ops import native
+from lengthscale.models.ops.gated_native import gru_native, lstm_native, rnn_native
+from lengthscale.models.ops.platform import platform
 
 METHODS = ("sequential", "native")
 # The kernel packs W first: from so many steps, and tokens in all of a batch's, that costs less than it gains.

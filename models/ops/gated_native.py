@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from models.layers import sum_over_time
-from models.ops import native
+from lengthscale.models.layers import sum_over_time
+from lengthscale.models.ops import native
 
 
 def _array(*shape: int):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Inexact
 
-from models.ops.platform import platform
+from lengthscale.models.ops.platform import platform
 
 METHODS = ("sequential", "associative", "chunked")
 

@@ -31,14 +31,14 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from models.layers import scale, shift
-from models.ops import native
-from models.ops.discretise import discretise, transition
-from models.ops.linear_scan import scan_associative, to_chunks
-from models.ops.platform import platform
-from models.ops.selective_scan_native import gated_scan_native, scan_native
-from models.ops.selective_scan_pallas import CHUNK as PALLAS_CHUNK
-from models.ops.selective_scan_pallas import selective_scan_pallas
+from lengthscale.models.layers import scale, shift
+from lengthscale.models.ops import native
+from lengthscale.models.ops.discretise import discretise, transition
+from lengthscale.models.ops.linear_scan import scan_associative, to_chunks
+from lengthscale.models.ops.platform import platform
+from lengthscale.models.ops.selective_scan_native import gated_scan_native, scan_native
+from lengthscale.models.ops.selective_scan_pallas import CHUNK as PALLAS_CHUNK
+from lengthscale.models.ops.selective_scan_pallas import selective_scan_pallas
 
 METHODS = ("sequential", "associative", "chunked", "native", "pallas")
 # Tokens between kept states. On CPU a chunk's states should stay in the core's cache (64 x 32 KB at E=512, N=16): 16

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from models.ops import native
+from lengthscale.models.ops import native
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

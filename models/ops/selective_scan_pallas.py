@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 
-from models.ops.platform import platform
+from lengthscale.models.ops.platform import platform
 
 CHUNK = 64  # tokens between kept states
 RUN = 8  # tokens whose states the backward kernel holds at once; and the rows of a TPU's register
@@ -42,7 +42,7 @@ TPU_BLOCKS = (512, 256, 128)
 
 
 def selective_scan_pallas(u, dt, A, B, C, h0, chunk=CHUNK):
-    """As `models.ops.selective_scan.selective_scan`, by the rule "mamba".
+    """As `lengthscale.models.ops.selective_scan.selective_scan`, by the rule "mamba".
 
     Raises ValueError for a chunk that is not a power of two, of RUN at least.
     """

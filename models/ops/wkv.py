@@ -28,8 +28,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from models.ops.linear_scan import to_chunks
-from models.ops.platform import platform
+from lengthscale.models.ops.linear_scan import to_chunks
+from lengthscale.models.ops.platform import platform
 
 METHODS = ("sequential", "associative")
 # Tokens between kept states. A sequential chunk's dozen arrays should stay in a core's cache; 32 to 128 are alike.

@@ -16,15 +16,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import answer, fit, summary
-from bench.claims import CLAIMS, table
-from bench.compare import facts_of
-from bench.journal import csv_text, read_journal
-from bench.measures import MEASURES
-from bench.peers import files as peers_files
-from bench.report.command import write_report
+from lengthscale.bench.analysis import answer, fit, summary
+from lengthscale.bench.claims import CLAIMS, table
+from lengthscale.bench.figures.html.command import write_report
+from lengthscale.bench.peers import files as peers_files
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.results.environment import facts_of
+from lengthscale.bench.results.journal import csv_text, read_journal
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
 EXPECTED = ROOT / "tests" / "replay.json"
 

@@ -1,4 +1,4 @@
-"""The contenders: name -> the module that prepares it, and the packages that it needs. No jax here.
+"""The contenders: name -> the module that prepares it, and the packages that it needs.
 
 A module has BUILDERS, from a contender's name to its builders: from a row's name, or from (name, measure), which comes
 first, to a function `(case, given) -> Prepared` (prepared.py). Adding a contender: its builders there, a line here.

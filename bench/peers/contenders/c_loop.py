@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.peers.case import Case
-from bench.peers.contenders.prepared import Given, Prepared
+from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.contenders.prepared import Given, Prepared
 
 _SOURCE = Path(__file__).with_name("selective_scan.c")
 # -ffast-math lets gcc take expf from libmvec, the C library's vector functions.

@@ -7,10 +7,10 @@ from dataclasses import replace
 import jax.numpy as jnp
 from flax import nnx
 
-from bench.peers.case import D_MODEL, Case
-from bench.peers.contenders.inputs import GATES
-from bench.peers.contenders.jax_calls import sequence, step
-from bench.peers.contenders.prepared import Given, Prepared
+from lengthscale.bench.peers.case import D_MODEL, Case
+from lengthscale.bench.peers.contenders.inputs import GATES
+from lengthscale.bench.peers.contenders.jax_calls import sequence, step
+from lengthscale.bench.peers.contenders.prepared import Given, Prepared
 
 _CELLS = {"rnn": nnx.SimpleCell, "lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}
 _BIAS_AT = {"rnn": "dense_i", "lstm": "dense_h", "gru": "dense_i"}

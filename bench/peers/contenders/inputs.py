@@ -1,4 +1,4 @@
-"""The same numbers for every contender, from a seed. Names are those of our modules' parameters. No jax here.
+"""The same numbers for every contender, from a seed. Names are those of our modules' parameters.
 
 Axes: B batch, T time, D width, G gates, H heads, K head size, S slots of a cache, E inner width, N states, R rank.
 """
@@ -9,8 +9,8 @@ import zlib
 
 import numpy as np
 
-from bench.peers.case import D_MODEL, HEAD_SIZE, HEADS, RANK, Case, E, K, N
-from bench.peers.contenders.prepared import Arrays
+from lengthscale.bench.peers.case import D_MODEL, HEAD_SIZE, HEADS, RANK, Case, E, K, N
+from lengthscale.bench.peers.contenders.prepared import Arrays
 
 D = D_MODEL
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
@@ -19,7 +19,7 @@ GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 def make(case: Case) -> tuple[Arrays, Arrays, np.ndarray | None]:
     """(arrays that gradients are taken by, the state that decoding carries, the weights w of the sum or None)."""
     name = "mamba" if case.row == "mamba-associative" else case.row
-    if name not in _MAKERS:  # a whole model: bench.measures makes its own
+    if name not in _MAKERS:  # a whole model: lengthscale.bench.plan.measures makes its own
         return {}, {}, None
     rng = np.random.default_rng(zlib.crc32(repr((name, case.measure, case.length, case.batch)).encode()))
     arrays, state, shape = _MAKERS[name](case, rng)

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from bench import memory
-from bench.peers.case import Case
-from bench.peers.contenders.prepared import Arrays, Given, Prepared, nothing
+from lengthscale.bench.device import memory
+from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.contenders.prepared import Arrays, Given, Prepared, nothing
 
 Sequence = Callable[[dict], Any]  # arrays -> y
 Step = Callable[[dict, dict], tuple[Any, dict]]  # arrays, state -> y, state

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bench.peers.case import RANK, Case, K, N
-from bench.peers.contenders.jax_calls import sequence, step
-from bench.peers.contenders.prepared import Given, Prepared
+from lengthscale.bench.peers.case import RANK, Case, K, N
+from lengthscale.bench.peers.contenders.jax_calls import sequence, step
+from lengthscale.bench.peers.contenders.prepared import Given, Prepared
 
 
 def _attention(case: Case, given: Given) -> Prepared:

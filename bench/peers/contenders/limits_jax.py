@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bench.peers.case import D_MODEL, Case
-from bench.peers.contenders.inputs import GATES
-from bench.peers.contenders.jax_calls import prepare
-from bench.peers.contenders.prepared import Given, Prepared
-from bench.peers.contenders.rates import GEMM_SIDE, READ_BYTES, READ_WIDTH, ForAll, read_rows
+from lengthscale.bench.peers.case import D_MODEL, Case
+from lengthscale.bench.peers.contenders.inputs import GATES
+from lengthscale.bench.peers.contenders.jax_calls import prepare
+from lengthscale.bench.peers.contenders.prepared import Given, Prepared
+from lengthscale.bench.peers.contenders.rates import GEMM_SIDE, READ_BYTES, READ_WIDTH, ForAll, read_rows
 
 
 def _gemm(case: Case, given: Given) -> Prepared:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mambapy.mamba import MambaBlock, MambaConfig
 
-from bench.peers.case import D_MODEL, RANK, Case, E, K, N
-from bench.peers.contenders.prepared import Given, Prepared
-from bench.peers.contenders.torch_calls import sequence, tensor, without_gradients
-from bench.peers.contenders.torch_mamba import fill_mamba
+from lengthscale.bench.peers.case import D_MODEL, RANK, Case, E, K, N
+from lengthscale.bench.peers.contenders.prepared import Given, Prepared
+from lengthscale.bench.peers.contenders.torch_calls import sequence, tensor, without_gradients
+from lengthscale.bench.peers.contenders.torch_mamba import fill_mamba
 
 
 def _mamba(case: Case, given: Given) -> Prepared:

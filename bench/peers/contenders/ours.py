@@ -1,4 +1,4 @@
-"""Ours: the ops and mixers of models/, and its whole models through bench.measures."""
+"""Ours: the ops and mixers of models/, and its whole models through lengthscale.bench.plan.measures."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from bench.peers.case import D_MODEL, HEAD_SIZE, HEADS, Case
-from bench.peers.contenders import ours_models
-from bench.peers.contenders.inputs import GATES
-from bench.peers.contenders.jax_calls import sequence, step
-from bench.peers.contenders.prepared import Given, Prepared, nothing
-from models.gru import GRU
-from models.lstm import LSTM
-from models.mamba import Mamba, MambaState
-from models.ops.attention import attention, attention_with_cache
-from models.ops.selective_scan import selective_scan
-from models.ops.wkv import WKVState, empty_state
-from models.rnn import RNN
-from models.rwkv4 import TimeMix
+from lengthscale.bench.peers.case import D_MODEL, HEAD_SIZE, HEADS, Case
+from lengthscale.bench.peers.contenders import ours_models
+from lengthscale.bench.peers.contenders.inputs import GATES
+from lengthscale.bench.peers.contenders.jax_calls import sequence, step
+from lengthscale.bench.peers.contenders.prepared import Given, Prepared, nothing
+from lengthscale.models.gru import GRU
+from lengthscale.models.lstm import LSTM
+from lengthscale.models.mamba import Mamba, MambaState
+from lengthscale.models.ops.attention import attention, attention_with_cache
+from lengthscale.models.ops.selective_scan import selective_scan
+from lengthscale.models.ops.wkv import WKVState, empty_state
+from lengthscale.models.rnn import RNN
+from lengthscale.models.rwkv4 import TimeMix
 
 _CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 

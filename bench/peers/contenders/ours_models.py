@@ -1,4 +1,4 @@
-"""Ours: whole models of size small, as bench.measures times them."""
+"""Ours: whole models of size small, as lengthscale.bench.plan.measures times them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from bench import memory
-from bench.cell import CHUNK, Cell
-from bench.learner import MATRICES
-from bench.measures import decode, train
-from bench.peers.case import Case
-from bench.peers.contenders.prepared import Given, Prepared, nothing
-from bench.peers.rows import CACHED, CONTEXTS, DECODERS, LINEAR_FROM, STREAMED
-from bench.program import Program
-from bench.suites import Settings
-from models import SIZES
+from lengthscale.bench.device import memory
+from lengthscale.bench.device.learner import MATRICES
+from lengthscale.bench.device.measures import decode, train
+from lengthscale.bench.device.program import Program
+from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.contenders.prepared import Given, Prepared, nothing
+from lengthscale.bench.peers.rows import CACHED, CONTEXTS, DECODERS, LINEAR_FROM, STREAMED
+from lengthscale.bench.plan.cell import CHUNK, Cell
+from lengthscale.bench.plan.suites import Settings
+from lengthscale.models import SIZES
 
 SIZE = "small"
 

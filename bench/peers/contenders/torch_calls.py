@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from bench.peers.case import Case
-from bench.peers.contenders.prepared import Arrays, Given, Prepared
+from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.contenders.prepared import Arrays, Given, Prepared
 
 # A name of ours -> the torch tensor that holds it, and how its gradient becomes ours.
 Parameters = dict[str, tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]]

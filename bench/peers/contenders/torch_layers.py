@@ -5,11 +5,19 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F  # noqa: N812, torch's own name for it
 
-from bench.peers.case import D_MODEL, Case
-from bench.peers.contenders.inputs import GATES
-from bench.peers.contenders.prepared import Given, Prepared, nothing
-from bench.peers.contenders.rates import GEMM_SIDE, READ_WIDTH, ForAll, read_rows
-from bench.peers.contenders.torch_calls import Parameters, fill, same, sequence, tensor, transposed, without_gradients
+from lengthscale.bench.peers.case import D_MODEL, Case
+from lengthscale.bench.peers.contenders.inputs import GATES
+from lengthscale.bench.peers.contenders.prepared import Given, Prepared, nothing
+from lengthscale.bench.peers.contenders.rates import GEMM_SIDE, READ_WIDTH, ForAll, read_rows
+from lengthscale.bench.peers.contenders.torch_calls import (
+    Parameters,
+    fill,
+    same,
+    sequence,
+    tensor,
+    transposed,
+    without_gradients,
+)
 
 _LAYERS = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 

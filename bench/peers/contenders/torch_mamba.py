@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench.peers.contenders.prepared import Given
-from bench.peers.contenders.torch_calls import Parameters, fill, linear, same, tensor
+from lengthscale.bench.peers.contenders.prepared import Given
+from lengthscale.bench.peers.contenders.torch_calls import Parameters, fill, linear, same, tensor
 
 
 def fill_mamba(block, given: Given) -> Parameters:

@@ -7,10 +7,18 @@ from transformers import DynamicCache, MambaConfig, RwkvConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 from transformers.models.rwkv.modeling_rwkv import RwkvSelfAttention
 
-from bench.peers.case import D_MODEL, RANK, Case, E, K, N
-from bench.peers.contenders.prepared import Given, Prepared
-from bench.peers.contenders.torch_calls import Parameters, fill, linear, same, sequence, tensor, without_gradients
-from bench.peers.contenders.torch_mamba import fill_mamba
+from lengthscale.bench.peers.case import D_MODEL, RANK, Case, E, K, N
+from lengthscale.bench.peers.contenders.prepared import Given, Prepared
+from lengthscale.bench.peers.contenders.torch_calls import (
+    Parameters,
+    fill,
+    linear,
+    same,
+    sequence,
+    tensor,
+    without_gradients,
+)
+from lengthscale.bench.peers.contenders.torch_mamba import fill_mamba
 
 
 def _mamba(case: Case, given: Given) -> Prepared:

@@ -68,7 +68,7 @@ def like(x) -> jax.ShapeDtypeStruct:
 
 
 def flops(name: str, *shapes: tuple[int, ...], **sizes: int) -> int:
-    """FLOPs of a handler on arguments of these shapes with these attributes, by the conventions of bench/cost.py."""
+    """FLOPs of a handler on arguments of these shapes with these attributes, counted as in bench/device/flops.py."""
     return _FLOPS[name](*shapes, **sizes)
 
 

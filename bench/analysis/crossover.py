@@ -1,0 +1,129 @@
+"""Where the cost of one model passes that of another.
+
+Between the lengths that were run a curve is its fit a + b L + c L^2 times what the fit misses, interpolated over
+log(length): it passes through every median. The crossing is the last one within the range; its 95% interval comes from
+the points' errors (`curves.draws`). It counts only where each model is surely the cheaper one somewhere on its
+side. Beyond the range the fits alone go on, each scaled to its longest point.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from lengthscale.bench.analysis.curves import FEWEST, NOT_ENOUGH, Curve, draws
+from lengthscale.bench.analysis.terms import fit_terms, foretell
+
+CROSSES, BEYOND, NOT_DECIDED = "crosses", "beyond the range", "not decided"
+SHARED = ("measure", "size", "batch", "dtype", "seed")  # by two curves that are compared
+COLUMNS = (
+    *("quantity", *SHARED, "model_short", "model_long"),  # the cheaper one before and after
+    *("length", "length_low", "length_high", "status", "range_min", "range_max", "extrapolated_length", "note"),
+)
+GRID = 200  # lengths at which two curves are compared
+FARTHEST = 64  # times the longest length: so far the fits are followed
+
+
+def crossovers(curves: list[Curve]) -> list[dict]:
+    """A row of COLUMNS for each pair of models."""
+    groups: dict[tuple, list[Curve]] = {}
+    for curve in curves:
+        groups.setdefault(tuple(_shared(curve).values()), []).append(curve)
+    return [crossover(*pair) for group in groups.values() for pair in combinations(group, 2)]
+
+
+def crossover(first: Curve, second: Curve) -> dict:
+    """A row of COLUMNS; None where there is no such figure."""
+    row = dict.fromkeys(COLUMNS) | _shared(first) | {"model_short": first.name, "model_long": second.name}
+    common = np.intersect1d(first.lengths, second.lengths)
+    if len(common) < FEWEST:
+        return row | {"status": NOT_ENOUGH, "note": f"{len(common)} lengths in common"}
+    pair = Pair(first, second, common)
+    length = pair.last_crossing()
+    if pair.difference[-1] < 0 if length is not None else pair.difference[-1] > 0:
+        return crossover(second, first)
+    row |= {"range_min": int(common[0]), "range_max": int(common[-1])}
+    if length is None:
+        farther = pair.extrapolated()
+        note = None if farther else f"by the fits not up to {FARTHEST * int(common[-1])} either"
+        return row | {"status": BEYOND, "extrapolated_length": farther, "note": note}
+    if not pair.is_sure_around(length):
+        return row | {"status": NOT_DECIDED, "note": "their difference is within their errors"}
+    low, high = pair.interval(length)
+    return row | {"status": CROSSES, "length": length, "length_low": low, "length_high": high}
+
+
+class Pair:
+    """Two curves side by side. `difference`: log(first / second) on a grid of lengths."""
+
+    def __init__(self, first: Curve, second: Curve, lengths: np.ndarray):
+        self._lengths, self._seeds = lengths, (first.seed, second.seed)
+        self._points = first.at(lengths), second.at(lengths)
+        figures = [np.array([point.figure for point in each]) for each in self._points]
+        errors = [np.array([point.error or 0.0 for point in each]) for each in self._points]
+        self._terms = [fit_terms(lengths, *each) for each in zip(figures, errors, strict=True)]
+        self._ends = [each[-1] for each in figures]
+        self._grid = np.geomspace(lengths[0], lengths[-1], GRID)
+        self._fitted = np.log(self._terms[0](lengths) / self._terms[1](lengths))
+        self._between_points = np.log(self._terms[0](self._grid) / self._terms[1](self._grid))
+        self.difference = self._paths(np.log(figures[0] / figures[1])[None])[0]
+
+    def _weights(self, at: np.ndarray) -> np.ndarray:
+        """(lengths, points): how much each point counts there."""
+        steps = np.log(at), np.log(self._lengths)
+        return np.stack([np.interp(*steps, one) for one in np.eye(len(self._lengths))], axis=1)
+
+    def _paths(self, at_points: np.ndarray) -> np.ndarray:
+        """(n, points) -> (n, grid): differences between the points too."""
+        return self._between_points + (at_points - self._fitted) @ self._weights(self._grid).T
+
+    def last_crossing(self) -> float | None:
+        above = self.difference > 0
+        changes = np.flatnonzero(above[1:] != above[:-1])
+        return float(self._between(changes[-1], self.difference)) if len(changes) else None
+
+    def _drawn(self, length: float) -> np.ndarray | None:
+        """(DRAWS, points): differences at the points, as other runs might have had them; for what is near a length."""
+        weights = self._weights(np.array([length]))[0]
+        first, second = (draws(*each, weights) for each in zip(self._points, self._seeds, strict=True))
+        return None if first is None or second is None else first - second
+
+    def is_sure_around(self, length: float) -> bool:
+        """Whether at some length before it the first one is the cheaper, and at one behind it the second."""
+        drawn = self._drawn(length)
+        if drawn is None:
+            return True
+        low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+        return bool(np.any(high[self._lengths < length] < 0) and np.any(low[self._lengths > length] > 0))
+
+    def interval(self, length: float) -> tuple[float | None, float | None]:
+        """Of the last length at which the second one becomes the cheaper; an end outside of the range is None."""
+        drawn = self._drawn(length)
+        if drawn is None:
+            return None, None
+        paths = self._paths(drawn)
+        rises = (paths[:, :-1] <= 0) & (paths[:, 1:] > 0)
+        last = rises.shape[1] - 1 - rises[:, ::-1].argmax(axis=1)
+        found = np.where(paths[:, -1] > 0, 0.0, np.inf)
+        crossing = rises.any(axis=1)
+        found[crossing] = self._between(last[crossing], paths[crossing].T)
+        low, high = np.quantile(found, (0.025, 0.975), method="nearest")
+        return float(low) or None, float(high) if np.isfinite(high) else None
+
+    def extrapolated(self) -> float | None:
+        """The length beyond the range at which the second one becomes the cheaper, by the fits; None: it never does."""
+        beyond = np.geomspace(self._lengths[-1], FARTHEST * self._lengths[-1], GRID)
+        last = self._lengths[-1]
+        costs = [foretell(terms, last, end, beyond) for terms, end in zip(self._terms, self._ends, strict=True)]
+        passed = np.flatnonzero(costs[0] > costs[1])
+        return float(beyond[passed[0]]) if len(passed) else None
+
+    def _between(self, index, difference: np.ndarray):
+        """The length at which a difference (grid, ...) is zero, on its way from one point of the grid to the next."""
+        here, there = (np.take_along_axis(difference, np.array(i)[None], axis=0)[0] for i in (index, index + 1))
+        return self._grid[index] * (self._grid[index + 1] / self._grid[index]) ** (here / (here - there))
+
+
+def _shared(curve: Curve) -> dict:
+    return {"quantity": curve.quantity} | {name: getattr(curve.series, name) for name in SHARED}

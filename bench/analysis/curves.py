@@ -1,0 +1,144 @@
+"""A cost against length as one run measured it: a figure for each length, and how sure each is.
+
+A point's figure is the median of its samples. Its error is estimated from blocks of consecutive samples (batch means;
+Law 2015, section 9.5.3), since samples that follow each other are alike: a noisy neighbour stays for a while, and 3,000
+decoding steps are not 3,000 independent looks at the machine.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.measures import MEASURES
+
+BLOCKS = 12  # of a point's samples; fewer samples are a block each
+DRAWS = 2000
+FEWEST = 4  # lengths of a curve that is worth a fit
+NOT_ENOUGH = "not enough data"
+QUANTITIES = ("time_ms", "memory_bytes", "state_bytes")
+
+
+@dataclass(frozen=True)
+class Point:
+    length: int
+    figure: float
+    error: float | None  # standard error of log(figure); 0: exact; None: nothing was repeated
+    freedom: int = 0  # degrees of freedom of that error
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity of one series, short lengths first."""
+
+    series: Cell  # its length and chunk are 0
+    quantity: str  # one of QUANTITIES
+    points: tuple[Point, ...]
+    note: str = ""  # what failed
+
+    @property
+    def seed(self) -> int:
+        """Of its draws: its own, or two curves would err together."""
+        return zlib.crc32(f"{self.series.key()} {self.quantity}".encode())
+
+    @property
+    def name(self) -> str:
+        method = self.series.method
+        return self.series.model if method == "auto" else f"{self.series.model} [{method}]"
+
+    def at(self, lengths: np.ndarray) -> tuple[Point, ...]:
+        """The points at some of its lengths."""
+        return tuple(point for point in self.points if point.length in lengths)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.array([point.length for point in self.points], float)
+
+    @property
+    def figures(self) -> np.ndarray:
+        return np.array([point.figure for point in self.points], float)
+
+    @property
+    def errors(self) -> np.ndarray:
+        """0 where nothing was repeated."""
+        return np.array([point.error or 0.0 for point in self.points])
+
+
+def draws(points: tuple[Point, ...], seed: int, weights: np.ndarray | None = None) -> np.ndarray | None:
+    """(DRAWS, points): log figures as other runs might have had them; None where nothing was repeated.
+
+    A parametric bootstrap (Efron and Tibshirani 1993, section 6.5): normal errors whose common scale is as unsure as
+    the points' errors are (degrees of freedom by Welch 1947; weights: how much each point counts in what is made of
+    them). Resampling the few samples of a long step instead would give intervals far too narrow.
+    """
+    if any(point.error is None for point in points):
+        return None
+    errors = np.array([point.error for point in points])
+    logs = np.log([point.figure for point in points])
+    if not errors.any():
+        return np.tile(logs, (DRAWS, 1))
+    random = np.random.default_rng(seed)
+    parts = (errors * (1 if weights is None else weights)) ** 2
+    freedom = parts.sum() ** 2 / sum(part**2 / p.freedom for part, p in zip(parts, points, strict=True) if part)
+    scale = np.sqrt(freedom / random.chisquare(freedom, (DRAWS, 1)))
+    return logs + errors * scale * random.standard_normal((DRAWS, len(points)))
+
+
+def curves_of(records: Iterable[dict]) -> list[Curve]:
+    """Every series' curves of each quantity, in the records' order."""
+    by_series: dict[Cell, list[dict]] = {}
+    for record in records:
+        cell = Cell(**record["cell"])
+        if not MEASURES[cell.measure].learns:
+            by_series.setdefault(cell.series(), []).append(record)
+    curves = []
+    for series, mine in by_series.items():
+        good = sorted((r for r in mine if r["status"] in ("ok", "nan")), key=lambda r: r["cell"]["length"])
+        note = ", ".join(f"{r['status']} at {r['cell']['length']}" for r in mine if r not in good)
+        for quantity, points_of in _POINTS.items():
+            points = points_of(good)
+            if points:
+                curves.append(Curve(series, quantity, points, note))
+    return curves
+
+
+def time_point(length: int, samples_ms: Iterable[float]) -> Point:
+    """Of samples in the order in which they were taken."""
+    values = np.log(np.array(list(samples_ms), float))
+    count = len(values)
+    if count < 2:
+        return Point(length, float(np.exp(values[0])), None)
+    blocks = [np.median(block) for block in np.array_split(values, min(count, BLOCKS))]
+    variance = np.var(blocks, ddof=1) * _variance_of_median(count) / _variance_of_median(count / len(blocks))
+    return Point(length, float(np.exp(np.median(values))), float(np.sqrt(variance)), len(blocks) - 1)
+
+
+def _variance_of_median(count: float) -> float:
+    """Of `count` normal values of variance 1: exact for one, in the limit pi / 2 / count; even counts average two."""
+    return (math.pi / 2) / (count + (1.25 if count % 2 == 0 else math.pi / 2 - 1))
+
+
+def _times(records: list[dict]) -> tuple[Point, ...]:
+    return tuple(time_point(r["cell"]["length"], r["samples_ms"]) for r in records if r.get("samples_ms"))
+
+
+def _column(name: str, error: float, freedom: int) -> Callable[[list[dict]], tuple[Point, ...]]:
+    def points_of(records: list[dict]) -> tuple[Point, ...]:
+        rows = [(r["cell"]["length"], r["rows"][0].get(name)) for r in records if r["rows"]]
+        return tuple(Point(length, float(figure), error, freedom) for length, figure in rows if figure)
+
+    return points_of
+
+
+# Memory is observed once a cell; plan and observation agree within 10% (tests/device/test_memory.py), taken as two
+# standard errors. The size of a state is exact.
+_POINTS = {
+    "time_ms": _times,
+    "memory_bytes": _column("mem_peak_bytes", 0.05, 10_000),
+    "state_bytes": _column("state_bytes", 0.0, 0),
+}

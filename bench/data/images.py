@@ -1,0 +1,224 @@
+"""Images with labels: MNIST, digits, photographs, a CSV of pixels. Folders of images: image_files.py."""
+
+from __future__ import annotations
+
+import io
+from array import array
+from dataclasses import dataclass, replace
+from math import isqrt
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lengthscale.bench.data import streams
+from lengthscale.bench.data.errors import DataError
+
+HELD_OUT = 0.2  # the last fifth of every class, by position
+MAX_BYTES = 1 << 30  # of pixels and labels in memory
+_PHOTO_SIDE = 64
+_ROW = 1 << 24  # characters; a row of 1,024 x 1,024 pixels has 4 million
+_CLASS = 100  # bytes of a class beside its name
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Square images, their labels, and the names that the labels stand for.
+
+    Both parts are ordered so that their first n images, for any n, hold the classes in their proportions.
+    `version` and `note` as in a Stream. Both parts are read-only; `at_side` makes batches of another size.
+    """
+
+    name: str
+    train: np.ndarray  # (N, Y, X, C) uint8, C 1 or 3
+    train_labels: np.ndarray  # (N,) int32
+    held_out: np.ndarray
+    held_out_labels: np.ndarray
+    classes: tuple[str, ...]
+    version: str
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for part in (self.train, self.train_labels, self.held_out, self.held_out_labels):
+            part.flags.writeable = False
+
+
+def at_side(pixels: np.ndarray, side: int) -> np.ndarray:
+    """(N, Y, X, C) uint8 -> (N, side, side, C): the mean over areas if smaller, bilinear if larger.
+
+    Resize batches, not whole sets: 5,000 images of 1,024 x 1,024 fill 5 GB.
+    """
+    if side < 1:
+        raise DataError(f"an image's side must be positive, got {side}")
+    n, height, width, channels = pixels.shape
+    if (height, width) == (side, side):
+        return pixels
+    resample = Image.Resampling.BOX if side < min(height, width) else Image.Resampling.BILINEAR
+    resized = np.empty((n, side, side, channels), np.uint8)
+    for image, out in zip(pixels, resized, strict=True):
+        for channel in range(channels):  # Pillow's modes are few; one channel at a time fits any number of them
+            plane = Image.fromarray(np.ascontiguousarray(image[..., channel]))
+            out[..., channel] = np.asarray(plane.resize((side, side), resample))
+    return resized
+
+
+def split(name: str, pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], note: str = "") -> Images:
+    """The last fifth of every class is held out; a class of fewer than five images gives one, if it has two."""
+    labels = labels.astype(np.int32)
+    train, held_out = [], []
+    for of_class in _by_class(labels, classes):
+        cut = len(of_class) - (max(1, int(len(of_class) * HELD_OUT)) if len(of_class) > 1 else 0)
+        train.append(of_class[:cut])
+        held_out.append(of_class[cut:])
+    version = streams.version(np.array(pixels.shape), pixels, labels)
+    first, last = _mix(train), _mix(held_out)
+    return Images(name, pixels[first], labels[first], pixels[last], labels[last], classes, version, note)
+
+
+def from_parts(
+    name: str,
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    held_out: np.ndarray,
+    held_out_labels: np.ndarray,
+    classes: tuple[str, ...],
+) -> Images:
+    """A set that comes split."""
+    version = streams.version(train, train_labels, held_out, held_out_labels)
+    first, last = (_mix(_by_class(labels, classes)) for labels in (train_labels, held_out_labels))
+    return Images(name, train[first], train_labels[first], held_out[last], held_out_labels[last], classes, version)
+
+
+def fewer(data: Images, n: int) -> Images:
+    """n of the images to train on, 1 <= n <= all of them; the same ones are held out.
+
+    They hold the classes in their proportions, are drawn within a class by one fixed shuffle (a file may be sorted by
+    who wrote its digits), and are nested: the first of a larger n are those of a smaller one.
+    """
+    assert 1 <= n <= len(data.train), n
+    rng = np.random.default_rng(0)
+    chosen = _mix([rng.permutation(of_class) for of_class in _by_class(data.train_labels, data.classes)])[:n]
+    train, labels = data.train[chosen], data.train_labels[chosen]
+    version = streams.version(train, labels, data.held_out, data.held_out_labels)
+    return replace(data, train=train, train_labels=labels, version=version)
+
+
+def _by_class(labels: np.ndarray, classes: tuple[str, ...]) -> list[np.ndarray]:
+    return [np.flatnonzero(labels == label) for label in range(len(classes))]
+
+
+def _mix(by_class: list[np.ndarray]) -> np.ndarray:
+    """All in one, sorted by the rank in their class as a fraction of it, which keeps the classes' proportions."""
+    ranks = [(np.arange(len(of_class)) + 0.5) / len(of_class) for of_class in by_class]
+    return np.concatenate(by_class)[np.argsort(np.concatenate(ranks), kind="stable")]
+
+
+def mnist() -> Images:
+    """MNIST's digits, 500 a class, 28 x 28: 4,000 to train on and 1,000 held out."""
+    return from_csv("mnist", str(streams.EMBEDDED / "mnist_5k.csv.gz"))
+
+
+def digits() -> Images:
+    """scikit-learn's 1,797 digits, 8 x 8; their 17 levels are stretched to 0 ... 255."""
+    data = _scikit_learn().load_digits()
+    pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[..., None]
+    return split("digits", pixels, data.target, tuple(map(str, data.target_names)))
+
+
+def photos() -> Images:
+    """scikit-learn's two photographs as two classes: crops of 64 x 64 that do not overlap, column by column.
+
+    The right-hand fifth of each photograph is so held out.
+    """
+    data = _scikit_learn().load_sample_images()
+    s = _PHOTO_SIDE
+    crops = [
+        [
+            photo[y : y + s, x : x + s]
+            for x in range(0, photo.shape[1] - s + 1, s)
+            for y in range(0, photo.shape[0] - s + 1, s)
+        ]
+        for photo in data.images
+    ]
+    labels = np.repeat(np.arange(len(crops)), [len(of_photo) for of_photo in crops])
+    return split("photos", np.concatenate(crops), labels, ("china", "flower"))
+
+
+def _scikit_learn() -> Any:
+    try:
+        from sklearn import datasets  # takes seconds
+    except ImportError as error:
+        raise DataError(f"this data comes with scikit-learn, which is not installed ({error})") from error
+    return datasets
+
+
+def from_csv(name: str, path: str) -> Images:
+    """A CSV, plain or gzipped, a row an image: its pixels (0 ... 255, row by row of a square), then its label.
+
+    No header. Labels are any text; they are ordered as numbers if all of them are. Raises DataError with the row.
+    """
+    streams.check_file(path)
+    pixels, labels, expected = bytearray(), array("i"), 0
+    index: dict[str, int] = {}
+    held = 0
+    with (
+        streams.reading(path),
+        streams.open_unzipped(path) as file,
+        io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace") as lines,
+    ):
+        for row, line in enumerate(iter(lambda: lines.readline(_ROW), ""), 1):
+            if not line.strip():
+                continue
+            if len(line) == _ROW:
+                raise DataError(
+                    f"CSV {path!r}, row {row}: it has {_ROW:,} characters or more; is this a CSV of pixels?"
+                )
+            *cells, label = map(str.strip, line.split(","))
+            expected = expected or _check_columns(path, row, len(cells) + 1)
+            if len(cells) + 1 != expected:
+                raise DataError(
+                    f"CSV {path!r}, row {row}: {len(cells) + 1} columns, expected {expected} as in the rows before"
+                )
+            if not label:
+                raise DataError(f"CSV {path!r}, row {row}: no label in its last column")
+            try:
+                pixels += bytes(map(int, cells))
+            except ValueError:
+                raise _wrong_pixel(path, row, cells) from None
+            held += len(cells) + labels.itemsize + (0 if label in index else len(label) + _CLASS)
+            labels.append(index.setdefault(label, len(index)))
+            if held > MAX_BYTES:
+                raise DataError(
+                    f"CSV {path!r}, row {row}: over {MAX_BYTES:,} bytes of pixels and labels, the most that are held"
+                )
+    if not labels:
+        raise DataError(f"CSV {path!r} holds no rows")
+    side = isqrt(expected - 1)
+    classes = sorted(index, key=int if all(label.isdecimal() for label in index) else None)
+    places = np.empty(len(classes), np.int32)
+    places[[index[label] for label in classes]] = np.arange(len(classes))
+    images = np.frombuffer(pixels, np.uint8).reshape(len(labels), side, side, 1)
+    return split(name, images, places[labels], tuple(classes))
+
+
+def _check_columns(path: str, row: int, columns: int) -> int:
+    if columns < 2 or isqrt(columns - 1) ** 2 != columns - 1:
+        raise DataError(
+            f"CSV {path!r}, row {row}: {columns} columns; expected the pixels of a square and then a label, "
+            f"such as 28 x 28 + 1 = 785"
+        )
+    return columns
+
+
+def _wrong_pixel(path: str, row: int, cells: list[str]) -> DataError:
+    for column, cell in enumerate(cells, 1):
+        try:
+            good = 0 <= int(cell) <= 255
+        except ValueError:
+            good = False
+        if not good:
+            return DataError(
+                f"CSV {path!r}, row {row}, column {column}: {cell.strip()[:20]!r} is no pixel "
+                f"(expected an integer from 0 to 255, and no header row)"
+            )
+    raise AssertionError("no wrong pixel in this row")

@@ -1,0 +1,58 @@
+"""Options on named data, written as a task's parameters are: `mnist:images=500`.
+
+Adding an option: a function (data, the text behind its =) -> data, and a line in OPTIONS.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from lengthscale.bench.data import images
+from lengthscale.bench.data.errors import DataError
+from lengthscale.bench.data.images import Images
+from lengthscale.bench.data.streams import Stream
+from lengthscale.models import unknown
+
+Data = Stream | Images
+
+
+def apply(data: Data, name: str) -> Data:
+    """The data under its full name, `name`, with the options that this lists.
+
+    Raises DataError with a line for everything that is wrong, and the closest known option.
+    """
+    base, _, listed = name.partition(":")
+    known = OPTIONS[type(data)]
+    if not known:
+        raise DataError(f"{base} has no options, got {name!r}")
+    mistakes, given = [], []
+    for item in listed.split(","):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not (key and equals and value):
+            mistakes.append(f"{base}: options are written as {base}:key=value,key=value, got {item!r}")
+        elif key not in known:
+            mistakes.append(unknown(f"option of {base}", key, known))
+        elif key in given:
+            mistakes.append(f"{base}: {key} is given twice")
+        else:
+            given.append(key)
+            try:
+                data = known[key](data, value)
+            except DataError as error:
+                mistakes.append(f"{base}: {error}")
+    if mistakes:
+        raise DataError("\n".join(mistakes))
+    return replace(data, name=name)
+
+
+def _images(data: Images, text: str) -> Images:
+    """images=N: N of the images to train on; the same ones are held out, whatever N is."""
+    n, most = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0, len(data.train)
+    if not 1 <= n <= most:
+        raise DataError(f"images must be a whole number from 1 to {most}, the images to train on, got {text!r}")
+    return images.fewer(data, n)
+
+
+OPTIONS: dict[type, dict[str, Callable]] = {Images: {"images": _images}, Stream: {}}

@@ -1,0 +1,162 @@
+"""Streams of tokens with a train and a held-out part: text, code, or any file's bytes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import stat
+import sysconfig
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from lengthscale.bench.data.errors import DataError
+
+EMBEDDED = Path(__file__).parent / "files"
+HELD_OUT = 0.1  # the last tenth, by position
+MAX_TOKENS = 1 << 30  # of a longer source the first ones are used, and the stream's note says so
+_BLOCK = 1 << 24
+_GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """One long sequence of symbols 0 ... vocab - 1.
+
+    `version` is a hash of the content, so that figures are compared only where it is equal; `note` is what a user
+    should know of how the tokens were made, or empty. `split` is where the training part ends and where the held-out
+    part starts (None: both where the last tenth does).
+    """
+
+    name: str
+    tokens: np.ndarray  # (N,) uint8 or uint16, read-only
+    vocab: int
+    version: str
+    note: str = ""
+    split: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        self.tokens.flags.writeable = False  # shared by everyone who loads it
+
+    @property
+    def train(self) -> np.ndarray:
+        return self.tokens[: self.split[0] if self.split else self._last_tenth]
+
+    @property
+    def held_out(self) -> np.ndarray:
+        return self.tokens[self.split[1] if self.split else self._last_tenth :]
+
+    @property
+    def _last_tenth(self) -> int:
+        return len(self.tokens) - int(len(self.tokens) * HELD_OUT)
+
+
+def windows(tokens: np.ndarray, batch: int, length: int) -> np.ndarray:
+    """(batch, length) int32 windows spread evenly over the stream. Raises DataError where it is shorter than one."""
+    starts = spread_starts(tokens, batch, length)
+    return np.stack([tokens[start : start + length] for start in starts]).astype(np.int32)
+
+
+def spread_starts(tokens: np.ndarray, batch: int, length: int) -> np.ndarray:
+    """(batch,) where those windows start. Raises DataError where the stream is shorter than one."""
+    return np.linspace(0, _last_start(tokens, length), batch).astype(int)
+
+
+def random_windows(tokens: np.ndarray, batch: int, length: int, rng: np.random.Generator) -> np.ndarray:
+    """(batch, length) int32 windows from anywhere in the stream. Raises DataError where it is shorter than one."""
+    starts = rng.integers(0, _last_start(tokens, length) + 1, batch)
+    return np.stack([tokens[start : start + length] for start in starts]).astype(np.int32)
+
+
+def _last_start(tokens: np.ndarray, length: int) -> int:
+    if length > len(tokens):
+        raise DataError(f"a window of {length} tokens was asked of a stream of {len(tokens)}")
+    return len(tokens) - length
+
+
+def text() -> Stream:
+    """Shakespeare's plays, as bytes."""
+    return from_bytes("text", str(EMBEDDED / "tinyshakespeare.txt"))
+
+
+def code() -> Stream:
+    """All of this Python's own sources but its tests, in the order of their paths.
+
+    The version is the hash of the manifest: each file's path, size and content hash.
+    """
+    root = Path(sysconfig.get_paths()["stdlib"])
+    skip = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+    manifest, content = hashlib.sha256(), []
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root)
+        if skip.isdisjoint(inside.parts):
+            with reading(str(path)):
+                source = path.read_bytes()
+            manifest.update(f"{inside.as_posix()} {len(source)} {hashlib.sha256(source).hexdigest()}\n".encode())
+            content.append(source)
+    if not content:
+        raise DataError(f"data 'code': this Python came without its standard library's sources (in {str(root)!r})")
+    return Stream("code", np.frombuffer(b"\n".join(content), np.uint8), 256, manifest.hexdigest()[:12])
+
+
+def from_bytes(name: str, path: str) -> Stream:
+    """Any file, a token a byte. Mapped, not read: a file larger than the memory does no harm."""
+    size = check_file(path)
+    with reading(path):
+        tokens = np.memmap(expand(path), np.uint8, mode="r", shape=(min(size, MAX_TOKENS),))
+    notes = [f"only the first {MAX_TOKENS:,} of its {size:,} bytes are used"] if size > MAX_TOKENS else []
+    if tokens[:2].tobytes() == _GZIP:
+        notes.append("it is compressed, and its tokens are the compressed bytes")
+    return Stream(name, tokens, 256, version(tokens), "; ".join(notes))
+
+
+def version(*arrays: np.ndarray) -> str:
+    """A hash of the arrays' content."""
+    digest = hashlib.sha256()
+    for flat in (array.reshape(-1) for array in arrays):
+        for start in range(0, len(flat), _BLOCK):
+            digest.update(flat[start : start + _BLOCK].tobytes())
+    return digest.hexdigest()[:12]
+
+
+def expand(path: str) -> Path:
+    return Path(os.path.expanduser(path))
+
+
+def check_file(path: str) -> int:
+    """The size of a regular file that is not empty; else a DataError."""
+    with reading(path):
+        status = expand(path).stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise DataError(f"data {path!r} is a folder; a file was expected")
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"data {path!r} is a pipe or a device; a file was expected")
+    if status.st_size == 0:
+        raise DataError(f"data file {path!r} is empty")
+    return status.st_size
+
+
+def open_unzipped(path: str) -> IO[bytes] | gzip.GzipFile:
+    """The file for reading, unpacked on the way if it is gzipped, whatever its name."""
+    with expand(path).open("rb") as file:
+        zipped = file.read(2) == _GZIP
+    return gzip.open(expand(path), "rb") if zipped else expand(path).open("rb")
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """What can go wrong while a file is read becomes a DataError that names it."""
+    try:
+        yield
+    except EOFError as error:
+        raise DataError(f"data file {path!r} is truncated: its gzip stream ends before its end mark") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"data file {path!r} is corrupt: its gzip stream cannot be unpacked ({error})") from error
+    except OSError as error:
+        raise DataError(f"data {path!r} cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,114 @@
+"""Tasks of tracking a state: word problems of a group, where every input changes what is to be said.
+
+The running products of independent uniform elements are themselves independent and uniform. So the products are drawn,
+and the inputs follow from them, x_t = s_(t-1)^-1 s_t: the same distribution without a loop over time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import permutations
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Int
+
+from lengthscale.bench.data.synthetic.base import Batch, Task, choice, guess, last, zeros
+from lengthscale.models import Interface
+
+
+@dataclass(frozen=True)
+class Tracking(Task):
+    """What both word problems share: `scored` is every step, or only the last."""
+
+    scored: str = choice("every", "last")
+
+    @property
+    def min_length(self) -> int:
+        return 1
+
+    def _label(self, inputs: Int[np.ndarray, "B T"], products: Int[np.ndarray, "B T"]) -> Batch:
+        batch, length = inputs.shape
+        if self.scored == "every":
+            return Batch(inputs, products, last(batch, length, length))
+        targets = zeros(batch, length)
+        targets[:, -1] = products[:, -1]
+        return Batch(inputs, targets, last(batch, length))
+
+
+@dataclass(frozen=True)
+class Parity(Tracking):
+    """Running parity: y_t = x_1 + ... + x_t mod 2, of uniform bits; the word problem of Z_2.
+
+    The smallest state to track. As a test of longer lengths Deletang et al., arXiv:2207.02098 ("parity check"); a
+    linear recurrence of finite precision whose transitions have only positive eigenvalues, such as Mamba's, cannot do
+    it: Grazzi et al., arXiv:2411.12537, theorem 1.
+    """
+
+    name: ClassVar[str] = "parity"
+    about: ClassVar[str] = "parity of all bits so far (arXiv:2207.02098)"
+
+    @property
+    def interface(self) -> Interface:
+        return Interface(vocab=2)
+
+    def _draw(self, rng: np.random.Generator, batch: int, length: int) -> Batch:
+        products = rng.integers(2, size=(batch, length), dtype=np.int32)
+        inputs = products.copy()
+        inputs[:, 1:] ^= products[:, :-1]
+        return self._label(inputs, products)
+
+    def _chance(self, length: int) -> tuple[float, float]:
+        return guess(2)
+
+
+@dataclass(frozen=True)
+class A5(Tracking):
+    """The word problem of A5: y_t = x_1 x_2 ... x_t, of uniform even permutations of five things.
+
+    A5 is the smallest group that is not solvable, which makes its word problem complete for NC1: unless TC0 = NC1, no
+    fixed number of layers of a Transformer, S4 or Mamba does it at all lengths, and one layer of a plain RNN does.
+    Merrill et al., arXiv:2404.08819 (with A5 as the hardest of the word problems tried); Liu et al., arXiv:2210.10749.
+    """
+
+    name: ClassVar[str] = "a5"
+    about: ClassVar[str] = "word problem of A5: the product of all permutations so far (arXiv:2404.08819)"
+
+    @property
+    def interface(self) -> Interface:
+        return Interface(vocab=60)
+
+    def _draw(self, rng: np.random.Generator, batch: int, length: int) -> Batch:
+        products = rng.integers(60, size=(batch, length), dtype=np.int32)
+        inputs = products.copy()
+        inputs[:, 1:] = _quotients()[products[:, :-1], products[:, 1:]]
+        return self._label(inputs, products)
+
+    def _chance(self, length: int) -> tuple[float, float]:
+        return guess(60)
+
+
+@cache
+def a5_elements() -> Int[np.ndarray, "60 5"]:
+    """The even permutations p of 0..4 as rows p[0] ... p[4], in lexicographic order: token 0 is the identity."""
+    return np.array([p for p in permutations(range(5)) if _inversions(p) % 2 == 0], np.int32)
+
+
+@cache
+def a5_table() -> Int[np.ndarray, "60 60"]:
+    """Cayley's table: entry [a, b] is the token of a b, which does a first: (a b)(i) = b(a(i))."""
+    elements = a5_elements()
+    products = elements[np.arange(60)[None, :, None], elements[:, None, :]]
+    digits = 5 ** np.arange(5)[::-1]  # a permutation read as a number to the base 5 keeps the lexicographic order
+    return np.searchsorted(elements @ digits, products @ digits).astype(np.int32)
+
+
+@cache
+def _quotients() -> Int[np.ndarray, "60 60"]:
+    """Entry [a, c] is the b with a b = c."""
+    return np.argsort(a5_table(), axis=1).astype(np.int32)
+
+
+def _inversions(p: tuple[int, ...]) -> int:
+    return sum(p[i] > p[j] for j in range(len(p)) for i in range(j))

@@ -1,0 +1,99 @@
+"""Is the fast form right? No number is written before: at the cell's own shapes, the model at its smallest width.
+
+The cell's method is run beside the model's plain one (the first of its methods: a scan step by step, attention with its
+whole matrix of scores) from the same parameters on the same data: outputs and state for prefill, the loss and all
+gradients for what trains, one step from a full state for decoding. Beyond REFERENCE_LONGEST tokens, attention's plain
+form would take memory quadratic in length; there it is the blocked one, which was held to the other at shorter lengths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lengthscale.bench.device.compilation import LITTLE_EFFORT, make_once
+from lengthscale.bench.device.learner import make_learner
+from lengthscale.bench.device.program import Report
+from lengthscale.bench.device.workloads import make_workload
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.models import MODELS
+
+SIZE = "tiny"
+REFERENCE_LONGEST = 2048
+# Relative to the largest number of an array: sums in another order, over thousands of steps and a few layers.
+TOLERANCES = {"float32": 1e-3, "bfloat16": 6e-2}
+FLOOR = 1e-3  # of the largest number of all arrays: what is smaller is held to this, for it is a sum of larger ones
+
+
+def check(cell: Cell, report: Report) -> dict:
+    """The record of a check: status "ok" or "incorrect", and its row {"plain": the other method, "worst": ...}."""
+    report("check")
+    plain = plain_method(cell)
+    if plain == cell.method:
+        return {"status": "ok", "message": "", "rows": [{"plain": None, "worst": None}]}
+    small = replace(cell, size=SIZE)
+    fast, right = (_results(replace(small, method=method)) for method in (cell.method, plain))
+    name, worst = worst_difference(fast, right)
+    tolerance = TOLERANCES[cell.dtype]
+    status, message = "ok", ""
+    if not worst <= tolerance:
+        status = "incorrect"
+        message = f"{cell.method} is {worst:.2g} off {plain} in {name} at length {cell.length}, over {tolerance:g}"
+    return {"status": status, "message": message, "rows": [{"plain": plain, "worst": worst}]}
+
+
+def plain_method(cell: Cell) -> str:
+    first = MODELS[cell.model].methods[0]
+    return "blocked" if first == "reference" and cell.length > REFERENCE_LONGEST else first
+
+
+def worst_difference(fast: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> tuple[str, float]:
+    """The array that is furthest off, and by how much; a NaN that only one has counts as infinitely far."""
+    largest = max((float(np.abs(x[np.isfinite(x)]).max(initial=0)) for x in right.values()), default=0.0)
+    off = {"": 0.0}
+    for name, x in right.items():
+        y = fast[name]
+        same = (x == y) | (np.isnan(x) & np.isnan(y))
+        difference = np.where(same, 0, np.abs(x - y))
+        size = max(float(np.abs(x[np.isfinite(x)]).max(initial=0)), FLOOR * largest, 1e-30)
+        worst = float(difference.max(initial=0)) / size
+        off[name] = worst if worst == worst else float("inf")
+    name = max(off, key=lambda name: off[name])
+    return name, off[name]
+
+
+def _results(cell: Cell) -> dict[str, np.ndarray]:
+    """What the cell's measure computes, by the names of its arrays."""
+    workload = make_workload(cell)
+    learner = make_learner(cell, workload)
+    params, statistics = make_once(learner.make, cell.seed)
+
+    def prefill(params, *prompt):
+        return workload.prefill(learner.model(params, statistics), *prompt)
+
+    def train(params, *batch):
+        return jax.value_and_grad(lambda params: workload.loss(learner.model(params, statistics), *batch))(params)
+
+    def step(params, token):
+        model = learner.model(params, statistics)
+        return model(token, workload.full_state(model, jax.random.key(cell.seed)))
+
+    if cell.measure == "decode":
+        function, inputs = step, (workload.prompt()[0][:, :1],)
+    elif cell.measure == "forward":
+        function, inputs = prefill, workload.prompt()
+    else:
+        assert cell.measure == "train" or MEASURES[cell.measure].learns
+        function, inputs = train, workload.example()
+    lowered = jax.jit(function).lower(params, *inputs)
+    results = lowered.compile(compiler_options=LITTLE_EFFORT)(params, *inputs)
+    leaves = jax.tree_util.tree_leaves_with_path(results)
+    return {
+        jax.tree_util.keystr(path): np.asarray(leaf, np.float64)
+        for path, leaf in leaves
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    }

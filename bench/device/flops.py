@@ -1,0 +1,137 @@
+"""FLOPs by walking the program's jaxpr, since XLA's own count takes a loop's body once, whatever its length.
+
+Convention: a multiply-add is 2; an elementwise or transcendental operation 1 for each output; a reduction 1 for each
+input (none over an axis of one); moving, comparing, selecting, converting and whatever is done to integers 0. Complex
+numbers count as the real operations that they take (a product 6, a sum 2). A Fourier transform of n numbers is
+5 n log2(n), of real ones half of it: the usual convention (FFTW's), whatever the algorithm. A scan's body counts
+`length` times, a cond counts its dearest branch, a Pallas kernel's body counts once for each of its grid. A `while`
+whose trip count is not known makes the whole figure unknown (None); so do kernels that skip parts of their grid
+(Splash) or cannot be looked into (cuDNN's). Only what is computed counts: the masked half of causal attention is
+absent, since the blocked form does not compute it; so is what no result needs, since XLA drops it, and the zeros that a
+convolution is padded with, or its gradient spread out with.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.interpreters.partial_eval import dce_jaxpr
+
+from lengthscale.models.ops import native
+
+_ELEMENTWISE = frozenset(
+    """add sub mul div rem max min pow integer_pow exp exp2 log log1p expm1 tanh sin cos tan logistic sqrt rsqrt cbrt
+    erf erfc erf_inv neg abs sign floor ceil round square atan2 asin acos atan sinh cosh asinh acosh atanh lgamma
+    digamma nextafter add_any""".split()
+)
+_REDUCTIONS = frozenset(
+    """reduce_sum reduce_max reduce_min reduce_prod argmax argmin cumsum cumprod cummax cummin cumlogsumexp""".split()
+)
+
+# Real operations of one complex one; of others nobody has said. A quotient: numerator 6, denominator 3, two divisions.
+_COMPLEX = {"mul": 6, "square": 6, "div": 11, "exp": 5, "abs": 4}
+_COMPLEX |= dict.fromkeys(("add", "add_any", "sub", "neg", "reduce_sum", "cumsum"), 2)
+
+
+def flops(function, *args) -> int | None:
+    """FLOPs of one call on arguments of these shapes (abstract ones will do); None where a loop's length is unknown."""
+    return flops_of(jax.make_jaxpr(function)(*args))
+
+
+def flops_of(closed_jaxpr) -> int | None:
+    """As `flops`, of a program that is traced already."""
+    total = _count(closed_jaxpr.jaxpr)
+    return None if math.isnan(total) else int(total)
+
+
+def _count(jaxpr) -> float:
+    jaxpr, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return sum(_equation(eqn) for eqn in jaxpr.eqns)
+
+
+def _equation(eqn) -> float:
+    name = eqn.primitive.name
+    if name == "dot_general":
+        (contracted, _), _ = eqn.params["dimension_numbers"]
+        shape = eqn.invars[0].aval.shape
+        return _multiply_add(eqn) * eqn.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
+    if name == "conv_general_dilated":
+        return _multiply_add(eqn) * _products_of_convolution(eqn)
+    if name == "fft":
+        before, after = eqn.invars[0].aval, eqn.outvars[0].aval
+        each = 5 if before.dtype == after.dtype else 2.5
+        return each * max(before.size, after.size) * math.log2(math.prod(eqn.params["fft_lengths"]))
+    if name == "scan":
+        return eqn.params["length"] * _count(eqn.params["jaxpr"].jaxpr)
+    if name == "while" or name.startswith("dot_product_attention"):
+        return math.nan
+    if name == "ffi_call":
+        sizes = {name: int(value) for name, value in eqn.params["attributes"]}
+        return native.flops(eqn.params["target_name"], *(x.aval.shape for x in eqn.invars), **sizes)
+    if name == "pallas_call":
+        mapping = eqn.params["grid_mapping"]
+        skips = mapping.num_index_operands  # lists that say which of the grid to run
+        return math.nan if skips else math.prod(mapping.grid) * _count(eqn.params["jaxpr"])
+    if name == "cond":
+        return max((_count(branch.jaxpr) for branch in eqn.params["branches"]), key=_nan_first)
+    if name in _ELEMENTWISE:
+        return _each(eqn, name) * eqn.outvars[0].aval.size
+    if name in _REDUCTIONS:
+        size = eqn.invars[0].aval.size
+        moves = not name.startswith("cum") and size == eqn.outvars[0].aval.size
+        return 0 if moves else _each(eqn, name) * size
+    if name in ("scatter-add", "scatter_add"):
+        return _each(eqn, "add") * eqn.invars[-1].aval.size
+    return sum(_count(inner) for inner in _inner_jaxprs(eqn))
+
+
+def _products_of_convolution(eqn) -> int:
+    """Pairs of an input and a weight, over all outputs."""
+    (x, w), out = (v.aval.shape for v in eqn.invars), eqn.outvars[0].aval.shape
+    params, axes = eqn.params, eqn.params["dimension_numbers"]
+    products = out[axes.out_spec[0]] * out[axes.out_spec[1]] * w[axes.rhs_spec[1]]
+    spatial = zip(axes.lhs_spec[2:], axes.rhs_spec[2:], axes.out_spec[2:], strict=True)
+    for i, (x_axis, w_axis, out_axis) in enumerate(spatial):
+        spread = params["lhs_dilation"][i]
+        starts = np.arange(out[out_axis]) * params["window_strides"][i] - params["padding"][i][0]
+        at = starts[:, None] + np.arange(w[w_axis]) * params["rhs_dilation"][i]
+        products *= int(((at >= 0) & (at <= (x[x_axis] - 1) * spread) & (at % spread == 0)).sum())
+    return products
+
+
+def _multiply_add(eqn) -> int:
+    """FLOPs of a product and its sum; none of integers, as ever."""
+    return 0 if not _is(eqn, jnp.inexact) else 8 if _is(eqn, jnp.complexfloating) else 2
+
+
+def _each(eqn, name: str) -> float:
+    """FLOPs of one number's operation."""
+    if _is(eqn, jnp.complexfloating):
+        return _complex_power(eqn.params["y"]) if name == "integer_pow" else _COMPLEX.get(name, math.nan)
+    return 1 if _is(eqn, jnp.inexact) else 0
+
+
+def _complex_power(exponent: int) -> int:
+    """By repeated squaring."""
+    n = abs(exponent)
+    products = n.bit_length() + n.bit_count() - 2
+    return products * _COMPLEX["mul"] + (_COMPLEX["div"] if exponent < 0 else 0)
+
+
+def _is(eqn, kind) -> bool:
+    return jnp.issubdtype(eqn.invars[0].aval.dtype, kind)
+
+
+def _inner_jaxprs(eqn):
+    """What jit, remat, custom derivatives and the like hold."""
+    for value in eqn.params.values():
+        inner = getattr(value, "jaxpr", value)  # closed or open
+        if hasattr(inner, "eqns"):
+            yield inner
+
+
+def _nan_first(value: float) -> float:
+    return math.inf if math.isnan(value) else value

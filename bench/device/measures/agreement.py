@@ -1,0 +1,61 @@
+"""Do the parallel and the recurrent form agree? Logits of a sequence read whole, and of the same one read step by step.
+
+After training on the budget, in the parallel form (the cell's method): at initialisation a block may add nothing to its
+residual stream (RWKV's do not), and agreement would say nothing. The recurrent form is what `decode` runs. The figure
+is the largest difference of any logit of any position of the held-out windows.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from lengthscale.bench.device.learner import TrainedModel
+from lengthscale.bench.device.program import Program, Report, Result
+from lengthscale.bench.device.training import make_budgeted, train
+from lengthscale.bench.device.workloads import make_workload
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.suites import Settings
+from lengthscale.models.backbone import Backbone
+
+AT_ONCE = 32_768  # positions of all windows that are read side by side
+
+
+def make_program(cell: Cell, settings: Settings) -> Program:
+    return make_budgeted(cell, make_workload(cell), settings)
+
+
+def run(cell: Cell, settings: Settings, report: Report) -> Result:
+    workload = make_workload(cell)
+    inputs = workload.last_scored(settings.windows).inputs
+    training = train(cell, workload, settings, report)
+    if training.status != "ok":
+        return Result([training.row], training.seconds, training.status, training.message)
+    report("compare")
+    difference, largest = compare(training.model, inputs)
+    row = {**training.row, "max_difference": difference, "largest_logit": largest}
+    if not np.isfinite(difference):
+        return Result([row], training.seconds, "nan", f"the logits' largest difference is {difference}")
+    return Result([row], training.seconds)
+
+
+def compare(model: TrainedModel, inputs: np.ndarray) -> tuple[float, float]:
+    """(the largest difference between the two forms' logits, the largest logit)."""
+    rows = max(1, AT_ONCE // inputs.shape[1])
+    parts = [model.call(_compare, inputs[at : at + rows]) for at in range(0, len(inputs), rows)]
+    difference, largest = np.max(np.array(parts), axis=0)
+    return float(difference), float(largest)
+
+
+def _compare(model, inputs):
+    whole, _ = model(inputs)
+    stepper = model.apart() if isinstance(model, Backbone) else model
+
+    def step(state, x):
+        logits, state = stepper(x[:, None], state)
+        return state, logits[:, 0]
+
+    _, stepped = lax.scan(step, model.init_state(*inputs.shape[:2]), inputs.swapaxes(0, 1))
+    whole, stepped = (x.astype(jnp.promote_types(x.dtype, "float32")) for x in (whole, stepped.swapaxes(0, 1)))
+    return jnp.stack([jnp.abs(whole - stepped).max(), jnp.abs(whole).max()])

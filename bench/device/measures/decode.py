@@ -1,0 +1,64 @@
+"""Decoding: one token in, the next one out, at a context of L tokens.
+
+The state stands at position L - 1 of a capacity of L, filled with random numbers (workloads/base.py says why).
+Each step reads all L positions, its own token being the last; the position is then set back, so that every sample has
+the same context. The next token is the arg max, fed back, so that steps cannot overlap; a model of real features gets
+its first outputs fed back in the same way.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from lengthscale.bench.device import memory
+from lengthscale.bench.device.learner import make_learner
+from lengthscale.bench.device.program import Program, Report, Result, measure
+from lengthscale.bench.device.workloads import make_workload
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.suites import Settings
+from lengthscale.models.backbone import Backbone
+
+
+def make_program(cell: Cell, settings: Settings) -> Program:
+    workload = make_workload(cell)
+    learner = make_learner(cell, workload)
+
+    def make_model(key):
+        model = learner.model(*learner.make_cast(key))
+        return model.apart() if isinstance(model, Backbone) else model
+
+    graph, _ = nnx.split(nnx.eval_shape(lambda: make_model(jax.random.key(cell.seed))))
+
+    def step(arrays, state, inputs):
+        outputs, after = nnx.merge(graph, arrays)(inputs, state)
+        assert after is not None
+        return after._replace(position=state.position), _next(outputs, inputs)
+
+    def make_state(key):
+        model = make_model(key)
+        return nnx.state(model), workload.full_state(model, key)
+
+    *_, state = jax.eval_shape(make_state, jax.random.key(cell.seed))
+    return Program(
+        step=jax.jit(step, donate_argnums=(1, 2)),
+        make_state=make_state,
+        inputs=(workload.prompt()[0][:, :1],),
+        seed=cell.seed,
+        tokens=cell.batch,
+        columns={"n_params": learner.n_params, "state_bytes": memory.tree_bytes(state)},
+        advance=lambda args, results: (args[0], *results),
+    )
+
+
+def _next(outputs, inputs):
+    """The next step's inputs, made of this one's outputs."""
+    if jnp.issubdtype(inputs.dtype, jnp.integer):
+        return outputs.argmax(axis=-1).astype(inputs.dtype)
+    return jnp.tanh(outputs[..., :1]).astype(inputs.dtype) * jnp.ones_like(inputs)
+
+
+def run(cell: Cell, settings: Settings, report: Report) -> Result:
+    return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)

@@ -1,0 +1,38 @@
+"""Prefill: L tokens in, out come the last one's logits and the state that decoding continues from."""
+
+from __future__ import annotations
+
+import jax
+
+from lengthscale.bench.device import memory
+from lengthscale.bench.device.learner import make_learner
+from lengthscale.bench.device.program import Program, Report, Result, measure
+from lengthscale.bench.device.workloads import make_workload
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.suites import Settings
+
+
+def make_program(cell: Cell, settings: Settings) -> Program:
+    workload = make_workload(cell)
+    learner = make_learner(cell, workload)
+
+    @jax.jit
+    def step(params, statistics, *prompt):
+        return workload.prefill(learner.model(params, statistics), *prompt)
+
+    program = Program(
+        step=step,
+        make_state=learner.make_cast,
+        inputs=workload.prompt(),
+        seed=cell.seed,
+        tokens=cell.batch * cell.length,
+        columns={"n_params": learner.n_params},
+    )
+    _, state = jax.eval_shape(step, *program.abstract_args)
+    program.columns["state_bytes"] = memory.tree_bytes(state) if state is not None else None
+    return program
+
+
+def run(cell: Cell, settings: Settings, report: Report) -> Result:
+    return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)

@@ -1,0 +1,157 @@
+"""What the timing measures have in common: plan a step, allocate its arguments, warm up, sample, read the meters."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from lengthscale.bench.device import flops as cost
+from lengthscale.bench.device import memory, timing
+from lengthscale.bench.device.compilation import make_once
+from lengthscale.bench.plan.suites import Settings
+
+
+class Report(Protocol):
+    """How a child talks to its parent; see lengthscale.bench.host.child."""
+
+    def __call__(self, stage: str) -> None: ...
+
+    def wait_for_turn(self, step_s: float) -> None: ...
+
+
+class SkippedError(Exception):
+    """The cell is not run, for the reason in the message."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A jitted step, how its arguments are made, and how its results become the next call's arguments."""
+
+    step: Any  # jax.jit'ed, its state donated; its arguments are make_state's results, then inputs
+    make_state: Callable[[Any], tuple]  # from a random key
+    inputs: tuple[np.ndarray, ...]
+    seed: int
+    tokens: int  # handled in one call
+    columns: dict  # known before anything runs
+    advance: Callable[[tuple, Any], tuple] = lambda args, results: args  # (args, results) -> the next call's args
+    loss: Callable[[Any], Any] | None = None  # results -> loss
+    calls: int | None = None  # in one cell, where it is not the sampling that decides
+
+    @cached_property
+    def abstract_args(self) -> tuple:
+        """The arguments' shapes and dtypes; nothing is allocated."""
+        state = jax.eval_shape(self.make_state, jax.random.key(self.seed))
+        return *state, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in self.inputs)
+
+    def make_args(self) -> tuple:
+        """The first call's arguments, on the device."""
+        state = make_once(self.make_state, self.seed)
+        return jax.block_until_ready((*state, *jax.device_put(self.inputs)))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a child sends back: the rows of its CSV, the raw samples, and how it went."""
+
+    rows: list[dict]
+    samples_s: tuple[float, ...]
+    status: str = "ok"
+    message: str = ""
+    window_losses: list[list[float | None]] | None = None  # of each row, where its figures are of a stream's windows
+
+
+@dataclass
+class Compiled:
+    """A program ready to run, with what was learned on the way."""
+
+    program: Program
+    call: Any
+    columns: dict
+
+    @property
+    def planned_bytes(self) -> int | None:
+        return self.columns["mem_planned_bytes"]
+
+
+def compile_program(program: Program, report: Report) -> Compiled:
+    """Trace, lower and compile, timed apart, on abstract arguments: nothing is allocated yet."""
+    report("compile")
+    args = program.abstract_args
+    start = time.perf_counter()
+    traced = program.step.trace(*args)
+    trace_s = time.perf_counter() - start
+    lowered = traced.lower()
+    lower_s = time.perf_counter() - start - trace_s
+    call = lowered.compile()
+    compile_s = time.perf_counter() - start - trace_s - lower_s
+    columns = {
+        "trace_s": trace_s,
+        "lower_s": lower_s,
+        "compile_s": compile_s,
+        "flops": cost.flops_of(traced.jaxpr),
+        "mem_planned_bytes": memory.planned_bytes(call),
+        "moved_bytes": memory.moved_bytes(call),
+    }
+    return Compiled(program, call, columns)
+
+
+def check_memory(compiled: Compiled, settings: Settings) -> None:
+    """Raises SkippedError where the planned program is larger than what may be taken."""
+    planned, limit = compiled.planned_bytes, settings.mem_limit_bytes
+    source = "--mem-limit"
+    if limit is None:
+        limit = int(memory.free_bytes() * settings.mem_limit_share)
+        source = f"{settings.mem_limit_share:.0%} of what is free"
+    if planned is not None and planned > limit:
+        raise SkippedError(
+            f"planned memory {planned / 2**30:.2f} GiB is over the limit {limit / 2**30:.2f} GiB ({source})"
+        )
+
+
+def measure(program: Program, settings: Settings, report: Report, rounds: int = 1) -> Result:
+    """Run a program as the timing measures do: one row. Between two rounds of samples other cells have their turn."""
+    compiled = compile_program(program, report)
+    check_memory(compiled, settings)
+    report("allocate")
+    args = program.make_args()
+    meter = memory.PeakMeter()
+    results, losses = None, []
+
+    def call():
+        nonlocal args, results
+        results = None  # or the last call's results would stand beside this one's in the peak
+        results = compiled.call(*args)
+        args = program.advance(args, results)
+        if program.loss:
+            losses.append(program.loss(results))
+        return results
+
+    report("sample")
+    seconds = timing.sample(call, settings, rounds)
+    turns = 1
+    while turns < rounds or (rounds > 1 and timing.wants_more(seconds, settings)):
+        report.wait_for_turn(statistics.median(seconds))
+        seconds += timing.sample(call, settings, rounds, seconds)
+        turns += 1
+    memory_columns = meter.columns((args, results))  # before the statistics, which take memory of their own
+    row = {**program.columns, **timing.columns(seconds, program.tokens), **compiled.columns, **memory_columns}
+    status, message = check_losses(losses)
+    if losses and status == "ok":
+        row["loss"] = float(losses[0])  # of the untrained model: the last one's depends on how fast the machine is
+    return Result([row], seconds, status, message)
+
+
+def check_losses(losses) -> tuple[str, str]:
+    """("ok", "") or ("nan", at which step)."""
+    for number, loss in enumerate(map(float, losses), start=1):
+        if not math.isfinite(loss):
+            return "nan", f"the loss is {loss} at step {number}"
+    return "ok", ""

@@ -1,0 +1,112 @@
+"""The clock: warm up, then sample until both a minimum time and a minimum count are reached; every sample is kept.
+
+See the project's MEASURING notes: only compiled programs are timed, all outputs are waited for inside the timed region,
+and a compilation inside it makes the measurement invalid, not slow.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results import intervals
+
+FEW, NOISY, COARSE_TICKS = 5, 0.05, 1000
+_COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+_compilations = 0
+
+
+def _count_compilations(event: str, *_args: Any, **_metadata: Any) -> None:
+    global _compilations
+    _compilations += event == _COMPILE_EVENT
+
+
+jax.monitoring.register_event_duration_secs_listener(_count_compilations)
+
+
+class CompiledInTimedRegionError(RuntimeError):
+    """The program was compiled again while it was being timed, so its times mean nothing."""
+
+
+def columns(seconds: tuple[float, ...], tokens: int) -> dict:
+    """The TIME columns of calls that took `seconds` each and handled `tokens` tokens each."""
+    ms = np.array(seconds) * 1e3
+    median = float(np.median(ms))
+    low, high = intervals.of_median(ms)
+    return {
+        "time_median_ms": median,
+        "time_p10_ms": float(np.quantile(ms, 0.1)),
+        "time_p90_ms": float(np.quantile(ms, 0.9)),
+        "time_low_ms": low,
+        "time_high_ms": high,
+        "n_samples": len(ms),
+        "tokens_per_s": tokens / median * 1e3,
+        "flags": " ".join(_flags(np.array(seconds), *(x and x / 1e3 for x in (low, high)))) or None,
+    }
+
+
+def _flags(seconds: np.ndarray, low: float | None, high: float | None) -> list[str]:
+    """What a reader should know of these samples before quoting them. low, high: the median's interval."""
+    median = float(np.median(seconds))
+    flags = ["few"] if len(seconds) < FEW else []
+    if low is not None and high is not None and high - low > 2 * NOISY * median:
+        flags.append("noisy")
+    if median < COARSE_TICKS * time.get_clock_info("perf_counter").resolution:
+        flags.append("coarse")
+    return flags
+
+
+def wants_more(seconds: tuple[float, ...], settings: Settings) -> bool:
+    """Whether another round of samples is worth its time: the median is not yet known well enough.
+
+    By the median's 95% interval from order statistics (Conover 1999, section 3.2), which needs no memory: the process's
+    peak is being measured.
+    """
+    n = len(seconds)
+    if sum(seconds) >= settings.precision_s or n >= settings.max_samples:
+        return False
+    low, high = math.floor((n - 1.96 * n**0.5) / 2), math.ceil((n + 1.96 * n**0.5) / 2)
+    if low < 0 or high >= n:
+        return True
+    ordered = sorted(seconds)
+    return ordered[high] - ordered[low] > 2 * settings.precision * statistics.median(ordered)
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of one call until all of its outputs are there, and the outputs."""
+    start = time.perf_counter()
+    results = jax.block_until_ready(call())
+    return time.perf_counter() - start, results
+
+
+def sample(
+    call: Callable[[], Any], settings: Settings, rounds: int = 1, before: tuple[float, ...] = ()
+) -> tuple[float, ...]:
+    """Warm up, then time `call` until the settings are met; the seconds of each call, in order.
+
+    rounds: how often the caller samples in all; the counts are shared among the rounds. before: the samples of earlier
+    rounds. The first call is not a sample: on a virtual machine its fresh pages can double it. A short call is warmed
+    up twice, one over `slow_step_s` only in the first round; that one is sampled `min_samples_slow` times, and twice if
+    those took `max_seconds`. Raises CompiledInTimedRegionError if anything was compiled meanwhile.
+    """
+    compilations = _compilations
+    step_s = float(np.median(before)) if before else timed(call)[0]
+    slow = step_s > settings.slow_step_s
+    if not slow and (before or step_s < 0.1):
+        timed(call)
+    wanted = -(-(settings.min_samples_slow if slow else settings.min_samples) // rounds)
+    seconds: list[float] = []
+    while len(seconds) < wanted or (sum(seconds) < settings.min_seconds and len(seconds) < settings.max_samples):
+        if len(before) + len(seconds) >= 2 and sum(before) + sum(seconds) >= settings.max_seconds and slow:
+            break
+        seconds.append(timed(call)[0])
+    if _compilations != compilations:
+        raise CompiledInTimedRegionError(f"{_compilations - compilations} compilations while timing")
+    return tuple(seconds)

@@ -1,0 +1,95 @@
+"""Training on a budget of tokens, for the measures that ask what was learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lengthscale.bench.device import memory, timing
+from lengthscale.bench.device.compilation import shared_compilation
+from lengthscale.bench.device.learner import TrainedModel, make_learner, make_optimizer, make_train_step
+from lengthscale.bench.device.program import Program, Report, check_losses, check_memory, compile_program
+from lengthscale.bench.device.workloads.base import Arrays, Workload
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.suites import Settings
+
+
+def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays, calls: int | None = None) -> Program:
+    """The step that trains the cell's model on batches like `inputs`."""
+    learner = make_learner(cell, workload)
+    optimizer = make_optimizer(learning_rate)
+
+    def make_state(key):
+        params, statistics = learner.make(key)
+        return params, statistics, optimizer.init(params)
+
+    return Program(
+        step=make_train_step(learner, workload, optimizer),
+        make_state=make_state,
+        inputs=inputs,
+        seed=cell.seed,
+        tokens=cell.batch * cell.length,
+        columns={"n_params": learner.n_params},
+        advance=lambda args, results: (*results[:3], *args[3:]),
+        loss=lambda results: results[3],
+        calls=calls,
+    )
+
+
+def make_budgeted(cell: Cell, workload: Workload, settings: Settings) -> Program:
+    """As make_training, with a warm-up and a cosine over the steps that the budget of tokens allows."""
+    steps = max(1, settings.train_tokens // (cell.batch * cell.length))
+    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, max(1, steps // 10), steps + 1)
+    return make_training(cell, workload, schedule, next(workload.training_batches()), steps)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a training on a budget went."""
+
+    model: TrainedModel
+    row: dict
+    seconds: tuple[float, ...]  # of the steps that the row's times are of
+    status: str
+    message: str
+
+
+def train(cell: Cell, workload: Workload, settings: Settings, report: Report) -> Training:
+    """Raises SkippedError where the program would not fit the memory."""
+    program = make_budgeted(cell, workload, settings)
+    with shared_compilation():  # seeds differ in their arrays alone
+        compiled = compile_program(program, report)
+    del compiled.columns["compile_s"]  # which may be another cell's
+    check_memory(compiled, settings)
+    report("allocate")
+    args = program.make_args()
+    meter = memory.PeakMeter()
+
+    report("train")
+    results, losses, seconds = None, [], []
+    for batch, _ in zip(workload.training_batches(), range(program.calls or 1), strict=False):
+        call = partial(compiled.call, *args[:3], *map(jnp.asarray, batch))
+        taken, results = timing.timed(call)
+        args = program.advance(args, results)
+        seconds.append(taken)
+        losses.append(program.loss(results) if program.loss else None)
+    samples = tuple(seconds[1:] or seconds)  # the first step also warms up
+    row = {
+        **meter.columns((args, results)),  # before the statistics, which take memory of their own
+        **program.columns,
+        **timing.columns(samples, program.tokens),
+        **compiled.columns,
+        "train_tokens": program.tokens * len(losses),
+        "steps": len(losses),
+        "learning_rate": settings.learning_rate,
+    }
+    status, message = check_losses(losses)
+    if status == "ok":
+        last_tenth = losses[-max(1, len(losses) // 10) :]
+        row["train_loss"] = float(np.mean([float(loss) for loss in last_tenth]))
+    model = TrainedModel(make_learner(cell, workload), args[0], args[1])
+    return Training(model, row, samples, status, message)

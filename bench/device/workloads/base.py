@@ -1,0 +1,107 @@
+"""What a measure asks of a workload, and what several of them share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lengthscale.bench.data.synthetic import Batch
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.suites import Settings
+from lengthscale.models import Interface, streaming
+from lengthscale.models.base import State
+
+Arrays = tuple[np.ndarray, ...]
+
+
+class Workload(Protocol):
+    """One cell's data, and how its model runs on it. Models are what `Learner.model` gives."""
+
+    interface: Interface  # of the model to build
+
+    def __init__(self, cell: Cell, data: Any): ...
+
+    def example(self) -> Arrays:
+        """One batch of the cell's shape for `loss`, always the same."""
+        ...
+
+    def training_batches(self) -> Iterator[Arrays]:
+        """Batches for `loss` from the training part, without an end; the same ones for a seed."""
+        ...
+
+    def loss(self, model, *batch):
+        """What training lessens: a scalar."""
+        ...
+
+    def prompt(self) -> Arrays:
+        """One batch of the cell's shape for `prefill`."""
+        ...
+
+    def prefill(self, model, *prompt) -> tuple[Any, State | None]:
+        """(outputs, the state that decoding goes on from, or None)."""
+        ...
+
+    def full_state(self, model, key) -> State:
+        """A state that holds length - 1 positions and has room for one more, its content from a random key.
+
+        Raises NotImplementedError where the model does not decode.
+        """
+        ...
+
+    def last_scored(self, sequences: int) -> Batch:
+        """Held-out sequences of the cell's length whose last step is scored.
+
+        Raises NotImplementedError where there are no steps, or the last is not scored.
+        """
+        ...
+
+    def evaluate(self, call: Callable, settings: Settings) -> Iterator[dict]:
+        """Rows of held-out figures; see evaluation.py. call(function, *args): function(model, *args), compiled."""
+        ...
+
+
+class OneSequence:
+    """How a sequence model runs, whatever it reads: what the workloads on text, tasks and pixels share."""
+
+    cell: Cell
+
+    def prefill(self, model, inputs):
+        return streaming.prefill(model, inputs, capacity=self.cell.length, chunk=self.cell.chunk)
+
+    def full_state(self, model, key) -> State:
+        return fill(model.init_state(self.cell.batch, self.cell.length), self.cell.length - 1, key)
+
+
+def fill(state: State, position: int, key) -> State:
+    """A state as after `position` inputs, of random numbers in [-1, 1).
+
+    What a step costs does not depend on them, and filling a Transformer's cache by running it would cost more than all
+    the rest.
+    """
+    leaves, tree = jax.tree.flatten(state.layers)
+    keys = jax.random.split(key, len(leaves))
+    random = [_random_like(x, key) for x, key in zip(leaves, keys, strict=True)]
+    return State(jnp.int32(position), jax.tree.unflatten(tree, random))
+
+
+def _random_like(x, key):
+    if jnp.issubdtype(x.dtype, jnp.integer):  # lengths and places: they say what is where, so they stay
+        return x
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        parts = jax.random.uniform(key, (2, *x.shape), jnp.finfo(x.dtype).dtype, -1, 1)
+        return jax.lax.complex(parts[0], parts[1])
+    return jax.random.uniform(key, x.shape, x.dtype, -1, 1)
+
+
+def side_of(length: int) -> int:
+    """The side of a square of so many pixels or patches. Raises NotImplementedError where there is none."""
+    side = math.isqrt(length)
+    if side * side != length:
+        nearest = sorted({side**2, (side + 1) ** 2} - {0}, key=lambda square: abs(square - length))
+        raise NotImplementedError(f"images are square: {length} is not; the nearest lengths are {nearest}")
+    return side

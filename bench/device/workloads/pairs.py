@@ -1,0 +1,78 @@
+"""An encoder-decoder on a stream of tokens: it reads the first half of a window and continues it with the second.
+
+So a cell's length counts the tokens of source and target together, and costs compare with those of the other models.
+Evaluated, as they are, on the same held-out target tokens: the source is the context before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lengthscale.bench.data import Stream
+from lengthscale.bench.data.streams import random_windows, windows
+from lengthscale.bench.device.evaluation import AT_ONCE, figures_of_windows
+from lengthscale.bench.device.workloads.base import Arrays, fill
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.suites import Settings
+from lengthscale.models import Interface
+from lengthscale.models.streaming import cross_entropy
+
+
+class Workload:
+    def __init__(self, cell: Cell, data: Stream):
+        self.cell = cell
+        self.data = data
+        self.interface = Interface(vocab=data.vocab)
+        self.source = cell.length - cell.length // 2  # the decoder's first input is the source's last token
+
+    def example(self) -> Arrays:
+        return (windows(self.data.tokens, self.cell.batch, self.cell.length + 1),)
+
+    def training_batches(self) -> Iterator[Arrays]:
+        rng = np.random.default_rng(self.cell.seed)
+        while True:
+            yield (random_windows(self.data.train, self.cell.batch, self.cell.length + 1, rng),)
+
+    def loss(self, model, window):
+        return _losses(model, window, self.source)[0].mean()
+
+    def prompt(self) -> Arrays:
+        return (windows(self.data.tokens, self.cell.batch, self.cell.length),)
+
+    def prefill(self, model, window):
+        source, target = window[:, : self.source], window[:, self.source :]
+        state = model.encode(source, capacity=target.shape[1])
+        logits, state = model(target, state)
+        return logits[:, -1], state
+
+    def full_state(self, model, key):
+        target = self.cell.length - self.source
+        empty = model.encode(np.zeros((self.cell.batch, self.source), np.int32), capacity=target)
+        return fill(empty, target - 1, key)
+
+    def last_scored(self, sequences: int):
+        raise NotImplementedError("an encoder-decoder has no single sequence of inputs to follow gradients through")
+
+    def evaluate(self, call, settings: Settings) -> Iterator[dict]:
+        longest = max(settings.contexts)
+        whole = windows(self.data.held_out, settings.windows, longest + settings.target_tokens)
+        for context in settings.contexts:
+            mine = whole[:, longest - context :]
+            rows = max(1, AT_ONCE // mine.shape[1])
+            parts = [call(_score, mine[start : start + rows], mine[0, :context]) for start in range(0, len(mine), rows)]
+            loss, right = (np.concatenate(each).astype(np.float64) for each in zip(*parts, strict=True))
+            yield {"context": context} | figures_of_windows(loss, right)
+
+
+def _losses(model, window, source: int):
+    """(losses, right answers) of the tokens after the source, each (B, T)."""
+    targets = window[:, source:]
+    logits = model.teach(window[:, :source], window[:, source - 1 : -1])
+    return cross_entropy(logits, targets), logits.argmax(-1) == targets
+
+
+def _score(model, window, context):
+    loss, right = _losses(model, window, context.shape[0])
+    return loss.mean(1), right.mean(1)

@@ -1,0 +1,73 @@
+"""An image classifier on images. The length of a cell is the number of 4 x 4 patches: side = 4 sqrt(L) pixels (of a
+checkpoint: as it has them)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lengthscale.bench.data import Images
+from lengthscale.bench.data.images import at_side
+from lengthscale.bench.device.evaluation import figures
+from lengthscale.bench.device.workloads.base import Arrays, side_of
+from lengthscale.bench.plan import checkpoint
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.suites import Settings
+from lengthscale.models import Interface
+from lengthscale.models.streaming import cross_entropy
+
+PATCH = 4
+AT_ONCE = 65_536  # patches of all images that are evaluated side by side
+
+
+class Workload:
+    def __init__(self, cell: Cell, data: Images):
+        self.cell = cell
+        self.data = data
+        opened = checkpoint.of_cell(cell)
+        self.side = opened.interface.side if opened else PATCH * side_of(cell.length)
+        self.interface = Interface(features=data.train.shape[-1], outputs=len(data.classes), side=self.side)
+
+    def example(self) -> Arrays:
+        return next(self.training_batches())
+
+    def training_batches(self) -> Iterator[Arrays]:
+        rng = np.random.default_rng(self.cell.seed)
+        while True:
+            chosen = rng.integers(0, len(self.data.train), self.cell.batch)
+            yield self.scaled(self.data.train[chosen]), self.data.train_labels[chosen]
+
+    def scaled(self, images: np.ndarray) -> np.ndarray:
+        """From -1 to 1, as ViT's own preprocessing makes them."""
+        return at_side(images, self.side).astype(np.float32) / 127.5 - 1
+
+    def loss(self, model, images, labels):
+        return cross_entropy(model(images, train=True), labels).mean()
+
+    def prompt(self) -> Arrays:
+        return self.example()[:1]
+
+    def prefill(self, model, images):
+        return model(images), None
+
+    def full_state(self, model, key):
+        raise NotImplementedError(f"{self.cell.model} does not decode: it classifies a whole image")
+
+    def last_scored(self, sequences: int):
+        raise NotImplementedError("images have no last step to follow gradients from")
+
+    def evaluate(self, call, settings: Settings) -> Iterator[dict]:
+        rows = max(1, AT_ONCE // self.cell.length)
+        labels = self.data.held_out_labels
+        parts = [
+            call(_score, self.scaled(self.data.held_out[start : start + rows]), labels[start : start + rows])
+            for start in range(0, len(labels), rows)
+        ]
+        loss, right = (np.concatenate(each).astype(np.float64) for each in zip(*parts, strict=True))
+        yield {"eval_length": self.cell.length} | figures(loss, right)
+
+
+def _score(model, images, labels):
+    logits = model(images)
+    return cross_entropy(logits, labels), logits.argmax(-1) == labels

@@ -1,0 +1,59 @@
+"""A sequence model on images: one pixel a step, row by row, and the class after the last one (N to 1).
+
+The length of a cell is the number of pixels; images are resized to a square of so many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lengthscale.bench.data import Images
+from lengthscale.bench.data.images import at_side
+from lengthscale.bench.data.synthetic import Batch
+from lengthscale.bench.device.evaluation import figures, score
+from lengthscale.bench.device.workloads.base import Arrays, OneSequence, side_of
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.suites import Settings
+from lengthscale.models import Interface, streaming
+
+
+class Workload(OneSequence):
+    def __init__(self, cell: Cell, data: Images):
+        self.cell = cell
+        self.data = data
+        self.side = side_of(cell.length)
+        self.interface = Interface(features=data.train.shape[-1], outputs=len(data.classes))
+
+    def example(self) -> Arrays:
+        return next(self.training_batches())
+
+    def training_batches(self) -> Iterator[Arrays]:
+        rng = np.random.default_rng(self.cell.seed)
+        while True:
+            chosen = rng.integers(0, len(self.data.train), self.cell.batch)
+            batch = self.sequences(self.data.train[chosen], self.data.train_labels[chosen])
+            yield batch.inputs, batch.targets, batch.weights
+
+    def sequences(self, images: np.ndarray, labels: np.ndarray) -> Batch:
+        """Pixels from 0 to 1; the last step alone is scored."""
+        pixels = at_side(images, self.side).reshape(len(images), self.side**2, -1).astype(np.float32) / 255
+        targets = np.zeros(pixels.shape[:2], np.int32)
+        weights = np.zeros(pixels.shape[:2], np.float32)
+        targets[:, -1], weights[:, -1] = labels, 1
+        return Batch(pixels, targets, weights)
+
+    def loss(self, model, inputs, targets, weights):
+        return streaming.loss(model, inputs, targets, weights, chunk=self.cell.chunk)
+
+    def prompt(self) -> Arrays:
+        return self.example()[:1]
+
+    def last_scored(self, sequences: int) -> Batch:
+        return self.sequences(self.data.held_out[:sequences], self.data.held_out_labels[:sequences])
+
+    def evaluate(self, call, settings: Settings) -> Iterator[dict]:
+        chosen = slice(0, max(settings.least_sequences, settings.eval_tokens // self.cell.length))
+        batch = self.sequences(self.data.held_out[chosen], self.data.held_out_labels[chosen])
+        yield {"eval_length": self.cell.length} | figures(*score(call, batch))

@@ -1,0 +1,62 @@
+"""A sequence model on a synthetic task: labelled sequences, evaluated at lengths beyond the one it was trained at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lengthscale.bench.data.synthetic import Batch, Task, generator
+from lengthscale.bench.device.evaluation import figures, score
+from lengthscale.bench.device.workloads.base import Arrays, OneSequence
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.suites import Settings
+from lengthscale.models import streaming
+
+
+class Workload(OneSequence):
+    def __init__(self, cell: Cell, data: Task):
+        self.cell = cell
+        self.data = data
+        self.interface = data.interface
+
+    def example(self) -> Arrays:
+        return self.arrays(self.draw(generator(self.cell.seed), self.cell.batch, self.cell.length))
+
+    def training_batches(self) -> Iterator[Arrays]:
+        rng = generator(self.cell.seed)
+        while True:
+            yield self.arrays(self.draw(rng, self.cell.batch, self.cell.length))
+
+    def draw(self, rng: np.random.Generator, batch: int, length: int) -> Batch:
+        return self.data.batch(rng, batch, length)
+
+    def arrays(self, batch: Batch) -> Arrays:
+        return batch.inputs, batch.targets, batch.weights
+
+    def loss(self, model, inputs, targets, weights):
+        error = streaming.squared_error if self.data.regression else streaming.cross_entropy
+        return streaming.loss(model, inputs, targets, weights, error=error, chunk=self.cell.chunk)
+
+    def prompt(self) -> Arrays:
+        return self.example()[:1]
+
+    def last_scored(self, sequences: int) -> Batch:
+        batch = self.draw(generator(self.cell.seed, "held_out"), sequences, self.cell.length)
+        if not batch.weights[:, -1].all():
+            raise NotImplementedError(f"{self.data} does not score the last step, from which gradients are followed")
+        return batch
+
+    def evaluate(self, call, settings: Settings) -> Iterator[dict]:
+        for length in settings.eval_lengths or [factor * self.cell.length for factor in settings.eval_factors]:
+            if length < self.data.min_length:
+                continue
+            sequences = max(settings.least_sequences, settings.eval_tokens // length)
+            batch = self.draw(generator(self.cell.seed, "held_out"), sequences, length)
+            scored = score(call, batch, regression=self.data.regression)
+            yield {
+                "eval_length": length,
+                "chance_loss": self.data.chance_loss(length),
+                "chance_accuracy": self.data.chance_accuracy(length),
+                **figures(*scored),
+            }

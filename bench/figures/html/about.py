@@ -1,0 +1,168 @@
+"""What a reader must know besides the figures: machine, noise, what failed and why, how to do it again."""
+
+# pandas' types cannot tell a column from a frame:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportReturnType=false
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lengthscale.bench.analysis.answer import device_name
+from lengthscale.bench.figures.mpl.data import Run, series_of
+from lengthscale.bench.figures.mpl.style import short
+from lengthscale.bench.results.environment import ROOT
+from lengthscale.bench.results.resume import CONFIGURATION, read
+
+_FLAGS = {
+    "noisy": "noisy: the 95% interval of their median is wider than ±5%",
+    "few": "few: fewer than 5 samples",
+    "coarse": "coarse: near the clock's resolution",
+}
+_LOUD = 0.75  # load of a core, when the run began
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What was not measured at some lengths of one curve, all with one reason."""
+
+    measure: str
+    name: str
+    status: str
+    stage: str
+    message: str
+    lengths: list[int]
+
+    @property
+    def where(self) -> str:
+        return ", ".join(short(length) for length in self.lengths)
+
+
+def missing(run: Run) -> list[Missing]:
+    groups: dict[tuple, list[int]] = {}
+    for measure in run.frames:
+        for each in series_of(measure, run.cells(measure)):
+            bad = each.rows[each.rows["status"] != "ok"]
+            for row in bad[["status", "stage", "message", "length"]].itertuples(index=False):
+                key = (measure, each.name, str(row.status), _text(row.stage), _text(row.message))
+                groups.setdefault(key, []).append(int(row.length))
+    return [Missing(*key, sorted(set(lengths))) for key, lengths in groups.items()]
+
+
+def noise(run: Run) -> list[str]:
+    """Sentences."""
+    timed = [frame[frame["time_median_ms"].notna()] for frame in map(run.cells, run.frames)]
+    flags = [_text(flag).split() for frame in timed for flag in frame["flags"]]
+    counted = {flag: sum(flag in each for each in flags) for flag in _FLAGS}
+    said = [f"{count} of {len(flags)} timings are {_FLAGS[flag]}." for flag, count in counted.items() if count]
+    if not said:
+        said = [f"None of {len(flags)} timings is flagged as noisy, of few samples or near the clock's resolution."]
+    facts = run.environment
+    load, cpus = facts.get("load_average"), facts.get("n_cpus")
+    if load and cpus and load[0] > _LOUD * cpus:
+        said.append(f"The machine was not idle when the run began: a load of {load[0]:.2f} on {cpus} cores.")
+    if facts.get("swap_used_bytes"):
+        said.append(f"{facts['swap_used_bytes'] / 1e6:,.0f} MB were swapped out.")
+    if facts.get("git_dirty"):
+        said.append("The code had changes that are not in the commit.")
+    said.append("Intervals are of the samples of this run alone: another day, another machine state is not in them.")
+    return said
+
+
+def facts_of(run: Run) -> list[tuple[str, str]]:
+    """(what, how it was) of environment.json, the important first."""
+    facts = run.environment
+    packages, peaks = facts.get("packages") or {}, facts.get("peaks") or {}
+    rows = [
+        ("device", device_name(facts)),
+        ("memory", _bytes(facts.get("memory_bytes"))),
+        ("device memory", _bytes(facts.get("device_memory_bytes"))),
+        ("platform", facts.get("platform")),
+        ("Python", facts.get("python_version")),
+        *packages.items(),
+        ("commit", commit(facts)),
+        ("code", facts.get("code")),
+        ("native kernels", facts.get("native_kernels")),
+        *((f"GEMM, {dtype}", f"{rate / 1e9:,.1f} GFLOP/s") for dtype, rate in _pairs(peaks.get("gemm_flops_per_s"))),
+        ("copying memory", f"{peaks['copy_bytes_per_s'] / 1e9:,.1f} GB/s" if peaks.get("copy_bytes_per_s") else None),
+        ("load average", ", ".join(f"{load:.2f}" for load in facts.get("load_average") or ())),
+        ("CPU governor", facts.get("governor")),
+        ("huge pages", facts.get("huge_pages")),
+        ("GLIBC_TUNABLES", facts.get("glibc_tunables")),
+        ("XLA_FLAGS", facts.get("xla_flags")),
+        *((name, value) for name, value in _pairs(facts.get("jax_flags"))),
+    ]
+    return [(name, str(value)) for name, value in rows if value not in (None, "")]
+
+
+def packages_of(run: Run) -> list[str]:
+    return [f"{name} {version}" for name, version in _pairs(run.environment.get("all_packages"))]
+
+
+def commit(facts: dict) -> str:
+    dirty = " with uncommitted changes" if facts.get("git_dirty") else ""
+    return f"{facts.get('git_sha') or 'unknown'}{dirty}"
+
+
+@dataclass(frozen=True)
+class Again:
+    """How to do a run again: lines for a shell, and what must be said besides."""
+
+    lines: list[str]
+    notes: list[str]
+
+
+def reproduce(folder: Path, facts: dict) -> Again:
+    suite = read(folder / CONFIGURATION) or {}
+    sha, arguments = facts.get("git_sha"), suite.get("arguments")
+    lines = [f"git checkout {sha}"] if sha else []
+    notes = []
+    if isinstance(arguments, list):
+        lines.append(shlex.join(["./run_bench.sh", *(["run", *map(str, arguments)] if arguments else [])]))
+    elif suite:
+        lines.append(shlex.join(["./run_bench.sh", "run", "--suite", str(suite.get("suite"))]))
+        notes.append(
+            f"{CONFIGURATION} does not say how the run was started; it was of this suite, perhaps a part of it."
+        )
+    else:
+        notes.append(f"There is no {CONFIGURATION} that would say how the run was started.")
+    if suite.get("merged"):
+        notes.append(f"Merged of {', '.join(map(str, suite['merged']))}: each ran a part with --shard.")
+    if facts.get("git_dirty"):
+        notes.append("The code had uncommitted changes then, so that the commit alone is not what was measured.")
+    if not sha:
+        notes.append("Which commit was measured is not known.")
+    if variables := [f"{name}={value}" for name, value in _pairs(facts.get("jax_flags"))]:
+        notes.append(f"Set then: {', '.join(variables)}.")
+    lines.append(f"./run_bench.sh report {shlex.quote(str(_from_root(folder)))}")
+    return Again(lines, notes)
+
+
+def _from_root(folder: Path) -> Path:
+    """As one would type it in the checkout, so that a page is the same wherever it was made from."""
+    whole = folder.resolve()
+    return whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else folder
+
+
+def settings_of(folder: Path) -> str:
+    """suite.json's settings, for those who want them all."""
+    suite = read(folder / CONFIGURATION) or {}
+    return json.dumps({key: value for key, value in suite.items() if key != "cells"}, indent=1)
+
+
+def _pairs(held: Any) -> Iterable[tuple[str, Any]]:
+    return held.items() if isinstance(held, dict) else ()
+
+
+def _text(value: object) -> str:
+    """Of a CSV's cell; a blank is read as NaN."""
+    return value if isinstance(value, str) else ""
+
+
+def _bytes(count: object) -> str | None:
+    return f"{count / 2**30:,.1f} GiB" if isinstance(count, (int, float)) and count else None

@@ -1,0 +1,43 @@
+"""Verdicts on the article's claims: the folder's own, or those of the device's newest run of `claims`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lengthscale.bench.results import environment, verdicts
+from lengthscale.bench.results.errors import JournalError
+
+COMMAND = "./run_bench.sh claims"
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    rows: list[dict]  # of claims.csv; none where none were found
+    folder: Path | None  # where they are from
+
+    @property
+    def overall(self) -> list[dict]:
+        return verdicts.overall(self.rows)
+
+
+def find(folder: Path, facts: dict) -> Verdicts:
+    """facts: the run's environment.json; verdicts of another device are not its. Raises JournalError where the chosen
+    file is none of ours.
+    """
+    device = environment.device_slug(facts)
+    siblings = sorted(folder.resolve().parent.glob("claims-*"), key=lambda path: path.name, reverse=True)
+    for home in (folder, *siblings):
+        rows = verdicts.read(home)
+        if not rows:
+            continue
+        if missing := [name for name in verdicts.COLUMNS if rows[0].get(name) is None]:
+            raise JournalError(f"{home / verdicts.FILE} has no column {', '.join(missing)}")
+        try:
+            for row in rows:
+                verdicts.figure_text(row)
+        except (TypeError, ValueError) as error:
+            raise JournalError(f"{home / verdicts.FILE}: a figure that is no number: {error}") from None
+        if home == folder or rows[0]["device"] == device:
+            return Verdicts(rows, home)
+    return Verdicts([], None)

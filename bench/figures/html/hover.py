@@ -1,0 +1,115 @@
+"""A row in words, for whoever points at it."""
+
+from __future__ import annotations
+
+import textwrap
+from html import escape
+
+from lengthscale.bench.analysis.answer import number
+from lengthscale.bench.analysis.summary import size_name
+from lengthscale.bench.figures.mpl.costs import STEPS
+
+_WIDTH, _LONGEST = 60, 300  # letters of a line, and of a message
+
+
+def text_of(measure: str, row: dict[str, str], run: str = "") -> str:
+    """Lines of a CSV's row for plotly, which reads <b> and <br>; what comes from the data is escaped."""
+    name = row["model"] + (f" [{row['method']}]" if row.get("method") not in (None, "", "auto") else "")
+    kind = [size_name(row.get("size", "")), row.get("dtype", ""), f"batch {row.get('batch', '')}"]
+    lines = [
+        f"<b>{escape(name)}</b>" + (f" (run {run})" if run else ""),
+        escape(", ".join(part for part in kind if part)),
+        f"{escape(STEPS.get(measure, measure))}, {_whole(row.get('length', ''))} tokens" + _seed(row),
+        *_outcome(row),
+    ]
+    if row.get("status") == "ok":
+        lines += [line for line in (_held_out(row), _gradient(row), _time(row), _samples(row)) if line]
+        lines += [line for line in (_rate(row), _memory(row), _compile(row)) if line]
+    return "<br>".join(lines)
+
+
+def _outcome(row: dict[str, str]) -> list[str]:
+    stage = f" in {row['stage']}" if row.get("stage") else ""
+    lines = [f"status: {escape(row.get('status', '') + stage)}"]
+    if message := row.get("message"):
+        lines += [escape(line) for line in textwrap.wrap(textwrap.shorten(message, _LONGEST), _WIDTH)]
+    return lines
+
+
+def _time(row: dict[str, str]) -> str:
+    if not row.get("time_median_ms"):
+        return ""
+    return f"{_figure(row, 'time_median_ms')} ms{_interval(row, 'time_low_ms', 'time_high_ms')}"
+
+
+def _samples(row: dict[str, str]) -> str:
+    spread = [_figure(row, name) for name in ("time_p10_ms", "time_p90_ms")]
+    said = [f"p10 to p90 {' to '.join(spread)} ms"] if all(spread) else []
+    said += [f"{row['n_samples']} samples"] if row.get("n_samples") else []
+    said += [row["flags"]] if row.get("flags") else []
+    return escape(", ".join(said))
+
+
+def _rate(row: dict[str, str]) -> str:
+    said = [f"{_figure(row, 'tokens_per_s')} tokens/s"] if row.get("tokens_per_s") else []
+    if row.get("gemm_share"):
+        said.append(f"{_figure(row, 'gemm_share', 100)}% of a matrix product's rate")
+    return ", ".join(said)
+
+
+def _memory(row: dict[str, str]) -> str:
+    said = [f"peak {_figure(row, 'mem_peak_bytes', 1e-6)} MB"] if row.get("mem_peak_bytes") else []
+    if row.get("mem_planned_bytes"):
+        said.append(f"planned {_figure(row, 'mem_planned_bytes', 1e-6)} MB")
+    if row.get("state_bytes"):
+        said.append(f"state {_figure(row, 'state_bytes', 1e-6)} MB")
+    return ", ".join(said)
+
+
+def _compile(row: dict[str, str]) -> str:
+    return f"compiled in {_figure(row, 'compile_s')} s" if row.get("compile_s") else ""
+
+
+def _held_out(row: dict[str, str]) -> str:
+    where = f"at a context of {_whole(row['context'])}" if row.get("context") else ""
+    if row.get("eval_length"):
+        where = f"on sequences of {_whole(row['eval_length'])}"
+    if not where:
+        return ""
+    said = [
+        f"{name} {row[name]}{_interval(row, f'{name}_low', f'{name}_high')}"
+        for name in ("loss", "accuracy")
+        if row.get(name)
+    ]
+    return f"{escape(', '.join(said))} {where}"
+
+
+def _gradient(row: dict[str, str]) -> str:
+    if not row.get("grad_norm"):
+        return ""
+    when = "after training" if row.get("trained") == "1" else "at initialisation"
+    return f"norm {escape(row['grad_norm'])} {when}, {_whole(row['distance'])} steps back"
+
+
+def _interval(row: dict[str, str], low: str, high: str) -> str:
+    ends = [_figure(row, name) for name in (low, high)]
+    return f" [{', '.join(ends)}]" if all(ends) else ""
+
+
+def _seed(row: dict[str, str]) -> str:
+    return f", seed {escape(row['seed'])}" if row.get("seed") not in (None, "", "0") else ""
+
+
+def _figure(row: dict[str, str], name: str, factor: float = 1) -> str:
+    """An empty text where there is none."""
+    try:
+        return number(float(row.get(name, "")) * factor)
+    except ValueError:
+        return ""
+
+
+def _whole(text: str) -> str:
+    try:
+        return f"{float(text):,.0f}"
+    except ValueError:
+        return escape(text)

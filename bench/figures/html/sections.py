@@ -1,0 +1,144 @@
+"""The sections of the page that are about one run, as HTML; whatever comes from the data is escaped.
+
+letter: "A" or "B" where two runs are beside each other, else "".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+
+from lengthscale.bench.analysis.answer import SHARED, slope_text
+from lengthscale.bench.figures.html import about
+from lengthscale.bench.figures.html.claims import COMMAND, Verdicts
+from lengthscale.bench.figures.mpl.costs import STEPS
+from lengthscale.bench.figures.mpl.data import Run
+from lengthscale.bench.results import verdicts as claims_table
+
+_SIGNS = {"holds": "✓", "fails": "✕", "not decided": "?"}
+_EXPONENT = "Exponent of the length over the last three lengths [95% interval]: 1 linear, 2 quadratic."
+_FIGURE = re.compile(r"(?<![\w.])(?:\d[\d,.]*\d|\d)(?= (?:s|ms|MB)\b|(?: tokens)? \[)")  # with a unit or an interval
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the page says of one run."""
+
+    run: Run
+    sentences: list[str]
+    fits: list[dict]
+    verdicts: Verdicts
+    missing: list[about.Missing]
+    again: about.Again
+
+
+def growth(part: Part, letter: str) -> str:
+    """Exponents of the time, of what shares the first curve's size and the like: a row for each model."""
+    rows = [row for row in part.fits if row["quantity"] == "time_ms" and row["slope"] is not None]
+    if not rows:
+        return ""
+    rows = [row for row in rows if all(row[key] == rows[0][key] for key in SHARED)]
+    measures = [measure for measure in STEPS if any(row["measure"] == measure for row in rows)]
+    by_model: dict[str, dict[str, dict]] = {}
+    for row in rows:
+        name = row["model"] if row["method"] == "auto" else f"{row['model']} [{row['method']}]"
+        by_model.setdefault(name, {})[row["measure"]] = row
+    lines = []
+    for name, mine in by_model.items():
+        cells = (slope_text(mine[measure]) if measure in mine else "" for measure in measures)
+        shown = "".join(f"<td>{with_figures(cell)}</td>" for cell in cells)
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{shown}</tr>')
+    box = table(("", *(STEPS[measure] for measure in measures)), lines, "How time grows with length")
+    return f'<h3>{badge(letter)}How time grows</h3>{box}<p class="note">{_EXPONENT}</p>'
+
+
+def no_claims() -> str:
+    return (
+        f'<p class="note">Not put to the test on this device yet. It takes about 20 minutes: <code>{COMMAND}</code></p>'
+    )
+
+
+def source(part: Part) -> str:
+    home = part.verdicts.folder
+    if home is None or home == part.run.folder:
+        return ""
+    shas = ", ".join(dict.fromkeys(row["git_sha"] for row in part.verdicts.rows))
+    return f'<p class="note">From {escape(home.name)}, another run on this device (commit {escape(shas)}).</p>'
+
+
+def verdict(verdict: str) -> str:
+    kind = verdict.replace(" ", "-") if verdict in _SIGNS else "not-decided"
+    sign = _SIGNS.get(verdict, "?")
+    return f'<span class="verdict {kind}"><span aria-hidden="true">{sign}</span> {escape(verdict)}</span>'
+
+
+def verdicts_table(part: Part, letter: str) -> str:
+    lines, seen = [], set()
+    for row in part.verdicts.rows:
+        number, first = row["claim"], row["claim"] not in seen
+        seen.add(number)
+        head = f"<b>{escape(number)}. {escape(row['statement'])}</b>" if first else ""
+        place = f' id="claim-{letter}{escape(number)}" class="overall"' if first else ""
+        lengths = " to ".join(dict.fromkeys(each for each in (row["length_min"], row["length_max"]) if each))
+        cells = (escape(row["measured"]), escape(claims_table.figure_text(row)), verdict(row["verdict"]))
+        rest = "".join(f"<td>{escape(each)}</td>" for each in (row["decided_by"], lengths, row["note"]))
+        main = "".join(f"<td>{each}</td>" for each in cells)
+        lines.append(f'<tr{place}><th scope="row">{head}</th>{main}{rest}</tr>')
+    columns = ("claim", "measured", "figure [95% interval]", "verdict", "decided by", "lengths", "note")
+    return table(columns, lines, "The article's claims, put to the test")
+
+
+def missing(part: Part, letter: str) -> str:
+    head = f"<h3>{badge(letter)}{escape(name_of(part))}</h3>" if letter else ""
+    if not part.missing:
+        return f"{head}<p>Nothing: every cell of this run is ok.</p>"
+    lines = [
+        "<tr>"
+        + "".join(f"<td>{escape(text)}</td>" for text in (each.measure, each.name, each.status, each.where, each.stage))
+        + f'<td class="message">{escape(each.message)}</td></tr>'
+        for each in part.missing
+    ]
+    columns = ("measure", "model", "status", "at lengths", "stage", "why")
+    return head + table(columns, lines, "What was skipped or failed, and why")
+
+
+def reproduce(part: Part, letter: str) -> str:
+    head = f"<h3>{badge(letter)}{escape(name_of(part))}</h3>" if letter else ""
+    lines = escape("\n".join(part.again.lines))
+    notes = "".join(f"<li>{escape(note)}</li>" for note in part.again.notes)
+    settings = escape(about.settings_of(part.run.folder))
+    return (
+        f'{head}<pre class="box" tabindex="0"><code>{lines}</code></pre>'
+        + (f"<ul>{notes}</ul>" if notes else "")
+        + f'<details><summary>{badge(letter)}Settings of the run (suite.json)</summary><pre class="box" tabindex="0">'
+        f"{settings}</pre></details>"
+    )
+
+
+def with_figures(sentence: str) -> str:
+    """The sentence, its figures set apart from the words."""
+    made, at = [], 0
+    for match in _FIGURE.finditer(sentence):
+        made.append(escape(sentence[at : match.start()]))
+        made.append(f"<b>{escape(match[0])}</b>")
+        at = match.end()
+    return "".join([*made, escape(sentence[at:])])
+
+
+def badge(letter: str) -> str:
+    return f'<b class="letter">{letter}</b> ' if letter else ""
+
+
+def name_of(part: Part) -> str:
+    return part.run.folder.resolve().name
+
+
+def table(columns: Iterable[str], lines: Iterable[str], label: str) -> str:
+    """In a box that scrolls, so that the page does not; it can be scrolled from the keyboard."""
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    return (
+        f'<div class="box" tabindex="0" role="region" aria-label="{escape(label)}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )

@@ -1,0 +1,91 @@
+"""What failed or was skipped: above the axes, for each curve, a cross at each length and words that say what happened.
+
+The words stand in the widest gap between the crosses; where they do not fit there, on a line of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+from matplotlib.transforms import blended_transform_factory, offset_copy
+
+from lengthscale.bench.figures.mpl.style import Theme, short
+
+ROW = 11  # points of a line
+_FIRST = 6  # points from the axes to the middle of the first line
+_GAP = 7  # points between a cross and the words
+_SIZE = 7
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Those of one curve."""
+
+    name: str
+    colour: str
+    at: list[tuple[int, str]]  # (length, status)
+    lengths: list[int]  # all that were asked for
+    on_axis: bool = True  # whether the x axis is that of these lengths
+
+    def __str__(self) -> str:
+        status = dict(self.at)
+        every = sorted(set(self.lengths))
+        what: dict[str, list[str]] = {}
+        for key, run in groupby(every, key=status.get):
+            if key:
+                what.setdefault(key, []).append(_range(list(run)))
+        return f"{self.name}: " + "; ".join(f"{key} at {', '.join(where)}" for key, where in what.items())
+
+
+def _range(lengths: list[int]) -> str:
+    words = [short(length) for length in lengths]
+    return ", ".join(words) if len(words) < 3 else f"{words[0]} to {words[-1]}"
+
+
+class Strip:
+    """Those of one curve, drawn."""
+
+    def __init__(self, axes, failures: Failures, theme: Theme):
+        self._axes = axes
+        self._lengths = sorted({length for length, _ in failures.at}) if failures.on_axis else []
+        cross = {"color": failures.colour, "ms": 5, "mew": 1.6, "clip_on": False, "zorder": 4}
+        self._crosses = [axes.plot(x, 1, "x", scalex=False, scaley=False, **cross)[0] for x in self._lengths or [0.01]]
+        self._text = axes.text(0, 1, str(failures), va="center", fontsize=_SIZE, color=theme.readable(failures.colour))
+        self._text.set_in_layout(False)
+        self.rows = 1
+
+    def stand_on(self, row: int) -> None:
+        """Take one's place above so many lines."""
+        axes, figure = self._axes, self._axes.figure
+        up = offset_copy(axes.transAxes, figure, y=_FIRST + ROW * row, units="points")
+        for cross in self._crosses:
+            cross.set_transform(blended_transform_factory(axes.transData, up) if self._lengths else up)
+        words = _FIRST + ROW * (row + self.rows - 1)
+        self._text.set_transform(offset_copy(axes.transAxes, figure, x=_GAP, y=words, units="points"))
+
+    def settle(self) -> bool:
+        """Once the layout is done, move the words to where they fit. False: they need a second line."""
+        box = self._axes.bbox
+        gap = _GAP * self._axes.figure.dpi / 72
+        if not self._lengths:
+            self._text.set_x(0.01)
+            return True
+        places = [float(self._axes.transData.transform((length, 1))[0]) for length in self._lengths]
+        left, right = max(pairwise([box.x0 - gap, *places, box.x1 + gap]), key=lambda ends: ends[1] - ends[0])
+        fits = left + self._text.get_window_extent().width + 2 * gap <= right
+        self._text.set_x(((left if fits else box.x0 - gap) - box.x0) / box.width)
+        if fits or self.rows == 2:
+            return True
+        self.rows = 2
+        return False
+
+
+def stack(axes, strips: list[Strip]) -> int:
+    """Put them upon each other, the first one on top, and the title above them; how many lines they take."""
+    rows = 0
+    for strip in reversed(strips):
+        strip.stand_on(rows)
+        rows += strip.rows
+    axes.set_title(axes.get_title(loc="left"), pad=7 + ROW * rows)
+    return rows

@@ -1,0 +1,142 @@
+"""Names at the curves' ends instead of a legend. None lies on another: they are pushed apart, as little as possible.
+
+Where names go can be told only after the layout, when sizes in pixels are known: `attach` makes them beside the axes,
+so that the layout leaves them room, and `settle` then moves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox, offset_copy
+
+from lengthscale.bench.figures.mpl.style import Theme
+
+MOST = 9  # names beside one pair of axes; more of them are a legend
+SIZE = 8
+_GAP = 7  # points from the axes to the names
+Label = tuple["End", Annotation]
+_AROUND = ((1, 0.6), (1, -0.6), (-1, 0.6), (-1, -0.6), (1, 0), (-1, 0), (0, 1), (0, -1))  # of a point
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a curve ends, in the data's coordinates, and what it is called."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
+    marker: str
+    line: str | tuple = "-"
+    bar: tuple[float, float] | None = None  # an interval of y that no name should lie on
+
+
+def attach(axes, ends: Iterable[End], theme: Theme, beside: bool) -> list[Label]:
+    """A name for each end, on the right of the axes; beside: next to its point. Of ends of one name, the first."""
+    margin = offset_copy(axes.transAxes, axes.figure, x=_GAP, units="points")
+    by_name = {end.text: end for end in reversed(list(ends))}
+    labels = []
+    for end in reversed(by_name.values()):
+        leader = {"arrowstyle": "-", "color": end.colour, "lw": 0.7, "shrinkA": 1, "shrinkB": 3}
+        label = axes.annotate(
+            end.text,
+            (end.x, end.y),
+            xytext=(0, 0) if beside else (1, 0.5),
+            textcoords="offset points" if beside else margin,
+            color=theme.readable(end.colour),
+            fontsize=SIZE,
+            ha="center" if beside else "left",
+            va="center",
+            arrowprops=None if beside else leader,
+            bbox={"facecolor": theme.background, "alpha": 0.75, "lw": 0, "pad": 0.6} if beside else None,
+            annotation_clip=False,
+            zorder=3,
+        )
+        label.set_in_layout(not beside)
+        labels.append((end, label))
+    return labels
+
+
+def settle(axes, labels: list[Label], beside: bool) -> bool:
+    """Move the names apart, once the layout is done. False: they have no room."""
+    return _settle_around(axes, labels) if beside else _settle_on_the_right(axes, labels)
+
+
+def _settle_on_the_right(axes, labels: list[Label]) -> bool:
+    if not labels:
+        return True
+    box = axes.bbox
+    wanted = [float(axes.transData.transform((end.x, end.y))[1] - box.y0) for end, _ in labels]
+    height = max(_extent(label).height for _, label in labels) * 1.04
+    placed = spread(wanted, height, 0, box.height)
+    if placed is None:
+        return False
+    for (_, label), y in zip(labels, placed, strict=True):
+        label.set_position((1, y / box.height))
+    return True
+
+
+def spread(wanted: list[float], height: float, low: float, high: float) -> list[float] | None:
+    """Centres as near as can be to the wanted ones (least squares), `height` apart, within low to high; None: no room.
+
+    With u_i = centre_i - i * height this is isotonic regression, by pooling neighbours (Barlow et al. 1972).
+    """
+    if len(wanted) * height > high - low:
+        return None
+    order = np.argsort(wanted, kind="stable")
+    pools: list[tuple[float, int]] = []  # mean, members
+    for rank, index in enumerate(order):
+        mean, count = wanted[index] - rank * height, 1
+        while pools and pools[-1][0] > mean:
+            before, members = pools.pop()
+            mean, count = (before * members + mean * count) / (members + count), members + count
+        pools.append((mean, count))
+    level = np.repeat([mean for mean, _ in pools], [count for _, count in pools])
+    level = np.clip(level, low + height / 2, high - height / 2 - (len(wanted) - 1) * height)
+    centres = np.empty(len(wanted))
+    centres[order] = level + np.arange(len(wanted)) * height
+    return centres.tolist()
+
+
+def _settle_around(axes, labels: list[Label]) -> bool:
+    """Each name at the nearest free place around its point, within the axes."""
+    per_point = axes.figure.dpi / 72
+    taken = []
+    for end, _ in labels:
+        (x, low), (_, high) = axes.transData.transform([(end.x, y) for y in end.bar or (end.y, end.y)])
+        y = axes.transData.transform((end.x, end.y))[1]
+        taken += [Bbox([[x - per_point, low], [x + per_point, high]]), Bbox([[x, y], [x, y]]).padded(5 * per_point)]
+    for end, label in labels:
+        x, y = axes.transData.transform((end.x, end.y))
+        size = _extent(label)
+        places = (
+            Bbox.from_bounds(
+                x + across * (gap * per_point + size.width / 2) - size.width / 2,
+                y + up * (gap * per_point + size.height / 2) - size.height / 2,
+                size.width,
+                size.height,
+            )
+            for gap in (5, 8, 12, 18, 28)
+            for across, up in _AROUND
+        )
+        free = [box for box in places if _inside(axes.bbox, box) and not any(box.overlaps(other) for other in taken)]
+        if not free:
+            return False
+        label.set_position(
+            ((free[0].x0 + size.width / 2 - x) / per_point, (free[0].y0 + size.height / 2 - y) / per_point)
+        )
+        taken.append(free[0])
+    return True
+
+
+def _inside(outer: Bbox, box: Bbox) -> bool:
+    return outer.x0 <= box.x0 and box.x1 <= outer.x1 and outer.y0 <= box.y0 and box.y1 <= outer.y1
+
+
+def _extent(label: Annotation) -> Bbox:
+    """Of the letters alone, without the leader."""
+    return Text.get_window_extent(label)

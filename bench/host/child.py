@@ -1,0 +1,89 @@
+"""A child's life: a process group of its own, its output to the parent, one cell, one record, the end.
+
+The parent names `run_child` as the process's target and so must be able to import this file; the worker, which has jax,
+is imported in the child alone (the forkserver has done so already).
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from multiprocessing.connection import Connection
+
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.suites import Settings
+
+# Named, not imported: jax comes with it. It has run(task, cell, settings, report).
+WORKER = "lengthscale.bench.device.worker"
+
+
+def run_child(connection: Connection, task: str, cell: Cell | None, settings: Settings, output: Connection) -> None:
+    """Sends ("stage", name) on the way and ("done", record) at last. task: what device/worker.py knows.
+
+    Between two rounds of samples it sends ("turn", seconds of a step) and waits until the parent answers.
+    """
+    os.setsid()  # the parent ends the group as a whole
+    end_with_parent()
+    redirect(output)
+    report = Report(connection)
+
+    try:
+        record = importlib.import_module(WORKER).run(task, cell, settings, report)
+    except MemoryError as error:
+        record = {"status": "oom", "message": _message(error), "rows": []}
+    except Exception as error:  # whatever it was, it becomes a row that says so
+        traceback.print_exc()
+        record = {"status": "error", "message": _message(error), "rows": []}
+    connection.send(("done", {**record, "stage": "" if record["status"] == "ok" else report.stage}))
+    connection.close()
+
+
+def end_with_parent() -> None:
+    """End this process's group when the run is gone: a run that was killed leaves no child at work.
+
+    The forkserver, whose child this is to the kernel, lives as long as its children do; so it tells nothing.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait():
+        parent.join()
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+class Report:
+    """The child's side of the talk with its parent."""
+
+    def __init__(self, connection: Connection):
+        self.stage = "start"
+        self._connection = connection
+
+    def __call__(self, stage: str) -> None:
+        """Say which stage begins."""
+        self.stage = stage
+        self._connection.send(("stage", stage))
+
+    def wait_for_turn(self, step_s: float) -> None:
+        """Let others be sampled. step_s: the time of a step so far. Raises EOFError where the parent is gone."""
+        self._connection.send(("turn", step_s))
+        self._connection.recv()
+
+
+def _message(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line}"[:500]
+
+
+def redirect(output: Connection) -> None:
+    """Standard output and error, of this process and of the C++ below it, to the parent, which keeps the last words."""
+    sys.stdout.flush()
+    for standard in (1, 2):
+        os.dup2(output.fileno(), standard)
+    output.close()

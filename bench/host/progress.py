@@ -1,0 +1,73 @@
+"""What a person sees while a sweep runs: a line for each cell, the current stage, the time left."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.status import Status
+
+from lengthscale.bench.plan.cell import Cell
+
+COLOURS = {"ok": "green", "skipped": "yellow", "unsupported": "yellow"}
+
+
+class Progress:
+    """`[17/84] mamba train L=65536 ... 12.3 ms  ETA 4:10`"""
+
+    def __init__(self, console: Console, total: int):
+        self._console = console
+        self._total = total
+        self._done = 0
+        self._started = time.monotonic()
+        self._status: Status | None = None
+
+    @contextmanager
+    def shown(self):
+        """A live line at the bottom of a terminal; nothing extra elsewhere."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with self._console.status("") as self._status:
+            yield
+
+    def start(self, cell: Cell) -> None:
+        self.stage(cell, "start")
+
+    def stage(self, cell: Cell, name: str) -> None:
+        if self._status:
+            line = f"[{self._done + 1}/{self._total}] {cell.label()} ... {name}  ETA {self.eta()}"
+            self._status.update(_escape(line))
+
+    def finish(self, cell: Cell, record: dict) -> None:
+        self._done += 1
+        status = record["status"]
+        outcome = f"[{COLOURS.get(status, 'red')}]{_escape(_outcome(record))}[/]"
+        line = _escape(f"[{self._done}/{self._total}] {cell.label()} ...")
+        self._console.print(f"{line} {outcome}  ETA {self.eta()}", highlight=False, soft_wrap=True)
+
+    def eta(self) -> str:
+        """Time left if the cells to come take as long as those so far; they are longer, so it grows at first."""
+        if not self._done:
+            return "-:--"
+        left = (time.monotonic() - self._started) / self._done * (self._total - self._done)
+        return f"{int(left // 60)}:{int(left % 60):02d}"
+
+
+def _outcome(record: dict) -> str:
+    row = (record["rows"] or [{}])[0]
+    if record["status"] not in ("ok", "nan"):
+        stage = f" in {record['stage']}" if record.get("stage") else ""
+        return f"{record['status']}{stage}: {record['message']}"
+    text = f"{row['time_median_ms']:.4g} ms" if row.get("time_median_ms") else "done"
+    if record["cell"]["measure"] == "quality":
+        losses = [f"{row['loss']:.3f}" for row in record["rows"] if row.get("loss") is not None]
+        text += f" a step, loss {' '.join(losses)}"
+        accuracies = [f"{row['accuracy']:.3f}" for row in record["rows"] if row.get("accuracy") is not None]
+        text += f", accuracy {' '.join(accuracies)}" if accuracies else ""
+    return text if record["status"] == "ok" else f"{text}, {record['status']}: {record['message']}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

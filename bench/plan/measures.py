@@ -1,0 +1,130 @@
+"""The measures: name -> where it runs and the columns it adds to its CSV.
+
+Adding a measure: one file with `run(cell, settings, report)`, one line here. Units are in the names; a blank means
+"not measured".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TIME = (
+    "time_median_ms",
+    "time_p10_ms",
+    "time_p90_ms",
+    "time_low_ms",  # bootstrap 95% interval of the median
+    "time_high_ms",
+    "n_samples",
+    "tokens_per_s",
+    "flags",  # "noisy": the interval is wider than +-5%; "few": under 5 samples; "coarse": near the clock's resolution
+)
+RATES = ("flops_per_s", "gemm_share", "bytes_per_s")  # bench/results/rates.py
+COMPILE = ("trace_s", "lower_s", "compile_s", "flops")  # compile_s: not of what learns; its seeds share a program
+MEMORY = ("mem_planned_bytes", "mem_peak_bytes", "mem_source")
+HELD_OUT = (
+    "context",  # tokens before the targets, on a stream
+    "control",  # what was done to that context, such as "shuffled beyond 256"; blank where nothing was
+    "eval_length",  # of the sequences, where every scored position counts
+    "loss",
+    "loss_low",  # bootstrap 95% interval of the mean over sequences
+    "loss_high",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "chance_loss",  # of the best model that remembers no input
+    "chance_accuracy",
+    "n_sequences",
+)
+GRADIENT = (
+    "trained",  # 0: at initialisation
+    "distance",  # from the last step; of the range [distance, 2 x distance)
+    "grad_norm",  # of d loss_T / d x_t, the median
+    "grad_norm_p10",
+    "grad_norm_p90",
+)
+AGREEMENT = (
+    "max_difference",  # of any logit, between the whole sequence and step by step
+    "largest_logit",
+)
+DISCRETISATION = (  # of one step, the largest of all modes; bench/device/measures/discretisation.py
+    "dt",
+    "largest_z",  # dt |A|
+    "transition_error",
+    "held_error",
+    "ramp_error",
+)
+RESAMPLING = (
+    "rate",  # of the samples, over the rate at training
+    "dt_factor",  # of all steps dt
+    "dt_p10",  # of the trained model's channels, before that
+    "dt_median",
+    "dt_p90",
+)
+TRAINING = (
+    "train_loss",
+    "train_tokens",
+    "steps",
+    "learning_rate",
+)
+OPTIONAL = ("control",)  # in a CSV only where a row has it: files of before it stay what their journal gives
+
+
+@dataclass(frozen=True)
+class Measure:
+    module: str
+    about: str
+    columns: tuple[str, ...]
+    learns: bool = False  # trains on a budget of tokens, batch x length being the same at every length
+    rounds: int = 1  # over 1: the cells of a curve are sampled in turns, so that a drifting machine cannot bend it
+
+
+MEASURES = {
+    "forward": Measure(
+        "lengthscale.bench.device.measures.forward",
+        "prefill: L tokens to the last one's logits and the state",
+        TIME + COMPILE + RATES + MEMORY + ("state_bytes",),
+        rounds=3,
+    ),
+    "train": Measure(
+        "lengthscale.bench.device.measures.train",
+        "one step on L tokens: forward, backward, AdamW",
+        TIME + COMPILE + RATES + MEMORY + ("loss",),
+        rounds=3,
+    ),
+    "decode": Measure(
+        "lengthscale.bench.device.measures.decode",
+        "one token at a context of L",
+        TIME + COMPILE + RATES + MEMORY + ("state_bytes",),
+        rounds=12,  # a step of milliseconds drifts most
+    ),
+    "quality": Measure(
+        "lengthscale.bench.device.measures.quality",
+        "held-out loss and accuracy after training at length L",
+        HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        learns=True,
+    ),
+    "gradients": Measure(
+        "lengthscale.bench.device.measures.gradients",
+        "how far back the gradient of the last step's loss reaches",
+        GRADIENT + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        learns=True,
+    ),
+    "agreement": Measure(
+        "lengthscale.bench.device.measures.agreement",
+        "whether a whole sequence and step by step give the same logits, after training",
+        AGREEMENT + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        learns=True,
+    ),
+    "discretisation": Measure(
+        "lengthscale.bench.device.measures.discretisation",
+        "how far a step of a trained state space model is from the exact one, for many steps dt",
+        DISCRETISATION + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        learns=True,
+    ),
+    "resampling": Measure(
+        "lengthscale.bench.device.measures.resampling",
+        "a trained state space model on half as many samples of the same, its steps dt doubled or not",
+        RESAMPLING + HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        learns=True,
+    ),
+}

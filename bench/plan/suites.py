@@ -1,0 +1,162 @@
+"""Suites: readable recipes. Each says what it reproduces, what it costs, and what to expect.
+
+A suite is a sweep for each measure; the command line's --models, --lengths, --size ... replace its parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lengthscale.bench.plan.cell import parse_lengths
+from lengthscale.models import MODELS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How cells are measured; a child gets it beside its cell."""
+
+    timeout_s: float = 120  # a cell's absolute deadline
+    compile_timeout_s: float = 120  # of that, what tracing, lowering and compiling may take
+    min_samples: int = 5
+    min_samples_slow: int = 3  # for steps over slow_step_s
+    slow_step_s: float = 1.0
+    max_seconds: float = 40.0  # two samples that took this long are enough
+    min_seconds: float = 0.5
+    max_samples: int = 1000
+    precision: float = 0.02  # more rounds of samples until the median's interval is within +- this ...
+    precision_s: float = 3.0  # ... or the samples took so long
+    mem_limit_share: float = 0.8  # of the memory that is free when a cell starts
+    mem_limit_bytes: int | None = None  # instead of that
+    train_tokens: int = 131_072  # quality: tokens to learn from, at every length
+    step_tokens: int = 1_024  # quality: tokens of one step
+    learning_rate: float = 1e-2  # quality: peak, after a warm-up, then cosine
+    contexts: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)  # quality: tokens before the targets
+    target_tokens: int = 64  # quality: targets of a window
+    windows: int = 32  # quality: windows; gradients, resampling: sequences
+    context_tokens: int | None = None  # quality on a stream: read at one context; a long one has fewer windows
+    shuffle_beyond: tuple[int, ...] | None = None  # quality on a stream: controls; see bench/device/workloads/text.py
+    eval_lengths: tuple[int, ...] = ()  # quality on a task; none: the training length times the factors
+    eval_factors: tuple[int, ...] = (1, 2, 4)
+    eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, in so many sequences as they make
+    least_sequences: int = 4  # but at least so many
+
+    def windows_at(self, context: int) -> int:
+        """How many of a stream's windows are read at a context."""
+        if self.context_tokens is None:
+            return self.windows
+        return min(self.windows, max(self.least_sequences, self.context_tokens // context))
+
+    @property
+    def shuffled_context(self) -> int:
+        """The longest context that all windows are read at (else the shortest): few would not tell a gain from none."""
+        whole = [context for context in self.contexts if self.windows_at(context) == self.windows]
+        return max(whole, default=min(self.contexts))
+
+
+ARTICLE = ("rnn", "lstm", "gru", "transformer", "mamba")  # the line from RNN to Mamba
+
+
+@dataclass(frozen=True)
+class Sweep:
+    lengths: str
+    size: str = "small"
+
+
+@dataclass(frozen=True)
+class Suite:
+    reproduces: str
+    cost: str
+    expect: str
+    sweeps: dict[str, Sweep]  # one for each measure; --measures may ask for those that the suite leaves out
+    models: tuple[str, ...] = ARTICLE
+    measures: tuple[str, ...] = ("forward", "train", "decode", "quality")
+    settings: Settings = field(default_factory=Settings)
+
+    def lengths(self, measure: str) -> list[int]:
+        return parse_lengths(self.sweeps[measure].lengths)
+
+
+SUITES = {
+    "quick": Suite(
+        reproduces="the models from RNN to Mamba, their costs and losses once, at lengths where nothing is slow",
+        cost="under 3 minutes on 2 cores",
+        expect="a first look: too short for slopes, long enough to see that all works",
+        sweeps={
+            "forward": Sweep("1k", size="tiny"),
+            "train": Sweep("256,1k", size="tiny"),
+            "decode": Sweep("4k", size="tiny"),
+            "quality": Sweep("256", size="tiny"),
+            "gradients": Sweep("256", size="tiny"),
+            "agreement": Sweep("256", size="tiny"),
+            "discretisation": Sweep("256", size="tiny"),
+            "resampling": Sweep("256", size="tiny"),
+        },
+        settings=Settings(
+            timeout_s=60,
+            min_samples=5,
+            min_seconds=0.1,
+            precision_s=0.5,
+            train_tokens=32_768,
+            contexts=(1, 16, 256),
+            windows=16,
+        ),
+    ),
+    "default": Suite(
+        reproduces="cost and loss against length: Mamba's line and the Transformer's parabola",
+        cost="about 15 minutes on 2 cores",
+        expect="train: slope 1 for RNN, LSTM, GRU and Mamba, rising above 1.5 for the Transformer by 16k; decode: flat "
+        "for all but the Transformer",
+        sweeps={
+            "forward": Sweep("256,2k,8k,16k"),
+            "train": Sweep("256,1k,4k,16k"),
+            "decode": Sweep("1k,4k,16k,64k"),
+            "quality": Sweep("1k", size="tiny"),
+            "gradients": Sweep("1k", size="tiny"),
+            "agreement": Sweep("1k", size="tiny"),
+            "discretisation": Sweep("1k", size="tiny"),
+            "resampling": Sweep("784", size="tiny"),
+        },
+        settings=Settings(timeout_s=240, min_seconds=0.3, max_seconds=10, train_tokens=262_144),
+    ),
+    "zoo": Suite(
+        reproduces="every model that there is, in every measure that is not S4D's alone",
+        cost="about 25 minutes on 2 cores",
+        expect="lengths are squares, so that images of as many patches stand beside sequences; what a model does not "
+        "do (an image is not decoded) is a row that says so",
+        sweeps={
+            "forward": Sweep("256,1k,4k"),
+            "train": Sweep("256,1k"),
+            "decode": Sweep("1k,16k"),
+            "quality": Sweep("256", size="tiny"),
+            "gradients": Sweep("256", size="tiny"),
+            "agreement": Sweep("256", size="tiny"),
+            "discretisation": Sweep("256", size="tiny"),
+            "resampling": Sweep("256", size="tiny"),
+        },
+        models=tuple(name for name in MODELS if "-dt" not in name),  # not s4d anew where its dt starts elsewhere
+        measures=("forward", "train", "decode", "quality", "gradients", "agreement"),
+        settings=Settings(timeout_s=180, min_seconds=0.2, max_seconds=10, train_tokens=131_072),
+    ),
+    "long": Suite(
+        reproduces="the same to a million tokens, in chunks where the state carries gradients",
+        cost="about 2 hours on 2 cores; minutes on a GPU",
+        expect="linear models reach 1,048,576 tokens in constant memory; what would not fit is a row that says so",
+        sweeps={
+            "forward": Sweep("4k:1m:x4"),
+            "train": Sweep("4k:1m:x4"),
+            "decode": Sweep("4k:1m:x4"),
+            "quality": Sweep("1k,4k,16k", size="tiny"),
+            "gradients": Sweep("1k,4k", size="tiny"),
+            "agreement": Sweep("1k,4k", size="tiny"),
+            "discretisation": Sweep("1k,4k", size="tiny"),
+            "resampling": Sweep("784", size="tiny"),
+        },
+        settings=Settings(
+            timeout_s=1800,
+            min_samples=3,
+            train_tokens=1_048_576,
+            step_tokens=16_384,
+            contexts=(1, 4, 16, 64, 256, 1024, 4096, 16_384),
+        ),
+    ),
+}

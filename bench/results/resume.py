@@ -1,0 +1,114 @@
+"""Going on with a run: what must be as it was, what is said if it is not, how one is begun anew."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.journal import keep_aside, read_journal
+
+CONFIGURATION, ENVIRONMENT = "suite.json", "environment.json"
+# Of environment.json: what numbers of one folder have in common.
+SAME = (
+    *("code", "device_kind", "cpu_model", "n_cpus", "python_version", "packages"),
+    *("native_kernels", "glibc_tunables", "xla_flags"),
+)
+OWN_OPTIONS = {"--out": 1, "--resume": 1, "--rerun": 0}  # not part of what a run is; and how many values they take
+
+
+def recorded(arguments: list[str]) -> list[str]:
+    """The arguments of `run` that say what is measured, for the run's suite.json."""
+    kept, skip = [], 0
+    for argument in arguments:
+        name = argument.split("=", 1)[0]
+        if skip:
+            skip -= 1
+        elif name in OWN_OPTIONS:
+            skip = 0 if "=" in argument else OWN_OPTIONS[name]
+        else:
+            kept.append(argument)
+    return kept
+
+
+def arguments_of(folder: Path) -> list[str]:
+    """The arguments that a folder's run was started with. Raises JournalError where they are not to be had."""
+    held = read(folder / CONFIGURATION)
+    if held is None:
+        raise JournalError(f"--resume {str(folder)!r}: there is no {CONFIGURATION}, so no run that could go on")
+    if not isinstance(held.get("arguments"), list):
+        raise JournalError(f"--resume {str(folder)!r}: its {CONFIGURATION} does not say how the run was started")
+    return [str(argument) for argument in held["arguments"]]
+
+
+def check_configuration(out: Path, configuration: dict) -> list[str]:
+    """Mistakes: the folder cannot be written, or holds something else than this configuration or nothing."""
+    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        return [f"--out {str(out)!r}: {str(existing)!r} is a file"]
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return [f"--out {str(out)!r}: {str(existing)!r} cannot be written"]
+    try:
+        held, records = read(out / CONFIGURATION), read_journal(out / "journal.jsonl")
+    except (JournalError, OSError) as error:
+        return [f"--out {str(out)!r} holds something that cannot be read: {error}. {_WAYS}"]
+    if held is None and records:
+        return [f"--out {str(out)!r} holds a journal without a {CONFIGURATION}. {_WAYS}"]
+    differing = differences(held, json.loads(json.dumps(configuration))) if held is not None else []
+    if differing:
+        return [f"--out {str(out)!r} holds another configuration ({'; '.join(differing)}). {_WAYS}"]
+    return []
+
+
+def check_environment(folder: Path, described: dict) -> list[str]:
+    """Mistakes: the folder's rows were measured by other code, or elsewhere."""
+    held = read(folder / ENVIRONMENT) or {}
+    now = json.loads(json.dumps(described))
+    differing = differences({key: held.get(key) for key in SAME}, {key: now.get(key) for key in SAME})
+    if not differing:
+        return []
+    return [f"{str(folder)!r} was measured otherwise ({'; '.join(differing)}). {_WAYS}"]
+
+
+def peaks_of(folder: Path) -> dict | None:
+    """The machine's rates that a folder's rows were held against, if it has any."""
+    return (read(folder / ENVIRONMENT) or {}).get("peaks")
+
+
+_WAYS = "Choose another folder, or --rerun, which keeps what is there aside and measures everything anew"
+
+
+def differences(held: dict, now: dict) -> list[str]:
+    """What two descriptions do not have in common, each in words; what neither says anything of is the same."""
+    said = []
+    for key in [*held, *(key for key in now if key not in held)]:
+        old, new = held.get(key), now.get(key)
+        if old == new or key == "arguments":
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            said += [f"{key}: {each}" for each in differences(old, new)]
+        elif isinstance(old, list) and isinstance(new, list) and len(old) + len(new) > 6:
+            gone, come = [x for x in old if x not in new], [x for x in new if x not in old]
+            said.append(f"{key}: {len(gone)} no longer there, {len(come)} new, such as {(gone + come or ['order'])[0]}")
+        else:
+            said.append(f"{key}: {old} -> {new}")
+    return said
+
+
+def set_aside(folder: Path) -> list[Path]:
+    """Rename all files of a run, so that another can begin in its folder: where they are now."""
+    ours = ("*.jsonl", "*.csv", "*.json", "*.md", "plots", "report*.html")
+    return [keep_aside(path) for pattern in ours for path in sorted(folder.glob(pattern))]
+
+
+def read(path: Path) -> dict | None:
+    if not path.exists():
+        return None
+    try:
+        held = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise JournalError(f"{path}: {error}") from None
+    if not isinstance(held, dict):
+        raise JournalError(f"{path}: not an object")
+    return held

@@ -1,0 +1,43 @@
+"""claims.csv, as it is read: the verdicts on the article's claims, a row for each finding."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+COLUMNS = (
+    *("claim", "name", "statement", "measured", "figure", "low", "high", "unit", "verdict", "decided_by"),
+    *("length_min", "length_max", "device", "git_sha", "command", "note"),
+)
+FILE, VERDICTS = "claims.csv", "claims.md"
+
+
+def read(folder: Path) -> list[dict]:
+    """The rows of the folder's file, all as text; none where there is no such file."""
+    path = folder / FILE
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def overall(rows: list[dict]) -> list[dict]:
+    """Of each claim the row that is its verdict: its first."""
+    firsts: dict[str, dict] = {}
+    for row in rows:
+        firsts.setdefault(row["claim"], row)
+    return list(firsts.values())
+
+
+def figure_text(row: dict) -> str:
+    """Such as "4.9x [4.7, 5.2]" or "1,300 tokens [1,100, 1,500]", of a row of text."""
+    if not row["figure"]:
+        return ""
+    unit = row["unit"] if row["unit"] in ("", "x", "%") else f" {row['unit']}"
+    interval = f" [{_short(row['low'])}, {_short(row['high'])}]" if row["low"] and row["high"] else ""
+    return f"{_short(row['figure'])}{unit}{interval}"
+
+
+def _short(text: str) -> str:
+    value = float(text)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,75 @@
+"""Options on named data: fewer images to train on, and what is said where there is no such option."""
+
+import numpy as np
+import pytest
+
+from lengthscale.bench.data import images
+from lengthscale.bench.plan.workloads import version
+from tests.helpers.loading import image_set, refused
+
+
+def keys(pixels: np.ndarray) -> list[bytes]:
+    return [image.tobytes() for image in pixels]
+
+
+def test_fewer_images_are_nested_and_in_the_classes_proportions():
+    whole = image_set("mnist")
+    few, some, all_of_them = (image_set(f"mnist:images={n}") for n in (100, 500, 4000))
+    assert few.train.shape == (100, 28, 28, 1)
+    assert np.bincount(few.train_labels).tolist() == [10] * 10
+    assert np.bincount(some.train_labels).tolist() == [50] * 10
+    np.testing.assert_array_equal(few.train, some.train[:100])
+    np.testing.assert_array_equal(some.train, all_of_them.train[:500])
+    np.testing.assert_array_equal(some.train_labels, all_of_them.train_labels[:500])
+    assert sorted(keys(all_of_them.train)) == sorted(keys(whole.train))
+    label_of = dict(zip(keys(whole.train), whole.train_labels, strict=True))
+    assert [label_of[key] for key in keys(few.train)] == few.train_labels.tolist()
+    for part in (few, some, all_of_them):
+        np.testing.assert_array_equal(part.held_out, whole.held_out)
+        np.testing.assert_array_equal(part.held_out_labels, whole.held_out_labels)
+    assert not set(keys(few.train)) & set(keys(whole.held_out))
+
+
+def test_they_are_shuffled_within_their_class():
+    """A file may be sorted within a class; the first of the file would then be no sample of it."""
+    labels = np.repeat(np.arange(2), 100)
+    pixels = np.arange(200, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    data = images.fewer(images.split("set", pixels, labels, ("a", "b")), 40)
+    of_a = data.train[data.train_labels == 0].ravel()
+    assert len(of_a) == 20
+    assert 20 <= of_a.mean() <= 60  # of 0 ... 79
+    assert of_a.max() > 50
+
+
+def test_what_figures_may_be_compared_by():
+    few, again, some = (image_set(f"mnist:images={n}") for n in (100, "100", 500))
+    assert few.name == "mnist:images=100"
+    versions = [version(each) for each in (image_set("mnist"), few, some)]
+    assert len(set(versions)) == 3
+    assert version(again) == version(few)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            f"mnist:images={text}",
+            [f"mnist: images must be a whole number from 1 to 4000, the images to train on, got '{text}'"],
+        )
+        for text in ("0", "-1", "4001", "1e3", "²", "9" * 5000)
+    ]
+    + [
+        ("digits:images=5000", ["digits: images must be a whole number from 1 to 1442, the images to train on, got"]),
+        ("mnist:imges=5", ["unknown option of mnist 'imges'; did you mean 'images'? (known: images)"]),
+        ("mnist:", ["mnist: options are written as mnist:key=value,key=value, got ''"]),
+        ("mnist:images", ["mnist: options are written as mnist:key=value,key=value, got 'images'"]),
+        ("mnist:images=5,images=6", ["mnist: images is given twice"]),
+        ("mnist:images=0,x=1", ["mnist: images must be a whole number", "unknown option of mnist 'x' (known: images)"]),
+        ("text:images=5", ["text has no options, got 'text:images=5'"]),
+    ],
+)
+def test_what_is_wrong_is_told(name, lines):
+    told = refused(name).splitlines()
+    assert len(told) == len(lines)
+    for line, expected in zip(told, lines, strict=True):
+        assert line.startswith(expected)

@@ -1,0 +1,153 @@
+"""The losses of each window: the protocol of contexts and its controls, and the record that keeps them."""
+
+# Data are a stream, images or a task; here they are known:
+# pyright: reportAttributeAccessIssue=false
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from lengthscale.bench import data as tasks
+from lengthscale.bench.__main__ import _parse_run, main
+from lengthscale.bench.analysis.summary import summarise
+from lengthscale.bench.claims import paired
+from lengthscale.bench.data import planted
+from lengthscale.bench.data.errors import DataError
+from lengthscale.bench.device.evaluation import figures_of_windows
+from lengthscale.bench.device.workloads import text
+from lengthscale.bench.figures.mpl.data import read_run
+from lengthscale.bench.host.request import make_request
+from lengthscale.bench.plan.errors import RequestError
+from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.journal import csv_text, read_journal
+from lengthscale.bench.results.validate import validate
+from tests.helpers.claim_records import record_of_windows
+
+STREAM = np.arange(5000, dtype=np.uint16)  # a token says where it comes from
+SETTINGS = Settings(contexts=(4, 16, 64), target_tokens=8, windows=16, least_sequences=3, context_tokens=160)
+
+
+def test_a_long_context_is_read_in_the_first_windows():
+    batches = {context: text.context_batch(STREAM, context, SETTINGS) for context in SETTINGS.contexts}
+    assert [len(batches[context].inputs) for context in (4, 16, 64)] == [16, 10, 3]
+    assert SETTINGS.shuffled_context == 4
+    ends = {context: batch.targets[:, -8:] for context, batch in batches.items()}
+    np.testing.assert_array_equal(ends[16], ends[4][:10])
+    np.testing.assert_array_equal(ends[64], ends[4][:3])
+    assert len(np.unique(ends[4][:, 0])) == 16
+    for count in (3, 10):  # they lie all over the stream, and not at its beginning
+        assert np.diff(np.sort([0, *ends[4][:count, 0], 5000])).max() < 2.6 * 5000 / count
+
+
+def test_the_shuffle_leaves_targets_and_near_context_alone():
+    settings = dataclasses.replace(SETTINGS, context_tokens=None)
+    for near in (1, 16, 63):
+        shuffled, whole = text.shuffled_batch(STREAM, near, settings), text.context_batch(STREAM, 64, settings)
+        np.testing.assert_array_equal(shuffled.targets[:, -8:], whole.targets[:, -8:])
+        np.testing.assert_array_equal(shuffled.weights, whole.weights)
+        np.testing.assert_array_equal(shuffled.inputs[:, 64 - near :], whole.inputs[:, 64 - near :])
+        far, before = shuffled.inputs[:, : 64 - near], whole.inputs[:, : 64 - near]
+        np.testing.assert_array_equal(np.sort(far, axis=1), np.sort(before, axis=1))
+        assert near == 63 or (far != before).any(axis=1).all()
+        orders = far - before.min(axis=1, keepdims=True)
+        assert near == 63 or (orders[0] != orders[1]).any()  # each window in an order of its own
+
+
+@pytest.mark.parametrize("distance", [2, 16, 100])
+def test_planted_data_repeat_at_the_distance_and_nowhere_else(distance):
+    stream = tasks.load(f"planted:distance={distance}")
+    assert stream.vocab == 4 * distance > stream.tokens.max()
+    phase, value = np.divmod(stream.tokens.astype(int), 4)
+    np.testing.assert_array_equal(phase, np.arange(len(phase)) % distance)
+    same = 0.9 + 0.1 / 4
+    spread = 5 * (same * (1 - same) / len(value)) ** 0.5
+    assert np.mean(value[distance:] == value[:-distance]) == pytest.approx(same, abs=spread)
+    for other in {1, distance // 2, distance - 1, distance + 1} - {0, distance}:
+        assert np.mean(value[other:] == value[:-other]) == pytest.approx(0.25, abs=0.01)
+    at_once = np.mean(
+        (value[distance:-distance] == value[: -2 * distance]) & (value[distance:-distance] == value[2 * distance :])
+    )
+    assert at_once == pytest.approx(same**2, abs=0.01)  # one repeat says nothing of the next
+    assert planted.floor() == pytest.approx(-same * np.log(same) - (1 - same) * np.log((1 - same) / 3))
+
+
+def test_the_name_of_planted_data():
+    assert tasks.load("planted").version == tasks.load("planted:distance=16").version
+    assert tasks.load("planted").version != tasks.load("planted:distance=8").version
+    for wrong, message in (
+        ("planted:distance=1", "distance must be from 2 to 4096, got 1"),
+        ("planted:far=3", "has one option, written as planted:distance=16"),
+        ("planted:", "has one option"),
+    ):
+        with pytest.raises(DataError, match=message):
+            tasks.load(wrong)
+
+
+# The record
+
+
+def test_a_record_keeps_the_losses_of_each_window(tmp_path):
+    """A real child's: its rows' figures are the means, the folder is valid, and spoilt losses are named."""
+    arguments = "--suite quick --measures quality --models rnn --lengths 16 --train-tokens 2048 --windows 6"
+    arguments += " --contexts 4,16,64 --shuffle-beyond 4 --context-tokens 300 --out"
+    folder = tmp_path / "run"
+    assert main(["run", *arguments.split(), str(folder)]) == 0
+    (kept,) = read_journal(folder / "journal.jsonl")
+    points = [(row.get("context"), row.get("control")) for row in kept["rows"]]
+    assert points == [(4, None), (16, None), (64, None), (16, "shuffled beyond 4"), (None, None)]
+    assert [len(mine) for mine in kept["window_losses"]] == [6, 6, 4, 6, 6]
+    for row, mine in zip(kept["rows"], kept["window_losses"], strict=True):
+        assert np.mean(mine) == pytest.approx(row["loss"], rel=1e-6)
+        assert np.ptp(mine) > 0.01
+        assert [float(f"{value:.7g}") for value in mine] == mine
+    np.testing.assert_array_equal(paired.losses(kept, 16, "shuffled beyond 4"), kept["window_losses"][3])
+    with open(folder / "quality.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["control"] for row in rows] == ["", "", "", "shuffled beyond 4", ""]
+    assert "window_losses" not in rows[0]
+    assert validate(folder) == ([], [])
+    assert summarise([kept])[0]["loss"] == f"{kept['rows'][2]['loss']:.3g}"  # of the longest context, in order
+    assert list(read_run(folder).frames["quality"]["context"].fillna(0)) == [4, 16, 64, 0]
+    for spoilt, message in (
+        (kept["window_losses"][:3], "its window_losses are no list for each row"),
+        ([[1.0] * 5, *kept["window_losses"][1:]], "n_sequences is 6, and there are 5 window_losses"),
+        ([[9.0] * 6, *kept["window_losses"][1:]], "the mean of its window_losses 9"),
+        ([[None] * 6, *kept["window_losses"][1:]], "a loss is blank where"),
+        ([["a"] * 6, *kept["window_losses"][1:]], "its window_losses are no numbers"),
+    ):
+        (folder / "journal.jsonl").write_text(json.dumps({**kept, "window_losses": spoilt}) + "\n")
+        assert any(message in each for each in validate(folder)[0]), message
+    old = {key: value for key, value in kept.items() if key != "window_losses"}
+    (folder / "journal.jsonl").write_text(json.dumps(old) + "\n")
+    assert validate(folder) == ([], [])
+
+
+def test_a_csv_without_controls_is_as_it_was():
+    one = record_of_windows("mamba", "code", [(64, None, 2.0, 0.0)])
+    assert "control" not in csv_text("quality", [one]).splitlines()[0].split(",")
+    control = record_of_windows("mamba", "code", [(64, "shuffled beyond 4", 2.0, 0.0)])
+    assert "control" in csv_text("quality", [one, control]).splitlines()[0].split(",")
+
+
+def test_losses_that_are_not_finite_are_none():
+    row = figures_of_windows(np.array([1.0, np.inf, np.nan, 2.123456789]), None)
+    assert row["window_losses"] == [1.0, None, None, 2.123457]
+    assert not np.isfinite(row["loss"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--contexts 4,64 --shuffle-beyond 64", "all windows are read at, 64, got 64"),
+        ("--contexts 4,64 --windows 9 --context-tokens 100 --shuffle-beyond 4", "all windows are read at, 4, got 4"),
+        ("--shuffle-beyond near", "length 'near' is not"),
+        ("--context-tokens 0", "--context-tokens must be positive, got 0"),
+        ("--target-tokens 0", "--target-tokens must be positive, got 0"),
+    ],
+)
+def test_wrong_options_are_told(options, message):
+    with pytest.raises(RequestError, match=message):
+        make_request(_parse_run(["--suite", "quick", *options.split()]))

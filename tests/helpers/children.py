@@ -1,0 +1,207 @@
+"""Children that misbehave, for the runner's tests: targets in place of lengthscale.bench.host.child.run_child."""
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+
+import lengthscale.bench.device
+import lengthscale.bench.host.child
+
+RECORD = {"status": "ok", "stage": "", "message": "", "rows": [{}]}
+
+
+def good(connection, task, cell, settings, output):
+    os.setsid()
+    connection.send(("stage", "sample"))
+    connection.send(("done", RECORD))
+
+
+def quick(connection, task, cell, settings, output):
+    """Every cell takes 20 ms, and as many ms a step as its length is long."""
+    os.setsid()
+    lengthscale.bench.host.child.end_with_parent()
+    time.sleep(0.02)
+    ms = float(cell.length)
+    names = ("time_median_ms", "time_p10_ms", "time_p90_ms", "time_low_ms", "time_high_ms")
+    tokens = cell.batch * (1 if cell.measure == "decode" else cell.length)
+    row = {**dict.fromkeys(names, ms), "n_samples": 5, "tokens_per_s": 1000.0 * tokens / ms}
+    connection.send(("stage", "sample"))
+    connection.send(("done", {**RECORD, "rows": [row], "samples_ms": [ms] * 5}))
+
+
+def quick_until_memory_runs_out(connection, task, cell, settings, output):
+    """From length 8 on there is no room."""
+    if cell.length < 8:
+        quick(connection, task, cell, settings, output)
+    else:
+        os.setsid()
+        connection.send(("stage", "allocate"))
+        connection.send(("done", {**RECORD, "status": "oom", "message": "no room for so many tokens", "rows": []}))
+
+
+def quick_until_the_eighth(connection, task, cell, settings, output):
+    """The cell of length 8 goes on for ever, and says where it is."""
+    if cell.length == 8:
+        os.setsid()
+        lengthscale.bench.host.child.end_with_parent()
+        with open(os.path.join(os.environ["FAULT_FOLDER"], "pid"), "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(600)
+    quick(connection, task, cell, settings, output)
+
+
+def sleeps(connection, task, cell, settings, output):
+    os.setsid()
+    connection.send(("stage", "compile"))
+    time.sleep(600)
+
+
+def samples_after_compiling(connection, task, cell, settings, output):
+    os.setsid()
+    connection.send(("stage", "compile"))
+    connection.send(("stage", "sample"))
+    time.sleep(0.8)
+    connection.send(("done", RECORD))
+
+
+def talks_for_ever(connection, task, cell, settings, output):
+    os.setsid()
+    while True:
+        connection.send(("stage", "sample"))
+        time.sleep(0.01)
+
+
+def ignores_term(connection, task, cell, settings, output):
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+
+def is_killed(connection, task, cell, settings, output):
+    os.setsid()
+    connection.send(("stage", "sample"))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def reads_where_nothing_is(connection, task, cell, settings, output):
+    os.setsid()
+    connection.send(("stage", "sample"))
+    ctypes.string_at(0)
+
+
+def prints_for_ever(connection, task, cell, settings, output):
+    os.setsid()
+    _print_for_ever(output)
+
+
+def _print_for_ever(output):
+    lengthscale.bench.host.child.redirect(output)
+    while True:
+        print("the same again" * 1000, flush=True)
+        print("and again" * 1000, file=sys.stderr)
+
+
+def cannot_import_the_worker(connection, task, cell, settings, output):
+    sys.modules["lengthscale.bench.device.worker"] = None  # pyright: ignore[reportArgumentType]
+    lengthscale.bench.device.__dict__.pop("worker", None)  # the forkserver has imported it already
+    lengthscale.bench.host.child.run_child(connection, task, cell, settings, output)
+
+
+def has_little_memory(connection, task, cell, settings, output):
+    """The real child; what it may map beyond what it has is 1 GiB once the program is to be allocated."""
+    send = connection.send
+
+    def and_then_limit(message):
+        if message == ("stage", "allocate"):
+            here = psutil.Process().memory_info().vms
+            resource.setrlimit(resource.RLIMIT_AS, (here + (1 << 30), here + (1 << 30)))
+        send(message)
+
+    connection.send = and_then_limit
+    lengthscale.bench.host.child.run_child(connection, task, cell, settings, output)
+
+
+def exits(connection, task, cell, settings, output):
+    os.setsid()
+    lengthscale.bench.host.child.redirect(output)
+    print("more than a pipe holds" * 10_000, flush=True)
+    os.write(2, b"the last words\n")
+    os._exit(7)
+
+
+def leaves_a_grandchild(connection, task, cell, settings, output):
+    """The cell's `data` names the file that takes the grandchild's process number."""
+    os.setsid()
+    grandchild = subprocess.Popen(["sleep", "600"])
+    with open(cell.data, "w") as file:
+        file.write(str(grandchild.pid))
+    connection.send(("done", RECORD))
+
+
+def each_in_its_own_way(connection, task, cell, settings, output):
+    """A failure for each model; the others are well."""
+    how = {
+        "rnn": is_killed,
+        "lstm": reads_where_nothing_is,
+        "gru": cannot_import_the_worker,
+        "transformer": exits,
+        "mamba": prints_for_ever_beside_a_grandchild,
+    }
+    how.get(cell.model, quick)(connection, task, cell, settings, output)
+
+
+def prints_for_ever_beside_a_grandchild(connection, task, cell, settings, output):
+    os.setsid()
+    subprocess.Popen(["sleep", "600"])
+    connection.send(("stage", "compile"))
+    _print_for_ever(output)
+
+
+def takes_three_turns(connection, task, cell, settings, output):
+    """The cell's `data` names the log that takes the order of the turns; so below."""
+    os.setsid()
+    for turn in range(3):
+        with open(cell.data, "a") as file:
+            file.write(f"{cell.length}\n")
+        time.sleep(0.2)
+        if turn < 2:
+            connection.send(("turn", 0.5))
+            connection.recv()
+    connection.send(("done", RECORD))
+
+
+def second_dies_in_its_second_turn(connection, task, cell, settings, output):
+    os.setsid()
+    connection.send(("turn", 0.5))
+    connection.recv()
+    if cell.length == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    connection.send(("done", RECORD))
+
+
+def third_is_skipped_the_first_time(connection, task, cell, settings, output):
+    os.setsid()
+    if cell.length == 3 and not os.path.exists(cell.data):
+        open(cell.data, "w").close()
+        connection.send(("done", {**RECORD, "status": "skipped"}))
+        return
+    connection.send(("turn", 0.5))
+    connection.recv()
+    connection.send(("done", RECORD))
+
+
+def first_waits_second_fails(connection, task, cell, settings, output):
+    os.setsid()
+    with open(cell.data, "w") as file:
+        file.write(str(os.getpid()))
+    if cell.length == 2:
+        connection.send(("done", {**RECORD, "status": "error"}))
+        return
+    connection.send(("turn", 0.5))
+    connection.recv()

@@ -1,0 +1,73 @@
+"""Records of the claims' runs whose truth is known, and what is made of them. Nothing is measured."""
+
+from dataclasses import asdict
+
+import matplotlib
+import numpy as np
+
+from lengthscale.bench.claims import CLAIMS
+from lengthscale.bench.plan.cell import Cell
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+WINDOWS = 40
+DIFFICULTY = np.random.default_rng(0).normal(2.0, 0.5, WINDOWS)  # of each window, for every model and context
+
+
+def record(measure, model, length, ms=1.0, *, spread=0.002, status="ok", rows=({},), batch=1, seed=0, method="auto"):
+    """Its 24 samples scatter around `ms` by the spread."""
+    cell = Cell(measure, model, "tiny", method, length, batch, "float32", 0, "text", seed)
+    rng = np.random.default_rng([length, batch, seed, len(model)])
+    samples = [float(x) for x in ms * np.exp(rng.normal(0, spread, 24))]
+    median = float(np.median(samples))
+    row = {"time_median_ms": median, "time_p10_ms": median, "time_p90_ms": median, "n_params": 1000}
+    good = status == "ok"
+    return {
+        "cell": asdict(cell),
+        "status": status,
+        "message": "" if good else "why",
+        "rows": [row | each for each in rows] if good else [],
+        "samples_ms": samples if good else [],
+        "peaks": {"copy_bytes_per_s": 1e10},
+    }
+
+
+def record_of_windows(
+    model, data, points, *, seed=0, rate=0.01, train_loss=2.0, length=1024, status="ok", windows=None
+):
+    """points: (context, control, mean loss, scatter from window to window). windows: how many at a context."""
+    rows, kept = [], []
+    for number, (context, control, loss, scatter) in enumerate(points):
+        noise = np.random.default_rng([number, seed, len(model)]).normal(0, 1, WINDOWS)
+        mine = loss + DIFFICULTY - 2 + scatter * (noise - noise.mean())
+        mine = mine[: (windows or {}).get(context, WINDOWS)]
+        row = {"context": context, "loss": float(mine.mean()), "learning_rate": rate, "train_loss": train_loss}
+        row["train_tokens"] = 2**20
+        rows.append(row | ({"control": control} if control else {}))
+        kept.append([float(value) if np.isfinite(value) else None for value in mine])
+    cell = Cell("quality", model, "tiny", "auto", length, 4, "float32", 0, data, seed)
+    found = {"cell": asdict(cell), "status": status, "message": "", "rows": rows, "samples_ms": [1.0]}
+    return found | {"window_losses": kept} if status == "ok" else found | {"rows": []}
+
+
+def drawn(number, records):
+    """The texts of the claim's picture."""
+    figure, axes = plt.subplots()
+    CLAIMS[number].draw(axes, records)
+    figure.canvas.draw()
+    legend = axes.get_legend()
+    texts = [*axes.texts, *(legend.get_texts() if legend else []), *axes.get_yticklabels()]
+    plt.close(figure)
+    return " ".join(text.get_text() for text in texts)
+
+
+def verdict_of(number, records):
+    findings = CLAIMS[number].judge(records)
+    assert all(each.decided_by for each in findings)
+    return findings[0].verdict
+
+
+def found(findings, start):
+    (one,) = (each for each in findings if each.measured.startswith(start))
+    return one

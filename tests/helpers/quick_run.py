@@ -1,0 +1,38 @@
+"""`lengthscale`, its children replaced by a target of children.py: python -m tests.helpers.quick_run TARGET ARGS.
+
+So a run of dozens of cells takes a second and can be struck at any moment of it.
+"""
+
+import os
+import resource
+import sys
+
+import lengthscale.bench.__main__
+import lengthscale.bench.host.sweep
+from lengthscale.bench.host.runner import Runner
+from tests.helpers import children
+
+FACTS = {"backend": "cpu", "device_kind": "cpu", "n_devices": 1, "device_memory_bytes": None, "native_kernels": "none"}
+
+
+class QuickRunner(Runner):
+    def __init__(self, settings):
+        super().__init__(settings, target=getattr(children, sys.argv[1]))
+        self._context.set_forkserver_preload(["tests.helpers.children", "lengthscale.bench.__main__"])
+
+    def probe(self):
+        return FACTS
+
+    def peaks(self):
+        return {}
+
+    def check(self, cell):
+        return {"status": "ok", "message": "", "rows": [{}]}
+
+
+if __name__ == "__main__":
+    if size := os.environ.get("LARGEST_FILE"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
+    lengthscale.bench.host.sweep.Runner = QuickRunner
+    lengthscale.bench.__main__._show = lambda *arguments: None  # pictures take longer than the run
+    sys.exit(lengthscale.bench.__main__.main(sys.argv[2:]))

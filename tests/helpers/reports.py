@@ -1,0 +1,129 @@
+"""Folders for the tests of the report: curves whose laws are known, failures, and a message that means harm."""
+
+import json
+import re
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+
+from lengthscale.bench.claims import CLAIMS, table
+from lengthscale.bench.claims.claim import Finding
+from lengthscale.bench.plan.cell import Cell
+from tests.helpers.runs import ENVIRONMENT, FACTS, written_run
+
+LENGTHS = [256 * 2**i for i in range(6)]
+PLANTED = '</script><script>alert(1)</script><img src=x onerror=alert(2)> "quoted", <!-- & \u2028 done'
+MODELS = ("gru", "transformer", "mamba")
+SECOND = {**FACTS, "cpu_model": "Another <b>CPU</b>", "n_cpus": 4, "git_sha": "def", "code": "other"}
+
+
+def record(measure, model, length, rows=(), status="ok", ms=None, message="", seed=0):
+    cell = Cell(measure, model, "small", "auto", length, 1, "float32", 0, "text", 0)
+    ok = status == "ok"
+    outcome = {"status": status, "stage": "" if ok else "compile", "message": message}
+    random = np.random.default_rng(length + seed)
+    samples = [] if ms is None or not ok else [ms * float(f) for f in 1 + 0.01 * random.standard_normal(12)]
+    rows = [{"n_params": 7, **row} for row in rows] if ok else []
+    return {"cell": asdict(cell), **outcome, "rows": rows, "samples_ms": samples, "environment": ENVIRONMENT}
+
+
+def timed(ms, tokens, **row):
+    factors = {"median": 1.0, "p10": 0.95, "p90": 1.1, "low": 0.98, "high": 1.03}
+    times = {f"time_{name}_ms": ms * factor for name, factor in factors.items()}
+    memory = {"mem_peak_bytes": 3e6 * tokens, "mem_planned_bytes": 2e6 * tokens, "mem_source": "VmHWM"}
+    more = {"tokens_per_s": 1e3 * tokens / ms, "n_samples": 12, "compile_s": 0.5, "gemm_share": 0.25, "flops": 10}
+    return {**times, **memory, **more, **row}
+
+
+def step_ms(model, length):
+    """They cross at 2,500 tokens."""
+    return 0.05 * length + 2e-5 * length**2 if model == "transformer" else 0.1 * length
+
+
+def records(factor=1.0, seed=0):
+    """factor: how much slower than another run; seed: of the samples."""
+    for length in LENGTHS:
+        for model in MODELS:
+            oom = model == "transformer" and length == LENGTHS[-1]
+            ms = factor * step_ms(model, length)
+            status, message = ("oom", PLANTED) if oom else ("ok", "")
+            yield record("train", model, length, [timed(ms, length, loss=5.5)], status, ms, message, seed)
+    for length in LENGTHS[:4]:
+        for model in MODELS[1:]:
+            ms = factor * (1 + length / 1e3 if model == "transformer" else 0.5)
+            flags, state = "noisy" if model == "mamba" else "", 1000 * length if model == "transformer" else 5000
+            yield record("decode", model, length, [timed(ms, 1, state_bytes=state, flags=flags)], ms=ms, seed=seed)
+    for number, model in enumerate(MODELS):
+        rows = []
+        for context in (1, 16, 256):
+            loss = 2.5 - 0.1 * number - 0.01 * np.log(context)
+            held_out = {"context": context, "loss": loss, "loss_low": loss - 0.2, "loss_high": loss + 0.2}
+            rows.append(timed(5.0 + number, 256, steps=100, accuracy=0.3, **held_out))
+        yield record("quality", model, 256, rows, ms=5.0 + number, seed=seed)
+
+
+def first_run(folder: Path) -> Path:
+    return written_run(folder, list(records()), suite="default", arguments=["--models", "gru,transformer,mamba"])
+
+
+def second_run(folder: Path) -> Path:
+    """Twice as slow, on another device."""
+    return written_run(folder, list(records(2.0, seed=1)), SECOND, suite="default")
+
+
+class Page(HTMLParser):
+    """A page as a browser reads it: its text, its scripts, its attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.scripts, self.attributes, self.texts, self._tags = [], [], [], []
+        self.feed(text)
+        self.text = " ".join(" ".join(self.texts).split())
+        self.data = json.loads(self.scripts[0])
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag in ("script", "style"):
+            self._tags.append(tag)
+            self.scripts += [""] if tag == "script" else []
+
+    def handle_endtag(self, tag):
+        if self._tags and tag == self._tags[-1]:
+            self._tags.pop()
+
+    def handle_data(self, data):
+        if not self._tags:
+            self.texts.append(data)
+        elif self._tags[-1] == "script":
+            self.scripts[-1] += data
+
+    def figure(self, name):
+        [figure] = [figure for figure in self.data["figures"] if figure["name"] == name]
+        return figure
+
+    def curve(self, figure, name):
+        [curve] = [curve for curve in self.figure(figure)["curves"] if curve["name"] == name]
+        return curve
+
+    def table(self, name):
+        [found] = [each for each in self.data["tables"] if each["name"] == name]
+        return found
+
+
+def page_of(path: Path) -> Page:
+    return Page(path.read_text())
+
+
+def flowing(text):
+    """Without the spaces that a tag leaves between words and signs."""
+    return re.sub(r"\s+", "", text)
+
+
+def verdicts(home, verdict, device="some-cpu-2cpu"):
+    home.mkdir(exist_ok=True)
+    claim = next(iter(CLAIMS.values()))
+    finding = Finding("a <ratio>", 4.9, 4.7, 5.2, "x", verdict, "over 4", 256, 4096, "took long")
+    table.update(home, table.rows_of_claim(claim, [finding], device=device, git_sha="fed", command="c"))
+    return claim

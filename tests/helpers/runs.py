@@ -1,0 +1,72 @@
+"""A finished run's folder, made without measuring anything."""
+
+import json
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.results.journal import Journal, Tables
+
+CELL = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
+CELLS = tuple(replace(CELL, model=model, length=length) for model in ("rnn", "gru") for length in (16, 32))
+FACTS = {
+    "backend": "cpu",
+    "cpu_model": "Some CPU",
+    "n_cpus": 2,
+    "memory_bytes": 2**34,
+    "code": "abc",
+    "python_version": "3.11.7",
+    "packages": {"jax": "0.10.2"},
+    "git_sha": "abc",
+    "load_average": [0, 0, 0],
+}
+ENVIRONMENT = {
+    "device_kind": "cpu",
+    "platform": "cpu",
+    "n_devices": 1,
+    "n_cpus": 2,
+    "jax_version": "0.10.2",
+    "git_sha": "abc",
+}
+SAMPLES_MS = (0.9, 1.0, 1.1, 1.0, 1.2)
+
+
+def record(cell: Cell) -> dict:
+    row = {
+        "time_median_ms": 1.0,
+        "time_p10_ms": 0.94,
+        "time_p90_ms": 1.16,
+        "time_low_ms": 0.9,
+        "time_high_ms": 1.2,
+        "n_samples": len(SAMPLES_MS),
+        "tokens_per_s": cell.length * 1000.0,
+        "flops": 1000,
+        "mem_planned_bytes": 4000,
+        "mem_peak_bytes": 4096,
+        "loss": 5.5,
+        "n_params": 7,
+    }
+    fields = {"status": "ok", "stage": "", "message": "", "rows": [row], "samples_ms": list(SAMPLES_MS)}
+    return {"cell": asdict(cell), **fields, "environment": ENVIRONMENT}
+
+
+def finished_run(folder: Path, cells=CELLS, facts=FACTS, **suite) -> Path:
+    """Its journal, CSVs, suite.json (with `suite` in it) and environment.json."""
+    return written_run(folder, [record(cell) for cell in cells], facts, **suite)
+
+
+def written_run(folder: Path, records: list[dict], facts=FACTS, **suite) -> Path:
+    """As `finished_run`, of these records."""
+    folder.mkdir(parents=True)
+    configuration = {"suite": "quick", "settings": {}, "shard": "", "arguments": [], **suite}
+    keys = [Cell(**each["cell"]).key() for each in records]
+    (folder / "suite.json").write_text(json.dumps({**configuration, "cells": keys}))
+    (folder / "environment.json").write_text(json.dumps(facts))
+    with closing(Journal(folder)) as journal:
+        for each in records:
+            journal.append(each)
+        tables = Tables(folder)
+        tables.start_from(journal.records)
+        tables.write()
+    return folder

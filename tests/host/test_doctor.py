@@ -1,0 +1,97 @@
+"""`doctor`: each check on a machine that is as it should be, and on one that is not."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from lengthscale.bench.__main__ import main
+from lengthscale.bench.host import doctor
+from lengthscale.bench.host.runner import Runner
+from lengthscale.bench.results import environment
+
+FACTS = {"backend": "cpu", "device_kind": "cpu", "n_devices": 1, "native_kernels": "compiled"}
+
+
+def fail(*_args):
+    raise RuntimeError("no device: error: a driver is missing")
+
+
+@pytest.fixture
+def files(monkeypatch):
+    """What the kernel's small files say, by their path."""
+    held = {}
+    monkeypatch.setattr(environment, "read", held.get)
+    return held
+
+
+def test_the_device(monkeypatch):
+    monkeypatch.setattr(Runner, "probe", lambda self: FACTS)
+    assert doctor.device() == doctor.Finding("device", "1 x cpu (cpu), C++ kernels: compiled", doctor.GOOD)
+    monkeypatch.setattr(Runner, "probe", lambda self: FACTS | {"native_kernels": "no C++ compiler"})
+    assert doctor.device().verdict == doctor.SPOILS
+    monkeypatch.setattr(Runner, "probe", fail)
+    assert doctor.device().verdict == doctor.CANNOT
+
+
+def test_settings_of_the_kernel(files):
+    assert doctor.huge_pages() is None
+    assert doctor.governor() is None
+    for setting, verdict in (("always [madvise] never", doctor.GOOD), ("always madvise [never]", doctor.SPOILS)):
+        files["/sys/kernel/mm/transparent_hugepage/enabled"] = setting
+        assert getattr(doctor.huge_pages(), "verdict", None) == verdict
+    for setting, verdict in (("performance", doctor.GOOD), ("powersave", doctor.SPOILS)):
+        files["/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"] = setting
+        assert getattr(doctor.governor(), "verdict", None) == verdict
+
+
+def test_memory_and_swap(monkeypatch):
+    for free, used, verdict in ((2**33, 0, doctor.GOOD), (2**30, 2**30, doctor.SPOILS)):
+        monkeypatch.setattr(
+            doctor.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free, total=2**34)
+        )
+        monkeypatch.setattr(doctor.psutil, "swap_memory", lambda used=used: SimpleNamespace(used=used))
+        assert doctor.memory().verdict == doctor.swap().verdict == verdict
+
+
+def test_one_core(monkeypatch):
+    monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    assert doctor.cores().verdict == doctor.SPOILS
+
+
+def test_a_busy_process_is_named(monkeypatch):
+    class Busy:
+        pid = -1
+        name = staticmethod(lambda: "compiler")
+        cpu_percent = staticmethod(lambda: 95.0)
+
+    monkeypatch.setattr(doctor.psutil, "process_iter", lambda: [Busy()])
+    assert doctor.load() == doctor.Finding("load", "0.95 cores busy (compiler 95%)", doctor.SPOILS, "end it, or wait")
+    monkeypatch.setattr(doctor.psutil, "process_iter", list)
+    assert doctor.load().verdict == doctor.GOOD
+
+
+def test_settings_for_debugging(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    assert doctor.debugging().verdict == doctor.GOOD
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=/tmp/x")
+    monkeypatch.setenv("JAX_DEBUG_NANS", "True")
+    assert doctor.debugging().found == "JAX_DEBUG_NANS, XLA_FLAGS=--xla_dump_to=/tmp/x"
+    assert doctor.debugging().verdict == doctor.SPOILS
+
+
+def test_uncommitted_code(monkeypatch):
+    for dirty, verdict in ((False, doctor.GOOD), (True, doctor.SPOILS)):
+        monkeypatch.setattr(environment, "commit", lambda dirty=dirty: {"git_sha": "abc", "git_dirty": dirty})
+        assert doctor.code().verdict == verdict
+    monkeypatch.setattr(environment, "commit", lambda: {"git_sha": None, "git_dirty": None})
+    assert doctor.code().verdict == doctor.SPOILS
+
+
+def test_the_command_shows_every_check_and_fails_where_nothing_can_be_measured(monkeypatch, capsys):
+    monkeypatch.setattr(Runner, "probe", lambda self: FACTS)
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    for what in ("device", "cores", "load", "memory", "swap", "clock", "steadiness", "debugging", "disk", "code"):
+        assert what in said
+    monkeypatch.setattr(Runner, "probe", fail)
+    assert main(["doctor"]) == 1

@@ -1,0 +1,165 @@
+"""Attention by cuDNN and Splash: Splash interpreted, cuDNN's arguments, and which is chosen when."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask
+from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import process_mask
+
+from lengthscale.bench.device.flops import flops_of
+from lengthscale.models.ops import attention_kernels, native
+from lengthscale.models.ops.attention import attention, attention_reference
+from lengthscale.models.ops.platform import is_here, lowering_for, platform
+from tests.helpers.compare import assert_close
+from tests.models.ops.test_ops import normal
+
+TOLERANCE = 5e-6  # float32: sums of up to 300 terms
+
+
+def queries_and_keys(length, n_keys, heads, kv_heads, size=16):
+    shapes = (length, heads), (n_keys, kv_heads), (n_keys, kv_heads)
+    return tuple(normal(seed, 2, *shape, size, dtype="float32") for seed, shape in enumerate(shapes))
+
+
+def value_and_gradients(function, args):
+    weights = normal(9, *args[0].shape, dtype="float32")
+    return jax.jit(jax.value_and_grad(lambda *args: (function(*args) * weights).sum(), argnums=(0, 1, 2)))(*args)
+
+
+CASES = [
+    (200, 200, 4, 2, True, None),  # grouped queries, and two blocks of which the second is filled up
+    (300, 300, 2, 2, True, 40),  # blocks that hold nothing
+    (200, 256, 2, 1, False, None),
+]
+
+
+@pytest.mark.parametrize("method", ["splash", "cudnn"])
+@pytest.mark.parametrize(("length", "n_keys", "heads", "kv_heads", "causal", "window"), CASES)
+def test_kernels_equal_the_equation(method, length, n_keys, heads, kv_heads, causal, window):
+    args = queries_and_keys(length, n_keys, heads, kv_heads)
+
+    def kernel(q, k, v):
+        if method == "splash":
+            return attention(q, k, v, causal=causal, window=window, method="splash")
+        return attention_kernels.cudnn(q, k, v, causal, window, implementation="xla")  # cuDNN's call, run by XLA
+
+    def equation(q, k, v):
+        return attention_reference(q, k, v, causal=causal, window=window)
+
+    assert_close(value_and_gradients(kernel, args), value_and_gradients(equation, args), TOLERANCE)
+
+
+@pytest.mark.parametrize("window", [None, 100, 1300])
+def test_the_blocks_that_splash_is_told_of_are_those_that_it_would_find(window):
+    lengths, blocks = (1024, 1024), (128, 256)
+    ours = attention_kernels._Band(lengths, window)
+    theirs = splash_attention_mask.LocalMask(lengths, ours.window_size, 0)
+    found, expected = (process_mask(splash_attention_mask.MultiHeadMask([mask]), blocks)[0] for mask in (ours, theirs))
+    jax.tree.map(np.testing.assert_array_equal, tuple(found), tuple(expected))
+
+
+def chosen(target, length=256, *, n_keys=None, dtype="float32", size=64, causal=True, window=None, key_mask=None):
+    q = jax.ShapeDtypeStruct((2, length, 4, size), dtype)
+    k = jax.ShapeDtypeStruct((2, n_keys or length, 2, size), dtype)
+    with lowering_for(target):
+        return attention_kernels.fitting(q, k, causal, window, key_mask)
+
+
+MASK = np.ones((2, 256), bool)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("splash", {}),
+        ("splash", {"dtype": "bfloat16"}),
+        ("blocked", {"dtype": "float16"}),
+        ("splash", {"size": 256}),
+        ("splash", {"window": 100}),
+        ("blocked", {"length": 127}),
+        ("splash", {"length": 2**18}),
+        ("blocked", {"length": 2**18 + 1}),
+        ("splash", {"causal": False}),
+        ("splash", {"length": 300, "n_keys": 256, "causal": False}),
+        ("blocked", {"length": 257, "causal": False}),
+        ("blocked", {"window": 100, "causal": False}),
+        ("blocked", {"key_mask": MASK}),
+    ],
+)
+def test_what_is_chosen_for_a_tpu(method, arguments):
+    assert chosen("tpu", **arguments) == method
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("cudnn", {"dtype": "bfloat16"}),
+        ("cudnn", {"dtype": "float16"}),
+        ("blocked", {"dtype": "float32"}),
+        ("cudnn", {"dtype": "bfloat16", "length": 7}),
+        ("cudnn", {"dtype": "bfloat16", "window": 100}),
+        ("cudnn", {"dtype": "bfloat16", "causal": False, "n_keys": 99}),
+        ("blocked", {"dtype": "bfloat16", "window": 100, "causal": False}),
+        ("blocked", {"dtype": "bfloat16", "size": 136}),
+        ("blocked", {"dtype": "bfloat16", "size": 12}),
+        ("blocked", {"dtype": "bfloat16", "key_mask": MASK}),
+    ],
+)
+def test_what_is_chosen_for_cuda(method, arguments, monkeypatch):
+    assert chosen("cuda", **arguments) == ("cudnn" if is_here("cuda") and method == "cudnn" else "blocked")
+    monkeypatch.setattr(attention_kernels, "is_here", lambda platform: platform == "cuda")
+    assert chosen("cuda", **arguments) == method
+
+
+@pytest.mark.parametrize(("causal", "window"), [(True, None), (True, 40), (False, None)])
+def test_jax_takes_the_call_for_cudnn(causal, window, monkeypatch):
+    """As far as it can be shown without a GPU: jax is told that there is a cuDNN, checks the call, and lowers it."""
+    monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91_000)
+    monkeypatch.setattr(attention_kernels, "is_here", lambda platform: platform == "cuda")
+    args = tuple(jax.ShapeDtypeStruct((2, 300, heads, 64), "bfloat16") for heads in (4, 2, 2))
+
+    def total(*args):
+        return attention(*args, causal=causal, window=window).astype("float32").sum()
+
+    with lowering_for("cuda"):
+        gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2))).trace(*args)
+    assert flops_of(gradient.jaxpr) is None  # nobody can look into it
+    text = gradient.lower(lowering_platforms=("cuda",)).as_text()
+    assert "__cudnn$fmhaSoftmax" in text
+    assert "__cudnn$fmhaSoftmaxBackward" in text
+    assert f'sliding_window_length": {window or 0}' in text.replace("\\22", '"')
+    assert f'mask_type": "{"CAUSAL" if causal else "NO_MASK"}"' in text.replace("\\22", '"')
+
+
+def test_on_a_cpu_it_is_ours_where_it_can_be_had():
+    assert chosen("cpu") == ("blocked" if native.missing() else "native")
+    assert chosen("cpu", dtype="bfloat16") == "blocked"
+
+
+def test_what_does_not_fit_is_refused():
+    q, k, v = queries_and_keys(16, 16, 2, 2)
+    with pytest.raises(ValueError, match="method splash does not fit: it is for 128 to 262144 tokens, got 16 queries"):
+        attention(q, k, v, method="splash")
+    with pytest.raises(ValueError, match="method splash does not fit: it takes no key_mask"):
+        attention(q, k, v, key_mask=jnp.ones((2, 16), bool), method="splash")
+    with lowering_for("cuda"), pytest.raises(ValueError, match=r"it is a TPU's .* not for cuda"):
+        attention(q, k, v, method="splash")
+    if not is_here("cuda"):
+        with pytest.raises(ValueError, match="method cudnn does not fit: it needs a CUDA device"):
+            attention(q, k, v, method="cudnn")
+
+
+def test_a_function_is_traced_anew_for_each_platform():
+    traced = []
+    function = jax.jit(lambda x: traced.append(platform()) or x)
+    for target in ("tpu", "cuda", "tpu"):
+        with lowering_for(target):
+            function.trace(jnp.ones(1))
+    function.trace(jnp.ones(1))
+    assert traced == ["tpu", "cuda", platform()]
+
+
+def test_an_unknown_platform_is_refused():
+    with pytest.raises(ValueError, match="unknown platform 'gpu'; expected cpu, cuda, tpu"):
+        lowering_for("gpu")

@@ -1,0 +1,147 @@
+"""`./run_bench.sh peers`: the rows that it knows, its mistakes, its list, and one row for real."""
+
+import csv
+import json
+import subprocess
+import sys
+
+from lengthscale.bench.__main__ import main
+from lengthscale.bench.peers import files
+from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.contenders import CONTENDERS
+from lengthscale.bench.peers.figures import ALL_COLUMNS, COLUMNS, IDENTITY
+from lengthscale.bench.peers.rows import ROWS, Row, find
+from lengthscale.bench.results.environment import TUNABLES
+from tests.helpers.paths import ROOT, environment
+
+LSTM = Case("lstm", "forward", 512, 1, 1)
+
+
+def test_the_rows_name_what_there_is():
+    for row in ROWS:
+        limits = row.limit.contenders if row.limit else ()
+        assert {*row.peers, *limits} <= CONTENDERS.keys()
+        assert all((ROOT / f"bench/peers/contenders/{CONTENDERS[name].module}.py").exists() for name in row.peers)
+    assert len({(row.name, row.measure) for row in ROWS}) == len(ROWS)
+    assert isinstance(find(LSTM), Row)
+
+
+def test_all_mistakes_at_once_before_anything_runs(tmp_path, capsys):
+    out = tmp_path / "new"
+    wrong = ["--only", "lstn,attention", "--measures", "trane", "--lengths", "x", "--cores", "999", "--samples", "0"]
+    assert main(["peers", *wrong, "--out", str(out)]) == 2
+    errors = " ".join(capsys.readouterr().err.split())
+    for part in (
+        "unknown row 'lstn'; did you mean 'lstm'?",
+        "unknown measure 'trane'; did you mean 'train'?",
+        "length 'x' is not a positive whole number",
+        "--cores 999: only",
+        "--samples must be positive, got 0",
+    ):
+        assert part in errors, errors
+    assert not out.exists()
+
+
+def test_a_measure_that_a_row_has_not(capsys):
+    assert main(["peers", "--only", "lstm", "--measures", "step"]) == 2
+    assert "lstm has no measure step" in capsys.readouterr().err
+
+
+def test_the_list_of_cases(capsys):
+    assert main(["peers", "--only", "lstm,attention", "--measures", "train", "--lengths", "2k", "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert "lstm train L=2048 B=8 cores=1" in listed
+    assert "attention train L=2048 cores=1" in listed
+    assert "forward" not in listed
+
+
+def start(*arguments, cwd):
+    """A user without the extra: its packages cannot be found."""
+    blocker = cwd / "without_peers"
+    blocker.mkdir(exist_ok=True)
+    (blocker / "sitecustomize.py").write_text(
+        "import importlib.metadata as m\n"
+        "found = m.version\n"
+        "def version(name):\n"
+        "    if name in ('torch', 'transformers', 'mambapy'):\n"
+        "        raise m.PackageNotFoundError(name)\n"
+        "    return found(name)\n"
+        "m.version = version\n"
+    )
+    command = [sys.executable, "-P", "-m", "lengthscale.bench", "peers", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(blocker), cwd=cwd, timeout=300)
+
+
+def test_one_row_for_real_with_the_peers_that_are_always_there(tmp_path):
+    arguments = ("--only", "lstm", "--lengths", "64", "--cores", "1", "--samples", "3", "--out", tmp_path / "out")
+    done = start(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "lstm forward L=64 cores=1 ... ours" in done.stdout
+    with open(tmp_path / "out" / "peers.csv") as file:
+        rows = {(row["measure"], row["batch"]): row for row in csv.DictReader(file)}
+    assert set(rows) == {("forward", "1"), ("forward", "8"), ("train", "1"), ("train", "8"), ("decode", "1")}
+    for row in rows.values():
+        assert row["status"] == "ok", row
+        assert row["peer"] in ("flax", "flax-lstmcell")
+        assert float(row["ratio"]) > 0
+        assert "torch not installed: pip install -e .[peers]" in row["reason"]
+        assert row["n_samples"] == "3"
+        assert row["reached"] in ("yes", "no")
+    with open(tmp_path / "out" / "peers_all.csv") as file:
+        everyone = list(csv.DictReader(file))
+    timed = [row for row in everyone if row["role"] == "peer" and row["n_samples"] != "0"]
+    assert all(float(row["worst_difference"]) < 1e-5 for row in timed)
+    facts = json.loads((tmp_path / "out" / "peers.json").read_text())
+    assert facts["peers"]["torch"] is None
+    assert facts["glibc_tunables"] == TUNABLES
+    assert {"peers.png", "peers.svg", "journal.jsonl"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+    before = (tmp_path / "out" / "journal.jsonl").read_bytes()
+    again = start(*arguments, cwd=tmp_path)
+    assert "5 of 5 cases" in again.stdout
+    assert (tmp_path / "out" / "journal.jsonl").read_bytes() == before
+    other = start("--only", "lstm", "--lengths", "32", "--out", tmp_path / "out", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "holds another run" in other.stderr
+    assert (tmp_path / "out" / "journal.jsonl").read_bytes() == before
+
+
+def table(folder, *rows):
+    """A run's folder whose tables have these (row, measure, length, batch, cores, commit)."""
+    folder.mkdir()
+    for name, columns in ((files.TABLE, COLUMNS), (files.ALL, ALL_COLUMNS)):
+        with open(folder / name, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            for row in rows:
+                writer.writerow(dict(zip((*IDENTITY, "git_sha"), row, strict=True)))
+    (folder / files.FACTS).write_text(json.dumps({"of": folder.name}))
+    return folder
+
+
+def test_published_rows_replace_those_of_the_same_cases(tmp_path):
+    mamba, lstm = ("mamba", "train", 2048, 1, 1), ("lstm", "forward", 512, 1, 1)
+    longer, gone = ("lstm", "forward", 8192, 1, 1), ("perceptron", "train", 1, 1, 1)
+    home = tmp_path / "home"
+    files.publish(table(tmp_path / "first", (*mamba, "a"), (*lstm, "a"), (*gone, "a")), home)
+    files.publish(table(tmp_path / "second", (*longer, "b"), (*mamba, "b")), home)
+    for name in (files.TABLE, files.ALL):
+        with open(home / name) as file:
+            rows = [(row["row"], row["length"], row["git_sha"]) for row in csv.DictReader(file)]
+        assert rows == [("lstm", "512", "a"), ("lstm", "8192", "b"), ("mamba", "2048", "b"), ("perceptron", "1", "a")]
+    assert json.loads((home / files.FACTS).read_text()) == {"of": "second"}
+
+
+def test_nothing_is_published_while_a_peer_is_missing(tmp_path):
+    done = start("--only", "lstm,rnn-small", "--publish", "--out", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--publish: read-torch, torch missing; LENGTHSCALE_EXTRAS=peers installs them" in " ".join(
+        done.stderr.split()
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_is_not_taken_to_the_longest_lengths():
+    cases = find(LSTM).cases(None, (1,))
+    assert {case.length for case in cases if case.batch == 8} == {512, 2048, 8192}
+    assert max(case.length for case in cases) == 32_768

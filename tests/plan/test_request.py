@@ -1,0 +1,91 @@
+"""The command line's wishes as lengths, shards and sizes; and the suites that they choose from."""
+
+import json
+
+import pytest
+
+from lengthscale.bench.__main__ import _parse_run, main
+from lengthscale.bench.host.request import make_request
+from lengthscale.bench.plan.cell import parse_lengths
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.suites import SUITES
+from lengthscale.bench.results import resume
+
+
+@pytest.mark.parametrize(
+    ("text", "lengths"),
+    [
+        ("256", [256]),
+        ("1k,4K", [1024, 4096]),
+        ("512:4k:x2", [512, 1024, 2048, 4096]),
+        ("1m", [1 << 20]),
+        ("3:80:x3,5", [3, 5, 9, 27]),
+    ],
+)
+def test_lengths(text, lengths):
+    assert parse_lengths(text) == lengths
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "a", "1:2", "8:4:x2", "1:8:x1", "1:8:2", "4,"])
+def test_lengths_that_are_none(text):
+    with pytest.raises(ValueError, match="length"):
+        parse_lengths(text)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(["--shard", "0/2"], ["--shard", "3/2"], ["--shard", "a"], ["--mem-limit", "lots"], ["--contexts", "far"]),
+        *(["--seed", "a"], ["--seed", "-1"], ["--seed", "1.5"], ["--seed", ""], ["--seed", "0,"]),
+    ],
+)
+def test_numbers_that_are_none(option, capsys):
+    assert main(["run", "--list", *option]) == 2
+    assert repr(option[1]) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--step-tokens", "--windows", "--train-tokens", "--batch"])
+def test_numbers_that_are_not_positive(option, capsys):
+    assert main(["run", "--list", option, "0"]) == 2
+    assert f"{option} must be positive, got 0" in capsys.readouterr().err
+
+
+def test_several_seeds_are_cells_each():
+    request = make_request(
+        _parse_run("--suite quick --models rnn,gru --measures train --lengths 64 --seed 3,5".split())
+    )
+    assert [(cell.model, cell.seed) for cell in request.cells] == [("rnn", 3), ("rnn", 5), ("gru", 3), ("gru", 5)]
+    assert request.cells[0].label() == "rnn train L=64 seed=3"
+
+
+def test_settings_of_learning_are_part_of_what_a_run_is():
+    options = "--suite quick --measures quality --models rnn --lengths 64"
+    given = "--step-tokens 512 --windows 8 --contexts 1,1k"
+    plain, changed = (make_request(_parse_run(text.split())) for text in (options, f"{options} {given}"))
+    settings = changed.configuration()["settings"]
+    assert (settings["step_tokens"], settings["windows"], settings["contexts"]) == (512, 8, [1, 1024])
+    assert changed.cells[0].batch == 8
+    assert resume.differences(plain.configuration(), changed.configuration())[:3] == [
+        *("settings: step_tokens: 1024 -> 512", "settings: contexts: [1, 16, 256] -> [1, 1024]"),
+        "settings: windows: 16 -> 8",
+    ]
+
+
+def test_shards_are_the_sweep_cut_by_series(capsys):
+    def listed(*arguments):
+        assert main(["run", "--suite", "default", "--list", *arguments]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("measure=")]
+
+    whole, parts = listed(), [listed("--shard", f"{i}/3") for i in (1, 2, 3)]
+    assert sorted(line for part in parts for line in part) == sorted(whole)
+    assert all(parts)
+    series = [{tuple(line.split()[:4]) for line in part} for part in parts]
+    assert not series[0] & series[1] | series[0] & series[2] | series[1] & series[2]
+
+
+def test_suites_are_whole():
+    for name, suite in SUITES.items():
+        assert set(suite.sweeps) == set(MEASURES), name  # --measures may ask for any of them
+        assert set(suite.measures) <= set(suite.sweeps), name
+        assert all(suite.lengths(measure) for measure in suite.sweeps)
+        assert json.dumps(suite.settings.contexts)

@@ -1,0 +1,206 @@
+"""The journal survives a torn line, a full disk and a dead holder, refuses what is corrupt or old, and every cell has
+its row.
+"""
+
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+
+import pytest
+
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.journal import SCHEMA, Journal, Tables, csv_text, locked, read_journal
+
+CELL = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
+
+
+def record(length, status="ok", rows=({"time_median_ms": 1.23456789, "n_params": 7},)):
+    cell = {**asdict(CELL), "length": length}
+    environment = {"device_kind": "cpu"}
+    fields = {"status": status, "stage": "", "message": "", "rows": list(rows)}
+    return {"schema": SCHEMA, "cell": cell, **fields, "environment": environment}
+
+
+def test_what_is_appended_is_read_again(tmp_path):
+    journal = Journal(tmp_path)
+    journal.append(record(16))
+    journal.append(record(32, "timeout", rows=()))
+    journal.close()
+    assert read_journal(tmp_path / "journal.jsonl") == [record(16), record(32, "timeout", rows=())]
+
+
+@pytest.mark.fault("the last line of the journal is torn")
+@pytest.mark.parametrize("cut", [1, 20, -1])
+def test_a_torn_last_line_is_dropped_and_writing_goes_on(tmp_path, cut):
+    lines = [json.dumps(record(length)) for length in (16, 32)]
+    (tmp_path / "journal.jsonl").write_text(f"{lines[0]}\n{lines[1][:cut]}")
+    journal = Journal(tmp_path)
+    assert journal.records == [record(16)]
+    journal.append(record(64))
+    journal.close()
+    assert read_journal(tmp_path / "journal.jsonl") == [record(16), record(64)]
+
+
+@pytest.mark.fault("the journal or suite.json is corrupt")
+def test_a_corrupt_line_is_named_and_kept(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text(f"{json.dumps(record(16))}\nnonsense\n{json.dumps(record(32))}\n")
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=r"journal\.jsonl, line 2, column 1"):
+        Journal(tmp_path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.fault("the journal or suite.json is corrupt")
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        (b'{"cell": {}, "status": "ok", "rows": [}', "line 2, column 39"),
+        (b'{"cell": {}, "status": "ok"}', "line 2, column 1: a record without rows"),
+        (b"[1, 2]", "a record without cell, rows, status"),
+        (b'{"cell": "\xff"}', "line 2, column 11"),
+        (b"[" * 100_000, "line 2"),
+        (b"", "line 2, column 1"),
+    ],
+)
+def test_a_bad_line_is_named_with_its_place(tmp_path, line, where):
+    (tmp_path / "journal.jsonl").write_bytes(json.dumps(record(16)).encode() + b"\n" + line + b"\n")
+    with pytest.raises(JournalError, match=where):
+        read_journal(tmp_path / "journal.jsonl")
+
+
+@pytest.mark.fault("the journal is of an older schema")
+def test_records_of_an_older_schema_are_read_and_not_added_to(tmp_path):
+    old = record(16)
+    del old["schema"]
+    path = tmp_path / "journal.jsonl"
+    path.write_text(json.dumps(old) + "\n")
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match="line 1: a record of schema 1; this program writes 2"):
+        Journal(tmp_path)
+    assert read_journal(path) == [old]
+    assert path.read_bytes() == before
+
+
+@contextmanager
+def largest_file(size):
+    """A disk that is full for files over this size."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.fault("the disk fills in the middle of a run")
+def test_a_full_disk_leaves_what_was_written_whole_and_writing_can_go_on(tmp_path):
+    with closing(Journal(tmp_path)) as journal:
+        journal.append(record(16))
+        tables = Tables(tmp_path)
+        tables.add(record(16))
+        tables.write()
+        csv_before = (tmp_path / "train.csv").read_bytes()
+        with largest_file(os.path.getsize(tmp_path / "journal.jsonl") + 50), pytest.raises(OSError, match="too large"):
+            journal.append(record(32))
+        assert journal.records == [record(16)]
+        tables.SHARE = 1e-9  # the next writing is not due yet
+        tables.write()
+        tables.add(record(32))
+        with largest_file(len(csv_before) - 10), pytest.raises(OSError, match="too large"):
+            tables.write()
+        assert (tmp_path / "train.csv").read_bytes() == csv_before
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.jsonl", "train.csv"]
+        journal.append(record(64))
+    assert read_journal(tmp_path / "journal.jsonl") == [record(16), record(64)]
+
+
+@pytest.mark.fault("the folder vanishes in the middle of a run")
+def test_a_journal_that_vanishes_is_noticed(tmp_path):
+    with closing(Journal(tmp_path)) as journal:
+        journal.path.unlink()
+        with pytest.raises(JournalError, match="was removed while the run went on"):
+            journal.append(record(16))
+
+
+def test_what_is_not_finite_is_blank(tmp_path):
+    journal = Journal(tmp_path)
+    journal.append(record(16, rows=({"loss": float("nan")},)))
+    journal.close()
+    assert read_journal(tmp_path / "journal.jsonl")[0]["rows"] == [{"loss": None}]
+
+
+def test_one_run_at_a_time_and_the_other_is_named(tmp_path):
+    named = rf"in use by another run \(process {os.getpid()} on "
+    with locked(tmp_path), pytest.raises(JournalError, match=named), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.fault("two runs on one folder")
+def test_a_dead_run_s_lock_is_free(tmp_path):
+    code = "import sys, time; from pathlib import Path; from lengthscale.bench.results.journal import locked\n"
+    code += "with locked(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "mine\n"
+    with pytest.raises(JournalError, match=f"process {holder.pid} "), locked(tmp_path):
+        pass
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    with locked(tmp_path):
+        assert f"process {os.getpid()} " in (tmp_path / ".lock").read_text()
+
+
+def test_csvs_hold_every_cell_and_leave_blanks(tmp_path):
+    first, second = csv.DictReader(csv_text("train", [record(16), record(32, "oom", rows=())]).splitlines())
+    assert (first["length"], first["status"], first["time_median_ms"]) == ("16", "ok", "1.23457")
+    assert (second["length"], second["status"], second["time_median_ms"]) == ("32", "oom", "")
+    assert first["device_kind"] == second["device_kind"] == "cpu"
+
+
+@pytest.mark.fault("a CSV is edited or corrupt")
+def test_a_csv_that_is_behind_is_replaced_and_an_edited_one_is_kept_aside(tmp_path):
+    records = [record(16), record(32)]
+    path = tmp_path / "train.csv"
+    path.write_text(csv_text("train", records[:1]))
+    tables = Tables(tmp_path)
+    assert tables.start_from(records) == []
+    tables.write()
+    assert path.read_text() == csv_text("train", records)
+    edited = path.read_text().replace("1.23457", "0.00001")
+    path.write_text(edited)
+    tables = Tables(tmp_path)
+    assert tables.start_from(records) == [tmp_path / "train.csv.aside1"]
+    tables.write()
+    assert path.read_text() == csv_text("train", records)
+    assert (tmp_path / "train.csv.aside1").read_text() == edited
+
+
+@pytest.mark.fault("10,000 cells in one journal")
+def test_ten_thousand_cells_are_read_and_tabled_in_two_seconds(tmp_path):
+    row = {"time_median_ms": 1.2345678, "n_params": 7, "compile_s": 0.5, "flops": 12345678, "mem_peak_bytes": 123456}
+    with open(tmp_path / "journal.jsonl", "w") as file:
+        for length in range(1, 10_001):
+            file.write(json.dumps({**record(length, rows=(row,)), "samples_ms": [1.0] * 30}) + "\n")
+    started = time.perf_counter()
+    with closing(Journal(tmp_path)) as journal:
+        tables = Tables(tmp_path)
+        tables.start_from(journal.records)
+        tables.write()
+        assert time.perf_counter() - started < 2
+        assert len((tmp_path / "train.csv").read_text().splitlines()) == 10_001
+        started = time.perf_counter()
+        for length in range(10_001, 10_101):
+            journal.append(record(length))
+            tables.add(record(length))
+        assert time.perf_counter() - started < 100 * 0.1  # of the 0.3 s that a cell may cost
