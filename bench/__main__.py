@@ -20,11 +20,13 @@ from lengthscale.bench.host.sweep import StoppedError, run_sweep
 from lengthscale.bench.peers import command
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.status import FAILED
 from lengthscale.bench.plan.suites import SUITES
 from lengthscale.bench.results import merge, resume, validate
 from lengthscale.bench.results.environment import facts_of
 from lengthscale.bench.results.errors import JournalError
-from lengthscale.bench.results.journal import FAILED
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.record import Record
 from lengthscale.models import MODELS, SIZES
 
 OK, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130  # 1 is compare's, validate's and doctor's
@@ -68,7 +70,7 @@ def _run(args: argparse.Namespace, console: Console) -> int:
     if interrupted:
         console.print(f"interrupted; the same command with --out {folder} goes on from here", soft_wrap=True)
         return INTERRUPTED
-    return SOME_FAILED if any(record["status"] in FAILED for record in records) else OK
+    return SOME_FAILED if any(record.status in FAILED for record in records) else OK
 
 
 def _resumed(args: argparse.Namespace) -> argparse.Namespace:
@@ -94,7 +96,7 @@ def _claims(args: argparse.Namespace, console: Console) -> int:
     return SOME_FAILED if failed else OK
 
 
-def _show(folder: Path, records: list[dict], console: Console) -> None:
+def _show(folder: Path, records: list[Record], console: Console) -> None:
     from lengthscale.bench.analysis import answer, fit, summary
     from lengthscale.bench.figures import mpl as plots
 
@@ -134,8 +136,8 @@ def _fit(args: argparse.Namespace, console: Console) -> int:
     fits, crossovers = fit.fit_folder(folder)
     summary.print_fits(fits, crossovers, console)
     console.print("\n".join(answer.sentences(fits, crossovers, facts_of(folder))), highlight=False)
-    for name in ("fits.csv", "crossovers.csv"):
-        console.print(str(folder / name), highlight=False, soft_wrap=True)
+    for path in (RunFolder(folder).fits, RunFolder(folder).crossovers):
+        console.print(str(path), highlight=False, soft_wrap=True)
     return OK
 
 

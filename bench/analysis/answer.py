@@ -6,17 +6,23 @@ What was not measured is said, not left out.
 
 from __future__ import annotations
 
+from typing import Any
+
+from lengthscale.bench.analysis import text
+from lengthscale.bench.analysis.crossover import BEYOND, NOT_DECIDED, SHARED, Crossing
+from lengthscale.bench.analysis.fit import Fit
+from lengthscale.bench.plan.series import SeriesKey
+
 PAIR = ("transformer", "mamba")
 STEPS = {"train": "a training step", "forward": "prefill", "decode": "decoding a token"}
-SHARED = ("size", "batch", "dtype", "seed")
 
 
-def sentences(fits: list[dict], crossovers: list[dict], environment: dict) -> list[str]:
-    """Of the rows of fits.csv and crossovers.csv (fit.py, crossover.py) and of environment.json."""
-    return [_growth(fits, environment), _crossing(fits, crossovers), _decoding(fits)]
+def sentences(fits: list[Fit], crossings: list[Crossing], environment: dict[str, Any]) -> list[str]:
+    """The answer of a run. environment: its environment.json."""
+    return [_growth(fits, environment), _crossing(fits, crossings), _decoding(fits)]
 
 
-def device_name(environment: dict) -> str:
+def device_name(environment: dict[str, Any]) -> str:
     """As people call it, such as "AMD EPYC, 2 cores"."""
     if environment.get("backend") == "cpu":
         return f"{environment.get('cpu_model')}, {environment.get('n_cpus')} cores"
@@ -24,105 +30,87 @@ def device_name(environment: dict) -> str:
     return f"{environment.get('device_kind')}{f' x {count}' if count > 1 else ''}"
 
 
-def number(value: float) -> str:
-    """Three digits or so: 0.973, 22.9, 1,330."""
-    rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:.3g}"
-
-
-def tokens(length: int) -> str:
-    """A length that was measured, such as 16k."""
-    for unit, letter in ((1 << 20, "M"), (1 << 10, "k")):
-        if length >= unit and length % unit == 0:
-            return f"{length // unit}{letter}"
-    return str(length)
-
-
-def _growth(fits: list[dict], environment: dict) -> str:
+def _growth(fits: list[Fit], environment: dict[str, Any]) -> str:
     on = device_name(environment)
     for measure in ("train", "forward"):
         pair = _pair(fits, measure)
         if pair is None:
             continue
         steep, flat = pair
-        end = min(steep["length_max"], flat["length_max"])
-        text = (
-            f"On {on} ({steep['size']}, {steep['dtype']}, batch {steep['batch']}) the time of {STEPS[measure]} grows "
-            f"from {tokens(steep['tail_from'])} to {tokens(end)} tokens with exponent {slope_text(steep)} for "
-            f"{steep['model']} and {slope_text(flat)} for {flat['model']}"
+        assert steep.slope
+        assert flat.slope
+        assert steep.tail_from
+        series, end = steep.series, min(steep.length_max, flat.length_max)
+        sentence = (
+            f"On {on} ({series.size}, {series.dtype}, batch {series.batch}) the time of {STEPS[measure]} grows "
+            f"from {text.length(steep.tail_from)} to {text.length(end)} tokens with exponent "
+            f"{text.exponent(steep.slope)} for {series.model} and {text.exponent(flat.slope)} for {flat.series.model}"
         )
-        if steep["length_max"] == flat["length_max"]:
-            text += f": there it takes {_time(steep['figure'])} against {_time(flat['figure'])}"
-        return f"{text}."
+        if steep.length_max == flat.length_max:
+            times = (text.milliseconds(each.value) for each in pair)
+            sentence += f": there it takes {' against '.join(times)}"
+        return f"{sentence}."
     return f"On {on} no cost was measured at the four lengths that an exponent takes."
 
 
-def _crossing(fits: list[dict], crossovers: list[dict]) -> str:
+def _crossing(fits: list[Fit], crossings: list[Crossing]) -> str:
     said = []
     for measure in ("train", "forward"):
         pair = _pair(fits, measure)
         if pair is None:
             continue
-        names = {row["model"] for row in pair}
-        for row in crossovers:
-            same = all(row[key] == pair[0][key] for key in (*SHARED, "measure", "quantity"))
-            if same and {row["model_short"], row["model_long"]} == names:
-                said.append(f"in {STEPS[measure]} {_meeting(row)}")
-    text = "; ".join(said)
-    return f"{text[0].upper()}{text[1:]}." if text else "No two curves were measured that could cross."
+        names = {fit.series.model for fit in pair}
+        for crossing in crossings:
+            same = crossing.quantity == pair[0].quantity and _shared(crossing.series) == _shared(pair[0].series)
+            if same and {crossing.model_short, crossing.model_long} == names:
+                said.append(f"in {STEPS[measure]} {_meeting(crossing)}")
+    sentence = "; ".join(said)
+    if not sentence:
+        return "No two curves were measured that could cross."
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
-def _meeting(row: dict) -> str:
-    if row["status"] == "crosses":
-        low, high = (number(row[key]) if row[key] else "?" for key in ("length_low", "length_high"))
-        return f"{row['model_long']} passes {row['model_short']} at {number(row['length'])} tokens [{low}, {high}]"
-    if row["status"] == "beyond the range":
-        where = f"{tokens(row['range_min'])} to {tokens(row['range_max'])}"
-        farther = row["extrapolated_length"]
-        then = f"; extrapolated, {row['model_long']} passes it at {number(farther)}" if farther else ""
-        return f"{row['model_short']} is the cheaper of the two from {where} tokens{then}"
-    why = "it is not decided" if row["status"] == "not decided" else "too few lengths say"
-    return f"{why} where {row['model_long']} and {row['model_short']} cross"
+def _meeting(crossing: Crossing) -> str:
+    before, beyond = crossing.model_short, crossing.model_long
+    if crossing.length:
+        low, high = (text.number(end) if end else "?" for end in (crossing.length.low, crossing.length.high))
+        return f"{beyond} passes {before} at {text.number(crossing.length.value)} tokens [{low}, {high}]"
+    if crossing.status == BEYOND and crossing.range_min and crossing.range_max:
+        where = f"{text.length(crossing.range_min)} to {text.length(crossing.range_max)}"
+        farther = crossing.extrapolated_length
+        then = f"; extrapolated, {beyond} passes it at {text.number(farther)}" if farther else ""
+        return f"{before} is the cheaper of the two from {where} tokens{then}"
+    why = "it is not decided" if crossing.status == NOT_DECIDED else "too few lengths say"
+    return f"{why} where {beyond} and {before} cross"
 
 
-def _decoding(fits: list[dict]) -> str:
-    rows = {
-        (r["quantity"], r["model"]): r for r in reversed(fits) if r["measure"] == "decode" and r["method"] == "auto"
-    }
-    times = [row for (quantity, _), row in rows.items() if quantity == "time_ms"]
+def _decoding(fits: list[Fit]) -> str:
+    mine = (fit for fit in reversed(fits) if fit.series.measure == "decode" and fit.series.method == "auto")
+    found = {(fit.quantity, fit.series.model): fit for fit in mine}
+    times = [fit for (quantity, _), fit in found.items() if quantity == "time_ms"]
     if not times:
         return "Decoding was not measured."
-    models = {row["model"] for row in times}
-    names = PAIR if set(PAIR) <= models else [max(times, key=_figure)["model"], min(times, key=_figure)["model"]]
+    slowest, fastest = max(times, key=lambda fit: fit.value), min(times, key=lambda fit: fit.value)
+    names = PAIR if set(PAIR) <= {fit.series.model for fit in times} else [slowest.series.model, fastest.series.model]
     said = []
     for name in dict.fromkeys(names):
-        time, state = rows["time_ms", name], rows.get(("state_bytes", name))
-        held = f" and a state of {number(state['figure'] / 1e6)} MB" if state else ""
-        slope = f", exponent {slope_text(time)}" if time["slope"] is not None else ""
-        said.append(f"{name} {_time(time['figure'])}{held} (context {tokens(time['length_max'])}{slope})")
+        time, state = found["time_ms", name], found.get(("state_bytes", name))
+        held = f" and a state of {text.number(state.value / 1e6)} MB" if state else ""
+        slope = f", exponent {text.exponent(time.slope)}" if time.slope else ""
+        said.append(f"{name} {text.milliseconds(time.value)}{held} (context {text.length(time.length_max)}{slope})")
     return f"Decoding one token takes {', '.join(said)}."
 
 
-def _figure(row: dict) -> float:
-    return row["figure"]
-
-
-def _pair(fits: list[dict], measure: str) -> tuple[dict, dict] | None:
+def _pair(fits: list[Fit], measure: str) -> tuple[Fit, Fit] | None:
     """The two curves of a measure's time that the answer is about, the steeper one first."""
-    rows = [r for r in fits if r["measure"] == measure and r["quantity"] == "time_ms" and r["method"] == "auto"]
-    rows = [row for row in rows if row["slope"] is not None]
-    rows = [row for row in rows if all(row[key] == rows[0][key] for key in SHARED)]
-    named = [row for row in rows if row["model"] in PAIR]
-    rows = sorted(named if len(named) == 2 else rows, key=lambda row: row["slope"])
-    return (rows[-1], rows[0]) if len(rows) >= 2 else None
+    mine = [fit for fit in fits if fit.series.measure == measure and fit.quantity == "time_ms" and fit.slope]
+    mine = [fit for fit in mine if fit.series.method == "auto"]
+    mine = [fit for fit in mine if _shared(fit.series) == _shared(mine[0].series)]
+    named = [fit for fit in mine if fit.series.model in PAIR]
+    mine = sorted(named if len(named) == 2 else mine, key=lambda fit: fit.slope.value if fit.slope else 0.0)
+    return (mine[-1], mine[0]) if len(mine) >= 2 else None
 
 
-def slope_text(row: dict) -> str:
-    """The exponent of a row of fits.csv with its 95% interval, such as "1.06 [0.92, 1.21]"."""
-    if row["slope_low"] is None:
-        return f"{row['slope']:.2f}"
-    return f"{row['slope']:.2f} [{row['slope_low']:.2f}, {row['slope_high']:.2f}]"
-
-
-def _time(ms: float) -> str:
-    return f"{number(ms / 1e3)} s" if ms >= 1e3 else f"{number(ms)} ms"
+def _shared(series: SeriesKey) -> tuple:
+    """What two series have in common that are compared."""
+    return tuple(getattr(series, name) for name in SHARED)

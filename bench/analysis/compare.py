@@ -19,10 +19,11 @@ from scipy import stats
 
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.errors import RequestError
-from lengthscale.bench.results import environment, intervals
-from lengthscale.bench.results.environment import facts_of
-from lengthscale.bench.results.errors import JournalError
-from lengthscale.bench.results.journal import read_journal
+from lengthscale.bench.plan.status import TIMED
+from lengthscale.bench.results import intervals
+from lengthscale.bench.results.environment import device_slug, facts_of
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.record import Record
 
 ALPHA = 0.01
 LEAST_EFFECT = 0.025  # of the ratio; below it a difference is no news
@@ -60,25 +61,18 @@ def compare(a: Path, b: Path, least_effect: float = LEAST_EFFECT) -> tuple[list[
 
 def check_devices(a: Path, b: Path) -> list[str]:
     """Mistakes: the runs are of different devices."""
-    slugs = [environment.device_slug(facts) for facts in (facts_of(a), facts_of(b))]
+    slugs = [device_slug(facts) for facts in (facts_of(a), facts_of(b))]
     if slugs[0] == slugs[1]:
         return []
     return [f"A is of {slugs[0]}, B of {slugs[1]}; --across-devices compares them all the same"]
 
 
-def _records(folder: Path) -> dict[Cell, dict]:
-    path = folder / "journal.jsonl"
-    if not path.exists():
-        raise JournalError(f"{folder} holds no journal.jsonl")
-    try:
-        return {Cell(**record["cell"]): record for record in read_journal(path)}
-    except TypeError as error:
-        raise JournalError(f"{path}: a cell of another kind: {error}") from None
+def _records(folder: Path) -> dict[Cell, Record]:
+    return {record.cell: record for record in RunFolder(folder).records()}
 
 
-def _samples(record: dict) -> np.ndarray:
-    ok = record["status"] in ("ok", "nan")  # a loss that is no number took its time all the same
-    return np.array(record.get("samples_ms", ()) if ok else (), float)
+def _samples(record: Record) -> np.ndarray:
+    return np.array(record.samples_ms if record.status in TIMED else (), float)
 
 
 def _test(a: np.ndarray, b: np.ndarray) -> float | None:
@@ -96,23 +90,23 @@ def _holm(p_values: dict) -> dict:
     return adjusted
 
 
-def _pair(cell: Cell, first: dict, second: dict, p: float | None, least_effect: float) -> Pair:
+def _pair(cell: Cell, first: Record, second: Record, p: float | None, least_effect: float) -> Pair:
     a, b = _samples(first), _samples(second)
     ratio = low = high = None
     if len(a) and len(b):
         ratio = float(np.median(b) / np.median(a))
         low, high = intervals.of_ratio_apart(b, a)
-    memory = [_row(record).get("mem_peak_bytes") for record in (first, second)]
+    memory = [record.row.mem_peak_bytes for record in (first, second)]
     return Pair(
         cell=cell,
-        statuses=(first["status"], second["status"]),
+        statuses=(first.status, second.status),
         medians_ms=tuple(float(np.median(x)) if len(x) else None for x in (a, b)),  # pyright: ignore[reportArgumentType]
         ratio=ratio,
         low=low,
         high=high,
         p=p,
         memory_ratio=memory[1] / memory[0] if memory[0] and memory[1] else None,
-        verdict=_verdict(first["status"], second["status"], ratio, low, high, p, least_effect),
+        verdict=_verdict(first.status, second.status, ratio, low, high, p, least_effect),
     )
 
 
@@ -127,10 +121,6 @@ def _verdict(before: str, after: str, ratio, low, high, p, least_effect: float) 
         return "slower" if ratio > 1 else "faster"
     # Same: whatever the ratio is, it is none that would have been called a difference, twice over.
     return "same" if 1 - 2 * least_effect <= low and high <= 1 + 2 * least_effect else "not decided"
-
-
-def _row(record: dict) -> dict:
-    return (record["rows"] or [{}])[0]
 
 
 def run_compare(args, console: Console) -> int:

@@ -8,50 +8,77 @@ side. Beyond the range the fits alone go on, each scaled to its longest point.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from lengthscale.bench.analysis.curves import FEWEST, NOT_ENOUGH, Curve, draws
-from lengthscale.bench.analysis.terms import fit_terms, foretell
+from lengthscale.bench.analysis.terms import extrapolate, fit_terms
+from lengthscale.bench.plan.series import SeriesKey
+from lengthscale.bench.results.estimate import Estimate
 
 CROSSES, BEYOND, NOT_DECIDED = "crosses", "beyond the range", "not decided"
 SHARED = ("measure", "size", "batch", "dtype", "seed")  # by two curves that are compared
-COLUMNS = (
-    *("quantity", *SHARED, "model_short", "model_long"),  # the cheaper one before and after
+CROSSING_COLUMNS = (
+    *("quantity", *SHARED, "model_short", "model_long"),
     *("length", "length_low", "length_high", "status", "range_min", "range_max", "extrapolated_length", "note"),
 )
 GRID = 200  # lengths at which two curves are compared
 FARTHEST = 64  # times the longest length: so far the fits are followed
 
 
-def crossovers(curves: list[Curve]) -> list[dict]:
-    """A row of COLUMNS for each pair of models."""
+@dataclass(frozen=True)
+class Crossing:
+    """Where the cost of one model passes that of another."""
+
+    quantity: str
+    series: SeriesKey  # of the first curve; both share what SHARED names
+    model_short: str  # the cheaper one before, with its method
+    model_long: str  # the cheaper one beyond
+    status: str
+    length: Estimate | None = None  # an end of its interval that is outside of the range is None
+    range_min: int | None = None  # of the lengths that both have
+    range_max: int | None = None
+    extrapolated_length: float | None = None
+    note: str | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """A row of crossovers.csv."""
+        own = {name: getattr(self, name) for name in CROSSING_COLUMNS if name != "length" and hasattr(self, name)}
+        length = self.length
+        ends = {"length": length.value, "length_low": length.low, "length_high": length.high} if length else {}
+        return {**{name: getattr(self.series, name) for name in SHARED}, **own, **ends}
+
+
+def crossovers(curves: list[Curve]) -> list[Crossing]:
+    """One for each pair of models."""
     groups: dict[tuple, list[Curve]] = {}
     for curve in curves:
-        groups.setdefault(tuple(_shared(curve).values()), []).append(curve)
+        key = (curve.quantity, *(getattr(curve.series, name) for name in SHARED))
+        groups.setdefault(key, []).append(curve)
     return [crossover(*pair) for group in groups.values() for pair in combinations(group, 2)]
 
 
-def crossover(first: Curve, second: Curve) -> dict:
-    """A row of COLUMNS; None where there is no such figure."""
-    row = dict.fromkeys(COLUMNS) | _shared(first) | {"model_short": first.name, "model_long": second.name}
+def crossover(first: Curve, second: Curve) -> Crossing:
+    """Of two curves, in either order."""
+    names = (first.quantity, first.series, first.name, second.name)
     common = np.intersect1d(first.lengths, second.lengths)
     if len(common) < FEWEST:
-        return row | {"status": NOT_ENOUGH, "note": f"{len(common)} lengths in common"}
+        return Crossing(*names, NOT_ENOUGH, note=f"{len(common)} lengths in common")
     pair = Pair(first, second, common)
     length = pair.last_crossing()
     if pair.difference[-1] < 0 if length is not None else pair.difference[-1] > 0:
         return crossover(second, first)
-    row |= {"range_min": int(common[0]), "range_max": int(common[-1])}
+    measured = replace(Crossing(*names, NOT_DECIDED), range_min=int(common[0]), range_max=int(common[-1]))
     if length is None:
         farther = pair.extrapolated()
         note = None if farther else f"by the fits not up to {FARTHEST * int(common[-1])} either"
-        return row | {"status": BEYOND, "extrapolated_length": farther, "note": note}
+        return replace(measured, status=BEYOND, extrapolated_length=farther, note=note)
     if not pair.is_sure_around(length):
-        return row | {"status": NOT_DECIDED, "note": "their difference is within their errors"}
-    low, high = pair.interval(length)
-    return row | {"status": CROSSES, "length": length, "length_low": low, "length_high": high}
+        return replace(measured, note="their difference is within their errors")
+    return replace(measured, status=CROSSES, length=Estimate(length, *pair.interval(length)))
 
 
 class Pair:
@@ -60,14 +87,14 @@ class Pair:
     def __init__(self, first: Curve, second: Curve, lengths: np.ndarray):
         self._lengths, self._seeds = lengths, (first.seed, second.seed)
         self._points = first.at(lengths), second.at(lengths)
-        figures = [np.array([point.figure for point in each]) for each in self._points]
+        values = [np.array([point.value for point in each]) for each in self._points]
         errors = [np.array([point.error or 0.0 for point in each]) for each in self._points]
-        self._terms = [fit_terms(lengths, *each) for each in zip(figures, errors, strict=True)]
-        self._ends = [each[-1] for each in figures]
+        self._terms = [fit_terms(lengths, *each) for each in zip(values, errors, strict=True)]
+        self._ends = [each[-1] for each in values]
         self._grid = np.geomspace(lengths[0], lengths[-1], GRID)
         self._fitted = np.log(self._terms[0](lengths) / self._terms[1](lengths))
         self._between_points = np.log(self._terms[0](self._grid) / self._terms[1](self._grid))
-        self.difference = self._paths(np.log(figures[0] / figures[1])[None])[0]
+        self.difference = self._paths(np.log(values[0] / values[1])[None])[0]
 
     def _weights(self, at: np.ndarray) -> np.ndarray:
         """(lengths, points): how much each point counts there."""
@@ -115,7 +142,7 @@ class Pair:
         """The length beyond the range at which the second one becomes the cheaper, by the fits; None: it never does."""
         beyond = np.geomspace(self._lengths[-1], FARTHEST * self._lengths[-1], GRID)
         last = self._lengths[-1]
-        costs = [foretell(terms, last, end, beyond) for terms, end in zip(self._terms, self._ends, strict=True)]
+        costs = [extrapolate(terms, last, end, beyond) for terms, end in zip(self._terms, self._ends, strict=True)]
         passed = np.flatnonzero(costs[0] > costs[1])
         return float(beyond[passed[0]]) if len(passed) else None
 
@@ -123,7 +150,3 @@ class Pair:
         """The length at which a difference (grid, ...) is zero, on its way from one point of the grid to the next."""
         here, there = (np.take_along_axis(difference, np.array(i)[None], axis=0)[0] for i in (index, index + 1))
         return self._grid[index] * (self._grid[index + 1] / self._grid[index]) ** (here / (here - there))
-
-
-def _shared(curve: Curve) -> dict:
-    return {"quantity": curve.quantity} | {name: getattr(curve.series, name) for name in SHARED}

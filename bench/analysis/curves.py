@@ -1,6 +1,6 @@
-"""A cost against length as one run measured it: a figure for each length, and how sure each is.
+"""A cost against length as one run measured it: a value for each length, with its error.
 
-A point's figure is the median of its samples. Its error is estimated from blocks of consecutive samples (batch means;
+A point's value is the median of its samples. Its error is estimated from blocks of consecutive samples (batch means;
 Law 2015, section 9.5.3), since samples that follow each other are alike: a noisy neighbour stays for a while, and 3,000
 decoding steps are not 3,000 independent looks at the machine.
 """
@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.series import SeriesKey
+from lengthscale.bench.plan.status import TIMED
+from lengthscale.bench.results.record import Record
 
 BLOCKS = 12  # of a point's samples; fewer samples are a block each
 DRAWS = 2000
@@ -27,8 +29,8 @@ QUANTITIES = ("time_ms", "memory_bytes", "state_bytes")
 @dataclass(frozen=True)
 class Point:
     length: int
-    figure: float
-    error: float | None  # standard error of log(figure); 0: exact; None: nothing was repeated
+    value: float
+    error: float | None  # standard error of log(value); 0: exact; None: nothing was repeated
     freedom: int = 0  # degrees of freedom of that error
 
 
@@ -36,7 +38,7 @@ class Point:
 class Curve:
     """One quantity of one series, short lengths first."""
 
-    series: Cell  # its length and chunk are 0
+    series: SeriesKey
     quantity: str  # one of QUANTITIES
     points: tuple[Point, ...]
     note: str = ""  # what failed
@@ -48,8 +50,7 @@ class Curve:
 
     @property
     def name(self) -> str:
-        method = self.series.method
-        return self.series.model if method == "auto" else f"{self.series.model} [{method}]"
+        return self.series.name
 
     def at(self, lengths: np.ndarray) -> tuple[Point, ...]:
         """The points at some of its lengths."""
@@ -60,8 +61,8 @@ class Curve:
         return np.array([point.length for point in self.points], float)
 
     @property
-    def figures(self) -> np.ndarray:
-        return np.array([point.figure for point in self.points], float)
+    def values(self) -> np.ndarray:
+        return np.array([point.value for point in self.points], float)
 
     @property
     def errors(self) -> np.ndarray:
@@ -70,7 +71,7 @@ class Curve:
 
 
 def draws(points: tuple[Point, ...], seed: int, weights: np.ndarray | None = None) -> np.ndarray | None:
-    """(DRAWS, points): log figures as other runs might have had them; None where nothing was repeated.
+    """(DRAWS, points): log values as other runs might have had them; None where nothing was repeated.
 
     A parametric bootstrap (Efron and Tibshirani 1993, section 6.5): normal errors whose common scale is as unsure as
     the points' errors are (degrees of freedom by Welch 1947; weights: how much each point counts in what is made of
@@ -79,7 +80,7 @@ def draws(points: tuple[Point, ...], seed: int, weights: np.ndarray | None = Non
     if any(point.error is None for point in points):
         return None
     errors = np.array([point.error for point in points])
-    logs = np.log([point.figure for point in points])
+    logs = np.log([point.value for point in points])
     if not errors.any():
         return np.tile(logs, (DRAWS, 1))
     random = np.random.default_rng(seed)
@@ -89,17 +90,16 @@ def draws(points: tuple[Point, ...], seed: int, weights: np.ndarray | None = Non
     return logs + errors * scale * random.standard_normal((DRAWS, len(points)))
 
 
-def curves_of(records: Iterable[dict]) -> list[Curve]:
+def curves_of(records: Iterable[Record]) -> list[Curve]:
     """Every series' curves of each quantity, in the records' order."""
-    by_series: dict[Cell, list[dict]] = {}
+    by_series: dict[SeriesKey, list[Record]] = {}
     for record in records:
-        cell = Cell(**record["cell"])
-        if not MEASURES[cell.measure].learns:
-            by_series.setdefault(cell.series(), []).append(record)
+        if not MEASURES[record.cell.measure].learns:
+            by_series.setdefault(record.cell.series(), []).append(record)
     curves = []
     for series, mine in by_series.items():
-        good = sorted((r for r in mine if r["status"] in ("ok", "nan")), key=lambda r: r["cell"]["length"])
-        note = ", ".join(f"{r['status']} at {r['cell']['length']}" for r in mine if r not in good)
+        good = sorted((record for record in mine if record.status in TIMED), key=lambda record: record.cell.length)
+        note = ", ".join(f"{record.status} at {record.cell.length}" for record in mine if record not in good)
         for quantity, points_of in _POINTS.items():
             points = points_of(good)
             if points:
@@ -123,14 +123,14 @@ def _variance_of_median(count: float) -> float:
     return (math.pi / 2) / (count + (1.25 if count % 2 == 0 else math.pi / 2 - 1))
 
 
-def _times(records: list[dict]) -> tuple[Point, ...]:
-    return tuple(time_point(r["cell"]["length"], r["samples_ms"]) for r in records if r.get("samples_ms"))
+def _times(records: list[Record]) -> tuple[Point, ...]:
+    return tuple(time_point(each.cell.length, each.samples_ms) for each in records if each.samples_ms)
 
 
-def _column(name: str, error: float, freedom: int) -> Callable[[list[dict]], tuple[Point, ...]]:
-    def points_of(records: list[dict]) -> tuple[Point, ...]:
-        rows = [(r["cell"]["length"], r["rows"][0].get(name)) for r in records if r["rows"]]
-        return tuple(Point(length, float(figure), error, freedom) for length, figure in rows if figure)
+def _column(name: str, error: float, freedom: int) -> Callable[[list[Record]], tuple[Point, ...]]:
+    def points_of(records: list[Record]) -> tuple[Point, ...]:
+        values = ((each.cell.length, getattr(each.row, name)) for each in records)
+        return tuple(Point(length, float(value), error, freedom) for length, value in values if value)
 
     return points_of
 

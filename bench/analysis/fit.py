@@ -1,101 +1,139 @@
 """How a cost grows with length: its exponent, its terms, and the cost at a length that was not run.
 
-slope      the exponent: least squares of log(figure) on log(length) over the last TAIL points, with a 95% interval
-terms      a + b L + c L^2 and each one's share at the longest length (bench/analysis/terms.py)
+slope      the exponent: least squares of log(value) on log(length) over the last TAIL points, with a 95% interval
+terms      a + b L + c L^2 and each one's share at the longest length (terms.py)
 predicted  that polynomial at twice the longest length; left_out_error: how far it misses the longest from the others
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lengthscale.bench.analysis import crossover
-from lengthscale.bench.analysis.curves import FEWEST, NOT_ENOUGH, Curve, Point, curves_of, draws, time_point
-from lengthscale.bench.analysis.terms import fit_terms, foretell
-from lengthscale.bench.results.errors import JournalError
-from lengthscale.bench.results.journal import read_journal, replace_file
+from lengthscale.bench.analysis.crossover import CROSSING_COLUMNS, Crossing, crossovers
+from lengthscale.bench.analysis.curves import FEWEST, NOT_ENOUGH, Curve, Point, curves_of, draws
+from lengthscale.bench.analysis.terms import Terms, extrapolate, fit_terms
+from lengthscale.bench.plan.series import SeriesKey
+from lengthscale.bench.results.codec import table_text
+from lengthscale.bench.results.estimate import Estimate
+from lengthscale.bench.results.files import replace_file
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.record import Record
 
 TAIL = 3  # points
-IDENTITY = ("measure", "quantity", "model", "size", "method", "batch", "dtype", "data", "seed")
-FITS = (
-    *IDENTITY,
-    *("n_points", "length_min", "length_max", "figure"),  # the figure at length_max
+FIT_COLUMNS = (
+    *("measure", "quantity", "model", "size", "method", "batch", "dtype", "data", "seed"),
+    *("n_points", "length_min", "length_max", "figure"),  # the value at length_max
     *("tail_from", "slope", "slope_low", "slope_high"),
     *("a", "b", "c", "share_a", "share_b", "share_c"),
     *("left_out_error", "predicted_length", "predicted", "status", "note"),
 )
 
 
-def fit_records(records: Iterable[dict]) -> tuple[list[dict], list[dict]]:
+@dataclass(frozen=True)
+class Fit:
+    """One quantity of one series against length; what has too few points has no exponent and no terms."""
+
+    series: SeriesKey
+    quantity: str
+    n_points: int
+    length_min: int
+    length_max: int
+    value: float  # at length_max
+    note: str  # what failed
+    slope: Estimate | None = None  # the exponent
+    tail_from: int | None = None  # the first length that it is of
+    terms: Terms | None = None
+    left_out_error: float | None = None
+    predicted: float | None = None
+
+    @property
+    def status(self) -> str:
+        return NOT_ENOUGH if self.slope is None else "ok"
+
+    @property
+    def shares(self) -> tuple[float, float, float] | None:
+        """Of the three terms, at the longest length."""
+        return self.terms.shares(self.length_max) if self.terms else None
+
+    @property
+    def predicted_length(self) -> int | None:
+        return None if self.predicted is None else 2 * self.length_max
+
+    def columns(self) -> dict[str, Any]:
+        """A row of fits.csv."""
+        names = ("n_points", "length_min", "length_max", "tail_from", "left_out_error", "predicted_length", "predicted")
+        slope, terms = self.slope, self.terms
+        return {
+            **{name: getattr(self.series, name) for name in FIT_COLUMNS if hasattr(self.series, name)},
+            **{name: getattr(self, name) for name in ("quantity", *names, "status", "note")},
+            "figure": self.value,
+            **({"slope": slope.value, "slope_low": slope.low, "slope_high": slope.high} if slope else {}),
+            **({"a": terms.a, "b": terms.b, "c": terms.c} if terms else {}),
+            **dict(zip(("share_a", "share_b", "share_c"), self.shares or (), strict=False)),
+        }
+
+
+def fit_records(records: Iterable[Record]) -> tuple[list[Fit], list[Crossing]]:
     """The rows of fits.csv and of crossovers.csv."""
     curves = curves_of(records)
-    return [fit_curve(curve) for curve in curves], crossover.crossovers(curves)
+    return [fit_curve(curve) for curve in curves], crossovers(curves)
 
 
-def fit_folder(folder: Path) -> tuple[list[dict], list[dict]]:
+def write_fits(folder: Path, fits: list[Fit], crossings: list[Crossing]) -> None:
+    """Write fits.csv and crossovers.csv."""
+    run = RunFolder(folder)
+    replace_file(run.fits, table_text(FIT_COLUMNS, (fit.columns() for fit in fits)))
+    replace_file(run.crossovers, table_text(CROSSING_COLUMNS, (crossing.columns() for crossing in crossings)))
+
+
+def fit_folder(folder: Path) -> tuple[list[Fit], list[Crossing]]:
     """As `fit_records`, of a results folder, which gets both files. Raises JournalError where it has no journal."""
-    path = folder / "journal.jsonl"
-    if not path.exists():
-        raise JournalError(f"{folder} holds no journal.jsonl")
-    fits, crossings = fit_records(read_journal(path))
-    for name, columns, rows in (("fits", FITS, fits), ("crossovers", crossover.COLUMNS, crossings)):
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
-        replace_file(folder / f"{name}.csv", text.getvalue())
+    fits, crossings = fit_records(RunFolder(folder).records())
+    write_fits(folder, fits, crossings)
     return fits, crossings
 
 
-def fit_curve(curve: Curve) -> dict:
-    """A row of FITS; None where there is no such figure."""
-    row = dict.fromkeys(FITS) | {name: getattr(curve.series, name) for name in IDENTITY if name != "quantity"}
-    row |= {"quantity": curve.quantity, "n_points": len(curve.points), "note": curve.note}
-    lengths, figures, errors = curve.lengths, curve.figures, curve.errors
-    row |= {"length_min": int(lengths[0]), "length_max": int(lengths[-1]), "figure": figures[-1]}
-    if len(curve.points) < FEWEST:
-        return row | {"status": NOT_ENOUGH}
-    exponent, low, high = slope_of(curve.points, curve.seed)
-    terms, before = (
-        fit_terms(lengths[:count], figures[:count], errors[:count]) for count in (len(lengths), len(lengths) - 1)
-    )
-    shares = terms.shares(lengths[-1])
-    return row | {
-        "status": "ok",
-        "tail_from": int(lengths[-TAIL]),
-        **{"slope": exponent, "slope_low": low, "slope_high": high, "a": terms.a, "b": terms.b, "c": terms.c},
-        **dict(zip(("share_a", "share_b", "share_c"), shares, strict=True)),
-        "left_out_error": float(foretell(before, lengths[-2], figures[-2], lengths[-1]) / figures[-1] - 1),
-        "predicted_length": int(2 * lengths[-1]),
-        "predicted": float(foretell(terms, lengths[-1], figures[-1], 2 * lengths[-1])),
+def fit_curve(curve: Curve) -> Fit:
+    """The fit of one curve."""
+    lengths, values, errors = curve.lengths, curve.values, curve.errors
+    known = {
+        "series": curve.series,
+        "quantity": curve.quantity,
+        "n_points": len(curve.points),
+        "length_min": int(lengths[0]),
+        "length_max": int(lengths[-1]),
+        "value": float(values[-1]),
+        "note": curve.note,
     }
+    if len(curve.points) < FEWEST:
+        return Fit(**known)
+    terms, before = (
+        fit_terms(lengths[:count], values[:count], errors[:count]) for count in (len(lengths), len(lengths) - 1)
+    )
+    return Fit(
+        **known,
+        slope=slope_of(curve.points, curve.seed),
+        tail_from=int(lengths[-TAIL]),
+        terms=terms,
+        left_out_error=float(extrapolate(before, lengths[-2], values[-2], lengths[-1]) / values[-1] - 1),
+        predicted=float(extrapolate(terms, lengths[-1], values[-1], 2 * lengths[-1])),
+    )
 
 
-def slope(lengths: Iterable[int], samples: Iterable[Iterable[float]]) -> tuple[float, float | None, float | None]:
-    """(the exponent over the last TAIL lengths, its 95% interval), of each length's samples in their order."""
-    return slope_of(tuple(time_point(length, mine) for length, mine in zip(lengths, samples, strict=True)))
-
-
-def slope_of(points: tuple[Point, ...], seed: int = 0) -> tuple[float, float | None, float | None]:
-    """As `slope`, of points. The interval is (None, None) where nothing was repeated."""
+def slope_of(points: tuple[Point, ...], seed: int = 0) -> Estimate:
+    """The exponent over the last TAIL points. It has no interval where nothing was repeated. seed: of its draws."""
     tail = points[-TAIL:]
     x = np.log([point.length for point in tail])
     weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)  # weights @ y: the slope of y on x
-    logs = np.log([point.figure for point in tail])
+    logs = np.log([point.value for point in tail])
     exponent = float(weights @ (logs - logs[0]))  # 0 and not nearly 0 where nothing grows
     drawn = draws(tail, seed, weights)
     if drawn is None:
-        return exponent, None, None
+        return Estimate(exponent)
     low, high = np.quantile((drawn - logs[0]) @ weights, (0.025, 0.975))
-    return exponent, float(low), float(high)
-
-
-def _plain(value):
-    """Floats to 6 digits; None stays None, a blank: no such figure."""
-    return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else value
+    return Estimate(exponent, float(low), float(high))

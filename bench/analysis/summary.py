@@ -5,59 +5,68 @@ from __future__ import annotations
 import math
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lengthscale.bench.results.journal import replace_file
+from lengthscale.bench.analysis.crossover import Crossing
+from lengthscale.bench.analysis.fit import Fit
+from lengthscale.bench.plan.series import SeriesKey, distinctions, size_name
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.files import replace_file
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.record import Record
 
 COLUMNS = ("measure", "model", "L", "ms", "tokens/s", "growth", "peak MB", "state KB", "loss", "not ok")
 
 
-def summarise(records: list[dict]) -> list[dict]:
-    """A row for each curve. growth: the log-log slope between its last two lengths, 1 linear, 2 quadratic."""
-    curves: dict[tuple, list[dict]] = {}
+def summarise(records: list[Record]) -> list[dict[str, Any]]:
+    """A row of COLUMNS for each series, at its longest length L."""
+    series: dict[SeriesKey, list[Record]] = {}
     for record in records:
-        cell = record["cell"]
-        name = cell["model"] + ("" if cell["method"] == "auto" else f" [{cell['method']}]")
-        curves.setdefault((cell["measure"], f"{name} {size_name(cell['size'])}"), []).append(record)
-    return [_curve(measure, name, mine) for (measure, name), mine in curves.items()]
+        series.setdefault(record.cell.series(), []).append(record)
+    told = distinctions(series)
+    return [_row(key, told[key], mine) for key, mine in series.items()]
 
 
-def _curve(measure: str, name: str, records: list[dict]) -> dict:
-    good = sorted((r for r in records if r["status"] == "ok"), key=lambda r: r["cell"]["length"])
-    bad = [r for r in records if r["status"] != "ok"]
-    table = dict.fromkeys(COLUMNS)
-    table |= {"measure": measure, "model": name, "not ok": ", ".join(sorted({r["status"] for r in bad}))}
+def _row(key: SeriesKey, told: str, records: list[Record]) -> dict[str, Any]:
+    """told: what tells the series from others of its model and size."""
+    good = sorted((each for each in records if each.status == Status.OK), key=lambda each: each.cell.length)
+    bad = {str(each.status) for each in records if each.status != Status.OK}
+    name = f"{key.name} {size_name(key.size)}" + (f", {told}" if told else "")
+    columns = dict.fromkeys(COLUMNS) | {"measure": key.measure, "model": name, "not ok": ", ".join(sorted(bad))}
     if good:
-        rows = good[-1]["rows"]
-        row = next((row for row in reversed(rows) if row.get("context") and not row.get("control")), rows[-1])
-        table |= {
-            "L": good[-1]["cell"]["length"],
-            "ms": _digits(row["time_median_ms"]),
-            "tokens/s": _digits(row["tokens_per_s"]),
-            "growth": _growth(good) if measure != "quality" else None,
-            "peak MB": _digits((row["mem_peak_bytes"] or 0) / 1e6 or None),
-            "state KB": _digits(row["state_bytes"] / 1e3) if row.get("state_bytes") else None,
-            "loss": _digits(row["loss"]) if measure == "quality" else None,
+        rows = good[-1].rows
+        row = next((row for row in reversed(rows) if row.context and not row.control), rows[-1])
+        columns |= {
+            "L": good[-1].cell.length,
+            "ms": _number(row.time_median_ms),
+            "tokens/s": _number(row.tokens_per_s),
+            "growth": _growth(good) if key.measure != "quality" else None,
+            "peak MB": _number(row.mem_peak_bytes and row.mem_peak_bytes / 1e6),
+            "state KB": _number(row.state_bytes and row.state_bytes / 1e3),
+            "loss": _number(row.loss) if key.measure == "quality" else None,
         }
-    return table
+    return columns
 
 
-def size_name(size: str) -> str:
-    """Of a checkpoint its folder's name."""
-    return Path(size).name
-
-
-def _growth(good: list[dict]) -> str | None:
+def _growth(good: list[Record]) -> str | None:
+    """The log-log slope of the time between the last two lengths."""
     if len(good) < 2:
         return None
-    (l1, t1), (l2, t2) = [(r["cell"]["length"], r["rows"][0]["time_median_ms"]) for r in good[-2:]]
-    return f"{math.log(t2 / t1) / math.log(l2 / l1):.2f}"
+    (l1, t1), (l2, t2) = [(each.cell.length, each.row.time_median_ms) for each in good[-2:]]
+    return f"{math.log(t2 / t1) / math.log(l2 / l1):.2f}" if t1 and t2 else None
 
 
-def print_summary(rows: list[dict], console: Console) -> None:
+def _number(value: float | None) -> str | None:
+    if value is None:
+        return None
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def print_summary(rows: list[dict[str, Any]], console: Console) -> None:
     """A table for each measure, of the columns that it has."""
     console.print("At each curve's longest length L (growth: log-log slope over its last two lengths)")
     for measure, group in groupby(rows, key=lambda row: row["measure"]):
@@ -71,34 +80,35 @@ def print_summary(rows: list[dict], console: Console) -> None:
         console.print(table)
 
 
-def print_fits(fits: list[dict], crossovers: list[dict], console: Console) -> None:
+def print_fits(fits: list[Fit], crossings: list[Crossing], console: Console) -> None:
     """How each quantity grows, and where the times of two models cross."""
+    told = distinctions(fit.series for fit in fits)
     for (measure, quantity), group in groupby(sorted(fits, key=_quantity), key=_quantity):
         table = _table(f"{measure}: {quantity}", ("model",), ("exponent", "95%", "a : b L : c L²", "points", "to L"))
-        for row in group:
-            name = f"{row['model']} {size_name(row['size'])}" + (
-                "" if row["method"] == "auto" else f" [{row['method']}]"
-            )
-            figures = [f"{row['slope']:.2f}", "", ""] if row["status"] == "ok" else [row["status"], "", ""]
-            if row["slope_low"] is not None:
-                figures[1] = f"{row['slope_low']:.2f} to {row['slope_high']:.2f}"
-            if row["share_a"] is not None:
-                figures[2] = " : ".join(f"{row[share]:.0%}" for share in ("share_a", "share_b", "share_c"))
-            table.add_row(name, *figures, str(row["n_points"]), str(row["length_max"]))
+        for fit in group:
+            series = fit.series
+            method = "" if series.method == "auto" else f" [{series.method}]"
+            name = f"{series.model} {size_name(series.size)}{method}"
+            name += f", {told[series]}" if told[series] else ""
+            estimates = [f"{fit.slope.value:.2f}" if fit.slope else fit.status, "", ""]
+            if fit.slope and fit.slope.interval:
+                estimates[1] = "{:.2f} to {:.2f}".format(*fit.slope.interval)
+            if fit.shares:
+                estimates[2] = " : ".join(f"{share:.0%}" for share in fit.shares)
+            table.add_row(name, *estimates, str(fit.n_points), str(fit.length_max))
         console.print(table)
     table = _table("where times cross", ("measure", "cheaper before", "and beyond", ""), ("at L", "95%"))
-    for row in crossovers:
-        if row["quantity"] == "time_ms":
-            interval = ""
-            if row["status"] == "crosses":
-                interval = " to ".join(_digits(row[key]) or "?" for key in ("length_low", "length_high"))
-            names = (row["measure"], row["model_short"], row["model_long"])
-            table.add_row(*names, row["status"], _digits(row["length"]) or "", interval)
+    for crossing in crossings:
+        if crossing.quantity == "time_ms":
+            at = crossing.length
+            interval = " to ".join(_number(end) or "?" for end in (at.low, at.high)) if at else ""
+            names = (crossing.series.measure, crossing.model_short, crossing.model_long)
+            table.add_row(*names, crossing.status, _number(at.value) if at else "", interval)
     console.print(table)
 
 
-def _quantity(row: dict) -> tuple[str, str]:
-    return row["measure"], row["quantity"]
+def _quantity(fit: Fit) -> tuple[str, str]:
+    return fit.series.measure, fit.quantity
 
 
 def _table(title: str, names: tuple[str, ...], figures: tuple[str, ...]) -> Table:
@@ -110,14 +120,8 @@ def _table(title: str, names: tuple[str, ...], figures: tuple[str, ...]) -> Tabl
     return table
 
 
-def write_summary(rows: list[dict], folder: Path) -> None:
+def write_summary(rows: list[dict[str, Any]], folder: Path) -> None:
     """summary.md, for people and for the README."""
     lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
     lines += [" | ".join("" if row[column] is None else str(row[column]) for column in COLUMNS) for row in rows]
-    replace_file(folder / "summary.md", "".join(f"| {line} |\n" for line in lines))
-
-
-def _digits(value: float | None) -> str | None:
-    if value is None:
-        return None
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    replace_file(RunFolder(folder).summary, "".join(f"| {line} |\n" for line in lines))

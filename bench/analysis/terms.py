@@ -1,6 +1,6 @@
 """A cost's terms: a + b L + c L^2, none of them negative.
 
-What grows otherwise (L log L) is described, but badly foretold.
+What grows otherwise (L log L) is described, but badly predicted.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ class Terms:
 
 
 MISFIT = (
-    0.1  # of a cost that no polynomial describes: caches, block sizes. Of 0.02, 0.05 and 0.1 this one foretold best
+    0.1  # of a cost that no polynomial describes: caches, block sizes. Of 0.02, 0.05 and 0.1 this one predicted best
 )
 WORTH = 3.84  # chi squared of one degree of freedom, 95%
 
 
-def fit_terms(lengths: np.ndarray, figures: np.ndarray, errors: np.ndarray) -> Terms:
+def fit_terms(lengths: np.ndarray, values: np.ndarray, errors: np.ndarray) -> Terms:
     """By least squares of the relative error, none negative (Lawson and Hanson 1974, chapter 23).
 
-    errors: of the figures' logarithms.
+    errors: of the values' logarithms.
     c is 0 unless it explains more than noise would: a straight line that is a little off has no parabola in it, and an
-    invented one would rule what is foretold.
+    invented one would rule the prediction.
     """
-    scale = figures * np.hypot(errors, MISFIT)
-    straight, curved = (_least_squares(lengths, figures, scale, powers) for powers in ((0, 1), (0, 1, 2)))
+    scale = values * np.hypot(errors, MISFIT)
+    straight, curved = (_least_squares(lengths, values, scale, powers) for powers in ((0, 1), (0, 1, 2)))
     return curved[0] if straight[1] - curved[1] > WORTH else straight[0]
 
 
-def _least_squares(lengths, figures, scale, powers: tuple[int, ...]) -> tuple[Terms, float]:
+def _least_squares(lengths, values, scale, powers: tuple[int, ...]) -> tuple[Terms, float]:
     """(the terms, chi squared)."""
     columns = np.stack([lengths**power for power in powers], axis=1) / scale[:, None]
     largest = columns.max(axis=0)  # or nnls would see only the steepest column
-    coefficients, miss = nnls(columns / largest, figures / scale)
+    coefficients, miss = nnls(columns / largest, values / scale)
     return Terms(*map(float, coefficients / largest)), miss**2
 
 
-def foretell(terms: Terms, length: float, figure: float, at):
+def extrapolate(terms: Terms, length: float, value: float, at):
     """The polynomial at other lengths, scaled to pass through a point."""
-    return terms(at) / terms(length) * figure
+    return terms(at) / terms(length) * value

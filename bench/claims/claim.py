@@ -2,20 +2,50 @@
 
 A claim is a frozen value of three functions and a few words: one file each, one line in bench/claims/__init__.py. Its
 `judge` gets all records that its parts' journals hold, failed and skipped ones too (`rows_of` gives the rows of those
-that are ok), and never raises for what is missing: a figure that cannot be had is a Finding that is not decided. Each
-record also has `peaks`, the machine's measured rates (bench/results/rates.py).
+that are ok), and never raises for what is missing: a figure that cannot be had is a Finding that is not decided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.record import Record, Row
 
 HOLDS, FAILS, NOT_DECIDED = "holds", "fails", "not decided"
 VERDICTS = (HOLDS, FAILS, NOT_DECIDED)
 
-Records = dict[str, list[dict]]  # those of each part, by its name; none where it has not run
+
+class Records(dict[str, list[Record]]):
+    """The records of each part, by its name; a part that has not run has none. peaks: each part's measured rates."""
+
+    def __init__(self, parts: Mapping[str, list[Record]] | None = None, peaks: Mapping[str, dict] | None = None):
+        super().__init__(parts or {})
+        self.peaks = dict(peaks or {})
+
+    def peaks_of(self, record: Record) -> dict[str, Any]:
+        """The machine's rates (bench/device/peaks.py) when the record was measured."""
+        return next((self.peaks.get(name, {}) for name, part in self.items() if record in part), {})
+
+    def together(self) -> list[Record]:
+        """Those of all parts."""
+        return [record for part in self.values() for record in part]
+
+
+class CellRow(NamedTuple):
+    """A row with the cell that it is of."""
+
+    cell: Cell
+    row: Row
+
+    def number(self, name: str) -> float:
+        """A column of the row. Raises ValueError where it is blank."""
+        return self.row.number(name)
+
+
 Level = TypeVar("Level")
 
 
@@ -62,11 +92,15 @@ def affordable(levels: dict[float, Level], minutes: float) -> Level:
     return levels[max((needed for needed in levels if needed <= minutes), default=min(levels))]
 
 
-def rows_of(records: Iterable[dict], **cell) -> list[dict]:
-    """The rows of all ok records whose cell has these values: each the cell's fields and the row's own together."""
-    chosen = [record for record in records if record["status"] == "ok"]
-    chosen = [record for record in chosen if all(record["cell"][key] == value for key, value in cell.items())]
-    return [{**record["cell"], **row} for record in chosen for row in record["rows"]]
+def is_of(record: Record, **cell: object) -> bool:
+    """Whether the record's cell has these values."""
+    return all(getattr(record.cell, name) == value for name, value in cell.items())
+
+
+def rows_of(records: Iterable[Record], **cell: object) -> list[CellRow]:
+    """The rows of all ok records whose cell has these values."""
+    good = [record for record in records if record.status == Status.OK and is_of(record, **cell)]
+    return [CellRow(record.cell, row) for record in good for row in record.rows]
 
 
 def verdict_below(low: float | None, high: float | None, threshold: float) -> str:

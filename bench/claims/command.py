@@ -22,15 +22,20 @@ from pathlib import Path
 from rich.console import Console
 
 from lengthscale.bench.claims import CLAIMS, table
-from lengthscale.bench.claims.claim import Claim, Finding
+from lengthscale.bench.claims.claim import Claim, Finding, Records
+from lengthscale.bench.host import machine
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.host.sweep import Known, new_folder, run_sweep
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.request import Request
+from lengthscale.bench.plan.status import FAILED, Status
 from lengthscale.bench.plan.suites import Settings
-from lengthscale.bench.results import environment, resume
-from lengthscale.bench.results.journal import FAILED, read_journal
+from lengthscale.bench.results import resume
+from lengthscale.bench.results.codec import read_journal
+from lengthscale.bench.results.environment import device_slug
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.record import Record
 from lengthscale.models import unknown
 
 BUDGET_MINUTES = 20.0
@@ -70,18 +75,19 @@ def run_claims(args: argparse.Namespace, console: Console, parse_run: ParseRun) 
 
     started = time.monotonic()
     claims = _chosen(args)
-    described = environment.describe(Runner(Settings()).probe())
+    described = machine.describe(Runner(Settings()).probe())
     out = Path(args.out).expanduser() if args.out else new_folder("claims", described)
     works = _plan(claims, args, out, parse_run)
     out.mkdir(parents=True, exist_ok=True)
-    about = {"device": environment.device_slug(described), "git_sha": described["git_sha"]}
+    about = {"device": device_slug(described), "git_sha": described["git_sha"]}
     failed, left, end = False, 0, started
     known = Known()
     for work in works:
         end += 60 * work.minutes
-        records = {}
+        records = Records()
         for name, request in work.requests.items():
             records[name], interrupted = _run_part(work, name, request, end, known, console)
+            records.peaks[name] = resume.peaks_of(request.out) or {} if request.out else {}
             if interrupted:
                 console.print(f"interrupted; the same command with --out {out} goes on from here", soft_wrap=True)
                 return failed, True
@@ -90,9 +96,9 @@ def run_claims(args: argparse.Namespace, console: Console, parse_run: ParseRun) 
         command = f"./run_bench.sh claims --only {work.claim.number} --budget {work.minutes:g}"
         rows = table.update(out, table.rows_of_claim(work.claim, findings, command=command, **about))
         mine = next(row for row in rows if row["claim"] == str(work.claim.number))
-        if any(record["status"] == "ok" for part in records.values() for record in part):
+        if any(record.status == Status.OK for part in records.values() for record in part):
             picture.draw(out, work.claim, mine, records, described)
-        failed |= any(record["status"] in FAILED for part in records.values() for record in part)
+        failed |= any(record.status in FAILED for part in records.values() for record in part)
         left += _left(work, records)
     table.print_verdicts(table.read(out), console)
     if left:
@@ -137,7 +143,7 @@ def _plan(claims: list[Claim], args: argparse.Namespace, out: Path, parse_run: P
 
 def _run_part(
     work: Work, name: str, request: Request, end: float, known: Known, console: Console
-) -> tuple[list[dict], bool]:
+) -> tuple[list[Record], bool]:
     """(the part's records, whether it was interrupted). A part whose time is over gives what it has."""
     assert request.out is not None
     left = end - time.monotonic()
@@ -146,27 +152,26 @@ def _run_part(
         console.print(f"{title}, {left / 60:.1f} minutes left for the claim", highlight=False, soft_wrap=True)
         _, records, interrupted = run_sweep(request, console, end, known)
     else:
-        records, interrupted = read_journal(request.out / "journal.jsonl"), False
-    peaks = resume.peaks_of(request.out) or {}
-    return [{**record, "peaks": peaks} for record in records], interrupted
+        records, interrupted = read_journal(RunFolder(request.out).journal), False
+    return records, interrupted
 
 
-def _note(work: Work, records: dict[str, list[dict]], n_cpus: int) -> str:
+def _note(work: Work, records: Records, n_cpus: int) -> str:
     """What did not run, what failed, and what disturbed it, in words; nothing where all went well."""
     said = []
     if left := _left(work, records):
         cells = sum(len(request.cells) for request in work.requests.values())
         said.append(f"out of time ({work.minutes:g} minutes): {left} of {cells} cells did not begin")
     for name, mine in records.items():
-        statuses = Counter(record["status"] for record in mine if record["status"] in FAILED)
+        statuses = Counter(record.status for record in mine if record.status in FAILED)
         said += [f"{name}: {count} {status}" for status, count in statuses.items()]
-    loads = [record.get("load_before") or 0.0 for part in records.values() for record in part]
+    loads = [record.load_before or 0.0 for part in records.values() for record in part]
     if max(loads, default=0.0) > BUSY * n_cpus:
         said.append(f"the machine was busy (load {max(loads):.1f} on {n_cpus} cores): times may be off")
     return "; ".join(said)
 
 
-def _left(work: Work, records: dict[str, list[dict]]) -> int:
+def _left(work: Work, records: Records) -> int:
     """Cells that did not begin."""
     return sum(len(request.cells) - len(records[name]) for name, request in work.requests.items())
 

@@ -29,6 +29,8 @@ from lengthscale.bench.claims.claim import (
     verdict_above,
     verdict_within,
 )
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.record import Record
 
 FAST = "mamba"
 SLOW = {"transformer": "multi-head", "transformer++": "grouped queries"}
@@ -61,8 +63,8 @@ class Place:
 
     length: int
     batch: int
-    fast: dict
-    slow: dict
+    fast: Record
+    slow: Record
 
     @property
     def ratio(self) -> ratios.Ratio:
@@ -73,21 +75,21 @@ class Place:
         return foretold_bytes(self.slow) / foretold_bytes(self.fast)
 
 
-def foretold_bytes(record: dict) -> float:
+def foretold_bytes(record: Record) -> float:
     """What a step must read by the paper's account. The state is the whole batch's."""
-    row = record["rows"][0]
-    return row["n_params"] * BYTES[record["cell"]["dtype"]] + row["state_bytes"]
+    row = record.row
+    return row.number("n_params") * BYTES[record.cell.dtype] + row.number("state_bytes")
 
 
-def foretold_ms(record: dict) -> float | None:
-    bandwidth = record["peaks"].get("copy_bytes_per_s")
+def foretold_ms(record: Record, records: Records) -> float | None:
+    bandwidth = records.peaks_of(record).get("copy_bytes_per_s")
     return foretold_bytes(record) / bandwidth * 1e3 if bandwidth else None
 
 
 def places(records: Records, slow: str) -> list[Place]:
     """Where both were measured, the smallest cache first."""
-    everything = [record for part in records.values() for record in part if record["status"] == "ok"]
-    found = {(r["cell"]["model"], r["cell"]["length"], r["cell"]["batch"]): r for r in everything if r["samples_ms"]}
+    everything = [record for record in records.together() if record.status == Status.OK]
+    found = {(r.cell.model, r.cell.length, r.cell.batch): r for r in everything if r.samples_ms}
     both = [
         Place(length, batch, found[FAST, length, batch], record)
         for (model, length, batch), record in found.items()
@@ -103,7 +105,9 @@ def judge(records: Records) -> list[Finding]:
         findings.append(_at_place(slow, kind, both[-1]) if both else _nothing(slow, kind))
         if len(both) > 1:
             findings.append(_at_place(slow, kind, both[0]))
-        findings += [_prediction(slow, kind, place) for place in (both[:1] + both[-1:] if len(both) > 1 else both)]
+        findings += [
+            _prediction(slow, kind, place, records) for place in (both[:1] + both[-1:] if len(both) > 1 else both)
+        ]
         findings.append(_at_own_batches(records, slow, kind))
     ratios_measured = [ratio for slow in SLOW for place in places(records, slow) if (ratio := place.ratio.figure)]
     if len(ratios_measured) > 1:
@@ -127,11 +131,11 @@ def _nothing(slow: str, kind: str) -> Finding:
     return Finding(what, None, None, None, "x", NOT_DECIDED, RULE, None, None, "not measured at any context and batch")
 
 
-def _prediction(slow: str, kind: str, place: Place) -> Finding:
+def _prediction(slow: str, kind: str, place: Place, records: Records) -> Finding:
     """The measured ratio over the foretold one."""
     ratio = ratios.Ratio(*(figure and figure / place.foretold for figure in place.ratio))
-    times = [f"{each:.3g}" if (each := foretold_ms(record)) else "?" for record in (place.fast, place.slow)]
-    medians = [f"{record['rows'][0]['time_median_ms']:.3g}" for record in (place.fast, place.slow)]
+    times = [f"{each:.3g}" if (each := foretold_ms(record, records)) else "?" for record in (place.fast, place.slow)]
+    medians = [f"{record.row.number('time_median_ms'):.3g}" for record in (place.fast, place.slow)]
     note = f"ratio foretold {place.foretold:.3g}; ms a step, {FAST} and {slow}: foretold {' and '.join(times)}, "
     note += f"measured {' and '.join(medians)}"
     what = f"{FAST} over {slow} ({kind}), context {place.length}, batch {place.batch}: ratio measured over foretold"
@@ -141,8 +145,8 @@ def _prediction(slow: str, kind: str, place: Place) -> Finding:
 
 def _at_own_batches(records: Records, slow: str, kind: str) -> Finding:
     """Each at the largest of the batches that fits the memory, at the longest context that both have."""
-    everything = [record for part in records.values() for record in part]
-    lengths = {model: {row["length"] for row in rows_of(everything, model=model)} for model in (FAST, slow)}
+    everything = records.together()
+    lengths = {model: {row.cell.length for row in rows_of(everything, model=model)} for model in (FAST, slow)}
     common = lengths[FAST] & lengths[slow]
     what = f"{FAST} over {slow} ({kind}): tokens/s, each at its largest batch in {MEMORY}"
     if not common:
@@ -150,12 +154,12 @@ def _at_own_batches(records: Records, slow: str, kind: str) -> Finding:
     length = max(common)
     largest = {}
     for model in (FAST, slow):
-        batches = [row["batch"] for row in rows_of(everything, model=model, length=length)]
+        batches = [row.cell.batch for row in rows_of(everything, model=model, length=length)]
         largest[model] = ratios.found(everything, model=model, length=length, batch=max(batches))
     ratio = ratios.of_speeds(largest[FAST], largest[slow])
-    batches = [record["cell"]["batch"] if record else "?" for record in (largest[FAST], largest[slow])]
+    batches = [record.cell.batch if record else "?" for record in (largest[FAST], largest[slow])]
     what += f", context {length}: {batches[0]} and {batches[1]}"
-    tried = max(record["cell"]["batch"] for record in everything)
+    tried = max(record.cell.batch for record in everything)
     note = f"larger batches than {tried} were not tried" if tried in batches else ""
     return Finding(what, *ratio, "x", verdict_above(ratio.low, ratio.high, ABOUT_FIVE), RULE, length, length, note)
 
@@ -165,9 +169,9 @@ def draw(axes, records: Records) -> None:
     from matplotlib.colors import TwoSlopeNorm
 
     first, *_ = SLOW
-    everything = [record for part in records.values() for record in part]
-    lengths = sorted({record["cell"]["length"] for record in everything})
-    batches = sorted({record["cell"]["batch"] for record in everything})
+    everything = records.together()
+    lengths = sorted({record.cell.length for record in everything})
+    batches = sorted({record.cell.batch for record in everything})
     found = {slow: {(place.length, place.batch): place for place in places(records, slow)} for slow in SLOW}
     grid = np.full((len(batches), len(lengths)), np.nan)
     for (length, batch), place in found[first].items():
@@ -186,11 +190,11 @@ def draw(axes, records: Records) -> None:
     axes.set(xlabel="context (tokens)", ylabel="batch (sequences)")
 
 
-def _said(slow: str, place: Place | None, everything: list[dict], length: int, batch: int) -> str:
+def _said(slow: str, place: Place | None, everything: list[Record], length: int, batch: int) -> str:
     if place:
         return f"{slow}: {place.ratio.figure:.2g}x (foretold {place.foretold:.2g}x)"
-    mine = [r for r in everything if (r["cell"]["length"], r["cell"]["batch"]) == (length, batch)]
-    statuses = {r["cell"]["model"]: r["status"] for r in mine}
+    mine = [r for r in everything if (r.cell.length, r.cell.batch) == (length, batch)]
+    statuses = {r.cell.model: r.status for r in mine}
     missing = next(model for model in (slow, FAST) if statuses.get(model) != "ok")
     return f"{slow}: {'' if missing == slow else f'{missing} '}{statuses.get(missing, 'not measured')}"
 

@@ -21,6 +21,7 @@ from lengthscale.bench.claims.claim import (
     FAILS,
     HOLDS,
     NOT_DECIDED,
+    CellRow,
     Claim,
     Finding,
     Part,
@@ -33,6 +34,7 @@ from lengthscale.bench.claims.claim import (
 )
 from lengthscale.bench.claims.look import look
 from lengthscale.bench.results import intervals
+from lengthscale.bench.results.record import Record
 
 ZOH, BILINEAR = "s4d", "s4d-bilinear"
 STARTS = {  # of dt -> the models, by zero-order hold and bilinear
@@ -95,14 +97,14 @@ def _finding(what, figure, low, high, unit, verdict, rule, note="") -> Finding:
 # a. The error of a step
 
 
-def _judge_steps(records: list[dict]) -> list[Finding]:
+def _judge_steps(records: list[Record]) -> list[Finding]:
     """Of bilinear's state, of the zero-order hold's state and held input; of both for a ramp, which decide nothing."""
     order, low, high = order_of(rows_of(records, model=BILINEAR), "transition_error")
     verdict = verdict_within(low, high, 2.9, 3.1)
     what = "bilinear: order in dt of |Abar - exp(dt A)|, trained A, float64"
     found = [_finding(what, order, low, high, "", verdict, ORDER_RULE)]
     rows = rows_of(records, model=ZOH)
-    worst = max((max(row["transition_error"], row["held_error"]) for row in rows), default=None)
+    worst = max((max(row.number("transition_error"), row.number("held_error")) for row in rows), default=None)
     verdict = NOT_DECIDED if worst is None else HOLDS if worst < EXACT else FAILS
     what = "zero-order hold: largest error of a step for a held input, all dt"
     note = "" if worst is None else "a maximum has no interval"
@@ -116,12 +118,16 @@ def _judge_steps(records: list[dict]) -> list[Finding]:
     return found
 
 
-def order_of(rows: list[dict], error: str) -> tuple[float | None, float | None, float | None]:
+def order_of(rows: list[CellRow], error: str) -> tuple[float | None, float | None, float | None]:
     """(the slope of log error on log dt, its lowest and highest between neighbouring dt), where dt |A| is small.
 
     The errors are exact but for rounding, so what an interval can hold is how far the slope itself changes.
     """
-    points = sorted((row["dt"], row[error]) for row in rows if row["largest_z"] < SMALL_Z and row[error] > 0)
+    points = sorted(
+        (row.number("dt"), row.number(error))
+        for row in rows
+        if row.number("largest_z") < SMALL_Z and row.number(error) > 0
+    )
     if len(points) < 3:
         return None, None, None
     steps, errors = np.log(np.array(points)).T
@@ -132,12 +138,12 @@ def order_of(rows: list[dict], error: str) -> tuple[float | None, float | None, 
 # b. The loss after training
 
 
-def _losses(records: list[dict], model: str) -> dict[int, float]:
+def _losses(records: list[Record], model: str) -> dict[int, float]:
     """Of each seed, at the rate of training."""
-    return {row["seed"]: row["loss"] for row in rows_of(records, model=model) if row["rate"] == 1}
+    return {row.cell.seed: row.number("loss") for row in rows_of(records, model=model) if row.number("rate") == 1}
 
 
-def _gap(records: list[dict], start: str) -> Finding:
+def _gap(records: list[Record], start: str) -> Finding:
     zoh, bilinear = (_losses(records, model) for model in STARTS[start])
     seeds = sorted(set(zoh) & set(bilinear))
     pairs = np.array([(zoh[seed], bilinear[seed]) for seed in seeds]).reshape(-1, 2)
@@ -151,7 +157,7 @@ def _gap(records: list[dict], start: str) -> Finding:
     verdict = verdict_within(low, high, -spread, spread)
     rows = [row for model in STARTS[start] for row in rows_of(records, model=model)]
     note = f"two seeds differ by {spread:.3g} at losses of {pairs.mean():.3g}; after training dt is"
-    note += f" {min(row['dt_p10'] for row in rows):.2g} to {max(row['dt_p90'] for row in rows):.2g}"
+    note += f" {min(row.number('dt_p10') for row in rows):.2g} to {max(row.number('dt_p90') for row in rows):.2g}"
     return _finding(what, figure, low, high, "nats", verdict, GAP_RULE, note)
 
 
@@ -163,10 +169,11 @@ def between_seeds(pairs: np.ndarray) -> float:
 # c. Half the sampling rate
 
 
-def _resampled(records: list[dict], start: str, model: str) -> Finding:
+def _resampled(records: list[Record], start: str, model: str) -> Finding:
     rule = "zero-order hold" if model == STARTS[start][0] else "bilinear"
     seen = {
-        (row["rate"], row["dt_factor"], row["seed"]): 100 * row["accuracy"] for row in rows_of(records, model=model)
+        (row.number("rate"), row.number("dt_factor"), row.cell.seed): 100 * row.number("accuracy")
+        for row in rows_of(records, model=model)
     }
     seeds = sorted({seed for _, _, seed in seen})
     whole, kept, doubled = (_each(seen, case, seeds) for case in ((1.0, 1.0), (0.5, 1.0), (0.5, 2.0)))
@@ -192,13 +199,15 @@ def draw(axes, records: Records) -> None:
     markers = {"transition_error": "-", "ramp_error": ":"}
     said = {"transition_error": "the state", "ramp_error": "an input that rises over the step"}
     for model, name in ((BILINEAR, "bilinear"), (ZOH, "zero-order hold")):
-        rows = sorted(rows_of(records.get("errors", []), model=model), key=lambda row: row["dt"])
+        rows = sorted(rows_of(records.get("errors", []), model=model), key=lambda row: row.number("dt"))
         for error, line in markers.items() if rows else ():
             order = order_of(rows, error)[0]
-            slope = f", order {order:.2f}" if order is not None and max(row[error] for row in rows) > EXACT else ""
-            values = [row[error] or np.nan for row in rows]
+            slope = (
+                f", order {order:.2f}" if order is not None and max(row.number(error) for row in rows) > EXACT else ""
+            )
+            values = [row.number(error) or np.nan for row in rows]
             style = look(model) | {"ls": line}
-            axes.plot([row["dt"] for row in rows], values, ms=4, label=f"{name}: {said[error]}{slope}", **style)
+            axes.plot([row.number("dt") for row in rows], values, ms=4, label=f"{name}: {said[error]}{slope}", **style)
     for start in STARTS:
         gap = _gap(records.get("trained", []), start)
         if gap.low is not None:

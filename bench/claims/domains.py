@@ -92,12 +92,12 @@ class Lead(NamedTuple):
 def lead(records: Records, data: str, other: str) -> Lead:
     mine, my_rate = best_rate(records, model=MODEL, data=data)
     theirs, their_rate = best_rate(records, model=other, data=data)
-    seeds = sorted({each["cell"]["seed"] for each in mine} & {each["cell"]["seed"] for each in theirs})
+    seeds = sorted({each.cell.seed for each in mine} & {each.cell.seed for each in theirs})
     note = f"{MODEL}: {my_rate}; {other}: {their_rate}"
     if not seeds:
         return Lead(data, other, Difference(), 0, None, NOT_DECIDED, note)
-    context = max(row["context"] for row in mine[0]["rows"] if row.get("context"))
-    of, to = ([losses(r, context) for r in each if r["cell"]["seed"] in seeds] for each in (mine, theirs))
+    context = max(row.context for row in mine[0].rows if row.context)
+    of, to = ([losses(r, context) for r in each if r.cell.seed in seeds] for each in (mine, theirs))
     found = _over_seeds(of, to)
     verdict = verdict_below(found.low, found.high, 0.0)
     if len(seeds) < SEEDS:

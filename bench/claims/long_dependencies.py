@@ -14,6 +14,7 @@ import numpy as np
 
 from lengthscale.bench.claims import learning_rates
 from lengthscale.bench.claims.claim import (
+    CellRow,
     Claim,
     Finding,
     Part,
@@ -56,29 +57,29 @@ def parts(minutes: float) -> list[Part]:
     return [Part(f"rate-{rate}", (*arguments.split(), "--learning-rate", rate)) for rate in rates]
 
 
-def trained(records: Records, model: str) -> tuple[dict[int, list[dict]], str]:
+def trained(records: Records, model: str) -> tuple[dict[int, list[CellRow]], str]:
     """(each seed's rows of gradients after training at the model's best learning rate, a note on that rate).
 
     The best has the lowest mean training loss; the training loss is of sequences that were never seen before.
     """
-    rates: dict[float, dict[int, list[dict]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows_of([record for part in records.values() for record in part], model=model):
-        if row["trained"]:
-            rates[row["learning_rate"]][row["seed"]].append(row)
+    rates: dict[float, dict[int, list[CellRow]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows_of(records.together(), model=model):
+        if row.row.trained:
+            rates[row.number("learning_rate")][row.cell.seed].append(row)
     if not rates:
         return {}, "no trained model"
-    losses = {rate: [rows[0]["train_loss"] for rows in seeds.values()] for rate, seeds in rates.items()}
+    losses = {rate: [rows[0].number("train_loss") for rows in seeds.values()] for rate, seeds in rates.items()}
     best = learning_rates.best_of(losses)
     return dict(rates[best]), learning_rates.told(best, rates)
 
 
-def lag_of(row: dict) -> float:
+def lag_of(row: CellRow) -> float:
     """The middle of the row's range of lags, [d, 2 d) as far as the sequence goes."""
-    first, last = row["distance"], min(max(0, 2 * row["distance"] - 1), row["length"] - 1)
+    first, last = row.number("distance"), min(max(0, 2 * row.number("distance") - 1), row.cell.length - 1)
     return (first + last) / 2
 
 
-def slope_of(rows: list[dict]) -> float | None:
+def slope_of(rows: list[CellRow]) -> float | None:
     """Decades a step: of log10 of the median norm on the middle of its range of lags, least squares.
 
     The first norm that is 0 counts as the smallest there is, so that a steep slope is rather too flat; what lies beyond
@@ -86,8 +87,8 @@ def slope_of(rows: list[dict]) -> float | None:
     """
     points = []
     for row in rows:
-        points.append((lag_of(row), math.log10(row["grad_norm"] or SMALLEST)))
-        if not row["grad_norm"]:
+        points.append((lag_of(row), math.log10(row.number("grad_norm") or SMALLEST)))
+        if not row.number("grad_norm"):
             break
     lags, logs = np.array(points).T
     return float(np.polyfit(lags, logs, 1)[0]) if len(points) >= 3 else None
@@ -98,7 +99,7 @@ def judge(records: Records) -> list[Finding]:
     for model in MODELS:
         seeds, note = trained(records, model)
         is_rnn = model == "rnn-plain"
-        losses = np.array([rows[0]["train_loss"] for rows in seeds.values()])
+        losses = np.array([rows[0].number("train_loss") for rows in seeds.values()])
         low, high = intervals.of_few(losses)
         figure = float(losses.mean()) if len(losses) else None
         verdict = verdict_above(low, high, LOST) if is_rnn else verdict_below(low, high, KEPT)
@@ -125,8 +126,8 @@ def draw(axes, records: Records) -> None:
         if not seeds:
             continue
         lags = np.array([lag_of(row) for row in next(iter(seeds.values()))])
-        norms = np.array([[row["grad_norm"] for row in rows] for rows in seeds.values()])
-        error = np.mean([rows[0]["train_loss"] for rows in seeds.values()])
+        norms = np.array([[row.number("grad_norm") for row in rows] for rows in seeds.values()])
+        error = np.mean([rows[0].number("train_loss") for rows in seeds.values()])
         median = np.median(norms, axis=0)
         shown = median > 0
         label = f"{model}: squared error {error:.2g}"

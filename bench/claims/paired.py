@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lengthscale.bench.claims import learning_rates
-from lengthscale.bench.claims.claim import Records
+from lengthscale.bench.claims.claim import Records, is_of
+from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results import intervals
+from lengthscale.bench.results.record import Record
 
 FEW = 12  # windows: below it Student's t, since a bootstrap of few values is too sure
 
@@ -30,21 +32,21 @@ class Difference(NamedTuple):
     windows: int = 0
 
 
-def records_of(part: list[dict], **cell) -> list[dict]:
+def records_of(part: list[Record], **cell) -> list[Record]:
     """Those that are ok and have raw losses, and whose cell has these values."""
-    good = [record for record in part if record["status"] == "ok" and record.get("window_losses")]
-    return [record for record in good if all(record["cell"][key] == value for key, value in cell.items())]
+    good = [record for record in part if record.status == Status.OK and record.window_losses]
+    return [record for record in good if is_of(record, **cell)]
 
 
-def losses(record: dict, context: int, control: str | None = None) -> np.ndarray:
+def losses(record: Record, context: int, control: str | None = None) -> np.ndarray:
     """(windows,) at a context, nan where a loss is not finite; (0,) where the record has no such row."""
-    for row, mine in zip(record["rows"], record["window_losses"], strict=True):
-        if (row.get("context"), row.get("control")) == (context, control):
+    for row, mine in zip(record.rows, record.window_losses or (), strict=True):
+        if (row.context, row.control) == (context, control):
             return np.array([np.nan if value is None else value for value in mine])
     return np.zeros(0)
 
 
-def mean_losses(records: list[dict], context: int, control: str | None = None) -> np.ndarray:
+def mean_losses(records: list[Record], context: int, control: str | None = None) -> np.ndarray:
     """(windows,) means over records, such as those of several seeds, each on the same windows."""
     found = [losses(record, context, control) for record in records]
     return np.mean(found, axis=0) if found and len({len(each) for each in found}) == 1 else np.zeros(0)
@@ -60,17 +62,17 @@ def difference(of: np.ndarray, to: np.ndarray) -> Difference:
     return Difference(float(apart.mean()), low, high, windows)
 
 
-def best_rate(parts: Records, **cell) -> tuple[list[dict], str]:
+def best_rate(parts: Records, **cell) -> tuple[list[Record], str]:
     """(the records of these cells at their best learning rate, one for each seed; a note on that rate).
 
     The best has the lowest mean training loss, of tokens drawn from so many that hardly any came twice: the held-out
     windows have no say in it.
     """
-    rates: dict[float, list[dict]] = {}
-    for record in records_of([record for part in parts.values() for record in part], **cell):
-        rates.setdefault(record["rows"][0]["learning_rate"], []).append(record)
+    rates: dict[float, list[Record]] = {}
+    for record in records_of(parts.together(), **cell):
+        rates.setdefault(record.row.number("learning_rate"), []).append(record)
     if not rates:
         return [], "no trained model"
-    losses = {rate: [record["rows"][0]["train_loss"] for record in mine] for rate, mine in rates.items()}
+    losses = {rate: [record.row.number("train_loss") for record in mine] for rate, mine in rates.items()}
     best = learning_rates.best_of(losses)
-    return sorted(rates[best], key=lambda record: record["cell"]["seed"]), learning_rates.told(best, rates)
+    return sorted(rates[best], key=lambda record: record.cell.seed), learning_rates.told(best, rates)

@@ -22,6 +22,8 @@ from lengthscale.bench.claims.claim import (
     verdict_within,
 )
 from lengthscale.bench.claims.look import look, ticks_at_lengths
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.record import Record
 
 AGREE = 1e-4  # of any logit
 PARALLEL = "associative"
@@ -76,21 +78,21 @@ def judge(records: Records) -> list[Finding]:
     return [overall, *findings]
 
 
-def _agree(records: list[dict]) -> Finding:
+def _agree(records: list[Record]) -> Finding:
     rows = rows_of(records, method=PARALLEL, dtype="float32")
     what = "RWKV-4, trained: largest difference of any logit, a sequence read whole (parallel scan) and step by step"
-    lengths = [record["cell"]["length"] for record in records]
+    lengths = [record.cell.length for record in records]
     ends = (min(lengths, default=None), max(lengths, default=None))
-    broken = [record for record in records if record["status"] == "nan"]
+    broken = [record for record in records if record.status == Status.NAN]
     if broken or not rows:
-        note = broken[0]["message"] if broken else ""
+        note = broken[0].message if broken else ""
         return Finding(what, None, None, None, "", FAILS if broken else NOT_DECIDED, AGREE_RULE, *ends, note)
-    worst = max(row["max_difference"] for row in rows)
-    note = f"the largest logit is {max(row['largest_logit'] for row in rows):.3g}; a maximum has no interval"
+    worst = max(row.number("max_difference") for row in rows)
+    note = f"the largest logit is {max(row.number('largest_logit') for row in rows):.3g}; a maximum has no interval"
     return Finding(what, worst, None, None, "", HOLDS if worst < AGREE else FAILS, AGREE_RULE, *ends, note)
 
 
-def _ratio(records: list[dict], model: str, over: int, under: int) -> ratios.Ratio:
+def _ratio(records: list[Record], model: str, over: int, under: int) -> ratios.Ratio:
     return ratios.of_times(*(ratios.found(records, model=model, length=length) for length in (over, under)))
 
 
@@ -102,18 +104,18 @@ def _finding(model: str, over: int, under: int, ratio: ratios.Ratio, verdict: st
 def draw(axes, records: Records) -> None:
     """The time of a token over the one at the shortest context, against the context."""
     for model in (*MODELS, BESIDE):
-        rows = sorted(rows_of(records.get("decode", []), model=model), key=lambda row: row["length"])
+        rows = sorted(rows_of(records.get("decode", []), model=model), key=lambda row: row.cell.length)
         if not rows:
             continue
-        first = rows[0]["time_median_ms"]
-        lengths = [row["length"] for row in rows]
-        label = f"{model}: {first:.3g} ms at {lengths[0]}, {rows[-1]['time_median_ms']:.3g} ms at {lengths[-1]}"
-        axes.plot(lengths, [row["time_median_ms"] / first for row in rows], ms=5, label=label, **look(model))
-        edges = ([row[f"time_{end}_ms"] / first for row in rows] for end in ("p10", "p90"))
+        first = rows[0].number("time_median_ms")
+        lengths = [row.cell.length for row in rows]
+        label = f"{model}: {first:.3g} ms at {lengths[0]}, {rows[-1].number('time_median_ms'):.3g} ms at {lengths[-1]}"
+        axes.plot(lengths, [row.number("time_median_ms") / first for row in rows], ms=5, label=label, **look(model))
+        edges = ([row.number(f"time_{end}_ms") / first for row in rows] for end in ("p10", "p90"))
         axes.fill_between(lengths, *edges, color=look(model)["color"], alpha=0.15, lw=0)
     axes.axhspan(*FLAT, color="0.5", alpha=0.15, lw=0)
     axes.set(yscale="log", xlabel="context (tokens)", ylabel="time of a token, over that at the shortest context")
-    ticks_at_lengths(axes, [record["cell"]["length"] for record in records.get("decode", [])])
+    ticks_at_lengths(axes, [record.cell.length for record in records.get("decode", [])])
     axes.legend(fontsize=8)
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import math
 import zlib
+from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
 
 from lengthscale.bench.analysis.curves import draws, time_point
+from lengthscale.bench.claims.claim import is_of
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.record import Record
 
 
 class Ratio(NamedTuple):
@@ -24,30 +28,30 @@ class Ratio(NamedTuple):
 NONE = Ratio(None, None, None)
 
 
-def found(records: list[dict], **cell) -> dict | None:
+def found(records: list[Record], **cell) -> Record | None:
     """The first ok record with samples whose cell has these values."""
-    good = (record for record in records if record["status"] == "ok" and record["samples_ms"])
-    return next((r for r in good if all(r["cell"][key] == value for key, value in cell.items())), None)
+    good = (record for record in records if record.status == Status.OK and record.samples_ms)
+    return next((r for r in good if is_of(r, **cell)), None)
 
 
-def of_times(over: dict | None, under: dict | None) -> Ratio:
+def of_times(over: Record | None, under: Record | None) -> Ratio:
     """Of the time of one record's step to the other's; nothing where one of them is missing."""
     return _ratio(over, under, 1.0)
 
 
-def of_speeds(over: dict | None, under: dict | None) -> Ratio:
+def of_speeds(over: Record | None, under: Record | None) -> Ratio:
     """Of the tokens a second of one record to the other's."""
     if over is None or under is None:
         return NONE
-    return _ratio(under, over, over["cell"]["batch"] / under["cell"]["batch"])
+    return _ratio(under, over, over.cell.batch / under.cell.batch)
 
 
-def _ratio(over: dict | None, under: dict | None, factor: float) -> Ratio:
+def _ratio(over: Record | None, under: Record | None, factor: float) -> Ratio:
     if over is None or under is None:
         return NONE
-    points = tuple(time_point(each["cell"]["length"], each["samples_ms"]) for each in (over, under))
-    figure = factor * points[0].figure / points[1].figure
-    drawn = draws(points, zlib.crc32(f"{over['cell']} {under['cell']}".encode()))
+    points = tuple(time_point(each.cell.length, each.samples_ms) for each in (over, under))
+    figure = factor * points[0].value / points[1].value
+    drawn = draws(points, zlib.crc32(f"{asdict(over.cell)} {asdict(under.cell)}".encode()))
     if drawn is None:
         return Ratio(figure, None, None)
     low, high = np.quantile(drawn[:, 0] - drawn[:, 1], (0.025, 0.975)) + math.log(factor)

@@ -37,6 +37,7 @@ from lengthscale.bench.claims.claim import (
 from lengthscale.bench.claims.look import look, ticks_at_lengths
 from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses, mean_losses, records_of
 from lengthscale.bench.data import planted
+from lengthscale.bench.results.record import Record
 
 MODEL, DATA = "mamba", "code"
 FIRST, MILLION, FACTOR = 64, 2**20, 4
@@ -105,9 +106,9 @@ class Step(NamedTuple):
     note: str = ""
 
 
-def steps_of(records: list[dict]) -> list[Step]:
+def steps_of(records: list[Record]) -> list[Step]:
     """One for each context with one of a quarter, short ones first; several records are seeds."""
-    contexts = sorted({row["context"] for record in records for row in record["rows"] if row.get("context")})
+    contexts = sorted({row.context for record in records for row in record.rows if row.context})
     found = []
     for context in contexts:
         if context // FACTOR in contexts:
@@ -148,8 +149,12 @@ def verdict_of(steps: list[Step]) -> str:
     return HOLDS if whole and all(verdict == HOLDS for verdict in verdicts) else NOT_DECIDED
 
 
+def _without_control(records: Records) -> Records:
+    return Records({name: part for name, part in records.items() if name != "planted"})
+
+
 def judge(records: Records) -> list[Finding]:
-    mine, note = best_rate({name: part for name, part in records.items() if name != "planted"}, model=MODEL, data=DATA)
+    mine, note = best_rate(_without_control(records), model=MODEL, data=DATA)
     steps = steps_of(mine)
     longest = steps[-1].context if steps else None
     shuffle, plants = _shuffled(mine), _planted(records.get("planted", []))
@@ -165,8 +170,8 @@ def judge(records: Records) -> list[Finding]:
     verdict = NOT_DECIDED if broken else verdict
     facts = [DATA]
     if mine:  # what a small model does not learn on a small budget says little of a large one's
-        cell, row = mine[0]["cell"], mine[0]["rows"][0]
-        facts += [cell["size"], f"{row['train_tokens']:,} tokens of training at {cell['length']:,}"]
+        cell, row = mine[0].cell, mine[0].row
+        facts += [cell.size, f"{row.train_tokens:,} tokens of training at {cell.length:,}"]
     what = f"largest context up to which the loss of {MODEL} ({', '.join(facts)}) falls"
     largest = better_up_to(steps)
     if steps and largest is None:
@@ -185,10 +190,10 @@ def _finding(step: Step) -> Finding:
     return Finding(what, *figures, "nats a token", step.verdict, RULE, before, step.context, note)
 
 
-def shuffled(records: list[dict]) -> tuple[Difference, Difference, int | None]:
+def shuffled(records: list[Record]) -> tuple[Difference, Difference, int | None]:
     """(the loss with the far context shuffled, and in order, both less that given NEAR tokens; how long it is)."""
     name = f"shuffled beyond {NEAR}"
-    context = next((row["context"] for each in records for row in each["rows"] if row.get("control") == name), None)
+    context = next((row.context for each in records for row in each.rows if row.control == name), None)
     if context is None:
         return Difference(), Difference(), None
     near = mean_losses(records, NEAR)
@@ -196,7 +201,7 @@ def shuffled(records: list[dict]) -> tuple[Difference, Difference, int | None]:
     return left, real, context
 
 
-def _shuffled(records: list[dict]) -> Finding:
+def _shuffled(records: list[Record]) -> Finding:
     left, real, context = shuffled(records)
     what = f"control: loss given {f'{context:,} tokens' if context else 'a context'} shuffled beyond {NEAR}, "
     what += f"less that given {NEAR}"
@@ -205,7 +210,7 @@ def _shuffled(records: list[dict]) -> Finding:
     return Finding(what, *left[:3], "nats a token", verdict, SHUFFLED_RULE, NEAR, context, note)
 
 
-def _planted(part: list[dict]) -> list[Finding]:
+def _planted(part: list[Record]) -> list[Finding]:
     """At the distance the gain, below it none."""
     distance, found = planted.DISTANCE, records_of(part, model=FINDER)
     gain = planted.CHANCE - planted.floor()
@@ -226,7 +231,7 @@ def _planted(part: list[dict]) -> list[Finding]:
 
 def draw(axes, records: Records) -> None:
     """What each fourfold context buys, about the band in which it is flat."""
-    mine, _ = best_rate({name: part for name, part in records.items() if name != "planted"}, model=MODEL, data=DATA)
+    mine, _ = best_rate(_without_control(records), model=MODEL, data=DATA)
     steps = [step for step in steps_of(mine) if step.difference.figure is not None]
     style = {**look(MODEL), "ls": ""}
     for better in (True, False):
@@ -246,7 +251,7 @@ def draw(axes, records: Records) -> None:
     axes.set_ylim(-2 * max([FLAT, *ends]), 2 * max([FLAT, *ends]))
     axes.set(xlabel="context c (tokens)", ylabel=f"loss(c) - loss(c / {FACTOR}), nats a token (below 0: better)")
     if mine:
-        axes.axvline(mine[0]["cell"]["length"], color="0.5", lw=0.8, ls=":", label="trained length")
+        axes.axvline(mine[0].cell.length, color="0.5", lw=0.8, ls=":", label="trained length")
     ticks_at_lengths(axes, [step.context for step in steps])
     if steps:
         axes.legend(fontsize=8)

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lengthscale.bench.analysis.crossover import BEYOND, CROSSES
+from lengthscale.bench.analysis.crossover import BEYOND, CROSSES, Crossing
 from lengthscale.bench.analysis.curves import Curve, curves_of, draws
-from lengthscale.bench.analysis.fit import fit_records
+from lengthscale.bench.analysis.fit import Fit, fit_records
 from lengthscale.bench.claims.claim import (
     FAILS,
     HOLDS,
@@ -30,6 +30,7 @@ from lengthscale.bench.claims.claim import (
     verdict_within,
 )
 from lengthscale.bench.claims.look import look, ticks_at_lengths
+from lengthscale.bench.plan.status import Status
 
 QUADRATIC, CLAIMED = "transformer", ("mamba", "rwkv4")  # the others are measured beside them
 WHOLE = ("forward", "train")  # measures of whole sequences
@@ -60,6 +61,9 @@ def parts(minutes: float) -> list[Part]:
         for measure, mine in listed.items()
         if mine
     ]
+
+
+Fits = dict[tuple[str, str, str], Fit]  # by measure, quantity and model
 
 
 class Exponent(NamedTuple):
@@ -96,7 +100,7 @@ def own_exponent(curve: Curve | None) -> Exponent:
             found = np.log(high / low) / math.log(factor)
         return np.where(high <= 0, -np.inf, np.where(low <= 0, np.inf, found))
 
-    figure = float(exponent(np.array([point.figure for point in chosen])))
+    figure = float(exponent(np.array([point.value for point in chosen])))
     drawn = draws(chosen, curve.seed)
     ends = (triple[0], triple[2])
     if not math.isfinite(figure) or drawn is None:
@@ -106,30 +110,30 @@ def own_exponent(curve: Curve | None) -> Exponent:
 
 
 def judge(records: Records) -> list[Finding]:
-    everything = [record for part in records.values() for record in part]
+    everything = records.together()
     curves = {(c.series.measure, c.series.model): c for c in curves_of(everything) if c.quantity == "time_ms"}
     fits, crossings = fit_records(everything)
-    by_series = {(fit["measure"], fit["quantity"], fit["model"]): fit for fit in fits}
+    by_series = {(fit.series.measure, fit.quantity, fit.series.model): fit for fit in fits}
     claimed, beside = [], []
     asked = [measure for measure in WHOLE if measure in records] or list(WHOLE)
     for measure in asked:
         claimed.append(_own(measure, curves.get((measure, QUADRATIC)), by_series))
-        claimed += [_slope(measure, "time_ms", model, by_series, *ONE, LINEAR_RULE) for model in CLAIMED]
+        claimed += [_slope(measure, "time_ms", model, by_series, ONE, LINEAR_RULE) for model in CLAIMED]
     others = list(dict.fromkeys(model for _, model in curves if model not in (QUADRATIC, *CLAIMED)))
-    beside += [_slope(measure, "time_ms", model, by_series, *ONE, LINEAR_RULE) for model in others for measure in asked]
+    beside += [_slope(measure, "time_ms", model, by_series, ONE, LINEAR_RULE) for model in others for measure in asked]
     if any(measure == "decode" for measure, _ in curves):
-        beside.append(_slope("decode", "time_ms", QUADRATIC, by_series, 0.5, math.inf, DECODE_RULE))
+        beside.append(_slope("decode", "time_ms", QUADRATIC, by_series, (0.5, math.inf), DECODE_RULE))
         flat = [*CLAIMED, *others]
-        beside += [_slope("decode", "time_ms", model, by_series, *NONE, DECODE_RULE) for model in flat]
-    beside.append(_slope("train", "memory_bytes", QUADRATIC, by_series, 1.5, math.inf, MEMORY_RULE))
+        beside += [_slope("decode", "time_ms", model, by_series, NONE, DECODE_RULE) for model in flat]
+    beside.append(_slope("train", "memory_bytes", QUADRATIC, by_series, (1.5, math.inf), MEMORY_RULE))
     beside += [_crossing(row) for row in crossings if _is_asked(row)]
     steps = " and of ".join({"forward": "prefill", "train": "a training step"}[measure] for measure in asked)
     rule = f"time of {steps}: {OWN_RULE}; {LINEAR_RULE}; for Mamba and RWKV alike"
     own = next(each for each in reversed(claimed) if "own part" in each.measured)
     linear = ", ".join(
-        f"{model} {each['slope']:.2f}"
+        f"{model} {fit.slope.value:.2f}"
         for model in CLAIMED
-        if (each := by_series.get(("train", "time_ms", model), {})).get("slope") is not None
+        if (fit := by_series.get(("train", "time_ms", model))) and fit.slope
     )
     what = "exponent of a training step's time: attention's own part" + (f" (whole step: {linear})" if linear else "")
     overall = Finding(
@@ -142,78 +146,80 @@ def judge(records: Records) -> list[Finding]:
     return [overall, *claimed, *beside]
 
 
-def _own(measure: str, curve: Curve | None, by_series: dict) -> Finding:
+def _own(measure: str, curve: Curve | None, by_series: Fits) -> Finding:
     found = own_exponent(curve)
-    whole = by_series.get((measure, "time_ms", QUADRATIC), {})
+    whole = by_series.get((measure, "time_ms", QUADRATIC))
     note = "three lengths L, f L, f^2 L are needed" if found.figure is None else ""
-    if whole.get("slope") is not None:
-        note = (
-            f"exponent of the whole step {whole['slope']:.2f}, of which attention is {whole['share_c']:.0%} at the end"
-        )
+    if whole and whole.slope and whole.shares:
+        share = whole.shares[2]
+        note = f"exponent of the whole step {whole.slope.value:.2f}, of which attention is {share:.0%} at the end"
     verdict = verdict_within(found.low, found.high, *TWO)
     what = f"{QUADRATIC}, {measure}: exponent of attention's own part of the time"
     ends = (found.length_min, found.length_max)
     return Finding(what, found.figure, found.low, found.high, "", verdict, OWN_RULE, *ends, note)
 
 
-def _slope(measure: str, quantity: str, model: str, by_series: dict, least: float, most: float, rule: str) -> Finding:
-    fit = by_series.get((measure, quantity, model), {"status": "not measured", "note": ""})
+def _slope(measure: str, quantity: str, model: str, by_series: Fits, bounds: tuple[float, float], rule: str) -> Finding:
+    """Whether the exponent of a quantity is within the bounds."""
+    fit = by_series.get((measure, quantity, model))
     kind = "memory" if quantity == "memory_bytes" else "time"
     what = f"{model}, {measure}: exponent of the {kind}"
-    if fit["status"] != "ok":
-        said = "; ".join(text for text in (fit["status"], fit["note"]) if text)
+    if fit is None or fit.slope is None:
+        said = "; ".join(text for text in (fit.status, fit.note) if text) if fit else "not measured"
         return Finding(what, None, None, None, "", NOT_DECIDED, rule, None, None, said)
-    low, high = fit["slope_low"], fit["slope_high"]
-    ends = (fit["tail_from"], fit["length_max"])
-    return Finding(
-        what, fit["slope"], low, high, "", verdict_within(low, high, least, most), rule, *ends, fit["note"] or ""
-    )
+    slope, ends = fit.slope, (fit.tail_from, fit.length_max)
+    verdict = verdict_within(slope.low, slope.high, *bounds)
+    return Finding(what, slope.value, slope.low, slope.high, "", verdict, rule, *ends, fit.note)
 
 
-def _is_asked(row: dict) -> bool:
-    pair = {row["model_short"], row["model_long"]}
-    return row["quantity"] == "time_ms" and row["measure"] in WHOLE and QUADRATIC in pair and len(pair) == 2
+def _is_asked(crossing: Crossing) -> bool:
+    pair = {crossing.model_short, crossing.model_long}
+    measure = crossing.series.measure
+    return crossing.quantity == "time_ms" and measure in WHOLE and QUADRATIC in pair and len(pair) == 2
 
 
-def _linear(row: dict) -> str:
-    return row["model_long"] if row["model_short"] == QUADRATIC else row["model_short"]
+def _linear(crossing: Crossing) -> str:
+    """Of the two models the one that is not the Transformer."""
+    return crossing.model_long if crossing.model_short == QUADRATIC else crossing.model_short
 
 
-def _crossing(row: dict) -> Finding:
-    linear = _linear(row)
-    verdict, note = NOT_DECIDED, row["note"] or row["status"]
-    if row["status"] == CROSSES:
-        verdict, note = (HOLDS if row["model_long"] == linear else FAILS), ""
-    elif row["status"] == BEYOND and row["model_short"] == linear:
+def _crossing(crossing: Crossing) -> Finding:
+    linear = _linear(crossing)
+    verdict, note = NOT_DECIDED, crossing.note or crossing.status
+    if crossing.status == CROSSES:
+        verdict, note = (HOLDS if crossing.model_long == linear else FAILS), ""
+    elif crossing.status == BEYOND and crossing.model_short == linear:
         verdict, note = HOLDS, f"{linear} is the cheaper one at every length measured"
-    elif row["status"] == BEYOND:
-        length = row["extrapolated_length"]
+    elif crossing.status == BEYOND:
+        length = crossing.extrapolated_length
         note = f"beyond the range: at {length:,.0f} by the fits" if length else "beyond the range"
-    what = f"{row['measure']}: length from which {linear} is cheaper than {QUADRATIC}"
-    figures = (row["length"], row["length_low"], row["length_high"])
-    return Finding(what, *figures, "tokens", verdict, CROSS_RULE, row["range_min"], row["range_max"], note)
+    what = f"{crossing.series.measure}: length from which {linear} is cheaper than {QUADRATIC}"
+    at = crossing.length
+    figures = (at.value, at.low, at.high) if at else (None, None, None)
+    ends = (crossing.range_min, crossing.range_max)
+    return Finding(what, *figures, "tokens", verdict, CROSS_RULE, *ends, note)
 
 
 def draw(axes, records: Records) -> None:
     """The time of a training step (or of prefill, if that is all there is) against the length, with its exponents."""
-    good = {name: sum(r["status"] == "ok" for r in records.get(name, [])) for name in WHOLE}
+    good = {name: sum(r.status == Status.OK for r in records.get(name, [])) for name in WHOLE}
     measure = "train" if good["train"] >= good["forward"] else "forward"
     mine = records.get(measure, [])
     fits, crossings = fit_records(mine)
-    slopes = {fit["model"]: fit for fit in fits if fit["quantity"] == "time_ms" and fit["status"] == "ok"}
-    cheaper = {_linear(row): row["length"] for row in crossings if _is_asked(row) and row["status"] == CROSSES}
+    slopes = {fit.series.model: fit.slope for fit in fits if fit.quantity == "time_ms" and fit.slope}
+    cheaper = {_linear(each): each.length.value for each in crossings if _is_asked(each) and each.length}
     for curve in (curve for curve in curves_of(mine) if curve.quantity == "time_ms"):
         model = curve.series.model
         own = own_exponent(curve) if model == QUADRATIC else UNKNOWN
-        label = model + (f": exponent {slopes[model]['slope']:.2f}" if model in slopes else "")
+        label = model + (f": exponent {slopes[model].value:.2f}" if model in slopes else "")
         label += f", attention's own part {own.figure:.2f}" if own.figure is not None else ""
         label += f", cheaper than {QUADRATIC} from {cheaper[model]:,.0f}" if model in cheaper else ""
-        axes.plot(curve.lengths, curve.figures, ms=5, label=label, **look(model))
+        axes.plot(curve.lengths, curve.values, ms=5, label=label, **look(model))
         if model in cheaper:
             axes.axvline(cheaper[model], color=look(model)["color"], ls=":", lw=1)
     what = "a training step" if measure == "train" else "prefill"
     axes.set(yscale="log", xlabel="sequence length (tokens)", ylabel=f"time of {what} (ms)")
-    ticks_at_lengths(axes, [record["cell"]["length"] for record in mine])
+    ticks_at_lengths(axes, [record.cell.length for record in mine])
     axes.legend(fontsize=8)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from lengthscale.bench.claims import learning_rates
 from lengthscale.bench.claims.claim import (
     NOT_DECIDED,
+    CellRow,
     Claim,
     Finding,
     Part,
@@ -61,8 +62,8 @@ def parts(minutes: float) -> list[Part]:
     ]
 
 
-def images_of(row: dict) -> int:
-    return int(row["data"].rpartition("=")[2])
+def images_of(row: CellRow) -> int:
+    return int(row.cell.data.rpartition("=")[2])
 
 
 def accuracies(records: Records, model: str) -> tuple[Accuracies, dict[int, str]]:
@@ -71,8 +72,8 @@ def accuracies(records: Records, model: str) -> tuple[Accuracies, dict[int, str]
     The best has the highest mean accuracy on the held-out images: a little too good, for both models alike.
     """
     found: dict[int, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for row in rows_of([record for part in records.values() for record in part], model=model):
-        found[images_of(row)][row["learning_rate"]][row["seed"]] = 100 * row["accuracy"]
+    for row in rows_of(records.together(), model=model):
+        found[images_of(row)][row.number("learning_rate")][row.cell.seed] = 100 * row.number("accuracy")
     best, notes = {}, {}
     for n, rates in sorted(found.items()):
         rate = learning_rates.best_of({rate: [-each for each in seeds.values()] for rate, seeds in rates.items()})
@@ -132,11 +133,11 @@ def slopes_of(ahead: dict[int, dict[int, float]]) -> list[float]:
 
 def _compute(records: Records) -> tuple[bool, str]:
     """(whether both models had as many FLOPs, a note that says how many and in what time)."""
-    rows = {model: rows_of([r for part in records.values() for r in part], model=model) for model in (CNN, VIT)}
+    rows = {model: rows_of(records.together(), model=model) for model in (CNN, VIT)}
     if not all(rows.values()):
         return False, ""
     flops, ms = (
-        [np.median([row[column] * row["steps"] for row in rows[model]]) for model in (CNN, VIT)]
+        [np.median([row.number(column) * row.number("steps") for row in rows[model]]) for model in (CNN, VIT)]
         for column in ("flops", "time_median_ms")
     )
     ratio = flops[0] / flops[1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from rich import box
@@ -11,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lengthscale.bench.claims.claim import HOLDS, NOT_DECIDED, Claim, Finding
-from lengthscale.bench.results.journal import replace_file
+from lengthscale.bench.results.codec import plain, table_text
+from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.verdicts import COLUMNS, FILE, VERDICTS, figure_text, overall, read
 
 _COLOURS = {HOLDS: "green", NOT_DECIDED: "yellow"}
@@ -27,14 +26,10 @@ def rows_of_claim(claim: Claim, findings: list[Finding], **about: str | None) ->
 def update(folder: Path, rows: list[dict]) -> list[dict]:
     """Put the rows of some claims into the folder's file, in place of those it has of them: all of its rows now."""
     mine = {str(row["claim"]) for row in rows}
-    plain = [{key: _plain(row[key]) for key in COLUMNS} for row in rows]
-    all_rows = [row for row in read(folder) if row["claim"] not in mine] + plain
+    texts = [{key: _plain(row[key]) for key in COLUMNS} for row in rows]
+    all_rows = [row for row in read(folder) if row["claim"] not in mine] + texts
     all_rows.sort(key=lambda row: int(row["claim"]))  # stable: a claim's first row stays its first
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(all_rows)
-    replace_file(folder / FILE, text.getvalue())
+    replace_file(folder / FILE, table_text(COLUMNS, all_rows))
     replace_file(folder / VERDICTS, markdown(all_rows))
     return all_rows
 
@@ -65,7 +60,5 @@ def markdown(rows: list[dict]) -> str:
 
 
 def _plain(value) -> str:
-    """Floats to 6 digits; None is a blank: there is no such figure."""
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    """The text that a value has in the CSV."""
+    return "" if value is None else str(plain(value))

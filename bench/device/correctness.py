@@ -20,6 +20,8 @@ from lengthscale.bench.device.program import Report
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.messages import Checked, Done
 from lengthscale.models import MODELS
 
 SIZE = "tiny"
@@ -29,21 +31,20 @@ TOLERANCES = {"float32": 1e-3, "bfloat16": 6e-2}
 FLOOR = 1e-3  # of the largest number of all arrays: what is smaller is held to this, for it is a sum of larger ones
 
 
-def check(cell: Cell, report: Report) -> dict:
-    """The record of a check: status "ok" or "incorrect", and its row {"plain": the other method, "worst": ...}."""
+def check(cell: Cell, report: Report) -> Done:
+    """Status "ok" or "incorrect", with the reference and the largest difference from it."""
     report("check")
     plain = plain_method(cell)
     if plain == cell.method:
-        return {"status": "ok", "message": "", "rows": [{"plain": None, "worst": None}]}
+        return Done(Status.OK, content=Checked(None, None))
     small = replace(cell, size=SIZE)
     fast, right = (_results(replace(small, method=method)) for method in (cell.method, plain))
     name, worst = worst_difference(fast, right)
-    tolerance = TOLERANCES[cell.dtype]
-    status, message = "ok", ""
-    if not worst <= tolerance:
-        status = "incorrect"
-        message = f"{cell.method} is {worst:.2g} off {plain} in {name} at length {cell.length}, over {tolerance:g}"
-    return {"status": status, "message": message, "rows": [{"plain": plain, "worst": worst}]}
+    checked, tolerance = Checked(plain, worst), TOLERANCES[cell.dtype]
+    if worst <= tolerance:
+        return Done(Status.OK, content=checked)
+    message = f"{cell.method} is {worst:.2g} off {plain} in {name} at length {cell.length}, over {tolerance:g}"
+    return Done(Status.INCORRECT, message, content=checked)
 
 
 def plain_method(cell: Cell) -> str:

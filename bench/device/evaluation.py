@@ -1,4 +1,4 @@
-"""Held-out figures of a trained model: the error of each sequence, read in chunks with the state carried.
+"""Held-out results of a trained model: the error of each sequence, read in chunks with the state carried.
 
 So a sequence of any length is evaluated in the memory of one chunk, of its outputs at least; a KV cache still grows.
 """
@@ -6,6 +6,8 @@ So a sequence of any length is evaluated in the memory of one chunk, of its outp
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,31 +15,42 @@ from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.results import intervals
 from lengthscale.models import streaming
 
-WINDOW_LOSSES = "window_losses"  # beside a row's columns: what bench/device/measures/quality.py puts into the record
 CHUNK = 4_096  # positions at a time
 AT_ONCE = 65_536  # positions of all sequences that are evaluated side by side, if they are short
 
 
-def figures(loss: np.ndarray, accuracy: np.ndarray | None) -> dict:
-    """The mean over sequences and its bootstrap 95% interval; accuracy is None where there are no classes."""
+@dataclass(frozen=True)
+class HeldOut:
+    """One row of held-out results."""
+
+    columns: dict[str, Any]
+    # Of each window of a stream, to 7 digits (None: not finite), so that rows can be compared in pairs.
+    window_losses: tuple[float | None, ...] | None = None
+
+
+def of_sequences(loss: np.ndarray, accuracy: np.ndarray | None, **columns: Any) -> HeldOut:
+    """The means over sequences with their bootstrap 95% intervals, and more columns.
+
+    loss: nats a target or a squared error, (sequences,). accuracy: None where there are no classes.
+    """
     low, high = intervals.of_mean(loss)
-    row = {"loss": float(loss.mean()), "loss_low": low, "loss_high": high, "n_sequences": len(loss)}
+    columns |= {"loss": float(loss.mean()), "loss_low": low, "loss_high": high, "n_sequences": len(loss)}
     if accuracy is not None:
         low, high = intervals.of_mean(accuracy)
-        row |= {"accuracy": float(accuracy.mean()), "accuracy_low": low, "accuracy_high": high}
-    return row
+        columns |= {"accuracy": float(accuracy.mean()), "accuracy_low": low, "accuracy_high": high}
+    return HeldOut(columns)
 
 
-def figures_of_windows(loss: np.ndarray, accuracy: np.ndarray | None) -> dict:
-    """As figures, and each window's loss to 7 digits (None: not finite), so that rows can be compared in pairs."""
-    kept = [float(f"{value:.7g}") if np.isfinite(value) else None for value in loss]
-    return figures(loss, accuracy) | {WINDOW_LOSSES: kept}
+def of_windows(loss: np.ndarray, accuracy: np.ndarray | None, **columns: Any) -> HeldOut:
+    """As `of_sequences`, and each window's loss."""
+    kept = tuple(float(f"{value:.7g}") if np.isfinite(value) else None for value in loss)
+    return replace(of_sequences(loss, accuracy, **columns), window_losses=kept)
 
 
 def score(call: Callable, batch: Batch, *, regression: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
     """(loss, accuracy) of each sequence over the positions that count; accuracy is None for a regression.
 
-    call(function, *args): function(model, *args), compiled; see lengthscale.bench.device.learner.TrainedModel.
+    call(function, *args): function(model, *args), compiled; see learner.TrainedModel.
     """
     rows = max(1, AT_ONCE // batch.targets.shape[1])
     parts = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,15 +16,29 @@ import numpy as np
 from lengthscale.bench.device import flops as cost
 from lengthscale.bench.device import memory, timing
 from lengthscale.bench.device.compilation import make_once
+from lengthscale.bench.plan.status import Status
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Done, Measured
+from lengthscale.bench.results.record import row_of
 
 
 class Report(Protocol):
-    """How a child talks to its parent; see lengthscale.bench.host.child."""
+    """How a child talks to its parent; see bench/host/child.py."""
 
     def __call__(self, stage: str) -> None: ...
 
     def wait_for_turn(self, step_s: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a measurement went."""
+
+    status: Status = Status.OK
+    message: str = ""
+
+
+FINE = Outcome()
 
 
 class SkippedError(Exception):
@@ -57,17 +71,6 @@ class Program:
         return jax.block_until_ready((*state, *jax.device_put(self.inputs)))
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a child sends back: the rows of its CSV, the raw samples, and how it went."""
-
-    rows: list[dict]
-    samples_s: tuple[float, ...]
-    status: str = "ok"
-    message: str = ""
-    window_losses: list[list[float | None]] | None = None  # of each row, where its figures are of a stream's windows
-
-
 @dataclass
 class Compiled:
     """A program ready to run, with what was learned on the way."""
@@ -75,10 +78,26 @@ class Compiled:
     program: Program
     call: Any
     columns: dict
+    moved_bytes: int | None  # by one call at least: its arguments and outputs, each once
 
     @property
     def planned_bytes(self) -> int | None:
         return self.columns["mem_planned_bytes"]
+
+    def timed(self, seconds: tuple[float, ...]) -> dict:
+        """The columns of time and rates of calls that took `seconds` each, with those of compiling.
+
+        flops_per_s = flops / time
+        bytes_per_s = (arguments + outputs) / time: what a step must move at least, whatever it keeps in its caches
+        """
+        times = timing.columns(seconds, self.program.tokens)
+        median_s, flops = times["time_median_ms"] / 1e3, self.columns["flops"]
+        return {
+            **times,
+            **self.columns,
+            "flops_per_s": flops / median_s if flops else None,
+            "bytes_per_s": self.moved_bytes / median_s if self.moved_bytes else None,
+        }
 
 
 def compile_program(program: Program, report: Report) -> Compiled:
@@ -98,9 +117,8 @@ def compile_program(program: Program, report: Report) -> Compiled:
         "compile_s": compile_s,
         "flops": cost.flops_of(traced.jaxpr),
         "mem_planned_bytes": memory.planned_bytes(call),
-        "moved_bytes": memory.moved_bytes(call),
     }
-    return Compiled(program, call, columns)
+    return Compiled(program, call, columns, memory.moved_bytes(call))
 
 
 def check_memory(compiled: Compiled, settings: Settings) -> None:
@@ -116,8 +134,20 @@ def check_memory(compiled: Compiled, settings: Settings) -> None:
         )
 
 
-def measure(program: Program, settings: Settings, report: Report, rounds: int = 1) -> Result:
-    """Run a program as the timing measures do: one row. Between two rounds of samples other cells have their turn."""
+def measured(rows: Iterable[dict], seconds: tuple[float, ...], outcome: Outcome = FINE) -> Done:
+    """The end of a measurement: rows of columns, and the raw samples in seconds."""
+    samples_ms = tuple(round(second * 1e3, 6) for second in seconds)
+    return Done(outcome.status, outcome.message, content=Measured(tuple(map(row_of, rows)), samples_ms))
+
+
+def with_window_losses(done: Done, losses: Sequence[tuple[float | None, ...]]) -> Done:
+    """The same with the loss of each window for each row."""
+    assert isinstance(done.content, Measured)
+    return replace(done, content=replace(done.content, window_losses=tuple(losses)))
+
+
+def measure(program: Program, settings: Settings, report: Report, rounds: int = 1) -> Done:
+    """Run a program as the timing measures do: one row. Between two rounds of samples other cells are sampled."""
     compiled = compile_program(program, report)
     check_memory(compiled, settings)
     report("allocate")
@@ -142,16 +172,16 @@ def measure(program: Program, settings: Settings, report: Report, rounds: int = 
         seconds += timing.sample(call, settings, rounds, seconds)
         turns += 1
     memory_columns = meter.columns((args, results))  # before the statistics, which take memory of their own
-    row = {**program.columns, **timing.columns(seconds, program.tokens), **compiled.columns, **memory_columns}
-    status, message = check_losses(losses)
-    if losses and status == "ok":
+    row = {**program.columns, **compiled.timed(seconds), **memory_columns}
+    outcome = check_losses(losses)
+    if losses and outcome == FINE:
         row["loss"] = float(losses[0])  # of the untrained model: the last one's depends on how fast the machine is
-    return Result([row], seconds, status, message)
+    return measured([row], seconds, outcome)
 
 
-def check_losses(losses) -> tuple[str, str]:
-    """("ok", "") or ("nan", at which step)."""
+def check_losses(losses) -> Outcome:
+    """Status.NAN, and at which step, where a loss is not finite."""
     for number, loss in enumerate(map(float, losses), start=1):
         if not math.isfinite(loss):
-            return "nan", f"the loss is {loss} at step {number}"
-    return "ok", ""
+            return Outcome(Status.NAN, f"the loss is {loss} at step {number}")
+    return FINE

@@ -12,10 +12,20 @@ import optax
 from lengthscale.bench.device import memory, timing
 from lengthscale.bench.device.compilation import shared_compilation
 from lengthscale.bench.device.learner import TrainedModel, make_learner, make_optimizer, make_train_step
-from lengthscale.bench.device.program import Program, Report, check_losses, check_memory, compile_program
+from lengthscale.bench.device.program import (
+    FINE,
+    Outcome,
+    Program,
+    Report,
+    check_losses,
+    check_memory,
+    compile_program,
+    measured,
+)
 from lengthscale.bench.device.workloads.base import Arrays, Workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Done
 
 
 def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays, calls: int | None = None) -> Program:
@@ -54,8 +64,11 @@ class Training:
     model: TrainedModel
     row: dict
     seconds: tuple[float, ...]  # of the steps that the row's times are of
-    status: str
-    message: str
+    outcome: Outcome
+
+    def failed(self) -> Done:
+        """The end of a measure whose training did not come to its end."""
+        return measured([self.row], self.seconds, self.outcome)
 
 
 def train(cell: Cell, workload: Workload, settings: Settings, report: Report) -> Training:
@@ -81,15 +94,14 @@ def train(cell: Cell, workload: Workload, settings: Settings, report: Report) ->
     row = {
         **meter.columns((args, results)),  # before the statistics, which take memory of their own
         **program.columns,
-        **timing.columns(samples, program.tokens),
-        **compiled.columns,
+        **compiled.timed(samples),
         "train_tokens": program.tokens * len(losses),
         "steps": len(losses),
         "learning_rate": settings.learning_rate,
     }
-    status, message = check_losses(losses)
-    if status == "ok":
+    outcome = check_losses(losses)
+    if outcome == FINE:
         last_tenth = losses[-max(1, len(losses) // 10) :]
         row["train_loss"] = float(np.mean([float(loss) for loss in last_tenth]))
     model = TrainedModel(make_learner(cell, workload), args[0], args[1])
-    return Training(model, row, samples, status, message)
+    return Training(model, row, samples, outcome)

@@ -13,7 +13,9 @@ from lengthscale.bench.device import correctness, peaks, timing
 from lengthscale.bench.device.program import Report, SkippedError, check_memory, compile_program
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.status import Status
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Done, Planned
 from lengthscale.models.ops import native
 
 # All of them here and now, in the forkserver, so that no child has to import anything.
@@ -21,56 +23,49 @@ _MODULES = {name: importlib.import_module(measure.module) for name, measure in M
 PLAN_RUN_FLOPS = 2e9  # in a plan, programs up to this size are run to learn the machine's speed
 
 
-def run(task: str, cell: Cell | None, settings: Settings, report: Report) -> dict:
-    """A record without its cell. task: one of TASKS, or without a cell "probe" or "peaks".
+def run(task: str, cell: Cell | None, settings: Settings, report: Report) -> Done:
+    """The outcome of a task. task: one of TASKS, or without a cell "probe" or "peaks".
 
     Refusals and out of memory are outcomes; other errors are the caller's.
     """
     jax.config.update("jax_enable_compilation_cache", False)  # or compile times would be a cache's
     try:
         if cell is None:
-            return {"status": "ok", "message": "", "rows": [peaks.measure_peaks() if task == "peaks" else probe()]}
+            return Done(Status.OK, content=peaks.measure_peaks() if task == "peaks" else probe())
         return TASKS[task](cell, settings, report)
     except SkippedError as reason:
-        return {"status": "skipped", "message": str(reason), "rows": []}
+        return Done(Status.SKIPPED, str(reason))
     except NotImplementedError as reason:
-        return {"status": "unsupported", "message": str(reason), "rows": []}
+        return Done(Status.UNSUPPORTED, str(reason))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return {"status": "oom", "message": str(error).splitlines()[0][:500], "rows": []}
+        return Done(Status.OOM, str(error).splitlines()[0][:500])
 
 
-def measure(cell: Cell, settings: Settings, report: Report) -> dict:
-    """The record of a cell, less the cell."""
+def measure(cell: Cell, settings: Settings, report: Report) -> Done:
+    """The measurement of a cell."""
     report("build")
-    result = _MODULES[cell.measure].run(cell, settings, report)
-    record = {
-        "status": result.status,
-        "message": result.message,
-        "rows": result.rows,
-        "samples_ms": [round(second * 1e3, 6) for second in result.samples_s],
-    }
-    return record if result.window_losses is None else record | {"window_losses": result.window_losses}
+    return _MODULES[cell.measure].run(cell, settings, report)
 
 
-def plan(cell: Cell, settings: Settings, report: Report) -> dict:
+def plan(cell: Cell, settings: Settings, report: Report) -> Done:
     """What a cell would take: planned memory and FLOPs, and a step's time if the step is small enough to try."""
     report("build")
     program = _MODULES[cell.measure].make_program(cell, settings)
     compiled = compile_program(program, report)
     check_memory(compiled, settings)
-    row = {**compiled.columns, "calls": program.calls, "step_s": None}
-    if (row["flops"] or 0) <= PLAN_RUN_FLOPS:
+    step_s = None
+    if (compiled.columns["flops"] or 0) <= PLAN_RUN_FLOPS:
         report("run")
         args = program.make_args()
         for _ in range(2):
-            row["step_s"], results = timing.timed(lambda args=args: compiled.call(*args))
+            step_s, results = timing.timed(lambda args=args: compiled.call(*args))
             args = program.advance(args, results)
-    return {"status": "ok", "message": "", "rows": [row]}
+    return Done(Status.OK, content=Planned(compiled.columns, program.calls, step_s))
 
 
-def check(cell: Cell, settings: Settings, report: Report) -> dict:
+def check(cell: Cell, settings: Settings, report: Report) -> Done:
     """Whether the cell's method computes what it should."""
     return correctness.check(cell, report)
 

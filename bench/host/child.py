@@ -16,30 +16,29 @@ import traceback
 from multiprocessing.connection import Connection
 
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.status import Status
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Done, Stage, Turn
 
 # Named, not imported: jax comes with it. It has run(task, cell, settings, report).
 WORKER = "lengthscale.bench.device.worker"
 
 
 def run_child(connection: Connection, task: str, cell: Cell | None, settings: Settings, output: Connection) -> None:
-    """Sends ("stage", name) on the way and ("done", record) at last. task: what device/worker.py knows.
-
-    Between two rounds of samples it sends ("turn", seconds of a step) and waits until the parent answers.
-    """
+    """Runs one task and sends its messages (bench/results/messages.py). task: what device/worker.py knows."""
     os.setsid()  # the parent ends the group as a whole
     end_with_parent()
     redirect(output)
     report = Report(connection)
 
     try:
-        record = importlib.import_module(WORKER).run(task, cell, settings, report)
+        done = importlib.import_module(WORKER).run(task, cell, settings, report)
     except MemoryError as error:
-        record = {"status": "oom", "message": _message(error), "rows": []}
+        done = Done(Status.OOM, _message(error))
     except Exception as error:  # whatever it was, it becomes a row that says so
         traceback.print_exc()
-        record = {"status": "error", "message": _message(error), "rows": []}
-    connection.send(("done", {**record, "stage": "" if record["status"] == "ok" else report.stage}))
+        done = Done(Status.ERROR, _message(error))
+    connection.send(done.at(report.stage))
     connection.close()
 
 
@@ -68,11 +67,11 @@ class Report:
     def __call__(self, stage: str) -> None:
         """Say which stage begins."""
         self.stage = stage
-        self._connection.send(("stage", stage))
+        self._connection.send(Stage(stage))
 
     def wait_for_turn(self, step_s: float) -> None:
         """Let others be sampled. step_s: the time of a step so far. Raises EOFError where the parent is gone."""
-        self._connection.send(("turn", step_s))
+        self._connection.send(Turn(step_s))
         self._connection.recv()
 
 

@@ -20,9 +20,10 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from lengthscale.bench.host import machine
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.suites import Settings
-from lengthscale.bench.results import environment
+from lengthscale.bench.results.environment import ROOT
 
 GOOD, SPOILS, CANNOT = "good", "spoils", "cannot"
 COLOURS = {GOOD: "green", SPOILS: "yellow", CANNOT: "red"}
@@ -105,7 +106,7 @@ def swap() -> Finding:
 
 
 def huge_pages() -> Finding | None:
-    setting = environment.read("/sys/kernel/mm/transparent_hugepage/enabled")
+    setting = machine.read("/sys/kernel/mm/transparent_hugepage/enabled")
     if setting is None:
         return None
     advice = "fresh memory is 2x slower: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
@@ -113,7 +114,7 @@ def huge_pages() -> Finding | None:
 
 
 def governor() -> Finding | None:
-    name = environment.read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    name = machine.read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if name is None:
         return None
     return _judge(
@@ -160,12 +161,12 @@ def debugging() -> Finding:
 
 
 def disk() -> Finding:
-    free = shutil.disk_usage(environment.ROOT).free
+    free = shutil.disk_usage(ROOT).free
     return _judge("disk", f"{free / MIB:,.0f} MiB free for results", free > 200 * MIB, "a run ends where it is full")
 
 
 def code() -> Finding:
-    facts = environment.commit()
+    facts = machine.commit()
     found = facts["git_sha"] or "not a git checkout"
     if facts["git_dirty"]:
         found += " with uncommitted changes"
@@ -198,7 +199,7 @@ def run_doctor(args, console: Console) -> int:
 
 def _cgroup_limit() -> int | None:
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = environment.read(path) if Path(path).exists() else None
+        text = machine.read(path) if Path(path).exists() else None
         if text and text.isdigit():
             return int(text)
     return None

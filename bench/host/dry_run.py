@@ -11,6 +11,8 @@ from rich.table import Table
 
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.request import Request
+from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Planned
 
 
 def list_cells(request: Request, console: Console) -> None:
@@ -32,22 +34,22 @@ def dry_run(request: Request, console: Console) -> None:
             table.add_row(cell.label(), "", "", "", "", f"unsupported: {request.unsupported[cell]}")
             continue
         console.print(f"[{number}/{len(request.cells)}] planning {cell.label()}", highlight=False, markup=False)
-        record = runner.plan(cell)
-        if record["status"] != "ok":
-            table.add_row(cell.label(), "", "", "", "", f"{record['status']}: {record['message']}")
+        done = runner.plan(cell)
+        if not isinstance(done.content, Planned):
+            table.add_row(cell.label(), "", "", "", "", f"{done.status}: {done.message}")
             continue
-        row = record["rows"][0]
-        if row["step_s"] and row["flops"]:
-            speeds[cell.series()] = row["flops"] / row["step_s"]
+        columns, step_s, flops = done.content.columns, done.content.step_s, done.content.columns["flops"]
+        if step_s and flops:
+            speeds[cell.series()] = flops / step_s
         speed = speeds.get(cell.series())
-        step_s = row["step_s"] or (row["flops"] / speed if row["flops"] and speed else None)
-        seconds = _cell_seconds(row, step_s, request.settings)
+        step_s = step_s or (flops / speed if flops and speed else None)
+        seconds = _cell_seconds(done.content, step_s, request.settings)
         total += seconds or 0
         late = seconds is not None and seconds > request.settings.timeout_s
         table.add_row(
             cell.label(),
-            _shown(row["mem_planned_bytes"], 1e-6, ".1f"),
-            _shown(row["flops"], 1e-9, ".3g"),
+            _shown(columns["mem_planned_bytes"], 1e-6, ".1f"),
+            _shown(flops, 1e-9, ".3g"),
             _shown(step_s, 1, ".3g"),
             _shown(seconds, 1, ".1f"),
             f"over the deadline of {request.settings.timeout_s:g} s" if late else "",
@@ -56,7 +58,7 @@ def dry_run(request: Request, console: Console) -> None:
     console.print(f"predicted: {total / 60:.1f} minutes in all, where a prediction could be made")
 
 
-def _cell_seconds(row: dict, step_s: float | None, settings) -> float | None:
+def _cell_seconds(planned: Planned, step_s: float | None, settings: Settings) -> float | None:
     """Compiling, a warm-up and the samples; for quality its training steps."""
     if step_s is None:
         return None
@@ -64,8 +66,8 @@ def _cell_seconds(row: dict, step_s: float | None, settings) -> float | None:
     samples = max(settings.min_samples, min(settings.min_seconds / step_s, settings.max_samples))
     if slow:
         samples = 2 if 2 * step_s >= settings.max_seconds else settings.min_samples_slow
-    calls = row["calls"] or 1 + samples
-    return row["trace_s"] + row["lower_s"] + row["compile_s"] + calls * step_s
+    calls = planned.calls or 1 + samples
+    return sum(planned.columns[name] for name in ("trace_s", "lower_s", "compile_s")) + calls * step_s
 
 
 def _shown(value: float | None, scale: float, form: str) -> str:

@@ -6,11 +6,13 @@ import time
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.status import Status
+from rich.status import Status as Spinner
 
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.status import TIMED, Status
+from lengthscale.bench.results.record import Record
 
-COLOURS = {"ok": "green", "skipped": "yellow", "unsupported": "yellow"}
+COLOURS = {Status.OK: "green", Status.SKIPPED: "yellow", Status.UNSUPPORTED: "yellow"}
 
 
 class Progress:
@@ -21,7 +23,7 @@ class Progress:
         self._total = total
         self._done = 0
         self._started = time.monotonic()
-        self._status: Status | None = None
+        self._spinner: Spinner | None = None
 
     @contextmanager
     def shown(self):
@@ -29,22 +31,21 @@ class Progress:
         if not self._console.is_terminal:
             yield
             return
-        with self._console.status("") as self._status:
+        with self._console.status("") as self._spinner:
             yield
 
     def start(self, cell: Cell) -> None:
         self.stage(cell, "start")
 
     def stage(self, cell: Cell, name: str) -> None:
-        if self._status:
+        if self._spinner:
             line = f"[{self._done + 1}/{self._total}] {cell.label()} ... {name}  ETA {self.eta()}"
-            self._status.update(_escape(line))
+            self._spinner.update(_escape(line))
 
-    def finish(self, cell: Cell, record: dict) -> None:
+    def finish(self, record: Record) -> None:
         self._done += 1
-        status = record["status"]
-        outcome = f"[{COLOURS.get(status, 'red')}]{_escape(_outcome(record))}[/]"
-        line = _escape(f"[{self._done}/{self._total}] {cell.label()} ...")
+        outcome = f"[{COLOURS.get(record.status, 'red')}]{_escape(_outcome(record))}[/]"
+        line = _escape(f"[{self._done}/{self._total}] {record.cell.label()} ...")
         self._console.print(f"{line} {outcome}  ETA {self.eta()}", highlight=False, soft_wrap=True)
 
     def eta(self) -> str:
@@ -55,18 +56,17 @@ class Progress:
         return f"{int(left // 60)}:{int(left % 60):02d}"
 
 
-def _outcome(record: dict) -> str:
-    row = (record["rows"] or [{}])[0]
-    if record["status"] not in ("ok", "nan"):
-        stage = f" in {record['stage']}" if record.get("stage") else ""
-        return f"{record['status']}{stage}: {record['message']}"
-    text = f"{row['time_median_ms']:.4g} ms" if row.get("time_median_ms") else "done"
-    if record["cell"]["measure"] == "quality":
-        losses = [f"{row['loss']:.3f}" for row in record["rows"] if row.get("loss") is not None]
+def _outcome(record: Record) -> str:
+    if record.status not in TIMED:
+        stage = f" in {record.stage}" if record.stage else ""
+        return f"{record.status}{stage}: {record.message}"
+    text = f"{record.row.time_median_ms:.4g} ms" if record.row.time_median_ms else "done"
+    if record.cell.measure == "quality":
+        losses = [f"{row.loss:.3f}" for row in record.rows if row.loss is not None]
         text += f" a step, loss {' '.join(losses)}"
-        accuracies = [f"{row['accuracy']:.3f}" for row in record["rows"] if row.get("accuracy") is not None]
+        accuracies = [f"{row.accuracy:.3f}" for row in record.rows if row.accuracy is not None]
         text += f", accuracy {' '.join(accuracies)}" if accuracies else ""
-    return text if record["status"] == "ok" else f"{text}, {record['status']}: {record['message']}"
+    return text if record.status == Status.OK else f"{text}, {record.status}: {record.message}"
 
 
 def _escape(text: str) -> str:

@@ -12,8 +12,11 @@ from lengthscale.bench.results import resume
 def make_request(args: Namespace) -> Request:
     """Raises RequestError with all mistakes at once. With --download, the data are fetched if there are no others."""
     request, mistakes = read_request(args)
-    if request.out and not request.rerun:
-        mistakes += resume.check_configuration(request.out, request.configuration())
+    if request.out:
+        misplaced = resume.check_place(request.out)
+        if not misplaced and not request.rerun:
+            misplaced = resume.check_configuration(request.out, request.configuration())
+        mistakes += misplaced
     if mistakes:
         raise RequestError(mistakes)
     return request

@@ -7,11 +7,15 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from msgspec.structs import replace
 from rich.console import Console
 
+from lengthscale.bench.host import machine
+from lengthscale.bench.host.checks import Checks
 from lengthscale.bench.host.progress import Progress
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
@@ -19,11 +23,18 @@ from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.forecast import Forecast
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.request import Request
-from lengthscale.bench.results import environment, rates, resume
+from lengthscale.bench.plan.series import SeriesKey
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results import resume
+from lengthscale.bench.results.environment import ROOT, conditions_of, device_slug
 from lengthscale.bench.results.errors import JournalError
-from lengthscale.bench.results.journal import Journal, Tables, locked, replace_file
-
-UNCHECKED = ("unsupported", "skipped", "timeout", "oom", "killed")  # the measurement will say the same, or do better
+from lengthscale.bench.results.files import replace_file
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.journal import Journal, locked
+from lengthscale.bench.results.messages import Done
+from lengthscale.bench.results.rates import with_shares
+from lengthscale.bench.results.record import Record, not_run
+from lengthscale.bench.results.tables import Tables
 
 
 class StoppedError(Exception):
@@ -34,18 +45,18 @@ class StoppedError(Exception):
 class Known:
     """What the sweeps of one process find out once."""
 
-    checked: dict[Cell, dict] = field(default_factory=dict)  # by Checks
-    peaks: dict = field(default_factory=dict)  # the machine's highest rates
+    checked: dict[Cell, Done] = field(default_factory=dict)  # by Checks
+    peaks: dict[str, Any] = field(default_factory=dict)  # the machine's highest rates
 
 
 def run_sweep(
     request: Request, console: Console, deadline: float = math.inf, known: Known | None = None
-) -> tuple[Path, list[dict], bool]:
+) -> tuple[Path, list[Record], bool]:
     """(results folder, all of its records, whether it was interrupted). Cells that are there already are not run again.
 
     deadline: by time.monotonic(); a curve that has not begun by then is left, for the same run to go on with. known:
     what earlier sweeps of this process have found, to which this one adds.
-    Raises RuntimeError where no device can be had, JournalError where the folder is taken or its journal is of another
+    Raises RuntimeError where there is no device, JournalError where the folder is taken or its journal is of another
     kind, RequestError where it was measured otherwise, OSError where it cannot be written: nothing has been measured
     then. Raises StoppedError where it cannot be written any more.
     """
@@ -54,141 +65,148 @@ def run_sweep(
     runner, known = Runner(request.settings), known or Known()
     with ExitStack() as stack:
         if request.out is None:
-            described = environment.describe(runner.probe())
-            folder = new_folder(request.suite, described)
+            described = machine.describe(runner.probe())
+            folder = RunFolder(new_folder(request.suite, described))
             journal = stack.enter_context(_take(folder, request.rerun, console))
         else:  # before the probe, so that a second run ends at once
-            folder = request.out
+            folder = RunFolder(request.out)
             journal = stack.enter_context(_take(folder, request.rerun, console))
-            described = environment.describe(runner.probe())
-        if journal.records and (mistakes := resume.check_environment(folder, described)):
-            raise RequestError(mistakes)
-        # Those of a run that goes on stay what they were: its shares are of one and the same rate.
-        described["peaks"] = resume.peaks_of(folder) or known.peaks or runner.peaks()
-        known.peaks = described["peaks"]
-        replace_file(folder / resume.CONFIGURATION, json.dumps(request.configuration(), indent=1))
-        replace_file(folder / resume.ENVIRONMENT, json.dumps(described, indent=1))
+            described = machine.describe(runner.probe())
+        _describe(folder, request, described, runner, journal, known)
         tables = Tables(folder)
         for path in tables.start_from(journal.records):
             console.print(f"not what the journal says, kept aside: {path}", highlight=False, soft_wrap=True)
         try:
-            checks = Checks(runner, known.checked)
-            interrupted = _run_cells(request, runner, checks, journal, tables, described, folder, console, deadline)
+            loop = Loop(request, runner, Checks(runner, known.checked), Output(journal, tables, described), console)
+            interrupted = loop.run(deadline)
         except (OSError, JournalError) as error:
-            go_on = f"{len(journal.records)} of {len(request.cells)} cells are kept; --resume {folder} goes on"
+            kept = f"{len(journal.records)} of {len(request.cells)} cells are kept"
+            go_on = f"{kept}; --resume {folder.path} goes on"
             raise StoppedError(f"the results can no longer be written: {error}. {go_on}") from error
-        return folder, journal.records, interrupted
+        return folder.path, journal.records, interrupted
 
 
 @contextmanager
-def _take(folder: Path, rerun: bool, console: Console) -> Iterator[Journal]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+def _take(folder: RunFolder, rerun: bool, console: Console) -> Iterator[Journal[Record]]:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with locked(folder.path):
         if rerun:
-            for path in resume.set_aside(folder):
+            for path in folder.set_aside():
                 console.print(f"kept aside: {path}", highlight=False, soft_wrap=True)
-        with closing(Journal(folder)) as journal:
+        with closing(Journal(folder.journal, Record)) as journal:
             yield journal
 
 
-def _run_cells(
-    request,
-    runner: Runner,
-    checks: Checks,
-    journal: Journal,
-    tables: Tables,
-    described: dict,
-    folder,
-    console,
-    deadline: float,
-) -> bool:
-    forecast = Forecast(request.settings)
-    row_columns = environment.row_columns(described)
-    for record in journal.records:
-        forecast.learn(Cell(**record["cell"]), record)
-    finished = {Cell(**record["cell"]) for record in journal.records}
-    missing = [cell for cell in request.cells if cell not in finished]
-    if finished:
-        console.print(f"{len(finished)} of {len(request.cells)} cells are in {folder} already", soft_wrap=True)
-    progress = Progress(console, len(missing))
+def _describe(
+    folder: RunFolder, request: Request, described: dict, runner: Runner, journal: Journal[Record], known: Known
+) -> None:
+    """Write suite.json and environment.json, the latter with the machine's peaks. Raises RequestError where the folder
+    was measured otherwise.
+    """
+    if journal.records and (mistakes := resume.check_environment(folder.path, described)):
+        raise RequestError(mistakes)
+    # Those of a run that goes on stay what they were: its shares are of one and the same rate.
+    described["peaks"] = resume.peaks_of(folder.path) or known.peaks or runner.peaks()
+    known.peaks = described["peaks"]
+    replace_file(folder.suite, json.dumps(request.configuration(), indent=1))
+    replace_file(folder.environment, json.dumps(described, indent=1))
 
-    def record_of(cell: Cell, record: dict) -> None:
-        record = rates.add_rates(record, described["peaks"]) | {"environment": row_columns}
-        journal.append(record)
-        forecast.learn(cell, record)
-        tables.add(record)
-        progress.finish(cell, record)
 
-    def worth_starting(cells: list[Cell]) -> Iterator[Cell]:
+class Output:
+    """Where records go, with what they were measured on."""
+
+    def __init__(self, journal: Journal[Record], tables: Tables, described: dict[str, Any]):
+        self._journal, self._tables = journal, tables
+        self._conditions, self._peaks = conditions_of(described), described["peaks"]
+
+    @property
+    def records(self) -> list[Record]:
+        return self._journal.records
+
+    def keep(self, record: Record) -> Record:
+        """The record as it was written."""
+        record = replace(with_shares(record, self._peaks), environment=self._conditions)
+        self._journal.append(record)
+        self._tables.add(record)
+        return record
+
+    def finish(self) -> None:
+        self._tables.write()
+
+
+class Loop:
+    """The cells of a request that are not there yet, measured one curve after the other."""
+
+    def __init__(self, request: Request, runner: Runner, checks: Checks, output: Output, console: Console):
+        self._request, self._runner, self._checks, self._output = request, runner, checks, output
+        self._forecast = Forecast(request.settings)
+        for record in output.records:
+            self._learn(record)
+        finished = {record.cell for record in output.records}
+        self._missing = [cell for cell in request.cells if cell not in finished]
+        if finished:
+            console.print(f"{len(finished)} of {len(request.cells)} cells are there already", soft_wrap=True)
+        self._progress = Progress(console, len(self._missing))
+
+    def run(self, deadline: float) -> bool:
+        """Whether it was interrupted. deadline: by time.monotonic()."""
+        try:
+            with self._progress.shown():
+                for together in _curves(self._missing):
+                    if time.monotonic() >= deadline:
+                        break
+                    self._measure(together)
+            interrupted = False
+        except KeyboardInterrupt:
+            interrupted = True
+        self._output.finish()
+        return interrupted
+
+    def _measure(self, together: list[Cell]) -> None:
+        cells = self._worth_starting(together)
+        rounds = self._runner.measure_in_rounds(cells, self._progress.stage, self._forecast.learn_step)
+        with closing(rounds) as records:
+            for record in records:
+                self._keep(record)
+
+    def _worth_starting(self, cells: list[Cell]) -> Iterator[Cell]:
         for cell in cells:
-            progress.start(cell)
-            refusal = _refusal(cell, request, forecast) or checks.refusal(cell)
+            self._progress.start(cell)
+            refusal = _refusal(cell, self._request, self._forecast) or self._checks.refusal(cell)
             if refusal:
-                record_of(cell, refusal)
+                self._keep(refusal)
             else:
                 yield cell
 
-    try:
-        with progress.shown():
-            for together in _curves(missing):
-                if time.monotonic() >= deadline:
-                    break
-                turns = runner.measure_in_turns(worth_starting(together), progress.stage, forecast.learn_step)
-                with closing(turns) as records:
-                    for record in records:
-                        record_of(Cell(**record["cell"]), record)
-        interrupted = False
-    except KeyboardInterrupt:
-        interrupted = True
-    tables.write()
-    return interrupted
+    def _keep(self, record: Record) -> None:
+        record = self._output.keep(record)
+        self._learn(record)
+        self._progress.finish(record)
 
-
-class Checks:
-    """Each form at each shape is checked once, whatever the model's size and the seed."""
-
-    def __init__(self, runner: Runner, known: dict[Cell, dict] | None = None):
-        self._runner = runner
-        self._known = {} if known is None else known
-
-    def refusal(self, cell: Cell) -> dict | None:
-        """The record of a cell whose method is wrong, or could not be checked; None where all is well."""
-        kind = "train" if MEASURES[cell.measure].learns else cell.measure  # what it does with the model
-        key = replace(cell, size="", seed=0, measure=kind)
-        if key not in self._known:
-            self._known[key] = self._runner.check(cell)
-        checked = self._known[key]
-        if checked["status"] in ("ok", *UNCHECKED):
-            return None
-        message = checked["message"] if checked["status"] == "incorrect" else f"the check: {checked['message']}"
-        return {**not_run(cell, checked["status"], message), "stage": "check"}
+    def _learn(self, record: Record) -> None:
+        self._forecast.learn(record.cell, record.status, record.row.time_median_ms)
 
 
 def _curves(cells: list[Cell]) -> list[list[Cell]]:
-    """Cells that are sampled in turns, side by side; the others each alone. The order is that of the first ones."""
-    curves: dict[Cell, list[Cell]] = {}
+    """Cells that are sampled round-robin; the others each alone. The order is that of the first ones."""
+    curves: dict[Cell | SeriesKey, list[Cell]] = {}
     for cell in cells:
         curves.setdefault(cell.series() if MEASURES[cell.measure].rounds > 1 else cell, []).append(cell)
     return list(curves.values())
 
 
-def _refusal(cell: Cell, request: Request, forecast: Forecast) -> dict | None:
+def _refusal(cell: Cell, request: Request, forecast: Forecast) -> Record | None:
     """The record of a cell that is not worth starting."""
     for status, reason in (
-        ("unsupported", request.unsupported.get(cell)),
-        ("skipped", forecast.reason_to_skip(cell)),
+        (Status.UNSUPPORTED, request.unsupported.get(cell)),
+        (Status.SKIPPED, forecast.reason_to_skip(cell)),
     ):
         if reason:
             return not_run(cell, status, reason)
     return None
 
 
-def not_run(cell: Cell, status: str, reason: str) -> dict:
-    """The record of a cell that no child was started for."""
-    return {"cell": asdict(cell), "status": status, "stage": "plan", "message": reason, "rows": []}
-
-
 def new_folder(name: str, described: dict) -> Path:
     """Where a run goes that was not told where: below results/, by device, name and time."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    return environment.ROOT / "results" / environment.device_slug(described) / f"{name}-{stamp}"
+    return ROOT / "results" / device_slug(described) / f"{name}-{stamp}"

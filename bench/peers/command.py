@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
 from argparse import ArgumentParser, Namespace
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
 from rich.console import Console
 
+from lengthscale.bench.host import machine
 from lengthscale.bench.peers import contenders, files
 from lengthscale.bench.peers.case import MEASURES, Case
 from lengthscale.bench.peers.figures import row_of
 from lengthscale.bench.peers.past import Past
+from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.peers.rounds import Crew, Settings, run_case
 from lengthscale.bench.peers.rows import ROWS, find
 from lengthscale.bench.plan.cell import parse_lengths
 from lengthscale.bench.plan.errors import RequestError
-from lengthscale.bench.results import environment
-from lengthscale.bench.results.journal import Journal, locked, replace_file
+from lengthscale.bench.results.environment import ROOT, device_slug
+from lengthscale.bench.results.files import replace_file
+from lengthscale.bench.results.journal import Journal, locked
 from lengthscale.models import unknown
 
+JOURNAL = "journal.jsonl"
 NAMES = tuple(dict.fromkeys(row.name for row in ROWS))
 CONTEXT_MEASURES = ("decode", "flat")
 
@@ -80,7 +86,7 @@ def make_request(args: Namespace, available: int) -> Request:
         raise RequestError(mistakes)
     # A row's cases stand together for each number of cores, so that its children start once.
     cases.sort(key=lambda case: (NAMES.index(case.row), case.cores))
-    settings = replace(Settings(), samples=args.samples or Settings.samples)
+    settings = dataclasses.replace(Settings(), samples=args.samples or Settings.samples)
     return Request(tuple(cases), settings, Path(args.out).expanduser() if args.out else None, args.publish)
 
 
@@ -91,29 +97,29 @@ def run_peers(args: Namespace, console: Console) -> int:
         for case in request.cases:
             console.print(case.label(), highlight=False)
         return 0
-    environment.set_allocator()
+    machine.set_allocator()
     facts = _facts(request)
-    home = environment.ROOT / "results" / environment.device_slug(facts)
+    home = ROOT / "results" / device_slug(facts)
     folder = request.out or home / time.strftime("peers-%Y%m%d-%H%M%S", time.gmtime())
     _take(folder, facts)
-    with locked(folder), closing(Journal(folder)) as journal:
+    with locked(folder), closing(Journal(folder / JOURNAL, PeerRecord)) as journal:
         _run(request, folder, journal, {"git_sha": facts["git_sha"]}, console)
-        statuses = [record["status"] for record in journal.records]
+        statuses = [record.status for record in journal.records]
     _finish(request, folder, home, console)
     return 0 if all(status == "ok" for status in statuses) else 3
 
 
-def _run(request: Request, folder: Path, journal: Journal, columns: dict, console: Console) -> None:
+def _run(request: Request, folder: Path, journal: Journal[PeerRecord], columns: dict, console: Console) -> None:
     past, crew = Past(request.settings), Crew(request.settings)
     for record in journal.records:
         past.learn(record)
-    finished = {Case(**record["cell"]) for record in journal.records}
+    finished = {record.cell for record in journal.records}
     missing = [case for case in request.cases if case not in finished]
     if finished:
         console.print(f"{len(finished)} of {len(request.cases)} cases are in {folder} already", soft_wrap=True)
     try:
         for number, case in enumerate(missing, start=1):
-            record = run_case(case, request.settings, crew, past.reason_to_skip) | {"environment": columns}
+            record = replace(run_case(case, request.settings, crew, past.reason_to_skip), environment=columns)
             journal.append(record)
             past.learn(record)
             files.write_tables(folder, journal.records)
@@ -149,11 +155,11 @@ def _line(row: dict) -> str:
 
 def _facts(request: Request) -> dict:
     """peers.json: the environment, and what a folder's rows have in common."""
-    described = environment.describe({"backend": "cpu", "device_kind": "cpu", "n_devices": 1})
+    described = machine.describe({"backend": "cpu", "device_kind": "cpu", "n_devices": 1})
     packages = ("jax", "flax", "torch", "transformers", "mambapy")
     return {
         **described,
-        "peers": {name: environment.package_version(name) for name in packages},
+        "peers": {name: machine.package_version(name) for name in packages},
         "samples": request.settings.samples,
         "cases": [case.label() for case in request.cases],
     }

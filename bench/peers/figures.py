@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.peers.rows import Row, find
 from lengthscale.bench.results import intervals
 
@@ -52,15 +53,15 @@ ALL_COLUMNS = (
 )
 
 
-def row_of(record: dict) -> dict:
+def row_of(record: PeerRecord) -> dict:
     """A record's row of peers.csv; what was not measured is None."""
-    case = Case(**record["cell"])
+    case = record.cell
     row = find(case)
-    turns = {(turn["role"], turn["contender"]): turn for turn in record["rows"]}
+    turns = {(turn["role"], turn["contender"]): turn for turn in record.rows}
     ours = turns["ours", "ours"]
     figures = dict.fromkeys(COLUMNS) | case.key()
     figures |= {"status": ours["status"], "n_samples": len(ours["samples_s"])}
-    figures |= {"git_sha": record.get("environment", {}).get("git_sha"), "reason": _reasons(record["rows"])}
+    figures |= {"git_sha": record.environment.get("git_sha"), "reason": _reasons(record.rows)}
     unit = 1e6 / case.tokens
     if ours["samples_s"]:
         figures |= _times(case, row, ours, turns, unit)
@@ -119,14 +120,14 @@ def _limit_s(row: Row, ours: dict, turns: dict) -> float | None:
     return ours["work"] / max(turn["work"] / float(np.median(turn["samples_s"])) for turn in measured)
 
 
-def rows_of_all(record: dict) -> list[dict]:
+def rows_of_all(record: PeerRecord) -> list[dict]:
     """A record's rows of peers_all.csv."""
-    case = Case(**record["cell"])
+    case = record.cell
     unit = 1e6 / case.tokens
     rows = []
-    for turn in record["rows"]:
+    for turn in record.rows:
         figures = {**dict.fromkeys(ALL_COLUMNS), **case.key(), **turn}
-        figures["git_sha"] = record.get("environment", {}).get("git_sha")
+        figures["git_sha"] = record.environment.get("git_sha")
         figures["n_samples"] = len(turn["samples_s"])
         figures["temp_mb"] = _times_unit(turn["temp_bytes"], 1e-6)
         if turn["samples_s"]:

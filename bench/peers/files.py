@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import csv
-import io
 import shutil
 from pathlib import Path
 
 from lengthscale.bench.peers.figures import ALL_COLUMNS, COLUMNS, IDENTITY, row_of, rows_of_all
+from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.peers.rows import ROWS
-from lengthscale.bench.results.journal import replace_file
+from lengthscale.bench.results.codec import table_text
+from lengthscale.bench.results.files import replace_file
 
 TABLE, ALL, FACTS = "peers.csv", "peers_all.csv", "peers.json"
 
 
-def write_tables(folder: Path, records: list[dict]) -> None:
+def write_tables(folder: Path, records: list[PeerRecord]) -> None:
     """Both tables, each replaced whole."""
     _write(folder / TABLE, COLUMNS, [row_of(record) for record in records])
     _write(folder / ALL, ALL_COLUMNS, [row for record in records for row in rows_of_all(record)])
 
 
 def _write(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()})
-    replace_file(path, text.getvalue())
+    replace_file(path, table_text(columns, rows, digits=5))
 
 
 def publish(folder: Path, home: Path) -> None:

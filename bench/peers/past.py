@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.peers.rounds import Settings
 from lengthscale.bench.peers.rows import find
 
@@ -16,9 +17,9 @@ class Past:
         self._settings = settings
         self._last: dict[tuple, tuple[int, str, str, float | None]] = {}
 
-    def learn(self, record: dict) -> None:
-        case = Case(**record["cell"])
-        for turn in record["rows"]:
+    def learn(self, record: PeerRecord) -> None:
+        case = record.cell
+        for turn in record.rows:
             if turn["status"] != "skipped":
                 key = self._key(case, turn["contender"])
                 self._last[key] = (case.length, turn["status"], turn["reason"], turn["first_s"])

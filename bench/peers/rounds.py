@@ -13,8 +13,10 @@ from pathlib import Path
 
 from lengthscale.bench.peers import contenders
 from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.peers.rows import Row, find
 from lengthscale.bench.peers.talk import Failure, Talk
+from lengthscale.bench.results.record import SCHEMA
 
 SHORT_S = 2.0  # is enough for a sample of short calls
 SETTLE_S = 0.01  # between two contenders: OpenMP's threads go on spinning for a while
@@ -94,8 +96,8 @@ def run_case(
     crew: Crew,
     reason_to_skip: Callable[[Case, str], str | None] = lambda case, name: None,
     version: Callable[[str], str | None] = contenders.version,
-) -> dict:
-    """The case's record: {"cell": the case, "status": ours', "rows": [a row for each contender]}."""
+) -> PeerRecord:
+    """The case's record."""
     started = time.monotonic()
     row = find(case)
     turns = [Turn(name, role, version(name)) for name, role in _names(row)]
@@ -104,13 +106,14 @@ def run_case(
             _prepare(turn, turns[0], case, settings, crew, reason_to_skip, Path(folder) / "ours.npz")
     _sample(turns, case, settings, crew)
     ours = turns[0]
-    return {
-        "cell": case.key(),
-        "status": ours.status,
-        "message": ours.reason,
-        "rows": [turn.row() for turn in turns],
-        "wall_s": round(time.monotonic() - started, 3),
-    }
+    return PeerRecord(
+        schema=SCHEMA,
+        cell=case,
+        status=ours.status,
+        message=ours.reason,
+        rows=[turn.row() for turn in turns],
+        wall_s=round(time.monotonic() - started, 3),
+    )
 
 
 def _names(row: Row) -> list[tuple[str, str]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 
 from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.series import SeriesKey, model_name
 
 WHOLE_UP_TO = 16_384  # longer sequences run in chunks of CHUNK where the model's state carries gradients
 CHUNK = 4_096
@@ -31,15 +32,16 @@ class Cell:
     def key(self) -> str:
         return " ".join(f"{name}={value}" for name, value in asdict(self).items())
 
-    def series(self) -> Cell:
-        """The cell without what changes along a curve."""
-        return replace(self, length=0, chunk=0, batch=0 if MEASURES[self.measure].learns else self.batch)
+    def series(self) -> SeriesKey:
+        """What it has in common with the other cells of its curve."""
+        batch = 0 if MEASURES[self.measure].learns else self.batch
+        return SeriesKey(self.measure, self.model, self.size, self.method, batch, self.dtype, self.data, self.seed)
 
     def label(self) -> str:
-        method = "" if self.method == "auto" else f"[{self.method}]"
+        """Such as "mamba [native] quality text L=1024 seed=1"."""
         data = f" {self.data}" if MEASURES[self.measure].learns else ""
         seed = f" seed={self.seed}" if self.seed else ""
-        return f"{self.model}{method} {self.measure}{data} L={self.length}{seed}"
+        return f"{model_name(self.model, self.method)} {self.measure}{data} L={self.length}{seed}"
 
 
 IDENTITY = tuple(field.name for field in fields(Cell))

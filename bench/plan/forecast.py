@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.series import SeriesKey
+from lengthscale.bench.plan.status import ENDED_EARLY, Status
 from lengthscale.bench.plan.suites import Settings
 
 STEEPEST = 2.3  # a slope above this is noise or a cache falling over, not a law
@@ -14,7 +16,7 @@ STEEPEST = 2.3  # a slope above this is noise or a cache falling over, not a law
 @dataclass(frozen=True)
 class Point:
     length: int
-    status: str
+    status: Status
     step_s: float | None
 
 
@@ -23,16 +25,15 @@ class Forecast:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._series: dict[Cell, dict[int, Point]] = {}
+        self._series: dict[SeriesKey, dict[int, Point]] = {}
 
-    def learn(self, cell: Cell, record: dict) -> None:
-        row = (record["rows"] or [{}])[0]
-        median = row.get("time_median_ms")
-        self._add(cell, Point(cell.length, record["status"], median / 1e3 if median else None))
+    def learn(self, cell: Cell, status: Status, median_ms: float | None) -> None:
+        """How a cell ended, and its median time."""
+        self._add(cell, Point(cell.length, status, median_ms / 1e3 if median_ms else None))
 
     def learn_step(self, cell: Cell, step_s: float) -> None:
         """A cell still at work says how long a step takes."""
-        self._add(cell, Point(cell.length, "ok", step_s))
+        self._add(cell, Point(cell.length, Status.OK, step_s))
 
     def _add(self, cell: Cell, point: Point) -> None:
         self._series.setdefault(cell.series(), {})[cell.length] = point
@@ -55,9 +56,9 @@ class Forecast:
         if cell.measure == "quality":  # its cost is the budget of tokens, whatever the length
             return None
         for point in self._shorter(cell):
-            if point.status in ("oom", "timeout", "killed"):
+            if point.status in ENDED_EARLY:
                 return f"L={point.length} of this series ended with {point.status}"
-            if point.status == "skipped":
+            if point.status == Status.SKIPPED:
                 return f"L={point.length} of this series was skipped"
         step_s = self.step_s(cell)
         if step_s is None:

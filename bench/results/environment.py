@@ -1,60 +1,28 @@
-"""What the numbers depend on besides the code: machine, kernel, packages, allocator, commit."""
+"""environment.json: what a run was measured on, and what of it stands in every row."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import json
-import os
-import platform
 import re
-import subprocess
 from pathlib import Path
-
-import psutil
+from typing import Any
 
 from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.record import Conditions
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matplotlib")
-# glibc's allocator in huge pages: fresh pages cost more than arithmetic on a CPU. And with one heap: of several, each
-# keeps up to 64 MB that were freed, which would be taken for the program's. Read when a process starts.
-TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"
 
 
-def describe(device: dict) -> dict:
-    """environment.json: `device` is what a child found (see lengthscale.bench.device.worker.probe)."""
-    return {
-        **device,
-        "cpu_model": cpu_model(),
-        "n_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "platform": platform.platform(),
-        "python_version": platform.python_version(),
-        "packages": {name: package_version(name) for name in PACKAGES},
-        "all_packages": _all_packages(),
-        "jax_flags": _jax_flags(),
-        "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "swap_used_bytes": psutil.swap_memory().used,
-        "code": code_hash(),
-        **commit(),
-        "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
-        "huge_pages": read("/sys/kernel/mm/transparent_hugepage/enabled"),
-        "xla_flags": os.environ.get("XLA_FLAGS"),
-        "load_average": os.getloadavg(),
-    }
-
-
-def row_columns(environment: dict) -> dict:
+def conditions_of(environment: dict[str, Any]) -> Conditions:
     """The part of the environment that stands in every row."""
-    return {
-        "device_kind": environment["device_kind"],
-        "platform": environment["backend"],
-        "n_devices": environment["n_devices"],
-        "n_cpus": environment["n_cpus"],
-        "jax_version": environment["packages"]["jax"],
-        "git_sha": environment["git_sha"],
-    }
+    return Conditions(
+        device_kind=environment["device_kind"],
+        platform=environment["backend"],
+        n_devices=environment["n_devices"],
+        n_cpus=environment["n_cpus"],
+        jax_version=environment["packages"]["jax"],
+        git_sha=environment["git_sha"],
+    )
 
 
 def device_slug(environment: dict) -> str:
@@ -67,79 +35,13 @@ def device_slug(environment: dict) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name).strip("-")
 
 
-def facts_of(folder: Path) -> dict:
+def facts_of(folder: Path) -> dict[str, Any]:
     """A run's environment.json. Raises JournalError where there is none."""
     try:
-        facts = json.loads((folder / "environment.json").read_text())
+        facts = RunFolder(folder).read_environment()
+        if facts is None:
+            raise JournalError("there is no such file")
         device_slug(facts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (JournalError, OSError, KeyError, TypeError) as error:
         raise JournalError(f"{folder}: no environment.json that says what was measured on ({error})") from None
     return facts
-
-
-def cpu_model() -> str:
-    """The CPU's name as the kernel or the platform knows it."""
-    for line in (read("/proc/cpuinfo") or "").splitlines():
-        if line.startswith("model name"):
-            return re.sub(r"\s+", " ", line.split(":", 1)[1]).strip()
-    return platform.processor() or platform.machine()
-
-
-def commit() -> dict:
-    """git_sha, and git_dirty: whether what measures has been changed since. None where git knows nothing of it."""
-    changes = _git("status", "--porcelain", "--", "bench", "models")
-    return {
-        "git_sha": _git("rev-parse", "--short=10", "HEAD"),
-        "git_dirty": None if changes is None else bool(changes),
-    }
-
-
-def code_hash() -> str:
-    """Of all sources that a figure may depend on: equal where two trees measure alike, committed or not."""
-    digest = hashlib.sha256()
-    for folder in ("models", "bench"):
-        for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in (".py", ".cc", ".h", ".c"):
-                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
-
-
-def set_allocator() -> None:
-    """Ask for huge pages in the children, unless the user has chosen already."""
-    os.environ.setdefault("GLIBC_TUNABLES", TUNABLES)
-
-
-def package_version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _jax_flags() -> dict[str, str]:
-    """What the user set of jax's; the runner's own cache is not of that kind."""
-    ours = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
-    return {k: v for k, v in sorted(os.environ.items()) if k.startswith("JAX_") and not k.startswith(ours)}
-
-
-def _all_packages() -> dict[str, str]:
-    found = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
-    return dict(sorted((name, version) for name, version in found.items() if name))
-
-
-def _git(*args: str) -> str | None:
-    try:
-        result = subprocess.run(
-            ["git", "--no-optional-locks", "-C", ROOT, *args], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip()
-
-
-def read(path: str) -> str | None:
-    """A small file's text, or None."""
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return None

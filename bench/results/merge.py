@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.errors import RequestError
-from lengthscale.bench.results import environment, resume
-from lengthscale.bench.results.environment import facts_of
+from lengthscale.bench.results import resume
+from lengthscale.bench.results.codec import read_journal
+from lengthscale.bench.results.environment import device_slug, facts_of
 from lengthscale.bench.results.errors import JournalError
-from lengthscale.bench.results.journal import Journal, Tables, locked, read_journal, replace_file
+from lengthscale.bench.results.files import replace_file
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.journal import Journal, locked
+from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.tables import Tables
 
 OWN = ("cells", "shard", "arguments")  # what one shard's suite.json has for itself
 
 
-def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple[Path, list[dict]]:
+def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple[Path, list[Record]]:
     """(the new folder, its records). Raises RequestError where the runs are not of one sweep, were measured by
     different code or on different devices, or disagree on a cell; nothing has been written then.
     """
@@ -29,13 +36,14 @@ def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple
     out.mkdir(parents=True)
     cells = list(dict.fromkeys(key for suite in suites for key in suite["cells"]))
     merged = [folder.name for folder in folders]
-    with locked(out), closing(Journal(out)) as journal:
-        for name, held in (
-            (resume.CONFIGURATION, {**suites[0], "shard": "", "cells": cells, "merged": merged}),
-            (resume.ENVIRONMENT, {**facts[0], "merged": facts[1:]}),
+    merged_folder = RunFolder(out)
+    with locked(out), closing(Journal(merged_folder.journal, Record)) as journal:
+        for path, held in (
+            (merged_folder.suite, {**suites[0], "shard": "", "cells": cells, "merged": merged}),
+            (merged_folder.environment, {**facts[0], "merged": facts[1:]}),
         ):
-            replace_file(out / name, json.dumps(held, indent=1))
-        tables = Tables(out)
+            replace_file(path, json.dumps(held, indent=1))
+        tables = Tables(merged_folder)
         for record in records:
             journal.append(record)
         tables.start_from(journal.records)
@@ -43,10 +51,10 @@ def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple
         return out, journal.records
 
 
-def _suite(folder: Path) -> dict:
-    suite = resume.read(folder / resume.CONFIGURATION)
+def _suite(folder: Path) -> dict[str, Any]:
+    suite = RunFolder(folder).read_suite()
     if suite is None or not isinstance(suite.get("cells"), list):
-        raise JournalError(f"{folder} holds no {resume.CONFIGURATION}, so no run")
+        raise JournalError(f"{folder} holds no {RunFolder(folder).suite.name}, so no run")
     return suite
 
 
@@ -57,20 +65,18 @@ def _mistakes(first: Path, suite: dict, facts: dict, other: Path, its: dict, the
     code = ("code", "packages", "python_version")
     if differing := resume.differences(*({key: each.get(key) for key in code} for each in (facts, theirs))):
         mistakes.append(f"{first} and {other} were measured by different code ({'; '.join(differing)})")
-    slugs = [environment.device_slug(each) for each in (facts, theirs)]
+    slugs = [device_slug(each) for each in (facts, theirs)]
     if slugs[0] != slugs[1] and not across:
         mistakes.append(f"{first} is of {slugs[0]}, {other} of {slugs[1]}; --across-devices merges them all the same")
     return mistakes
 
 
-def _records(folders: list[Path], mistakes: list[str]) -> list[dict]:
+def _records(folders: list[Path], mistakes: list[str]) -> list[Record]:
     """All of them; a cell that two runs have alike counts once."""
-    found: dict[str, tuple[Path, dict]] = {}
+    found: dict[Cell, tuple[Path, Record]] = {}
     for folder in folders:
-        for record in read_journal(folder / "journal.jsonl"):
-            key = json.dumps(record["cell"], sort_keys=True)
-            held = found.setdefault(key, (folder, record))
+        for record in read_journal(RunFolder(folder).journal):
+            held = found.setdefault(record.cell, (folder, record))
             if held[1] != record:
-                name = " ".join(f"{k}={v}" for k, v in record["cell"].items())
-                mistakes.append(f"{held[0]} and {folder} have both measured {name}, and differ")
+                mistakes.append(f"{held[0]} and {folder} have both measured {record.cell.key()}, and differ")
     return [record for _, record in found.values()]

@@ -1,23 +1,20 @@
-"""How much of what the machine can do at most (bench/device/peaks.py) a program reached.
+"""The share of the machine's peak that a program reached (bench/device/peaks.py measures the peak).
 
-flops_per_s = flops / time            gemm_share = flops_per_s / the rate of a product of two large matrices
-bytes_per_s = (arguments + outputs) / time: what a step must move at least, whatever it keeps in its caches
+gemm_share = flops_per_s / the rate of a product of two large matrices in the cell's dtype
 """
 
 from __future__ import annotations
 
+from typing import Any
 
-def add_rates(record: dict, peaks: dict) -> dict:
-    """The record with its rows' rates; blank where a figure is missing. moved_bytes becomes bytes_per_s."""
-    peak = peaks.get("gemm_flops_per_s", {}).get(record["cell"]["dtype"])
-    rows = []
-    for row in record["rows"]:
-        row = dict(row)
-        moved = row.pop("moved_bytes", None)
-        if row.get("time_median_ms"):
-            seconds = row["time_median_ms"] / 1e3
-            rate = row["flops"] / seconds if row.get("flops") else None
-            row["flops_per_s"], row["bytes_per_s"] = rate, moved / seconds if moved else None
-            row["gemm_share"] = rate / peak if rate and peak else None
-        rows.append(row)
-    return {**record, "rows": rows}
+from msgspec.structs import replace
+
+from lengthscale.bench.results.record import Record
+
+
+def with_shares(record: Record, peaks: dict[str, Any]) -> Record:
+    """The record with the shares of its rows; blank where the rate or the peak is missing."""
+    peak = peaks.get("gemm_flops_per_s", {}).get(record.cell.dtype)
+    shares = (row.flops_per_s / peak if row.flops_per_s and peak else None for row in record.rows)
+    rows = (replace(row, gemm_share=share) for row, share in zip(record.rows, shares, strict=True))
+    return replace(record, rows=tuple(rows))

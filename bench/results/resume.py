@@ -6,10 +6,10 @@ import json
 import os
 from pathlib import Path
 
+from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.errors import JournalError
-from lengthscale.bench.results.journal import keep_aside, read_journal
+from lengthscale.bench.results.folder import RunFolder
 
-CONFIGURATION, ENVIRONMENT = "suite.json", "environment.json"
 # Of environment.json: what numbers of one folder have in common.
 SAME = (
     *("code", "device_kind", "cpu_model", "n_cpus", "python_version", "packages"),
@@ -34,27 +34,34 @@ def recorded(arguments: list[str]) -> list[str]:
 
 def arguments_of(folder: Path) -> list[str]:
     """The arguments that a folder's run was started with. Raises JournalError where they are not to be had."""
-    held = read(folder / CONFIGURATION)
+    suite = RunFolder(folder).suite
+    held = RunFolder(folder).read_suite()
     if held is None:
-        raise JournalError(f"--resume {str(folder)!r}: there is no {CONFIGURATION}, so no run that could go on")
+        raise JournalError(f"--resume {str(folder)!r}: there is no {suite.name}, so no run that could go on")
     if not isinstance(held.get("arguments"), list):
-        raise JournalError(f"--resume {str(folder)!r}: its {CONFIGURATION} does not say how the run was started")
+        raise JournalError(f"--resume {str(folder)!r}: its {suite.name} does not say how the run was started")
     return [str(argument) for argument in held["arguments"]]
 
 
-def check_configuration(out: Path, configuration: dict) -> list[str]:
-    """Mistakes: the folder cannot be written, or holds something else than this configuration or nothing."""
+def check_place(out: Path) -> list[str]:
+    """Mistakes: the folder cannot be written, or holds something that is no run of ours."""
     existing = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not existing.is_dir():
         return [f"--out {str(out)!r}: {str(existing)!r} is a file"]
     if not os.access(existing, os.W_OK | os.X_OK):
         return [f"--out {str(out)!r}: {str(existing)!r} cannot be written"]
+    return RunFolder(out).mistakes()
+
+
+def check_configuration(out: Path, configuration: dict) -> list[str]:
+    """Mistakes: the folder holds something else than this configuration or nothing."""
     try:
-        held, records = read(out / CONFIGURATION), read_journal(out / "journal.jsonl")
+        folder = RunFolder(out)
+        held, records = folder.read_suite(), read_journal(folder.journal)
     except (JournalError, OSError) as error:
         return [f"--out {str(out)!r} holds something that cannot be read: {error}. {_WAYS}"]
     if held is None and records:
-        return [f"--out {str(out)!r} holds a journal without a {CONFIGURATION}. {_WAYS}"]
+        return [f"--out {str(out)!r} holds a journal without a {folder.suite.name}. {_WAYS}"]
     differing = differences(held, json.loads(json.dumps(configuration))) if held is not None else []
     if differing:
         return [f"--out {str(out)!r} holds another configuration ({'; '.join(differing)}). {_WAYS}"]
@@ -63,7 +70,7 @@ def check_configuration(out: Path, configuration: dict) -> list[str]:
 
 def check_environment(folder: Path, described: dict) -> list[str]:
     """Mistakes: the folder's rows were measured by other code, or elsewhere."""
-    held = read(folder / ENVIRONMENT) or {}
+    held = RunFolder(folder).read_environment() or {}
     now = json.loads(json.dumps(described))
     differing = differences({key: held.get(key) for key in SAME}, {key: now.get(key) for key in SAME})
     if not differing:
@@ -73,7 +80,7 @@ def check_environment(folder: Path, described: dict) -> list[str]:
 
 def peaks_of(folder: Path) -> dict | None:
     """The machine's rates that a folder's rows were held against, if it has any."""
-    return (read(folder / ENVIRONMENT) or {}).get("peaks")
+    return (RunFolder(folder).read_environment() or {}).get("peaks")
 
 
 _WAYS = "Choose another folder, or --rerun, which keeps what is there aside and measures everything anew"
@@ -94,21 +101,3 @@ def differences(held: dict, now: dict) -> list[str]:
         else:
             said.append(f"{key}: {old} -> {new}")
     return said
-
-
-def set_aside(folder: Path) -> list[Path]:
-    """Rename all files of a run, so that another can begin in its folder: where they are now."""
-    ours = ("*.jsonl", "*.csv", "*.json", "*.md", "plots", "report*.html")
-    return [keep_aside(path) for pattern in ours for path in sorted(folder.glob(pattern))]
-
-
-def read(path: Path) -> dict | None:
-    if not path.exists():
-        return None
-    try:
-        held = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise JournalError(f"{path}: {error}") from None
-    if not isinstance(held, dict):
-        raise JournalError(f"{path}: not an object")
-    return held

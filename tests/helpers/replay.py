@@ -18,11 +18,13 @@ from pathlib import Path
 
 from lengthscale.bench.analysis import answer, fit, summary
 from lengthscale.bench.claims import CLAIMS, table
+from lengthscale.bench.claims.claim import Records
 from lengthscale.bench.figures.html.command import write_report
 from lengthscale.bench.peers import files as peers_files
+from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.results.codec import csv_of, read_journal, read_lines
 from lengthscale.bench.results.environment import facts_of
-from lengthscale.bench.results.journal import csv_text, read_journal
 from tests.helpers.paths import ROOT
 
 RESULTS = ROOT / "results"
@@ -39,8 +41,8 @@ def replayed_runs() -> Iterator[tuple[str, str]]:
         records = read_journal(folder / "journal.jsonl")
         name = folder.relative_to(RESULTS).as_posix()
         for measure in MEASURES:
-            if mine := [record for record in records if record["cell"]["measure"] == measure]:
-                yield f"{name}/{measure}.csv", csv_text(measure, mine)
+            if mine := [record for record in records if record.cell.measure == measure]:
+                yield f"{name}/{measure}.csv", csv_of(mine)
         with tempfile.TemporaryDirectory() as copy:
             shutil.copy(folder / "journal.jsonl", copy)
             fits, crossovers = fit.fit_folder(Path(copy))
@@ -57,7 +59,9 @@ def replayed_claims() -> Iterator[tuple[str, str]]:
     for home in sorted(path.parent for path in RESULTS.glob("*/*/claims.csv")):
         for claim in CLAIMS.values():
             parts = {part.name: part for part in sorted((home / claim.name).iterdir())}
-            records = {name: _records_with_peaks(part) for name, part in parts.items()}
+            records = Records({name: read_journal(part / "journal.jsonl") for name, part in parts.items()})
+            for name, part in parts.items():
+                records.peaks[name] = json.loads((part / "environment.json").read_text()).get("peaks") or {}
             about = {"device": "", "git_sha": "", "command": ""}
             rows = table.rows_of_claim(claim, claim.judge(records), **about)
             text = io.StringIO()
@@ -69,7 +73,7 @@ def replayed_peers() -> Iterator[tuple[str, str]]:
     """(path, text) of both tables of every run of `peers`."""
     for folder in _folders_with("peers.json"):
         with tempfile.TemporaryDirectory() as copy:
-            peers_files.write_tables(Path(copy), read_journal(folder / "journal.jsonl"))
+            peers_files.write_tables(Path(copy), read_lines(folder / "journal.jsonl", PeerRecord))
             for path in sorted(Path(copy).iterdir()):
                 yield f"{folder.relative_to(RESULTS).as_posix()}/{path.name}", path.read_text()
 
@@ -90,11 +94,6 @@ def replayed_pages() -> Iterator[tuple[str, str]]:
 
 def _folders_with(name: str) -> list[Path]:
     return sorted(path.parent for path in RESULTS.glob(f"**/{name}") if (path.parent / "journal.jsonl").exists())
-
-
-def _records_with_peaks(folder: Path) -> list[dict]:
-    peaks = json.loads((folder / "environment.json").read_text()).get("peaks") or {}
-    return [{**record, "peaks": peaks} for record in read_journal(folder / "journal.jsonl")]
 
 
 REPLAYS = {"runs": replayed_runs, "claims": replayed_claims, "peers": replayed_peers, "pages": replayed_pages}

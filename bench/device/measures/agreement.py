@@ -12,11 +12,13 @@ import numpy as np
 from jax import lax
 
 from lengthscale.bench.device.learner import TrainedModel
-from lengthscale.bench.device.program import Program, Report, Result
+from lengthscale.bench.device.program import FINE, Outcome, Program, Report, measured
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.status import Status
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Done
 from lengthscale.models.backbone import Backbone
 
 AT_ONCE = 32_768  # positions of all windows that are read side by side
@@ -26,18 +28,19 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Result:
+def run(cell: Cell, settings: Settings, report: Report) -> Done:
     workload = make_workload(cell)
     inputs = workload.last_scored(settings.windows).inputs
     training = train(cell, workload, settings, report)
-    if training.status != "ok":
-        return Result([training.row], training.seconds, training.status, training.message)
+    if training.outcome != FINE:
+        return training.failed()
     report("compare")
     difference, largest = compare(training.model, inputs)
     row = {**training.row, "max_difference": difference, "largest_logit": largest}
     if not np.isfinite(difference):
-        return Result([row], training.seconds, "nan", f"the logits' largest difference is {difference}")
-    return Result([row], training.seconds)
+        outcome = Outcome(Status.NAN, f"the logits' largest difference is {difference}")
+        return measured([row], training.seconds, outcome)
+    return measured([row], training.seconds)
 
 
 def compare(model: TrainedModel, inputs: np.ndarray) -> tuple[float, float]:

@@ -14,11 +14,12 @@ from flax import nnx
 
 from lengthscale.bench.device import memory
 from lengthscale.bench.device.learner import make_learner
-from lengthscale.bench.device.program import Program, Report, Result, measure
+from lengthscale.bench.device.program import Program, Report, measure
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Done
 from lengthscale.models.backbone import Backbone
 
 
@@ -60,5 +61,5 @@ def _next(outputs, inputs):
     return jnp.tanh(outputs[..., :1]).astype(inputs.dtype) * jnp.ones_like(inputs)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Result:
+def run(cell: Cell, settings: Settings, report: Report) -> Done:
     return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)

@@ -20,11 +20,12 @@ import numpy as np
 from scipy.linalg import expm
 
 from lengthscale.bench.device.learner import TrainedModel
-from lengthscale.bench.device.program import Program, Report, Result
+from lengthscale.bench.device.program import FINE, Program, Report, measured
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Done
 from lengthscale.models import MODELS
 from lengthscale.models.ops.discretise import discretise
 from lengthscale.models.ssm import S4D
@@ -36,16 +37,16 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Result:
+def run(cell: Cell, settings: Settings, report: Report) -> Done:
     if MODELS[cell.model].module != S4D.__module__:
         raise NotImplementedError(f"{cell.model} is no linear, time-invariant state space model: s4d and its kind are")
     training = train(cell, make_workload(cell), settings, report)
-    if training.status != "ok":
-        return Result([training.row], training.seconds, training.status, training.message)
+    if training.outcome != FINE:
+        return training.failed()
     report("compare")
     poles, rule = continuous(training.model)
     rows = [{**training.row, "dt": dt, **errors(poles, dt, rule)} for dt in STEPS]
-    return Result(rows, training.seconds)
+    return measured(rows, training.seconds)
 
 
 def continuous(trained: TrainedModel) -> tuple[np.ndarray, str]:

@@ -6,11 +6,12 @@ import jax
 
 from lengthscale.bench.device import memory
 from lengthscale.bench.device.learner import make_learner
-from lengthscale.bench.device.program import Program, Report, Result, measure
+from lengthscale.bench.device.program import Program, Report, measure
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Done
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
@@ -34,5 +35,5 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return program
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Result:
+def run(cell: Cell, settings: Settings, report: Report) -> Done:
     return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)

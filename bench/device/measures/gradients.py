@@ -15,11 +15,12 @@ import numpy as np
 from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.device.compilation import make_once
 from lengthscale.bench.device.learner import TrainedModel
-from lengthscale.bench.device.program import Program, Report, Result
+from lengthscale.bench.device.program import FINE, Program, Report, measured
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Done
 from lengthscale.models.streaming import cross_entropy, squared_error
 
 AT_ONCE = 16_384  # positions of all windows that are differentiated side by side, if they are short
@@ -29,7 +30,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Result:
+def run(cell: Cell, settings: Settings, report: Report) -> Done:
     workload = make_workload(cell)
     batch = workload.last_scored(settings.windows)
     training = train(cell, workload, settings, report)
@@ -37,10 +38,10 @@ def run(cell: Cell, settings: Settings, report: Report) -> Result:
     learner = training.model.learner  # the same one, so that what follows is compiled once for both
     start = TrainedModel(learner, *make_once(learner.make, cell.seed))
     rows = [{"trained": 0, **row} for row in by_distance(_norms(start, batch))]
-    if training.status == "ok":
+    if training.outcome == FINE:
         report("gradients after training")
         rows += [{"trained": 1, **row} for row in by_distance(_norms(training.model, batch))]
-    return Result([{**training.row, **row} for row in rows], training.seconds, training.status, training.message)
+    return measured([{**training.row, **row} for row in rows], training.seconds, training.outcome)
 
 
 def by_distance(norms: np.ndarray) -> list[dict]:

@@ -7,25 +7,25 @@ loss and accuracy at lengths beyond L (scored.py); on images the accuracy.
 
 from __future__ import annotations
 
-from lengthscale.bench.device.evaluation import WINDOW_LOSSES
-from lengthscale.bench.device.program import Program, Report, Result
+from lengthscale.bench.device.program import FINE, Program, Report, measured, with_window_losses
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Done
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Result:
+def run(cell: Cell, settings: Settings, report: Report) -> Done:
     workload = make_workload(cell)
     training = train(cell, workload, settings, report)
-    if training.status != "ok":
-        return Result([training.row], training.seconds, training.status, training.message)
+    if training.outcome != FINE:
+        return training.failed()
     report("evaluate")
     found = list(workload.evaluate(training.model.call, settings))
-    losses = [each.pop(WINDOW_LOSSES, None) for each in found]
-    rows = [{**training.row, **each} for each in found]
-    return Result(rows, training.seconds, window_losses=None if None in losses else losses)
+    done = measured([{**training.row, **each.columns} for each in found], training.seconds)
+    losses = [each.window_losses for each in found if each.window_losses is not None]
+    return with_window_losses(done, losses) if len(losses) == len(found) else done

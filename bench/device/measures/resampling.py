@@ -15,13 +15,14 @@ import numpy as np
 
 from lengthscale.bench.data import Images
 from lengthscale.bench.data.synthetic import Batch
-from lengthscale.bench.device.evaluation import figures, score
+from lengthscale.bench.device.evaluation import of_sequences, score
 from lengthscale.bench.device.learner import TrainedModel, change, leaves_called, make_learner
-from lengthscale.bench.device.program import Program, Report, Result
+from lengthscale.bench.device.program import FINE, Program, Report, measured
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Done
 
 STEP = "log_dt"  # the parameter
 
@@ -30,7 +31,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Result:
+def run(cell: Cell, settings: Settings, report: Report) -> Done:
     workload = make_workload(cell)
     if not isinstance(getattr(workload, "data", None), Images):
         raise NotImplementedError(f"{cell.data} is no signal that can be sampled at half the rate: images are")
@@ -41,17 +42,17 @@ def run(cell: Cell, settings: Settings, report: Report) -> Result:
     if not leaves_called(params, STEP):
         raise NotImplementedError(f"{cell.model} has no steps dt to double: s4d and its kind have")
     training = train(cell, workload, settings, report)
-    if training.status != "ok":
-        return Result([training.row], training.seconds, training.status, training.message)
+    if training.outcome != FINE:
+        return training.failed()
     report("evaluate")
     model, half = training.model, halved(whole)
     row = {**training.row, **steps_of(model)}
     rows = [
         {**row, "rate": rate, "dt_factor": factor, "eval_length": batch.targets.shape[1]}
-        | figures(*score(with_steps(model, factor).call, batch))
+        | of_sequences(*score(with_steps(model, factor).call, batch)).columns
         for rate, factor, batch in ((1.0, 1.0, whole), (0.5, 1.0, half), (0.5, 2.0, half))
     ]
-    return Result(rows, training.seconds)
+    return measured(rows, training.seconds)
 
 
 def halved(batch: Batch) -> Batch:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from lengthscale.bench.device.program import Program, Report, Result, measure
+from lengthscale.bench.device.program import Program, Report, measure
 from lengthscale.bench.device.training import make_training
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.messages import Done
 
 LEARNING_RATE = 1e-4  # small: the cost is measured, not the learning
 
@@ -17,5 +18,5 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return make_training(cell, workload, LEARNING_RATE, workload.example())
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Result:
+def run(cell: Cell, settings: Settings, report: Report) -> Done:
     return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lengthscale.bench.data.synthetic import Batch
+from lengthscale.bench.device.evaluation import HeldOut
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
 from lengthscale.models import Interface, streaming
@@ -60,8 +61,8 @@ class Workload(Protocol):
         """
         ...
 
-    def evaluate(self, call: Callable, settings: Settings) -> Iterator[dict]:
-        """Rows of held-out figures; see evaluation.py. call(function, *args): function(model, *args), compiled."""
+    def evaluate(self, call: Callable, settings: Settings) -> Iterator[HeldOut]:
+        """Rows of held-out results. call(function, *args): function(model, *args), compiled."""
         ...
 
 

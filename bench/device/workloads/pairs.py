@@ -12,7 +12,7 @@ import numpy as np
 
 from lengthscale.bench.data import Stream
 from lengthscale.bench.data.streams import random_windows, windows
-from lengthscale.bench.device.evaluation import AT_ONCE, figures_of_windows
+from lengthscale.bench.device.evaluation import AT_ONCE, HeldOut, of_windows
 from lengthscale.bench.device.workloads.base import Arrays, fill
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
@@ -55,7 +55,7 @@ class Workload:
     def last_scored(self, sequences: int):
         raise NotImplementedError("an encoder-decoder has no single sequence of inputs to follow gradients through")
 
-    def evaluate(self, call, settings: Settings) -> Iterator[dict]:
+    def evaluate(self, call, settings: Settings) -> Iterator[HeldOut]:
         longest = max(settings.contexts)
         whole = windows(self.data.held_out, settings.windows, longest + settings.target_tokens)
         for context in settings.contexts:
@@ -63,7 +63,7 @@ class Workload:
             rows = max(1, AT_ONCE // mine.shape[1])
             parts = [call(_score, mine[start : start + rows], mine[0, :context]) for start in range(0, len(mine), rows)]
             loss, right = (np.concatenate(each).astype(np.float64) for each in zip(*parts, strict=True))
-            yield {"context": context} | figures_of_windows(loss, right)
+            yield of_windows(loss, right, context=context)
 
 
 def _losses(model, window, source: int):

@@ -9,7 +9,7 @@ import numpy as np
 
 from lengthscale.bench.data import Images
 from lengthscale.bench.data.images import at_side
-from lengthscale.bench.device.evaluation import figures
+from lengthscale.bench.device.evaluation import HeldOut, of_sequences
 from lengthscale.bench.device.workloads.base import Arrays, side_of
 from lengthscale.bench.plan import checkpoint
 from lengthscale.bench.plan.cell import Cell
@@ -57,7 +57,7 @@ class Workload:
     def last_scored(self, sequences: int):
         raise NotImplementedError("images have no last step to follow gradients from")
 
-    def evaluate(self, call, settings: Settings) -> Iterator[dict]:
+    def evaluate(self, call, settings: Settings) -> Iterator[HeldOut]:
         rows = max(1, AT_ONCE // self.cell.length)
         labels = self.data.held_out_labels
         parts = [
@@ -65,7 +65,7 @@ class Workload:
             for start in range(0, len(labels), rows)
         ]
         loss, right = (np.concatenate(each).astype(np.float64) for each in zip(*parts, strict=True))
-        yield {"eval_length": self.cell.length} | figures(loss, right)
+        yield of_sequences(loss, right, eval_length=self.cell.length)
 
 
 def _score(model, images, labels):

@@ -12,7 +12,7 @@ import numpy as np
 from lengthscale.bench.data import Images
 from lengthscale.bench.data.images import at_side
 from lengthscale.bench.data.synthetic import Batch
-from lengthscale.bench.device.evaluation import figures, score
+from lengthscale.bench.device.evaluation import HeldOut, of_sequences, score
 from lengthscale.bench.device.workloads.base import Arrays, OneSequence, side_of
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
@@ -53,7 +53,7 @@ class Workload(OneSequence):
     def last_scored(self, sequences: int) -> Batch:
         return self.sequences(self.data.held_out[:sequences], self.data.held_out_labels[:sequences])
 
-    def evaluate(self, call, settings: Settings) -> Iterator[dict]:
+    def evaluate(self, call, settings: Settings) -> Iterator[HeldOut]:
         chosen = slice(0, max(settings.least_sequences, settings.eval_tokens // self.cell.length))
         batch = self.sequences(self.data.held_out[chosen], self.data.held_out_labels[chosen])
-        yield {"eval_length": self.cell.length} | figures(*score(call, batch))
+        yield of_sequences(*score(call, batch), eval_length=self.cell.length)

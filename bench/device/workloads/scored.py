@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lengthscale.bench.data.synthetic import Batch, Task, generator
-from lengthscale.bench.device.evaluation import figures, score
+from lengthscale.bench.device.evaluation import HeldOut, of_sequences, score
 from lengthscale.bench.device.workloads.base import Arrays, OneSequence
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
@@ -47,16 +47,16 @@ class Workload(OneSequence):
             raise NotImplementedError(f"{self.data} does not score the last step, from which gradients are followed")
         return batch
 
-    def evaluate(self, call, settings: Settings) -> Iterator[dict]:
+    def evaluate(self, call, settings: Settings) -> Iterator[HeldOut]:
         for length in settings.eval_lengths or [factor * self.cell.length for factor in settings.eval_factors]:
             if length < self.data.min_length:
                 continue
             sequences = max(settings.least_sequences, settings.eval_tokens // length)
             batch = self.draw(generator(self.cell.seed, "held_out"), sequences, length)
             scored = score(call, batch, regression=self.data.regression)
-            yield {
-                "eval_length": length,
-                "chance_loss": self.data.chance_loss(length),
-                "chance_accuracy": self.data.chance_accuracy(length),
-                **figures(*scored),
-            }
+            yield of_sequences(
+                *scored,
+                eval_length=length,
+                chance_loss=self.data.chance_loss(length),
+                chance_accuracy=self.data.chance_accuracy(length),
+            )

@@ -20,7 +20,7 @@ import numpy as np
 from lengthscale.bench.data import Stream
 from lengthscale.bench.data.streams import random_windows, spread_starts, windows
 from lengthscale.bench.data.synthetic import Batch
-from lengthscale.bench.device.evaluation import figures_of_windows, score
+from lengthscale.bench.device.evaluation import HeldOut, of_windows, score
 from lengthscale.bench.device.workloads.base import Arrays, OneSequence
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
@@ -52,16 +52,16 @@ class Workload(OneSequence):
         inputs, targets = _shifted(windows(self.data.held_out, sequences, self.cell.length + 1))
         return Batch(inputs, targets, np.ones(targets.shape, np.float32))
 
-    def evaluate(self, call, settings: Settings) -> Iterator[dict]:
+    def evaluate(self, call, settings: Settings) -> Iterator[HeldOut]:
         held_out = self.data.held_out
         for context in settings.contexts:
             batch = context_batch(held_out, context, settings)
-            yield {"context": context} | figures_of_windows(*score(call, batch))
+            yield of_windows(*score(call, batch), context=context)
         for near in settings.shuffle_beyond or ():
             batch = shuffled_batch(held_out, near, settings)
             known = {"context": settings.shuffled_context, "control": f"shuffled beyond {near}"}
-            yield known | figures_of_windows(*score(call, batch))
-        yield {"eval_length": self.cell.length} | figures_of_windows(*score(call, self.last_scored(settings.windows)))
+            yield of_windows(*score(call, batch), **known)
+        yield of_windows(*score(call, self.last_scored(settings.windows)), eval_length=self.cell.length)
 
 
 def context_batch(tokens: np.ndarray, context: int, settings: Settings) -> Batch:

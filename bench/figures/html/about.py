@@ -17,7 +17,7 @@ from lengthscale.bench.analysis.answer import device_name
 from lengthscale.bench.figures.mpl.data import Run, series_of
 from lengthscale.bench.figures.mpl.style import short
 from lengthscale.bench.results.environment import ROOT
-from lengthscale.bench.results.resume import CONFIGURATION, read
+from lengthscale.bench.results.folder import RunFolder
 
 _FLAGS = {
     "noisy": "noisy: the 95% interval of their median is wider than ±5%",
@@ -118,7 +118,7 @@ class Again:
 
 
 def reproduce(folder: Path, facts: dict) -> Again:
-    suite = read(folder / CONFIGURATION) or {}
+    suite = RunFolder(folder).read_suite() or {}
     sha, arguments = facts.get("git_sha"), suite.get("arguments")
     lines = [f"git checkout {sha}"] if sha else []
     notes = []
@@ -126,11 +126,9 @@ def reproduce(folder: Path, facts: dict) -> Again:
         lines.append(shlex.join(["./run_bench.sh", *(["run", *map(str, arguments)] if arguments else [])]))
     elif suite:
         lines.append(shlex.join(["./run_bench.sh", "run", "--suite", str(suite.get("suite"))]))
-        notes.append(
-            f"{CONFIGURATION} does not say how the run was started; it was of this suite, perhaps a part of it."
-        )
+        notes.append("suite.json does not say how the run was started; it was of this suite, perhaps a part of it.")
     else:
-        notes.append(f"There is no {CONFIGURATION} that would say how the run was started.")
+        notes.append("There is no suite.json that would say how the run was started.")
     if suite.get("merged"):
         notes.append(f"Merged of {', '.join(map(str, suite['merged']))}: each ran a part with --shard.")
     if facts.get("git_dirty"):
@@ -151,7 +149,7 @@ def _from_root(folder: Path) -> Path:
 
 def settings_of(folder: Path) -> str:
     """suite.json's settings, for those who want them all."""
-    suite = read(folder / CONFIGURATION) or {}
+    suite = RunFolder(folder).read_suite() or {}
     return json.dumps({key: value for key, value in suite.items() if key != "cells"}, indent=1)
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from lengthscale.bench.analysis.answer import device_name
 from lengthscale.bench.analysis.compare import Pair, compare
-from lengthscale.bench.analysis.summary import size_name
 from lengthscale.bench.figures.html.figure import Curve, Figure
 from lengthscale.bench.figures.html.rows import NO_ROW, Table
 from lengthscale.bench.figures.mpl.costs import STEPS
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.series import SeriesKey, size_name
 from lengthscale.bench.results import resume
 
 COLUMNS = (
@@ -76,7 +76,7 @@ def figures(pairs: list[Pair], place_of: dict[Cell, int]) -> list[Figure]:
         mine = [pair for pair in pairs if pair.cell.measure == measure and pair.ratio is not None]
         if len({pair.cell.length for pair in mine}) < 2:
             continue
-        groups: dict[Cell, list[Pair]] = {}
+        groups: dict[SeriesKey, list[Pair]] = {}
         for pair in mine:
             groups.setdefault(pair.cell.series(), []).append(pair)
         several = len({(key.size, key.batch, key.dtype, key.seed) for key in groups}) > 1
@@ -99,9 +99,9 @@ def figures(pairs: list[Pair], place_of: dict[Cell, int]) -> list[Figure]:
     return made
 
 
-def _curve(key: Cell, group: list[Pair], several: bool, place_of: dict[Cell, int]) -> Curve:
+def _curve(key: SeriesKey, group: list[Pair], several: bool, place_of: dict[Cell, int]) -> Curve:
     group = sorted(group, key=lambda pair: pair.cell.length)
-    name = key.model if key.method == "auto" else f"{key.model} [{key.method}]"
+    name = key.name
     if several:
         name = f"{name}, {size_name(key.size)}, batch {key.batch}, {key.dtype}, seed {key.seed}"
     return Curve(

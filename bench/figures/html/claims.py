@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lengthscale.bench.results import environment, verdicts
+from lengthscale.bench.results import verdicts
+from lengthscale.bench.results.environment import device_slug
 from lengthscale.bench.results.errors import JournalError
 
 COMMAND = "./run_bench.sh claims"
@@ -25,7 +26,7 @@ def find(folder: Path, facts: dict) -> Verdicts:
     """facts: the run's environment.json; verdicts of another device are not its. Raises JournalError where the chosen
     file is none of ours.
     """
-    device = environment.device_slug(facts)
+    device = device_slug(facts)
     siblings = sorted(folder.resolve().parent.glob("claims-*"), key=lambda path: path.name, reverse=True)
     for home in (folder, *siblings):
         rows = verdicts.read(home)

@@ -19,7 +19,7 @@ from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.results import verdicts
 from lengthscale.bench.results.environment import facts_of
 from lengthscale.bench.results.errors import JournalError
-from lengthscale.bench.results.journal import replace_file
+from lengthscale.bench.results.files import replace_file
 
 
 def run_report(args: Namespace, console: Console) -> int:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import textwrap
 from html import escape
 
-from lengthscale.bench.analysis.answer import number
-from lengthscale.bench.analysis.summary import size_name
+from lengthscale.bench.analysis.text import number
 from lengthscale.bench.figures.mpl.costs import STEPS
+from lengthscale.bench.plan.series import model_name, size_name
 
 _WIDTH, _LONGEST = 60, 300  # letters of a line, and of a message
 
 
 def text_of(measure: str, row: dict[str, str], run: str = "") -> str:
     """Lines of a CSV's row for plotly, which reads <b> and <br>; what comes from the data is escaped."""
-    name = row["model"] + (f" [{row['method']}]" if row.get("method") not in (None, "", "auto") else "")
+    name = model_name(row["model"], row.get("method", ""))
     kind = [size_name(row.get("size", "")), row.get("dtype", ""), f"batch {row.get('batch', '')}"]
     lines = [
         f"<b>{escape(name)}</b>" + (f" (run {run})" if run else ""),

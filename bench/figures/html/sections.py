@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
-from lengthscale.bench.analysis.answer import SHARED, slope_text
+from lengthscale.bench.analysis.fit import Fit
+from lengthscale.bench.analysis.text import exponent
 from lengthscale.bench.figures.html import about
 from lengthscale.bench.figures.html.claims import COMMAND, Verdicts
 from lengthscale.bench.figures.mpl.costs import STEPS
@@ -28,7 +29,7 @@ class Part:
 
     run: Run
     sentences: list[str]
-    fits: list[dict]
+    fits: list[Fit]
     verdicts: Verdicts
     missing: list[about.Missing]
     again: about.Again
@@ -36,22 +37,26 @@ class Part:
 
 def growth(part: Part, letter: str) -> str:
     """Exponents of the time, of what shares the first curve's size and the like: a row for each model."""
-    rows = [row for row in part.fits if row["quantity"] == "time_ms" and row["slope"] is not None]
-    if not rows:
+    fits = [fit for fit in part.fits if fit.quantity == "time_ms" and fit.slope]
+    if not fits:
         return ""
-    rows = [row for row in rows if all(row[key] == rows[0][key] for key in SHARED)]
-    measures = [measure for measure in STEPS if any(row["measure"] == measure for row in rows)]
-    by_model: dict[str, dict[str, dict]] = {}
-    for row in rows:
-        name = row["model"] if row["method"] == "auto" else f"{row['model']} [{row['method']}]"
-        by_model.setdefault(name, {})[row["measure"]] = row
+    fits = [fit for fit in fits if _kind(fit) == _kind(fits[0])]
+    measures = [measure for measure in STEPS if any(fit.series.measure == measure for fit in fits)]
+    by_model: dict[str, dict[str, Fit]] = {}
+    for fit in fits:
+        by_model.setdefault(fit.series.name, {})[fit.series.measure] = fit
     lines = []
     for name, mine in by_model.items():
-        cells = (slope_text(mine[measure]) if measure in mine else "" for measure in measures)
+        cells = (exponent(slope) if (slope := mine[each].slope if each in mine else None) else "" for each in measures)
         shown = "".join(f"<td>{with_figures(cell)}</td>" for cell in cells)
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{shown}</tr>')
     box = table(("", *(STEPS[measure] for measure in measures)), lines, "How time grows with length")
     return f'<h3>{badge(letter)}How time grows</h3>{box}<p class="note">{_EXPONENT}</p>'
+
+
+def _kind(fit: Fit) -> tuple:
+    series = fit.series
+    return series.size, series.batch, series.dtype, series.seed
 
 
 def no_claims() -> str:

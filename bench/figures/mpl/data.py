@@ -14,13 +14,13 @@ from pathlib import Path
 import pandas as pd
 
 from lengthscale.bench.analysis.answer import device_name
-from lengthscale.bench.analysis.summary import size_name
 from lengthscale.bench.figures.mpl.failures import Failures
 from lengthscale.bench.figures.mpl.style import line
 from lengthscale.bench.plan.cell import IDENTITY
 from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.series import model_name, size_name
+from lengthscale.bench.results.codec import OUTCOME
 from lengthscale.bench.results.errors import JournalError
-from lengthscale.bench.results.journal import OUTCOME
 from lengthscale.models import MODELS
 
 _TEXT = {"git_sha": str, "jax_version": str}  # some have digits alone
@@ -119,7 +119,7 @@ def _rank(model: str) -> int:
 
 
 def _name(facts: dict, varying: list[str]) -> str:
-    name = facts["model"] if facts["method"] == "auto" else f"{facts['model']} [{facts['method']}]"
+    name = model_name(facts["model"], facts["method"])
     words = {"size": size_name(str(facts["size"])), "dtype": facts["dtype"]}
     words |= {"batch": f"batch {facts.get('batch')}", "data": facts.get("data")}
     return ", ".join([name, *(str(words[each]) for each in varying if each != "method")])

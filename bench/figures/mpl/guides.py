@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.transforms import offset_copy
 
-from lengthscale.bench.analysis.answer import PAIR, number
+from lengthscale.bench.analysis.answer import PAIR
+from lengthscale.bench.analysis.text import number
 from lengthscale.bench.figures.mpl.style import Theme
 
 FOLLOWED = 0.15  # a fit that missed the longest length by more, foretold from the others, is not extrapolated

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.ticker import MaxNLocator
 
+from lengthscale.bench.analysis.text import length as short
 from lengthscale.models import MODELS
 
 matplotlib.use("Agg")
@@ -128,14 +129,6 @@ def _luminance(colour: str) -> float:
     channels = np.array(to_rgb(colour))
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return float(linear @ (0.2126, 0.7152, 0.0722))
-
-
-def short(length: float) -> str:
-    length = int(length)
-    for unit, letter in ((1 << 20, "M"), (1 << 10, "k")):
-        if length >= unit and length % unit == 0:
-            return f"{length // unit}{letter}"
-    return str(length)
 
 
 def ticks_at_lengths(axes, lengths: Iterable[float], trained: float | None = None) -> None:

@@ -1,0 +1,38 @@
+"""Numbers, lengths and estimates as people read them: one way to write each."""
+
+from __future__ import annotations
+
+from lengthscale.bench.results.estimate import Estimate
+
+
+def number(value: float) -> str:
+    """Three digits or so: 0.973, 22.9, 1,330."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:.3g}"
+
+
+def length(tokens: float) -> str:
+    """A length that was measured, such as 16k or 1M (k = 1,024)."""
+    tokens = int(tokens)
+    for unit, letter in ((1 << 20, "M"), (1 << 10, "k")):
+        if tokens >= unit and tokens % unit == 0:
+            return f"{tokens // unit}{letter}"
+    return str(tokens)
+
+
+def exponent(estimate: Estimate) -> str:
+    """Such as "1.06 [0.92, 1.21]"."""
+    if estimate.interval is None:
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} [{estimate.interval[0]:.2f}, {estimate.interval[1]:.2f}]"
+
+
+def estimated(estimate: Estimate) -> str:
+    """Such as "1,330 [1,250, 2,450]"; an end that is open is "?"."""
+    ends = ("?" if end is None else number(end) for end in (estimate.low, estimate.high))
+    return f"{number(estimate.value)} [{', '.join(ends)}]"
+
+
+def milliseconds(ms: float) -> str:
+    """Such as "39 ms" or "4.44 s"."""
+    return f"{number(ms / 1e3)} s" if ms >= 1e3 else f"{number(ms)} ms"

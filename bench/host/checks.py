@@ -1,0 +1,34 @@
+"""Is a cell's method right? Asked before it is measured, once for each form at each shape."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lengthscale.bench.host.runner import Runner
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.status import ENDED_EARLY, Status
+from lengthscale.bench.results.messages import Done
+from lengthscale.bench.results.record import Record, not_run
+
+UNCHECKED = (Status.UNSUPPORTED, Status.SKIPPED, *ENDED_EARLY)  # the measurement will say the same, or do better
+
+
+class Checks:
+    """Each form at each shape is checked once, whatever the model's size and the seed."""
+
+    def __init__(self, runner: Runner, known: dict[Cell, Done] | None = None):
+        self._runner = runner
+        self._known = {} if known is None else known
+
+    def refusal(self, cell: Cell) -> Record | None:
+        """The record of a cell whose method is wrong, or could not be checked; None where all is well."""
+        kind = "train" if MEASURES[cell.measure].learns else cell.measure  # what it does with the model
+        key = replace(cell, size="", seed=0, measure=kind)
+        if key not in self._known:
+            self._known[key] = self._runner.check(cell)
+        checked = self._known[key]
+        if checked.status in (Status.OK, *UNCHECKED):
+            return None
+        message = checked.message if checked.status == Status.INCORRECT else f"the check: {checked.message}"
+        return not_run(cell, checked.status, message, stage="check")

@@ -1,0 +1,61 @@
+"""A series: cells that differ in length alone. Whatever groups rows into curves groups them by this key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class SeriesKey:
+    """What the cells of one curve have in common."""
+
+    measure: str
+    model: str
+    size: str
+    method: str
+    batch: int  # sequences at a time; 0 for a measure that trains on a budget, whose batch follows from the length
+    dtype: str
+    data: str
+    seed: int
+
+    def key(self) -> str:
+        """The text that seeds the random numbers of its intervals. It must not change, or published intervals would."""
+        values = asdict(self)
+        order = ("measure", "model", "size", "method", "length", "batch", "dtype", "chunk", "data", "seed")
+        return " ".join(f"{name}={values.get(name, 0)}" for name in order)
+
+    @property
+    def name(self) -> str:
+        """Such as "mamba" or "mamba [native]"."""
+        return model_name(self.model, self.method)
+
+
+def model_name(model: str, method: str) -> str:
+    """A model with its method, where that is not the model's own choice: "mamba [native]"."""
+    return model if method in ("auto", "") else f"{model} [{method}]"
+
+
+def size_name(size: str) -> str:
+    """A size as people write it: of a checkpoint, which is a path, its folder's name."""
+    return Path(size).name
+
+
+def distinctions(keys: Iterable[SeriesKey]) -> dict[SeriesKey, str]:
+    """What tells series of one measure, model, method and size apart, such as "batch 8, seed 1".
+
+    "" for a series that is alone.
+    """
+    groups: dict[tuple, list[SeriesKey]] = {}
+    for key in dict.fromkeys(keys):
+        groups.setdefault((key.measure, key.model, key.method, key.size), []).append(key)
+    told = {}
+    for mine in groups.values():
+        differing = [name for name in _WORDS if len({getattr(key, name) for key in mine}) > 1]
+        for key in mine:
+            told[key] = ", ".join(_WORDS[name].format(getattr(key, name)) for name in differing)
+    return told
+
+
+_WORDS = {"batch": "batch {}", "dtype": "{}", "data": "{}", "seed": "seed {}"}

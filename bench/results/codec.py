@@ -1,0 +1,122 @@
+"""Records as lines of JSON, rows as lines of CSV: the one place where a record becomes text, and text a record."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from lengthscale.bench.plan.cell import IDENTITY
+from lengthscale.bench.plan.measures import MEASURES, OPTIONAL
+from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.record import SCHEMA, Conditions, Record
+
+OUTCOME = ("status", "stage", "message")
+LONGEST = 64 << 20  # bytes of a record
+Kind = TypeVar("Kind")
+
+
+def line_of(record: Any) -> bytes:
+    """A record as a line of a journal, with its newline."""
+    return msgspec.json.encode(record) + b"\n"
+
+
+def read_journal(path: Path) -> list[Record]:
+    """The records of a run's journal; as `read_lines`."""
+    return read_lines(path, Record)
+
+
+def read_lines(path: Path, kind: type[Kind]) -> list[Kind]:
+    """All whole records of a journal, none where there is no file.
+
+    A torn last line (no newline: the writer died) is left out. Raises JournalError that names the file, the line, and
+    the column or the field of what does not fit. Read line by line: no line is in memory twice.
+    """
+    records = []
+    if not path.exists():
+        return records
+    with open(path, "rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST + 1), b""), start=1):
+            if len(line) > LONGEST:
+                raise JournalError(f"{path}, line {number}, column {LONGEST}: no record is so long")
+            if line.endswith(b"\n"):
+                records.append(_parsed(path, number, line, kind))
+    return records
+
+
+@cache
+def _decoder(kind: type) -> msgspec.json.Decoder:
+    return msgspec.json.Decoder(kind)
+
+
+def _parsed(path: Path, number: int, line: bytes, kind: type[Kind]) -> Kind:
+    where = f"{path}, line {number}"
+    try:
+        record = _decoder(kind).decode(line)
+    except msgspec.ValidationError as error:
+        raise JournalError(f"{where}, {_field(str(error))}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise JournalError(f"{where}, column {_column(line)}: {error}") from None
+    schema = getattr(record, "schema", SCHEMA)
+    if schema > SCHEMA:
+        raise JournalError(f"{where}: a record of schema {schema}; this program knows them up to {SCHEMA}")
+    return record
+
+
+def _field(message: str) -> str:
+    """msgspec's "Expected `int`, got `str` - at `$.rows[0].steps`" with the field first."""
+    what, _, path = message.partition(" - at `$.")
+    return f"field {path.rstrip('`')}: {what}" if path else f"column 1: {what}"
+
+
+def _column(line: bytes) -> int:
+    """Where a line stops being JSON, counted from 1."""
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        return error.colno
+    except UnicodeDecodeError as error:
+        return error.start + 1
+    except RecursionError:
+        pass
+    return 1
+
+
+def csv_of(records: list[Record]) -> str:
+    """The CSV of the records of one measure: a line for each row, and one for each cell that has no row."""
+    measure = records[0].cell.measure
+    held = {name for record in records for row in record.rows for name in OPTIONAL if getattr(row, name) is not None}
+    own = [column for column in MEASURES[measure].columns if column not in OPTIONAL or column in held]
+    columns = (*IDENTITY[1:], "n_params", *OUTCOME, *own, *Conditions.__struct_fields__)
+    return table_text(columns, (line for record in records for line in _lines(record)))
+
+
+def _lines(record: Record) -> Iterable[dict[str, Any]]:
+    shared = {name: getattr(record.cell, name) for name in IDENTITY[1:]}
+    shared |= {"status": str(record.status), "stage": record.stage, "message": record.message}
+    conditions = msgspec.structs.asdict(record.environment) if record.environment else {}
+    for row in record.rows or (None,):
+        yield {**shared, **(row.columns() if row else {}), **conditions}
+
+
+def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], digits: int = 6) -> str:
+    """A CSV with a header. Floats have so many digits; None is a blank: "not measured". Raises ValueError for a column
+    that is not listed.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), extrasaction="raise", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: plain(value, digits) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def plain(value: Any, digits: int = 6) -> Any:
+    """A value as it stands in a CSV."""
+    return f"{value:.{digits}g}" if isinstance(value, float) and math.isfinite(value) else value

@@ -1,0 +1,148 @@
+"""The datum: what a cell left. A record has rows, a row has columns; both are written and read by codec.py alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.status import Status
+
+SCHEMA = 2  # of records; 1, which did not say so, had no samples by rounds and no shares of the machine's rates
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Numbers of a cell. Units are in the names; None means "not measured".
+
+    bench/plan/measures.py says which measure has which columns.
+    A measure that gives several points from one cell (quality: one for each context) has several rows.
+    """
+
+    n_params: int | None = None
+    # time of a call
+    time_median_ms: float | None = None
+    time_p10_ms: float | None = None
+    time_p90_ms: float | None = None
+    time_low_ms: float | None = None
+    time_high_ms: float | None = None
+    n_samples: int | None = None
+    tokens_per_s: float | None = None
+    flags: str | None = None
+    # the program
+    trace_s: float | None = None
+    lower_s: float | None = None
+    compile_s: float | None = None
+    flops: int | None = None
+    flops_per_s: float | None = None
+    gemm_share: float | None = None
+    bytes_per_s: float | None = None
+    mem_planned_bytes: int | None = None
+    mem_peak_bytes: int | None = None
+    mem_source: str | None = None
+    state_bytes: int | None = None
+    # training
+    train_loss: float | None = None
+    train_tokens: int | None = None
+    steps: int | None = None
+    learning_rate: float | None = None
+    # held-out data
+    context: int | None = None
+    control: str | None = None
+    eval_length: int | None = None
+    loss: float | None = None
+    loss_low: float | None = None
+    loss_high: float | None = None
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    chance_loss: float | None = None
+    chance_accuracy: float | None = None
+    n_sequences: int | None = None
+    # gradients
+    trained: int | None = None
+    distance: int | None = None
+    grad_norm: float | None = None
+    grad_norm_p10: float | None = None
+    grad_norm_p90: float | None = None
+    # agreement
+    max_difference: float | None = None
+    largest_logit: float | None = None
+    # discretisation
+    dt: float | None = None
+    largest_z: float | None = None
+    transition_error: float | None = None
+    held_error: float | None = None
+    ramp_error: float | None = None
+    # resampling
+    rate: float | None = None
+    dt_factor: float | None = None
+    dt_p10: float | None = None
+    dt_median: float | None = None
+    dt_p90: float | None = None
+
+    def number(self, name: str) -> float:
+        """A column that must have been measured. Raises ValueError where it is blank."""
+        value = getattr(self, name)
+        if value is None:
+            raise ValueError(f"{name} was not measured")
+        return value
+
+    def columns(self) -> dict[str, Any]:
+        """The columns that were measured, by their names."""
+        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+
+
+ROW_COLUMNS = Row.__struct_fields__
+
+
+def row_of(columns: dict[str, Any]) -> Row:
+    """A row of these columns; NaN and infinity are not measured values, so they become blanks.
+
+    Raises TypeError for an unknown column.
+    """
+    return Row(**{name: None if _not_finite(value) else value for name, value in columns.items()})
+
+
+def _not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+class Conditions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a row was measured on: the columns of the environment that stand in every row."""
+
+    device_kind: str | None = None
+    platform: str | None = None
+    n_devices: int | None = None
+    n_cpus: int | None = None
+    jax_version: str | None = None
+    git_sha: str | None = None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The outcome of one cell: a line of the journal."""
+
+    schema: int = 1
+    cell: Cell
+    status: Status
+    stage: str = ""  # where a cell that is not ok ended
+    message: str = ""
+    rows: tuple[Row, ...]  # none of a cell that failed, which is a row of its CSV all the same
+    samples_ms: tuple[float, ...] = ()  # raw times, in the order in which they were taken
+    # On a stream, for each row the loss of each window (None: not finite), so that rows can be compared in pairs.
+    window_losses: tuple[tuple[float | None, ...], ...] | None = None
+    wall_s: float | None = None
+    load_before: float | None = None  # of the machine, when the cell began
+    load_after: float | None = None
+    environment: Conditions | None = None
+
+    @property
+    def row(self) -> Row:
+        """The first row; one without any figure where the cell failed."""
+        return self.rows[0] if self.rows else Row()
+
+
+def not_run(cell: Cell, status: Status, reason: str, stage: str = "plan") -> Record:
+    """The record of a cell that no child was started for."""
+    return Record(schema=SCHEMA, cell=cell, status=status, stage=stage, message=reason, rows=())

@@ -1,0 +1,52 @@
+"""The CSVs of a run, rebuilt from its journal. While a run goes on they may be some cells behind it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from lengthscale.bench.results.codec import csv_of
+from lengthscale.bench.results.files import keep_aside, replace_file
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.record import Record
+
+
+class Tables:
+    """The CSVs of a run, each rewritten whole from the journal, but for no more than a share of the run's time."""
+
+    SHARE = 0.02
+
+    def __init__(self, folder: RunFolder):
+        self._folder = folder
+        self._records: dict[str, list[Record]] = {}
+        self._stale: set[str] = set()
+        self._next = 0.0
+
+    def start_from(self, records: list[Record]) -> list[Path]:
+        """Take over what a resumed run has. A CSV that is no part of what its journal gives (somebody edited it, or
+        it is broken) is kept aside: the paths it now has.
+        """
+        for record in records:
+            self._records.setdefault(record.cell.measure, []).append(record)
+        aside = []
+        for name, mine in self._records.items():
+            path, text = self._folder.csv(name), csv_of(mine).encode()
+            if path.exists() and not (path.stat().st_size <= len(text) and text.startswith(path.read_bytes())):
+                aside.append(keep_aside(path))
+        self._stale |= self._records.keys()
+        return aside
+
+    def add(self, record: Record) -> None:
+        name = record.cell.measure
+        self._records.setdefault(name, []).append(record)
+        self._stale.add(name)
+        if time.monotonic() >= self._next:
+            self.write()
+
+    def write(self) -> None:
+        """Bring all CSVs up to date. Raises OSError where that is not possible; the old ones stay whole."""
+        started = time.monotonic()
+        for name in sorted(self._stale):
+            replace_file(self._folder.csv(name), csv_of(self._records[name]))
+        self._stale.clear()
+        self._next = time.monotonic() + (time.monotonic() - started) / self.SHARE
