@@ -18,7 +18,8 @@ from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, Claim, Fin
 from lengthscale.bench.host import sweep as sweep_module
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.results.journal import Journal, read_journal
+from lengthscale.bench.results.codec import read_journal
+from lengthscale.bench.results.journal import Journal
 from lengthscale.bench.results.validate import validate
 from tests.helpers.claim_records import record
 from tests.helpers.paths import ROOT, environment
@@ -294,7 +295,7 @@ class Hurried:
         Hurried.checks += 1
         return {"status": "ok", "message": "", "rows": [{}]}
 
-    def measure_in_turns(self, cells, on_stage, on_turn):
+    def measure_in_rounds(self, cells, on_stage, on_turn):
         for cell in cells:
             Hurried.now += 1
             yield record(cell.measure, cell.model, cell.length) | {"cell": asdict(cell)}
@@ -307,7 +308,7 @@ def test_a_sweep_ends_at_its_deadline_and_goes_on(tmp_path, monkeypatch, console
     request = make_request(_parse_run([*arguments.split(), str(tmp_path / "run")]))
     known = sweep_module.Known()
     folder, records, interrupted = sweep_module.run_sweep(request, console, Hurried.now + 2, known)
-    assert [(each["cell"]["model"], each["cell"]["length"]) for each in records] == [
+    assert [(each.cell.model, each.cell.length) for each in records] == [
         *(("rnn", 16), ("rnn", 32), ("rnn", 64))  # a curve that has begun is measured whole
     ]
     assert not interrupted

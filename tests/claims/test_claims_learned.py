@@ -22,7 +22,7 @@ def classified(gap, *, vit=0.5, images=(100, 500, 2000, 4000), seeds=3, scatter=
                 accuracy = vit + ahead + scatter * seed * (1 if model == "vit" else (-1) ** seed)
                 row = {"accuracy": accuracy, "learning_rate": rate, "flops": cost * 1e8, "steps": 1000}
                 each = record("quality", model, 16, rows=[row], seed=seed)
-                each["cell"]["data"] = f"mnist:images={n}"
+                each.cell.data = f"mnist:images={n}"
                 part.append(each)
     return found
 

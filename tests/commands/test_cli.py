@@ -11,7 +11,7 @@ import pytest
 
 from lengthscale.bench.__main__ import main
 from lengthscale.bench.plan.suites import SUITES
-from lengthscale.bench.results.journal import read_journal
+from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.validate import validate
 from tests.helpers.paths import ROOT, environment
 
@@ -153,7 +153,7 @@ def test_an_interrupted_run_of_real_cells_leaves_what_was_finished_and_can_go_on
     output, _ = again.communicate(timeout=120)
     assert again.returncode == 0, output
     assert f"{len(kept)} of 3 cells" in output
-    assert [record["cell"]["model"] for record in read_journal(tmp_path / "journal.jsonl")] == ["rnn", "gru", "lstm"]
+    assert [record.cell.model for record in read_journal(tmp_path / "journal.jsonl")] == ["rnn", "gru", "lstm"]
     assert read_journal(tmp_path / "journal.jsonl")[: len(kept)] == kept
 
 

@@ -35,8 +35,8 @@ def check(cell):
 )
 def test_forms_that_are_right_pass(cell):
     record = check(cell)
-    assert record["status"] == "ok", record["message"]
-    assert record["rows"][0]["worst"] <= correctness.TOLERANCES[cell.dtype]
+    assert record.status == "ok", record.message
+    assert record.rows[0]["worst"] <= correctness.TOLERANCES[cell.dtype]
 
 
 def test_a_model_with_one_form_has_nothing_to_be_held_to():
@@ -49,10 +49,10 @@ def test_a_wrong_form_is_found_and_named(monkeypatch, measure):
     right = gated.gru_native
     monkeypatch.setattr(gated, "gru_native", lambda *args: right(*args) * 1.01)
     record = check(replace(CELL, measure=measure, length=192))
-    assert record["status"] == "incorrect"
-    assert record["message"].startswith("auto is 0.")
-    assert "off sequential in [" in record["message"]
-    assert "at length 192" in record["message"]
+    assert record.status == "incorrect"
+    assert record.message.startswith("auto is 0.")
+    assert "off sequential in [" in record.message
+    assert "at length 192" in record.message
 
 
 @pytest.mark.skipif(native.missing() is not None, reason=f"no native kernels: {native.missing()}")
@@ -93,8 +93,8 @@ def test_a_shape_is_checked_once_and_a_wrong_form_s_cells_have_no_figures():
     for size in ("small", "tiny"):
         record = checks.refusal(replace(CELL, size=size))
         assert record is not None
-        assert (record["status"], record["stage"], record["rows"]) == ("incorrect", "check", [])
-        assert record["cell"]["size"] == size
+        assert (record.status, record.stage, record.rows) == ("incorrect", "check", [])
+        assert record.cell.size == size
     assert checks.refusal(replace(CELL, seed=CELL.seed + 1)) is not None
     assert checks.refusal(replace(CELL, measure="quality")) is not None  # it trains the same way
     assert len(runner.asked) == 1

@@ -37,8 +37,8 @@ def test_planned_and_observed_memory_agree_above_256_mb(model, measure, length):
     cell = Cell(measure, model, "small", "auto", length, 1, "float32", 0, "text", 0)
     for _ in range(LOOKS):
         record = Runner(SETTINGS).measure(cell)
-        assert record["status"] == "ok", record["message"]
-        row = record["rows"][0]
+        assert record.status == "ok", record.message
+        row = record.rows[0]
         if row["mem_source"] is None:
             pytest.skip("no /proc here")
         assert row["mem_planned_bytes"] > 256e6

@@ -22,7 +22,7 @@ from lengthscale.bench.figures.mpl.data import read_run
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.suites import Settings
-from lengthscale.bench.results.journal import csv_text, read_journal
+from lengthscale.bench.results.codec import csv_of, read_journal
 from lengthscale.bench.results.validate import validate
 from tests.helpers.claim_records import record_of_windows
 
@@ -127,9 +127,9 @@ def test_a_record_keeps_the_losses_of_each_window(tmp_path):
 
 def test_a_csv_without_controls_is_as_it_was():
     one = record_of_windows("mamba", "code", [(64, None, 2.0, 0.0)])
-    assert "control" not in csv_text("quality", [one]).splitlines()[0].split(",")
+    assert "control" not in csv_of([one]).splitlines()[0].split(",")
     control = record_of_windows("mamba", "code", [(64, "shuffled beyond 4", 2.0, 0.0)])
-    assert "control" in csv_text("quality", [one, control]).splitlines()[0].split(",")
+    assert "control" in csv_of([one, control]).splitlines()[0].split(",")
 
 
 def test_losses_that_are_not_finite_are_none():

@@ -15,8 +15,8 @@ from lengthscale.bench.figures.mpl.data import caption, read_run
 from lengthscale.bench.figures.mpl.figure import render
 from lengthscale.bench.figures.mpl.labels import spread
 from lengthscale.bench.figures.mpl.style import DARK, LIGHT, STYLE, THEMES, contrast, marks, plt, ticks_at_round_numbers
+from lengthscale.bench.results.codec import csv_of
 from lengthscale.bench.results.errors import JournalError
-from lengthscale.bench.results.journal import csv_text
 from lengthscale.models import MODELS
 from tests.helpers.drawings import BANDS, LENGTHS, record, step_ms, timed, write_folder
 
@@ -192,7 +192,7 @@ def test_names_stand_at_the_ends_in_the_order_of_the_curves(figures):
 def test_many_curves_have_a_legend(tmp_path):
     models = [name for name in MODELS if MODELS[name].kind == "sequence"]
     records = [record("train", m, n, [timed(n / 10 + i, n)]) for i, m in enumerate(models) for n in (64, 128)]
-    (tmp_path / "train.csv").write_text(csv_text("train", records))
+    (tmp_path / "train.csv").write_text(csv_of(records))
     run = read_run(tmp_path)
     figure = figure_of(run, gallery.PICTURES["train_time"](run))
     [legend] = figure.legends

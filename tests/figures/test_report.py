@@ -13,8 +13,8 @@ from lengthscale.bench.figures.html.command import read_folder
 from lengthscale.bench.figures.html.page import json_of
 from lengthscale.bench.figures.mpl.style import DARK, LIGHT, STYLE
 from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.errors import JournalError
-from lengthscale.bench.results.journal import read_journal
 from tests.helpers.reports import LENGTHS, PLANTED, first_run, flowing, page_of, step_ms, verdicts
 from tests.helpers.runs import FACTS, finished_run
 

@@ -8,8 +8,8 @@ from lengthscale.bench.__main__ import main
 from lengthscale.bench.analysis import answer, compare, fit
 from lengthscale.bench.figures.html import write_report
 from lengthscale.bench.plan.errors import RequestError
+from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.errors import JournalError
-from lengthscale.bench.results.journal import read_journal
 from tests.helpers.reports import first_run, flowing, page_of, second_run, verdicts
 from tests.helpers.runs import finished_run
 

@@ -12,14 +12,17 @@ import psutil
 
 import lengthscale.bench.device
 import lengthscale.bench.host.child
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.messages import Done, Measured, Stage, Turn
+from lengthscale.bench.results.record import Row
 
-RECORD = {"status": "ok", "stage": "", "message": "", "rows": [{}]}
+FINE = Done(Status.OK, content=Measured((Row(),), ()))
 
 
 def good(connection, task, cell, settings, output):
     os.setsid()
-    connection.send(("stage", "sample"))
-    connection.send(("done", RECORD))
+    connection.send(Stage("sample"))
+    connection.send(FINE)
 
 
 def quick(connection, task, cell, settings, output):
@@ -30,9 +33,9 @@ def quick(connection, task, cell, settings, output):
     ms = float(cell.length)
     names = ("time_median_ms", "time_p10_ms", "time_p90_ms", "time_low_ms", "time_high_ms")
     tokens = cell.batch * (1 if cell.measure == "decode" else cell.length)
-    row = {**dict.fromkeys(names, ms), "n_samples": 5, "tokens_per_s": 1000.0 * tokens / ms}
-    connection.send(("stage", "sample"))
-    connection.send(("done", {**RECORD, "rows": [row], "samples_ms": [ms] * 5}))
+    row = Row(**dict.fromkeys(names, ms), n_samples=5, tokens_per_s=1000.0 * tokens / ms)
+    connection.send(Stage("sample"))
+    connection.send(Done(Status.OK, content=Measured((row,), (ms,) * 5)))
 
 
 def quick_until_memory_runs_out(connection, task, cell, settings, output):
@@ -41,8 +44,8 @@ def quick_until_memory_runs_out(connection, task, cell, settings, output):
         quick(connection, task, cell, settings, output)
     else:
         os.setsid()
-        connection.send(("stage", "allocate"))
-        connection.send(("done", {**RECORD, "status": "oom", "message": "no room for so many tokens", "rows": []}))
+        connection.send(Stage("allocate"))
+        connection.send(Done(Status.OOM, "no room for so many tokens"))
 
 
 def quick_until_the_eighth(connection, task, cell, settings, output):
@@ -58,22 +61,22 @@ def quick_until_the_eighth(connection, task, cell, settings, output):
 
 def sleeps(connection, task, cell, settings, output):
     os.setsid()
-    connection.send(("stage", "compile"))
+    connection.send(Stage("compile"))
     time.sleep(600)
 
 
 def samples_after_compiling(connection, task, cell, settings, output):
     os.setsid()
-    connection.send(("stage", "compile"))
-    connection.send(("stage", "sample"))
+    connection.send(Stage("compile"))
+    connection.send(Stage("sample"))
     time.sleep(0.8)
-    connection.send(("done", RECORD))
+    connection.send(FINE)
 
 
 def talks_for_ever(connection, task, cell, settings, output):
     os.setsid()
     while True:
-        connection.send(("stage", "sample"))
+        connection.send(Stage("sample"))
         time.sleep(0.01)
 
 
@@ -85,13 +88,13 @@ def ignores_term(connection, task, cell, settings, output):
 
 def is_killed(connection, task, cell, settings, output):
     os.setsid()
-    connection.send(("stage", "sample"))
+    connection.send(Stage("sample"))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def reads_where_nothing_is(connection, task, cell, settings, output):
     os.setsid()
-    connection.send(("stage", "sample"))
+    connection.send(Stage("sample"))
     ctypes.string_at(0)
 
 
@@ -118,7 +121,7 @@ def has_little_memory(connection, task, cell, settings, output):
     send = connection.send
 
     def and_then_limit(message):
-        if message == ("stage", "allocate"):
+        if message == Stage("allocate"):
             here = psutil.Process().memory_info().vms
             resource.setrlimit(resource.RLIMIT_AS, (here + (1 << 30), here + (1 << 30)))
         send(message)
@@ -141,7 +144,7 @@ def leaves_a_grandchild(connection, task, cell, settings, output):
     grandchild = subprocess.Popen(["sleep", "600"])
     with open(cell.data, "w") as file:
         file.write(str(grandchild.pid))
-    connection.send(("done", RECORD))
+    connection.send(FINE)
 
 
 def each_in_its_own_way(connection, task, cell, settings, output):
@@ -159,7 +162,7 @@ def each_in_its_own_way(connection, task, cell, settings, output):
 def prints_for_ever_beside_a_grandchild(connection, task, cell, settings, output):
     os.setsid()
     subprocess.Popen(["sleep", "600"])
-    connection.send(("stage", "compile"))
+    connection.send(Stage("compile"))
     _print_for_ever(output)
 
 
@@ -171,29 +174,29 @@ def takes_three_turns(connection, task, cell, settings, output):
             file.write(f"{cell.length}\n")
         time.sleep(0.2)
         if turn < 2:
-            connection.send(("turn", 0.5))
+            connection.send(Turn(0.5))
             connection.recv()
-    connection.send(("done", RECORD))
+    connection.send(FINE)
 
 
 def second_dies_in_its_second_turn(connection, task, cell, settings, output):
     os.setsid()
-    connection.send(("turn", 0.5))
+    connection.send(Turn(0.5))
     connection.recv()
     if cell.length == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    connection.send(("done", RECORD))
+    connection.send(FINE)
 
 
 def third_is_skipped_the_first_time(connection, task, cell, settings, output):
     os.setsid()
     if cell.length == 3 and not os.path.exists(cell.data):
         open(cell.data, "w").close()
-        connection.send(("done", {**RECORD, "status": "skipped"}))
+        connection.send(Done(Status.SKIPPED))
         return
-    connection.send(("turn", 0.5))
+    connection.send(Turn(0.5))
     connection.recv()
-    connection.send(("done", RECORD))
+    connection.send(FINE)
 
 
 def first_waits_second_fails(connection, task, cell, settings, output):
@@ -201,7 +204,7 @@ def first_waits_second_fails(connection, task, cell, settings, output):
     with open(cell.data, "w") as file:
         file.write(str(os.getpid()))
     if cell.length == 2:
-        connection.send(("done", {**RECORD, "status": "error"}))
+        connection.send(Done(Status.ERROR))
         return
-    connection.send(("turn", 0.5))
+    connection.send(Turn(0.5))
     connection.recv()

@@ -1,12 +1,13 @@
 """Records of the claims' runs whose truth is known, and what is made of them. Nothing is measured."""
 
-from dataclasses import asdict
-
 import matplotlib
 import numpy as np
 
 from lengthscale.bench.claims import CLAIMS
+from lengthscale.bench.claims.claim import Records
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.results.record import Row, row_of
+from tests.helpers.runs import made
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -22,15 +23,14 @@ def record(measure, model, length, ms=1.0, *, spread=0.002, status="ok", rows=({
     samples = [float(x) for x in ms * np.exp(rng.normal(0, spread, 24))]
     median = float(np.median(samples))
     row = {"time_median_ms": median, "time_p10_ms": median, "time_p90_ms": median, "n_params": 1000}
-    good = status == "ok"
-    return {
-        "cell": asdict(cell),
-        "status": status,
-        "message": "" if good else "why",
-        "rows": [row | each for each in rows] if good else [],
-        "samples_ms": samples if good else [],
-        "peaks": {"copy_bytes_per_s": 1e10},
-    }
+    if status != "ok":
+        return made(cell, status, message="why")
+    return made(cell, rows=tuple(Row(**(row | each)) for each in rows), samples_ms=tuple(samples))
+
+
+def parts(**records):
+    """Records by their parts, all measured on a machine that copies 10 GB/s."""
+    return Records(records, {name: {"copy_bytes_per_s": 1e10} for name in records})
 
 
 def record_of_windows(
@@ -45,16 +45,17 @@ def record_of_windows(
         row = {"context": context, "loss": float(mine.mean()), "learning_rate": rate, "train_loss": train_loss}
         row["train_tokens"] = 2**20
         rows.append(row | ({"control": control} if control else {}))
-        kept.append([float(value) if np.isfinite(value) else None for value in mine])
+        kept.append(tuple(float(value) if np.isfinite(value) else None for value in mine))
     cell = Cell("quality", model, "tiny", "auto", length, 4, "float32", 0, data, seed)
-    found = {"cell": asdict(cell), "status": status, "message": "", "rows": rows, "samples_ms": [1.0]}
-    return found | {"window_losses": kept} if status == "ok" else found | {"rows": []}
+    if status != "ok":
+        return made(cell, status, samples_ms=(1.0,))
+    return made(cell, rows=tuple(map(row_of, rows)), samples_ms=(1.0,), window_losses=tuple(kept))
 
 
 def drawn(number, records):
     """The texts of the claim's picture."""
     figure, axes = plt.subplots()
-    CLAIMS[number].draw(axes, records)
+    CLAIMS[number].draw(axes, Records(records))
     figure.canvas.draw()
     legend = axes.get_legend()
     texts = [*axes.texts, *(legend.get_texts() if legend else []), *axes.get_yticklabels()]
@@ -63,7 +64,7 @@ def drawn(number, records):
 
 
 def verdict_of(number, records):
-    findings = CLAIMS[number].judge(records)
+    findings = CLAIMS[number].judge(Records(records))
     assert all(each.decided_by for each in findings)
     return findings[0].verdict
 

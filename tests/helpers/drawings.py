@@ -1,14 +1,14 @@
 """A folder of CSVs for the pictures: curves that lie close, failures, fits that may be followed or not, a crossing."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.results.journal import csv_text
-from tests.helpers.runs import ENVIRONMENT, FACTS
+from lengthscale.bench.results.codec import csv_of
+from lengthscale.bench.results.record import Row
+from tests.helpers.runs import FACTS, made
 
 LENGTHS = [512 * 2**i for i in range(8)]
 CLOSE = ("rnn", "lstm", "gru", "mamba")  # within a percent of each other
@@ -16,13 +16,12 @@ CLOSE = ("rnn", "lstm", "gru", "mamba")  # within a percent of each other
 
 def record(measure, model, length, rows=(), status="ok", batch=1, data="text"):
     cell = Cell(measure, model, "small", "auto", length, batch, "float32", 0, data, 0)
-    rows = [{"n_params": 7, **row} for row in rows] if status == "ok" else []
-    return {"cell": asdict(cell), "status": status, "message": "", "rows": rows, "environment": ENVIRONMENT}
+    return made(cell, status, rows=tuple(Row(**{"n_params": 7, **row}) for row in rows) if status == "ok" else ())
 
 
 def timed(ms, tokens, **row):
     times = {f"time_{name}_ms": ms * factor for name, factor in BANDS.items()}
-    memory = {"mem_peak_bytes": 3e6 * tokens, "mem_planned_bytes": 2e6 * tokens}
+    memory = {"mem_peak_bytes": 3_000_000 * tokens, "mem_planned_bytes": 2_000_000 * tokens}
     return (
         {**times, "tokens_per_s": 1e3 * tokens / ms, "compile_s": 0.5, "flops": 1000, "gemm_share": 0.25} | memory | row
     )
@@ -91,7 +90,7 @@ CROSSINGS = (
 
 def write_folder(home: Path) -> Path:
     for make, name in ((training, "train"), (decoding, "decode"), (quality, "quality"), (gradients, "gradients")):
-        (home / f"{name}.csv").write_text(csv_text(name, list(make())))
+        (home / f"{name}.csv").write_text(csv_of(list(make())))
     (home / "environment.json").write_text(json.dumps(FACTS))
     (home / "fits.csv").write_text(FITS)
     (home / "crossovers.csv").write_text(CROSSINGS)

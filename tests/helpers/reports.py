@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import numpy as np
 from lengthscale.bench.claims import CLAIMS, table
 from lengthscale.bench.claims.claim import Finding
 from lengthscale.bench.plan.cell import Cell
-from tests.helpers.runs import ENVIRONMENT, FACTS, written_run
+from lengthscale.bench.results.record import Row
+from tests.helpers.runs import FACTS, made, written_run
 
 LENGTHS = [256 * 2**i for i in range(6)]
 PLANTED = '</script><script>alert(1)</script><img src=x onerror=alert(2)> "quoted", <!-- & \u2028 done'
@@ -21,18 +21,17 @@ SECOND = {**FACTS, "cpu_model": "Another <b>CPU</b>", "n_cpus": 4, "git_sha": "d
 
 def record(measure, model, length, rows=(), status="ok", ms=None, message="", seed=0):
     cell = Cell(measure, model, "small", "auto", length, 1, "float32", 0, "text", 0)
-    ok = status == "ok"
-    outcome = {"status": status, "stage": "" if ok else "compile", "message": message}
+    if status != "ok":
+        return made(cell, status, stage="compile", message=message)
     random = np.random.default_rng(length + seed)
-    samples = [] if ms is None or not ok else [ms * float(f) for f in 1 + 0.01 * random.standard_normal(12)]
-    rows = [{"n_params": 7, **row} for row in rows] if ok else []
-    return {"cell": asdict(cell), **outcome, "rows": rows, "samples_ms": samples, "environment": ENVIRONMENT}
+    samples = () if ms is None else tuple(ms * float(f) for f in 1 + 0.01 * random.standard_normal(12))
+    return made(cell, rows=tuple(Row(**{"n_params": 7, **row}) for row in rows), samples_ms=samples)
 
 
 def timed(ms, tokens, **row):
     factors = {"median": 1.0, "p10": 0.95, "p90": 1.1, "low": 0.98, "high": 1.03}
     times = {f"time_{name}_ms": ms * factor for name, factor in factors.items()}
-    memory = {"mem_peak_bytes": 3e6 * tokens, "mem_planned_bytes": 2e6 * tokens, "mem_source": "VmHWM"}
+    memory = {"mem_peak_bytes": 3_000_000 * tokens, "mem_planned_bytes": 2_000_000 * tokens, "mem_source": "VmHWM"}
     more = {"tokens_per_s": 1e3 * tokens / ms, "n_samples": 12, "compile_s": 0.5, "gemm_share": 0.25, "flops": 10}
     return {**times, **memory, **more, **row}
 

@@ -2,11 +2,18 @@
 
 import json
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace as replace_fields
 
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.results.journal import Journal, Tables
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.journal import Journal
+from lengthscale.bench.results.record import SCHEMA, Conditions, Record, Row
+from lengthscale.bench.results.tables import Tables
 
 CELL = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
 CELLS = tuple(replace(CELL, model=model, length=length) for model in ("rnn", "gru") for length in (16, 32))
@@ -21,34 +28,37 @@ FACTS = {
     "git_sha": "abc",
     "load_average": [0, 0, 0],
 }
-ENVIRONMENT = {
-    "device_kind": "cpu",
-    "platform": "cpu",
-    "n_devices": 1,
-    "n_cpus": 2,
-    "jax_version": "0.10.2",
-    "git_sha": "abc",
-}
+CONDITIONS = Conditions(device_kind="cpu", platform="cpu", n_devices=1, n_cpus=2, jax_version="0.10.2", git_sha="abc")
 SAMPLES_MS = (0.9, 1.0, 1.1, 1.0, 1.2)
 
 
-def record(cell: Cell) -> dict:
-    row = {
-        "time_median_ms": 1.0,
-        "time_p10_ms": 0.94,
-        "time_p90_ms": 1.16,
-        "time_low_ms": 0.9,
-        "time_high_ms": 1.2,
-        "n_samples": len(SAMPLES_MS),
-        "tokens_per_s": cell.length * 1000.0,
-        "flops": 1000,
-        "mem_planned_bytes": 4000,
-        "mem_peak_bytes": 4096,
-        "loss": 5.5,
-        "n_params": 7,
-    }
-    fields = {"status": "ok", "stage": "", "message": "", "rows": [row], "samples_ms": list(SAMPLES_MS)}
-    return {"cell": asdict(cell), **fields, "environment": ENVIRONMENT}
+def record(cell: Cell) -> Record:
+    row = Row(
+        time_median_ms=1.0,
+        time_p10_ms=0.94,
+        time_p90_ms=1.16,
+        time_low_ms=0.9,
+        time_high_ms=1.2,
+        n_samples=len(SAMPLES_MS),
+        tokens_per_s=cell.length * 1000.0,
+        flops=1000,
+        mem_planned_bytes=4000,
+        mem_peak_bytes=4096,
+        loss=5.5,
+        n_params=7,
+    )
+    return made(cell, rows=(row,), samples_ms=SAMPLES_MS)
+
+
+def made(cell: Cell, status: Status | str = Status.OK, **fields: Any) -> Record:
+    """A record that is ok unless it is told otherwise, on CONDITIONS."""
+    known = {"schema": SCHEMA, "cell": cell, "status": Status(status), "rows": (), "environment": CONDITIONS}
+    return Record(**{**known, **fields})
+
+
+def changed(record: Record, **fields: Any) -> Record:
+    """The record with other fields."""
+    return replace_fields(record, **fields)
 
 
 def finished_run(folder: Path, cells=CELLS, facts=FACTS, **suite) -> Path:
@@ -56,17 +66,18 @@ def finished_run(folder: Path, cells=CELLS, facts=FACTS, **suite) -> Path:
     return written_run(folder, [record(cell) for cell in cells], facts, **suite)
 
 
-def written_run(folder: Path, records: list[dict], facts=FACTS, **suite) -> Path:
+def written_run(folder: Path, records: list[Record], facts=FACTS, **suite) -> Path:
     """As `finished_run`, of these records."""
     folder.mkdir(parents=True)
+    run = RunFolder(folder)
     configuration = {"suite": "quick", "settings": {}, "shard": "", "arguments": [], **suite}
-    keys = [Cell(**each["cell"]).key() for each in records]
-    (folder / "suite.json").write_text(json.dumps({**configuration, "cells": keys}))
-    (folder / "environment.json").write_text(json.dumps(facts))
-    with closing(Journal(folder)) as journal:
+    keys = [each.cell.key() for each in records]
+    run.suite.write_text(json.dumps({**configuration, "cells": keys}))
+    run.environment.write_text(json.dumps(facts))
+    with closing(Journal(run.journal, Record)) as journal:
         for each in records:
             journal.append(each)
-        tables = Tables(folder)
+        tables = Tables(run)
         tables.start_from(journal.records)
         tables.write()
     return folder

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lengthscale.bench.results.journal import read_journal
+from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.validate import validate
 from tests.helpers.paths import environment
 
@@ -46,7 +46,7 @@ def finish(process, seconds=60):
 
 
 def lengths(folder):
-    return [record["cell"]["length"] for record in read_journal(folder / "journal.jsonl")]
+    return [record.cell.length for record in read_journal(folder / "journal.jsonl")]
 
 
 def wait_for_cells(folder, count, process, seconds=30):
@@ -154,10 +154,10 @@ def test_longer_cells_of_a_series_that_ran_out_of_memory_are_skipped(tmp_path):
     sweep = ("run", "--suite", "quick", "--models", "rnn,gru", "--measures", "decode", "--lengths", "4,8,16,32")
     code, output = finish(start(*sweep, "--out", tmp_path, target="quick_until_memory_runs_out"))
     assert code == 3, output
-    outcomes = {(r["cell"]["model"], r["cell"]["length"]): r for r in read_journal(tmp_path / "journal.jsonl")}
+    outcomes = {(r.cell.model, r.cell.length): r for r in read_journal(tmp_path / "journal.jsonl")}
     for model in ("rnn", "gru"):
         records = [outcomes[model, length] for length in (4, 8, 16, 32)]
-        assert [record["status"] for record in records] == ["ok", "oom", "skipped", "skipped"]
+        assert [record.status for record in records] == ["ok", "oom", "skipped", "skipped"]
         assert records[1]["message"] == "no room for so many tokens"
         assert records[2]["message"] == "L=8 of this series ended with oom"
 
@@ -178,10 +178,10 @@ def test_a_run_whose_children_fail_each_in_another_way_comes_to_its_end(tmp_path
     code, output = finish(start(*arguments, target="each_in_its_own_way", folder=tmp_path))
     assert code == 3, output
     records = read_journal(run / "journal.jsonl")
-    assert [record["cell"]["model"] for record in records] == list(outcomes)
+    assert [record.cell.model for record in records] == list(outcomes)
     for record, (status, stage, message) in zip(records, outcomes.values(), strict=True):
-        assert (record["status"], record["stage"]) == (status, stage), record
-        assert message in record["message"]
+        assert (record.status, record.stage) == (status, stage), record
+        assert message in record.message
     assert validate(run) == ([], [])
     assert still_at_work(tmp_path) == []
 
@@ -326,7 +326,7 @@ def test_what_was_measured_otherwise_is_refused_or_measured_anew_on_request(fold
     code, output = finish(start("run", *other, "--out", folder, "--rerun"))
     assert code == 0, output
     assert "kept aside" in output
-    assert [record["cell"]["measure"] for record in read_journal(folder / "journal.jsonl")] == ["train"]
+    assert [record.cell.measure for record in read_journal(folder / "journal.jsonl")] == ["train"]
     assert {f"{each}.aside1": content for each, content in before.items()}.items() <= files_of(folder).items()
     assert not (folder / "decode.csv").exists()
     assert validate(folder) == ([], [])

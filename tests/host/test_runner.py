@@ -17,7 +17,7 @@ from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
 from lengthscale.bench.results import rates
-from lengthscale.bench.results.journal import csv_text
+from lengthscale.bench.results.codec import csv_of
 from tests.helpers import children
 from tests.helpers.runs import ENVIRONMENT
 
@@ -31,8 +31,8 @@ def run(target, timeout_s=20.0, cell=CELL):
 def test_a_good_child():
     stages = []
     record = Runner(Settings(), target=children.good).measure(CELL, lambda cell, stage: stages.append((cell, stage)))
-    assert record["status"] == "ok"
-    assert record["cell"]["model"] == "rnn"
+    assert record.status == "ok"
+    assert record.cell.model == "rnn"
     assert stages == [(CELL, "sample")]
 
 
@@ -45,20 +45,20 @@ def test_the_deadline_is_absolute(target, monkeypatch):
     Runner(Settings(timeout_s=60), target=children.good).measure(CELL)  # the forkserver is up
     started = time.monotonic()
     record = run(target, timeout_s=1.0)
-    assert record["status"] == "timeout"
-    assert record["message"] == "passed the deadline of 1 s"
+    assert record.status == "timeout"
+    assert record.message == "passed the deadline of 1 s"
     assert time.monotonic() - started < 8
     if target is children.sleeps:
-        assert record["stage"] == "compile"
+        assert record.stage == "compile"
 
 
 @pytest.mark.fault("a compilation explodes")
 def test_compiling_has_its_own_deadline():
     settings = Settings(timeout_s=60, compile_timeout_s=0.6)
     record = Runner(settings, target=children.sleeps).measure(CELL)
-    assert (record["status"], record["stage"]) == ("timeout", "compile")
-    assert record["message"] == "passed the deadline of 0.6 s for compiling"
-    assert record["wall_s"] < 20
+    assert (record.status, record.stage) == ("timeout", "compile")
+    assert record.message == "passed the deadline of 0.6 s for compiling"
+    assert record.wall_s < 20
     assert Runner(settings, target=children.samples_after_compiling).measure(CELL)["status"] == "ok"
 
 
@@ -76,30 +76,30 @@ def test_a_cell_costs_little_beyond_the_workers_own_work():
 
 def test_the_load_is_noted_before_and_after():
     record = Runner(Settings(), target=children.good).measure(CELL)
-    assert record["load_before"] >= 0
-    assert record["load_after"] >= 0
+    assert record.load_before >= 0
+    assert record.load_after >= 0
 
 
 @pytest.mark.fault("a child is killed (as Linux does where memory is out)")
 def test_a_killed_child():
     record = run(children.is_killed)
-    assert (record["status"], record["stage"]) == ("killed", "sample")
-    assert "SIGKILL" in record["message"]
+    assert (record.status, record.stage) == ("killed", "sample")
+    assert "SIGKILL" in record.message
 
 
 @pytest.mark.fault("a child's memory fault (SIGSEGV)")
 def test_a_segmentation_fault():
     record = run(children.reads_where_nothing_is)
-    assert (record["status"], record["stage"]) == ("killed", "sample")
-    assert record["message"].startswith("ended by SIGSEGV")
+    assert (record.status, record.stage) == ("killed", "sample")
+    assert record.message.startswith("ended by SIGSEGV")
     assert run(children.good)["status"] == "ok"
 
 
 @pytest.mark.fault("a child cannot import what it needs")
 def test_an_import_error():
     record = run(children.cannot_import_the_worker)
-    assert (record["status"], record["stage"]) == ("error", "start")
-    assert "lengthscale.bench.device.worker" in record["message"]
+    assert (record.status, record.stage) == ("error", "start")
+    assert "lengthscale.bench.device.worker" in record.message
     assert run(children.good)["status"] == "ok"
 
 
@@ -107,27 +107,27 @@ def test_an_import_error():
 def test_out_of_memory():
     cell = replace(CELL, measure="train", length=16_384, batch=16)
     record = run(children.has_little_memory, timeout_s=60, cell=cell)
-    assert record["status"] == "oom", record
-    assert "memory" in record["message"]
-    assert record["rows"] == []
+    assert record.status == "oom", record
+    assert "memory" in record.message
+    assert record.rows == []
 
 
 @pytest.mark.fault("a loss is not finite")
 def test_a_loss_that_is_not_finite(tmp_path):
     settings = Settings(timeout_s=60, learning_rate=1e30, train_tokens=256)
     record = Runner(settings).measure(replace(CELL, measure="quality"))
-    assert record["status"] == "nan", record
-    assert re.fullmatch(r"the loss is (nan|inf) at step \d+", record["message"])
-    [row] = record["rows"]
+    assert record.status == "nan", record
+    assert re.fullmatch(r"the loss is (nan|inf) at step \d+", record.message)
+    [row] = record.rows
     assert row["time_median_ms"] > 0
-    assert len(record["samples_ms"]) == row["n_samples"] == 15
+    assert len(record.samples_ms) == row["n_samples"] == 15
     assert "loss" not in row
     assert "train_loss" not in row
 
     good = {**record, "cell": asdict(replace(CELL, measure="quality", model="gru")), "status": "ok"}
     good |= {"rows": [{**row, "context": context, "loss": 2.0} for context in (1, 4)]}
     both = [rates.add_rates(each, {}) | {"environment": ENVIRONMENT} for each in (good, record)]
-    (tmp_path / "quality.csv").write_text(csv_text("quality", both))
+    (tmp_path / "quality.csv").write_text(csv_of(both))
     (panel,) = panels_of(read_run(tmp_path), "quality", "loss")
     (axes, *_) = render([panel], LIGHT, []).axes
     curves = [line.get_color() for line in axes.lines if np.array_equal(line.get_ydata(), [2.0, 2.0])]
@@ -140,16 +140,16 @@ def test_a_loss_that_is_not_finite(tmp_path):
 @pytest.mark.fault("a child exits without a word")
 def test_a_child_that_exits_leaves_its_last_words():
     record = run(children.exits)
-    assert record["status"] == "error"
-    assert "exit code 7" in record["message"]
-    assert record["message"].endswith("the last words")
-    assert len(record["message"]) < 2100
+    assert record.status == "error"
+    assert "exit code 7" in record.message
+    assert record.message.endswith("the last words")
+    assert len(record.message) < 2100
 
 
 @pytest.mark.fault("a child leaves a grandchild")
 def test_no_grandchild_is_left(tmp_path):
     record = run(children.leaves_a_grandchild, cell=replace(CELL, data=str(tmp_path / "pid")))
-    assert record["status"] == "ok"
+    assert record.status == "ok"
     pid = int((tmp_path / "pid").read_text())
     for _ in range(50):
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -160,7 +160,7 @@ def test_no_grandchild_is_left(tmp_path):
 
 def in_turns(target, timeout_s, log, on_turn=lambda cell, step_s: None):
     cells = [replace(CELL, length=length, data=str(log)) for length in (1, 2, 3)]
-    return list(Runner(Settings(timeout_s=timeout_s), target=target).measure_in_turns(cells, on_turn=on_turn))
+    return list(Runner(Settings(timeout_s=timeout_s), target=target).measure_in_rounds(cells, on_turn=on_turn))
 
 
 def test_children_take_turns_and_waiting_is_free(tmp_path):
@@ -171,27 +171,27 @@ def test_children_take_turns_and_waiting_is_free(tmp_path):
 
     records = in_turns(children.takes_three_turns, 1.7, tmp_path / "log", on_turn)
     assert steps == [(1, 0.5), (2, 0.5), (3, 0.5)]  # as they say
-    assert [(record["status"], record["cell"]["length"]) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
+    assert [(record.status, record.cell.length) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
     assert (tmp_path / "log").read_text().split() == [str(length) for length in 3 * (1, 2, 3)]
-    assert all(record["wall_s"] < 1.7 for record in records)  # each works 0.6 s, and waits for 1.2 s more
+    assert all(record.wall_s < 1.7 for record in records)  # each works 0.6 s, and waits for 1.2 s more
 
 
 @pytest.mark.fault("a child is killed (as Linux does where memory is out)")
 def test_a_child_that_dies_in_its_turn_leaves_the_others(tmp_path):
     records = in_turns(children.second_dies_in_its_second_turn, 20, tmp_path / "log")
-    assert {record["cell"]["length"]: record["status"] for record in records} == {1: "ok", 2: "killed", 3: "ok"}
+    assert {record.cell.length: record.status for record in records} == {1: "ok", 2: "killed", 3: "ok"}
 
 
 def test_a_cell_without_room_beside_the_others_is_measured_again_alone(tmp_path):
     records = in_turns(children.third_is_skipped_the_first_time, 20, tmp_path / "log")
-    assert [(record["status"], record["cell"]["length"]) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
+    assert [(record.status, record.cell.length) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
 
 
 def test_children_that_wait_for_their_turn_end_with_the_sweep(tmp_path):
     cells = (replace(CELL, length=length, data=str(tmp_path / f"pid{length}")) for length in (1, 2))
-    records = Runner(Settings(), target=children.first_waits_second_fails).measure_in_turns(cells)
+    records = Runner(Settings(), target=children.first_waits_second_fails).measure_in_rounds(cells)
     record = next(records)
-    assert (record["status"], record["cell"]["length"]) == ("error", 2)
+    assert (record.status, record.cell.length) == ("error", 2)
     pid = int((tmp_path / "pid1").read_text())
     assert psutil.pid_exists(pid)
     records.close()
@@ -201,22 +201,22 @@ def test_children_that_wait_for_their_turn_end_with_the_sweep(tmp_path):
 @pytest.mark.fault("a child raises")
 def test_a_worker_that_raises_becomes_an_error_with_its_stage():
     record = Runner(Settings(timeout_s=60)).measure(replace(CELL, size="huge"))
-    assert (record["status"], record["stage"]) == ("error", "build")
-    assert "huge' is not a folder" in record["message"]
+    assert (record.status, record.stage) == ("error", "build")
+    assert "huge' is not a folder" in record.message
 
 
 @pytest.mark.fault("a program is larger than the memory")
 def test_a_program_larger_than_the_memory_is_skipped_before_it_is_allocated():
     record = Runner(Settings(timeout_s=60, mem_limit_share=1e-9)).measure(CELL)
-    assert record["status"] == "skipped"
-    assert "planned memory" in record["message"]
+    assert record.status == "skipped"
+    assert "planned memory" in record.message
 
 
 def test_a_real_cell():
     record = Runner(Settings(timeout_s=60, min_seconds=0.01)).measure(CELL)
-    assert record["status"] == "ok", record["message"]
-    row = record["rows"][0]
+    assert record.status == "ok", record.message
+    row = record.rows[0]
     assert row["time_median_ms"] > 0
     assert row["state_bytes"] == 4 + 2 * 32 * 4  # the position, and h of two blocks
     assert row["flops"] > 16 * 2 * row["n_params"] * 0.5
-    assert len(record["samples_ms"]) == row["n_samples"]
+    assert len(record.samples_ms) == row["n_samples"]

@@ -11,7 +11,7 @@ from lengthscale.bench.__main__ import main
 from lengthscale.bench.device.learner import make_learner
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.results.journal import read_journal
+from lengthscale.bench.results.codec import read_journal
 from lengthscale.models.checkpoints import load
 from tests.helpers.small_checkpoints import LANGUAGE, MAMBA, NEEDED, VOCAB, make_with_transformers, mamba_tensors, write
 
@@ -97,7 +97,7 @@ def test_the_command_line_measures_a_checkpoint(tmp_path, capsys, monkeypatch):
     folder.mkdir()
     write(folder)
     assert run("--checkpoint", folder, "--lengths", "64", "--out", out) == 0
-    records = {record["cell"]["measure"]: record for record in read_journal(out / "journal.jsonl")}
+    records = {record.cell.measure: record for record in read_journal(out / "journal.jsonl")}
     for measure in ("forward", "train", "decode"):
         assert records[measure]["status"] == "ok", records[measure]["message"]
         assert records[measure]["cell"]["model"] == "mamba"
@@ -143,5 +143,5 @@ def test_lengths_that_a_checkpoint_does_not_have(tmp_path, model_type, capsys):
     longer = ["--lengths", "64", "--measures", "forward", "--out", tmp_path / "out"]
     assert run("--checkpoint", tmp_path / "it", *longer) == 0
     (record,) = read_journal(tmp_path / "out" / "journal.jsonl")
-    assert record["status"] == "unsupported"
-    assert f"has {own} " in record["message"]
+    assert record.status == "unsupported"
+    assert f"has {own} " in record.message

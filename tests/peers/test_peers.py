@@ -42,7 +42,7 @@ def play(tmp_path):
 
 
 def turn(record, name):
-    return next(row for row in record["rows"] if row["contender"] == name)
+    return next(row for row in record.rows if row["contender"] == name)
 
 
 def test_each_round_takes_one_sample_of_each_in_turn(play):
@@ -51,8 +51,8 @@ def test_each_round_takes_one_sample_of_each_in_turn(play):
     said = [tuple(line.split()[:2]) for line in log]
     assert said == [*(("prepare", name) for name in names), *[("sample", name) for name in names] * 4]
     assert len({line.split()[2] for line in log}) == len(names)  # a process each
-    assert [row["role"] for row in record["rows"]] == ["ours", "peer", "peer", "peer", "limit"]
-    assert all(row["status"] == "ok" and len(row["samples_s"]) == 4 for row in record["rows"])
+    assert [row["role"] for row in record.rows] == ["ours", "peer", "peer", "peer", "limit"]
+    assert all(row["status"] == "ok" and len(row["samples_s"]) == 4 for row in record.rows)
 
 
 def test_known_times_give_the_known_ratio(play):
@@ -125,7 +125,7 @@ def test_a_sample_that_hangs_ends_by_its_deadline(play):
 
 def test_without_ours_nothing_is_compared(play):
     record, log = play(ours="dies")
-    assert [row["status"] for row in record["rows"]] == ["error", *["skipped"] * 4]
+    assert [row["status"] for row in record.rows] == ["error", *["skipped"] * 4]
     row = figures.row_of(record)
     assert (row["status"], row["ours_us_per_token"], row["reached"]) == ("error", None, None)
     assert "the last words" in row["reason"]

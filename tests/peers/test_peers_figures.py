@@ -57,12 +57,12 @@ def test_a_million_tokens():
     case = Case("rnn-small", "long", 1 << 20, 1, 2)
     rate = {"limit": ([10.0] * 5, 65_536.0), "work": float(1 << 20)}  # 160 s for a million
     record = record_of(case, [170.0], None, **rate)
-    record["rows"][0]["peak_bytes"] = 2**31
+    record.rows[0]["peak_bytes"] = 2**31
     row = figures.row_of(record)
     assert row["share"] == pytest.approx(160 / 170)
     assert row["peak_mb"] == pytest.approx(2147.48, rel=1e-4)
     assert row["reached"] == "yes"
-    record["rows"][0]["peak_bytes"] += 10**6
+    record.rows[0]["peak_bytes"] += 10**6
     assert figures.row_of(record)["reached"] == "no"
     assert figures.row_of(record_of(case, [180.0], None, **rate))["reached"] == "no"  # 0.89
     assert figures.row_of(record_of(case, [170.0], None, **rate))["reached"] is None  # the memory is not known
@@ -110,13 +110,13 @@ def test_short_lengths_foretell_long_ones():
     past = Past(Settings(call_s=60))
     case = Case("lstm", "train", 2048, 1, 1)
     record = record_of(case, [1.0], [1.0])
-    record["rows"][1] |= {"first_s": 20.0}
+    record.rows[1] |= {"first_s": 20.0}
     past.learn(record)
     longer = Case("lstm", "train", 8192, 1, 1)
     assert past.reason_to_skip(longer, "torch") == "a call would take 80 s, over 60 s"
     assert past.reason_to_skip(longer, "ours") is None
     assert past.reason_to_skip(Case("lstm", "train", 8192, 8, 1), "torch") is None
-    record["rows"][1] |= {"status": "oom", "reason": "held 13 GiB"}
+    record.rows[1] |= {"status": "oom", "reason": "held 13 GiB"}
     past.learn(record)
     assert past.reason_to_skip(Case("lstm", "train", 2048, 1, 1), "torch") is None
     assert past.reason_to_skip(longer, "torch") == "oom at length 2048: held 13 GiB"

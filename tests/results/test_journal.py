@@ -16,8 +16,11 @@ from dataclasses import asdict
 import pytest
 
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.results.codec import csv_of, read_journal
 from lengthscale.bench.results.errors import JournalError
-from lengthscale.bench.results.journal import SCHEMA, Journal, Tables, csv_text, locked, read_journal
+from lengthscale.bench.results.journal import Journal, locked
+from lengthscale.bench.results.record import SCHEMA
+from lengthscale.bench.results.tables import Tables
 
 CELL = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
 
@@ -162,7 +165,7 @@ def test_a_dead_run_s_lock_is_free(tmp_path):
 
 
 def test_csvs_hold_every_cell_and_leave_blanks(tmp_path):
-    first, second = csv.DictReader(csv_text("train", [record(16), record(32, "oom", rows=())]).splitlines())
+    first, second = csv.DictReader(csv_of([record(16), record(32, "oom", rows=())]).splitlines())
     assert (first["length"], first["status"], first["time_median_ms"]) == ("16", "ok", "1.23457")
     assert (second["length"], second["status"], second["time_median_ms"]) == ("32", "oom", "")
     assert first["device_kind"] == second["device_kind"] == "cpu"
@@ -172,17 +175,17 @@ def test_csvs_hold_every_cell_and_leave_blanks(tmp_path):
 def test_a_csv_that_is_behind_is_replaced_and_an_edited_one_is_kept_aside(tmp_path):
     records = [record(16), record(32)]
     path = tmp_path / "train.csv"
-    path.write_text(csv_text("train", records[:1]))
+    path.write_text(csv_of(records[:1]))
     tables = Tables(tmp_path)
     assert tables.start_from(records) == []
     tables.write()
-    assert path.read_text() == csv_text("train", records)
+    assert path.read_text() == csv_of(records)
     edited = path.read_text().replace("1.23457", "0.00001")
     path.write_text(edited)
     tables = Tables(tmp_path)
     assert tables.start_from(records) == [tmp_path / "train.csv.aside1"]
     tables.write()
-    assert path.read_text() == csv_text("train", records)
+    assert path.read_text() == csv_of(records)
     assert (tmp_path / "train.csv.aside1").read_text() == edited
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lengthscale.bench.__main__ import main
 from lengthscale.bench.plan.errors import RequestError
-from lengthscale.bench.results.journal import read_journal
+from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.merge import merge
 from lengthscale.bench.results.validate import validate
 from tests.helpers.runs import CELLS, FACTS, finished_run
@@ -20,7 +20,7 @@ def shards(tmp_path):
 def test_shards_become_one_valid_run(shards, tmp_path, capsys):
     assert main(["merge", *map(str, shards), "--out", str(tmp_path / "all")]) == 0
     records = read_journal(tmp_path / "all" / "journal.jsonl")
-    assert [record["cell"]["model"] for record in records] == ["rnn", "rnn", "gru", "gru"]
+    assert [record.cell.model for record in records] == ["rnn", "rnn", "gru", "gru"]
     assert validate(tmp_path / "all") == ([], [])
     assert (tmp_path / "all" / "summary.md").exists()
     whole = finished_run(tmp_path / "whole")

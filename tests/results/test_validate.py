@@ -46,7 +46,7 @@ ROW_FAULTS = {
 
 @pytest.mark.parametrize("message", list(ROW_FAULTS))
 def test_impossible_values_are_named(folder, message):
-    edit(folder / "journal.jsonl", lambda record: record["rows"][0].update(ROW_FAULTS[message]))
+    edit(folder / "journal.jsonl", lambda record: record.rows[0].update(ROW_FAULTS[message]))
     wrong, _ = validate(folder)
     assert any(each.startswith("journal.jsonl, line 2: ") and message in each for each in wrong), wrong
 
@@ -122,5 +122,5 @@ def test_of_records_of_an_older_schema_the_values_alone_are_looked_at(folder):
     wrong, (note,) = validate(folder)
     assert wrong == []
     assert note.startswith("4 records are of an older schema")
-    edit(journal, lambda record: record["rows"][0].update(time_median_ms=-1.0))
+    edit(journal, lambda record: record.rows[0].update(time_median_ms=-1.0))
     assert any("not positive" in each for each in validate(folder)[0])
