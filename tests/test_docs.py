@@ -78,7 +78,7 @@ def test_what_is_said_of_other_runs_is_in_their_files():
     assert {verdicts[number]["verdict"] for number in apart} == {"not decided"}
     other = ROOT / re.findall(r"\]\((results/amd\S+default\S+)/summary\.md\)", flowing)[0]
     records = {(r.cell.measure, r.cell.model, r.cell.length): r for r in read_journal(other / "journal.jsonl")}
-    seconds = [records["train", model, 16384]["rows"][0]["time_median_ms"] / 1e3 for model in ("transformer", "mamba")]
+    seconds = [records["train", model, 16384].row.number("time_median_ms") / 1e3 for model in ("transformer", "mamba")]
     assert "the Transformer trains at 16k tokens in {:.3g} s, Mamba in {:.3g} s".format(*seconds) in flowing
 
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,19 +12,22 @@ from lengthscale.bench.analysis import compare
 from lengthscale.bench.device import timing
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.results.codec import line_of
+from lengthscale.bench.results.record import Row
+from tests.helpers.runs import made
 
 CELL = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
 FACTS = {"backend": "cpu", "cpu_model": "Some CPU", "n_cpus": 2, "git_sha": "abc", "load_average": [0, 0, 0]}
 
 
 def record(cell, samples, status="ok", memory=None):
-    rows = [{"mem_peak_bytes": memory}] if status == "ok" else []
-    return {"cell": asdict(cell), "status": status, "rows": rows, "samples_ms": list(samples)}
+    rows = (Row(mem_peak_bytes=memory),) if status == "ok" else ()
+    return made(cell, status, rows=rows, samples_ms=tuple(map(float, samples)))
 
 
 def write(folder, records, facts=FACTS):
     folder.mkdir()
-    (folder / "journal.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    (folder / "journal.jsonl").write_bytes(b"".join(map(line_of, records)))
     (folder / "environment.json").write_text(json.dumps(facts))
     return folder
 
@@ -34,7 +37,7 @@ def verdict(tmp_path, a, b):
     folders = [tmp_path / name for name in "ab"]
     for folder, samples in zip(folders, (a, b), strict=True):
         folder.mkdir(exist_ok=True)
-        (folder / "journal.jsonl").write_text(json.dumps(record(CELL, samples)) + "\n")
+        (folder / "journal.jsonl").write_bytes(line_of(record(CELL, samples)))
     (pair,), _, _ = compare.compare(*folders)
     return pair.verdict
 

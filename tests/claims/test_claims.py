@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import asdict
 
 import pytest
 
@@ -17,14 +16,17 @@ from lengthscale.bench.claims import CLAIMS, claim, command, table
 from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, Claim, Finding, Part
 from lengthscale.bench.host import sweep as sweep_module
 from lengthscale.bench.host.request import make_request
-from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.codec import read_journal
+from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.journal import Journal
+from lengthscale.bench.results.messages import Done
+from lengthscale.bench.results.record import Record
 from lengthscale.bench.results.validate import validate
-from tests.helpers.claim_records import record
+from tests.helpers.claim_records import parts, record
 from tests.helpers.paths import ROOT, environment
 from tests.helpers.quick_run import FACTS
-from tests.helpers.runs import ENVIRONMENT
+from tests.helpers.runs import changed
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_nothing_measured_decides_nothing(number):
     names = [part.name for part in CLAIMS[number].parts(1.0)]
     failed = {name: [record("train", "rnn", 64, status="timeout")] for name in names}
     for records in ({}, {name: [] for name in names}, failed):
-        findings = CLAIMS[number].judge(records)
+        findings = CLAIMS[number].judge(parts(records))
         assert findings
         assert {each.verdict for each in findings} == {NOT_DECIDED}
         assert {each.figure for each in findings} == {None}
@@ -113,8 +115,8 @@ class Sweep:
     def __call__(self, request, console, deadline, known):
         request.out.mkdir(parents=True, exist_ok=True)
         (request.out / "suite.json").write_text(json.dumps(request.configuration()))
-        with closing(Journal(request.out)) as journal:
-            finished = {Cell(**each["cell"]) for each in journal.records}
+        with closing(Journal(RunFolder(request.out).journal, Record)) as journal:
+            finished = {each.cell for each in journal.records}
             for cell in request.cells:
                 if cell in finished or self.now >= deadline:
                     continue
@@ -123,8 +125,7 @@ class Sweep:
                 self.now += self.seconds
                 self.measured.append(cell)
                 one = record(cell.measure, cell.model, cell.length, status=self.status)
-                one |= {"cell": asdict(cell), "environment": ENVIRONMENT, "load_before": self.load}
-                journal.append(one)
+                journal.append(changed(one, cell=cell, load_before=self.load))
             return request.out, journal.records, False
 
 
@@ -293,12 +294,12 @@ class Hurried:
 
     def check(self, cell):
         Hurried.checks += 1
-        return {"status": "ok", "message": "", "rows": [{}]}
+        return Done(Status.OK)
 
     def measure_in_rounds(self, cells, on_stage, on_turn):
         for cell in cells:
             Hurried.now += 1
-            yield record(cell.measure, cell.model, cell.length) | {"cell": asdict(cell)}
+            yield changed(record(cell.measure, cell.model, cell.length), cell=cell)
 
 
 def test_a_sweep_ends_at_its_deadline_and_goes_on(tmp_path, monkeypatch, console):

@@ -1,13 +1,16 @@
 """Claims 6 and 8: their judges on records whose truth is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lengthscale.bench.claims import discretisation, small_data
 from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED
-from tests.helpers.claim_records import drawn, record, verdict_of
+from lengthscale.bench.plan.status import Status
+from tests.helpers.claim_records import drawn, parts, record, verdict_of
+from tests.helpers.runs import changed
 
 # 6: small data
 
@@ -22,9 +25,8 @@ def classified(gap, *, vit=0.5, images=(100, 500, 2000, 4000), seeds=3, scatter=
                 accuracy = vit + ahead + scatter * seed * (1 if model == "vit" else (-1) ** seed)
                 row = {"accuracy": accuracy, "learning_rate": rate, "flops": cost * 1e8, "steps": 1000}
                 each = record("quality", model, 16, rows=[row], seed=seed)
-                each.cell.data = f"mnist:images={n}"
-                part.append(each)
-    return found
+                part.append(changed(each, cell=replace(each.cell, data=f"mnist:images={n}")))
+    return parts(found)
 
 
 def shrinking(n):
@@ -70,7 +72,7 @@ def test_the_learning_rate_is_each_models_best_at_each_number_of_images():
     records = classified(shrinking, scatter=0.0)
     records |= classified(lambda n: 0.0, vit=0.6, images=(100,), rate=1e-3, scatter=0.0)
     records |= classified(lambda n: 0.0, vit=0.99, images=(100,), rate=1e-2, scatter=0.0, seeds=1)  # others diverged
-    first = small_data.judge(records)[1]
+    first = small_data.judge(parts(records))[1]
     assert first.figure == pytest.approx(70 - 60)
     rates = "of 0.001, 0.003, 0.01"
     assert first.note == f"resnet 70.0% at learning rate 0.003 {rates}, vit 60.0% at learning rate 0.001 {rates}"
@@ -78,8 +80,8 @@ def test_the_learning_rate_is_each_models_best_at_each_number_of_images():
 
 def test_a_seed_that_one_model_lacks_is_in_no_pair():
     records = classified(shrinking, seeds=4)
-    broken = records["images-100-rate-0.003"][0]
-    broken |= {"status": "nan", "rows": []}
+    part = records["images-100-rate-0.003"]
+    part[0] = changed(part[0], status=Status.NAN, rows=())
     findings = small_data.judge(records)
     assert findings[1].measured.endswith("100 images, 3 seeds")
     assert len(small_data.slopes_of(small_data.gaps(records))) == 3
@@ -121,7 +123,7 @@ def trained(gap=0.01, *, spread=0.1, noise=0.001, seeds=5, doubled=0.7, kept=0.2
 
 
 def both(steps, losses):
-    return {"errors": steps, "trained": losses}
+    return parts({"errors": steps, "trained": losses})
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_the_order_is_fitted_where_dt_is_small():
     assert overall.measured.startswith(
         "order in dt of the bilinear transform's error in a step (loss gap at dt=1e-3 +0.0"
     )
-    few = [record("discretisation", "s4d-bilinear", 144, rows=stepped()[1]["rows"][:2])]
+    few = [record("discretisation", "s4d-bilinear", 144, rows=[row.columns() for row in stepped()[1].rows[:2]])]
     assert discretisation.judge(both(few, []))[1].figure is None
 
 

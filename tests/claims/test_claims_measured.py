@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from lengthscale.bench.claims import decode_speed, long_dependencies, parallel_and_recurrent, scaling
-from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED
-from tests.helpers.claim_records import drawn, record, verdict_of
+from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, CellRow, Records
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.record import Row
+from tests.helpers.claim_records import drawn, parts, record, verdict_of
+from tests.helpers.runs import changed
 
 # 1: long dependencies
 
@@ -27,8 +31,13 @@ def learned(model, *, error, decades, seeds=3, rate=0.003, scatter=0.0):
     return found
 
 
+CELL = Cell("gradients", "rnn-plain", "tiny", "auto", 100, 32, "float32", 0, "adding", 0)
+
+
 def of_all(rnn, gru, lstm):
-    return {"rate-3e-3": learned("rnn-plain", **rnn) + learned("gru-plain", **gru) + learned("lstm-plain", **lstm)}
+    return parts(
+        {"rate-3e-3": learned("rnn-plain", **rnn) + learned("gru-plain", **gru) + learned("lstm-plain", **lstm)}
+    )
 
 
 LOST: dict[str, Any]
@@ -56,7 +65,7 @@ def test_the_learning_rate_is_each_models_best():
         + learned("gru-plain", error=0.1, decades=-0.001, rate=1e-3),
         "rate-1e-1": learned("gru-plain", error=1e-6, decades=0, rate=0.1, seeds=1),  # the others diverged
     }
-    findings = long_dependencies.judge(records)
+    findings = long_dependencies.judge(parts(records))
     (gru,) = (each for each in findings if each.measured.startswith("gru-plain: squared"))
     assert gru.figure == pytest.approx(4e-4)  # 3, 4 and 5 e-4
     assert gru.note == "learning rate 0.003 of 0.001, 0.003, 0.1"
@@ -67,7 +76,7 @@ def test_the_learning_rate_is_each_models_best():
 
 def test_the_slope_of_gradients_that_vanish_below_float32():
     rows = [
-        {"distance": lag, "length": 100, "grad_norm": 10 ** (-0.2 * middle) if lag < 32 else 0.0}
+        CellRow(CELL, Row(distance=lag, grad_norm=10 ** (-0.2 * middle) if lag < 32 else 0.0))
         for lag, middle in ((0, 0), (1, 1), (2, 2.5), (4, 5.5), (8, 11.5), (16, 23.5), (32, 47.5), (64, 81.5))
     ]
     assert [long_dependencies.lag_of(row) for row in rows] == [0, 1, 2.5, 5.5, 11.5, 23.5, 47.5, 81.5]
@@ -96,11 +105,13 @@ def quadratic(length):
 
 def scaled(mamba=lambda length: 0.03 * length, lengths=LENGTHS, spread=0.002):
     linear = {"mamba": mamba, "rwkv4": lambda length: 0.02 * length}
-    return {
-        measure: curve("transformer", quadratic, measure, lengths, spread=spread)
-        + [each for model, cost in linear.items() for each in curve(model, cost, measure, lengths, spread=spread)]
-        for measure in ("forward", "train")
-    }
+    return parts(
+        {
+            measure: curve("transformer", quadratic, measure, lengths, spread=spread)
+            + [each for model, cost in linear.items() for each in curve(model, cost, measure, lengths, spread=spread)]
+            for measure in ("forward", "train")
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +167,7 @@ def decoded(ratio, spread=0.002):
                 ms, cache = 1 + (ratio - 1) * share, {"state_bytes": size * length * batch}
                 status = "ok" if fits else "skipped"
                 part.append(record("decode", slow, length, ms, spread=spread, status=status, rows=[cache], batch=batch))
-    return found
+    return parts(found)
 
 
 @pytest.mark.parametrize(
@@ -181,14 +192,15 @@ def test_the_ratio_at_each_models_own_batch():
 
 def test_what_the_paper_foretells():
     """(1000 parameters of 4 bytes + the state) / 10 GB/s."""
-    places = decode_speed.places(decoded(5.0), "transformer")
+    records = decoded(5.0)
+    places = decode_speed.places(records, "transformer")
     assert [(place.length, place.batch) for place in places] == [
         *((1024, 1), (1024, 8), (16_384, 1), (1024, 32), (16_384, 8))
     ]
     first = places[0]
     assert first.foretold == pytest.approx((4000 + 16 * 1024) / (4000 + 6000))
-    assert decode_speed.foretold_ms(first.fast) == pytest.approx(10_000 / 1e10 * 1e3)
-    assert decode_speed.foretold_ms({**first.fast, "peaks": {}}) is None
+    assert decode_speed.foretold_ms(first.fast, records) == pytest.approx(10_000 / 1e10 * 1e3)
+    assert decode_speed.foretold_ms(first.fast, Records(records)) is None
     finding = next(each for each in decode_speed.judge(decoded(5.0)) if "measured over foretold" in each.measured)
     assert finding.figure == pytest.approx(1 / first.foretold, rel=0.01)
     assert finding.verdict == FAILS
@@ -203,14 +215,18 @@ def test_what_the_paper_foretells():
 def both_forms(difference, rwkv=1.0, attention=(1.2, 5.0), spread=0.002):
     rows = [{"max_difference": difference, "largest_logit": 5.0}]
     costs = {"rwkv4": (1.0, 1.0, rwkv), "transformer": (1.0, *attention), "mamba": (1.0, 1.0, 1.0)}
-    return {
-        "agreement": [record("agreement", "rwkv4", length, rows=rows, method="associative") for length in (256, 1024)],
-        "decode": [
-            record("decode", model, length, ms, spread=spread)
-            for model, times in costs.items()
-            for length, ms in zip((1024, 16_384, 65_536), times, strict=True)
-        ],
-    }
+    return parts(
+        {
+            "agreement": [
+                record("agreement", "rwkv4", length, rows=rows, method="associative") for length in (256, 1024)
+            ],
+            "decode": [
+                record("decode", model, length, ms, spread=spread)
+                for model, times in costs.items()
+                for length, ms in zip((1024, 16_384, 65_536), times, strict=True)
+            ],
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,5 +255,6 @@ def test_the_ratio_of_times_and_its_interval():
 
 def test_logits_that_are_no_numbers_disagree():
     records = both_forms(1e-6)
-    records["agreement"][0] |= {"status": "nan", "message": "the logits' largest difference is nan"}
+    agreement = records["agreement"]
+    agreement[0] = changed(agreement[0], status=Status.NAN, message="the logits' largest difference is nan")
     assert verdict_of(7, records) == FAILS

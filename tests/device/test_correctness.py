@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from lengthscale.bench.device import correctness
-from lengthscale.bench.host.sweep import Checks
+from lengthscale.bench.host.checks import Checks
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.messages import Checked, Done
 from lengthscale.models.ops import gated, native
 
 CELL = Cell("train", "gru", "small", "auto", 64, 2, "float32", 0, "text", 0)
@@ -36,11 +38,11 @@ def check(cell):
 def test_forms_that_are_right_pass(cell):
     record = check(cell)
     assert record.status == "ok", record.message
-    assert record.rows[0]["worst"] <= correctness.TOLERANCES[cell.dtype]
+    assert record.content.worst <= correctness.TOLERANCES[cell.dtype]
 
 
 def test_a_model_with_one_form_has_nothing_to_be_held_to():
-    assert check(replace(CELL, method="sequential"))["rows"] == [{"plain": None, "worst": None}]
+    assert check(replace(CELL, method="sequential")).content == Checked(None, None)
 
 
 @pytest.mark.skipif(native.missing() is not None, reason=f"no native kernels: {native.missing()}")
@@ -64,8 +66,8 @@ def test_a_wrong_gradient_is_found_though_the_loss_is_right(monkeypatch):
     right = gated.gru_native
     wrong.defvjp(lambda *args: jax.vjp(right, *args), lambda pull, g: tuple(1.02 * x for x in pull(g)))
     monkeypatch.setattr(gated, "gru_native", wrong)
-    assert check(replace(CELL, measure="forward", length=192))["status"] == "ok"
-    assert check(replace(CELL, length=192))["status"] == "incorrect"
+    assert check(replace(CELL, measure="forward", length=192)).status == "ok"
+    assert check(replace(CELL, length=192)).status == "incorrect"
 
 
 def test_differences_are_relative_and_nan_is_no_agreement():
@@ -84,7 +86,7 @@ class Runner:
 
     def check(self, cell):
         self.asked.append(cell)
-        return {"status": self.status, "message": "it is 1 off", "rows": []}
+        return Done(Status(self.status), "it is 1 off")
 
 
 def test_a_shape_is_checked_once_and_a_wrong_form_s_cells_have_no_figures():
@@ -93,7 +95,7 @@ def test_a_shape_is_checked_once_and_a_wrong_form_s_cells_have_no_figures():
     for size in ("small", "tiny"):
         record = checks.refusal(replace(CELL, size=size))
         assert record is not None
-        assert (record.status, record.stage, record.rows) == ("incorrect", "check", [])
+        assert (record.status, record.stage, record.rows) == ("incorrect", "check", ())
         assert record.cell.size == size
     assert checks.refusal(replace(CELL, seed=CELL.seed + 1)) is not None
     assert checks.refusal(replace(CELL, measure="quality")) is not None  # it trains the same way
@@ -104,4 +106,4 @@ def test_a_shape_is_checked_once_and_a_wrong_form_s_cells_have_no_figures():
     assert Checks(Runner("oom")).refusal(CELL) is None  # pyright: ignore[reportArgumentType]
     failed = Checks(Runner("error")).refusal(CELL)  # pyright: ignore[reportArgumentType]
     assert failed is not None
-    assert failed["message"] == "the check: it is 1 off"
+    assert failed.message == "the check: it is 1 off"

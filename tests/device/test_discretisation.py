@@ -72,11 +72,12 @@ def test_a_zero_order_hold_is_exact_for_a_held_input():
 @pytest.mark.parametrize(("model", "rule"), [("s4d", "zoh"), ("s4d-large-dt-bilinear", "bilinear")])
 def test_the_model_that_was_trained_is_measured(model, rule):
     result = discretisation.run(cell("discretisation", model), settings(learning_rate=0.1), Report())
-    assert (result.status, len(result.rows)) == ("ok", len(discretisation.STEPS))
-    row = result.rows[0]
-    assert row["steps"] == 3
-    assert (row["transition_error"] > 1e-13) == (rule == "bilinear")
-    moved = row["largest_z"] / (row["dt"] * np.abs(POLES).max())
+    rows = result.content.rows
+    assert (result.status, len(rows)) == ("ok", len(discretisation.STEPS))
+    row = rows[0]
+    assert row.steps == 3
+    assert (row.transition_error > 1e-13) == (rule == "bilinear")
+    moved = row.largest_z / (row.dt * np.abs(POLES).max())
     assert 0.5 < moved < 2
     assert abs(moved - 1) > 1e-4  # A is trained too
 
@@ -134,10 +135,11 @@ def test_twice_the_step_is_half_the_rate_of_a_held_signal():
 @pytest.mark.parametrize(("model", "dt"), [("s4d-small-dt", 1e-3), ("s4d-large-dt-bilinear", 1e-1)])
 def test_a_trained_model_at_half_the_rate(model, dt):
     result = resampling.run(cell("resampling", model), settings(learning_rate=1e-6), Report())
+    rows = result.content.rows
     assert result.status == "ok"
-    assert [row["eval_length"] for row in result.rows] == [16, 8, 8]
-    assert [(row["rate"], row["dt_factor"]) for row in result.rows] == [(1, 1), (0.5, 1), (0.5, 2)]
-    assert {row["n_sequences"] for row in result.rows} == {32}
-    assert [row[f"dt_{name}"] for row in result.rows for name in ("p10", "p90")] == pytest.approx([dt] * 6, rel=1e-4)
-    assert len({row["loss"] for row in result.rows}) == 3
-    assert all(0 <= row["accuracy"] <= 1 for row in result.rows)
+    assert [row.eval_length for row in rows] == [16, 8, 8]
+    assert [(row.rate, row.dt_factor) for row in rows] == [(1, 1), (0.5, 1), (0.5, 2)]
+    assert {row.n_sequences for row in rows} == {32}
+    assert [getattr(row, f"dt_{name}") for row in rows for name in ("p10", "p90")] == pytest.approx([dt] * 6, rel=1e-4)
+    assert len({row.loss for row in rows}) == 3
+    assert all(0 <= row.accuracy <= 1 for row in rows)

@@ -38,13 +38,13 @@ def test_planned_and_observed_memory_agree_above_256_mb(model, measure, length):
     for _ in range(LOOKS):
         record = Runner(SETTINGS).measure(cell)
         assert record.status == "ok", record.message
-        row = record.rows[0]
-        if row["mem_source"] is None:
+        row = record.row
+        if row.mem_source is None:
             pytest.skip("no /proc here")
-        assert row["mem_planned_bytes"] > 256e6
-        if row["mem_peak_bytes"] == pytest.approx(row["mem_planned_bytes"], rel=0.10):
+        assert row.mem_planned_bytes > 256e6
+        if row.mem_peak_bytes == pytest.approx(row.mem_planned_bytes, rel=0.10):
             return
-    pytest.fail(f"planned {row['mem_planned_bytes'] / 1e6:.0f} MB, observed {row['mem_peak_bytes'] / 1e6:.0f} MB")
+    pytest.fail(f"planned {row.mem_planned_bytes / 1e6:.0f} MB, observed {row.mem_peak_bytes / 1e6:.0f} MB")
 
 
 FUSIONS = """

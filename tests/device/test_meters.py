@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 from lengthscale.bench.device import memory, peaks, program, timing
+from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
 from lengthscale.bench.results import rates
+from lengthscale.bench.results.record import Row
+from tests.helpers.runs import made
 
 SETTINGS = Settings(min_samples=5, min_seconds=0.0)
 
@@ -97,14 +100,15 @@ def test_what_should_not_be_quoted_unseen_is_flagged(seconds, flags):
 
 
 def test_rates_are_work_over_time_and_shares_of_what_was_measured():
-    row = {"time_median_ms": 2.0, "flops": 10**9, "moved_bytes": 10**7}
-    record = {"cell": {"dtype": "float32"}, "status": "ok", "rows": [row, {"loss": 1.0}]}
-    peaks = {"gemm_flops_per_s": {"float32": 1e12}}
-    first, second = rates.add_rates(record, peaks)["rows"]
-    assert (first["flops_per_s"], first["gemm_share"], first["bytes_per_s"]) == (5e11, 0.5, 5e9)
-    assert "moved_bytes" not in first
-    assert second == {"loss": 1.0}
-    assert rates.add_rates(record, {})["rows"][0]["gemm_share"] is None
+    step = program.Compiled(Mock(tokens=1), None, {"flops": 10**9, "mem_planned_bytes": 0}, moved_bytes=10**7)
+    columns = step.timed((0.002, 0.002, 0.002))
+    assert (columns["flops_per_s"], columns["bytes_per_s"]) == (5e11, 5e9)
+    rows = (Row(flops_per_s=5e11), Row(loss=1.0))
+    cell = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
+    first, second = rates.with_shares(made(cell, rows=rows), {"gemm_flops_per_s": {"float32": 1e12}}).rows
+    assert first.gemm_share == 0.5
+    assert second == Row(loss=1.0)
+    assert rates.with_shares(made(cell, rows=rows), {}).row.gemm_share is None
 
 
 def test_the_machine_s_peaks_hold_for_a_product_of_our_own(monkeypatch):
@@ -172,7 +176,7 @@ def test_the_meter_of_memory_does_not_lengthen_the_first_call(monkeypatch):
         advance=lambda args, results: calls.append(results) or args,
     )
     result = program.measure(short, SETTINGS, Mock())
-    assert len(calls) == len(result.samples_s) + 2
+    assert len(calls) == len(result.content.samples_ms) + 2
 
 
 def test_planned_memory_counts_temporaries():

@@ -5,7 +5,6 @@
 
 import csv
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -16,15 +15,16 @@ from lengthscale.bench.analysis.summary import summarise
 from lengthscale.bench.claims import paired
 from lengthscale.bench.data import planted
 from lengthscale.bench.data.errors import DataError
-from lengthscale.bench.device.evaluation import figures_of_windows
+from lengthscale.bench.device.evaluation import of_windows
 from lengthscale.bench.device.workloads import text
 from lengthscale.bench.figures.mpl.data import read_run
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.suites import Settings
-from lengthscale.bench.results.codec import csv_of, read_journal
+from lengthscale.bench.results.codec import csv_of, line_of, read_journal
 from lengthscale.bench.results.validate import validate
 from tests.helpers.claim_records import record_of_windows
+from tests.helpers.runs import changed
 
 STREAM = np.arange(5000, dtype=np.uint16)  # a token says where it comes from
 SETTINGS = Settings(contexts=(4, 16, 64), target_tokens=8, windows=16, least_sequences=3, context_tokens=160)
@@ -96,32 +96,31 @@ def test_a_record_keeps_the_losses_of_each_window(tmp_path):
     folder = tmp_path / "run"
     assert main(["run", *arguments.split(), str(folder)]) == 0
     (kept,) = read_journal(folder / "journal.jsonl")
-    points = [(row.get("context"), row.get("control")) for row in kept["rows"]]
+    points = [(row.context, row.control) for row in kept.rows]
     assert points == [(4, None), (16, None), (64, None), (16, "shuffled beyond 4"), (None, None)]
-    assert [len(mine) for mine in kept["window_losses"]] == [6, 6, 4, 6, 6]
-    for row, mine in zip(kept["rows"], kept["window_losses"], strict=True):
-        assert np.mean(mine) == pytest.approx(row["loss"], rel=1e-6)
+    assert [len(mine) for mine in kept.window_losses] == [6, 6, 4, 6, 6]
+    for row, mine in zip(kept.rows, kept.window_losses, strict=True):
+        assert np.mean(mine) == pytest.approx(row.loss, rel=1e-6)
         assert np.ptp(mine) > 0.01
-        assert [float(f"{value:.7g}") for value in mine] == mine
-    np.testing.assert_array_equal(paired.losses(kept, 16, "shuffled beyond 4"), kept["window_losses"][3])
+        assert [float(f"{value:.7g}") for value in mine] == list(mine)
+    np.testing.assert_array_equal(paired.losses(kept, 16, "shuffled beyond 4"), kept.window_losses[3])
     with open(folder / "quality.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["control"] for row in rows] == ["", "", "", "shuffled beyond 4", ""]
     assert "window_losses" not in rows[0]
     assert validate(folder) == ([], [])
-    assert summarise([kept])[0]["loss"] == f"{kept['rows'][2]['loss']:.3g}"  # of the longest context, in order
+    assert summarise([kept])[0]["loss"] == f"{kept.rows[2].loss:.3g}"  # of the longest context, in order
     assert list(read_run(folder).frames["quality"]["context"].fillna(0)) == [4, 16, 64, 0]
     for spoilt, message in (
-        (kept["window_losses"][:3], "its window_losses are no list for each row"),
-        ([[1.0] * 5, *kept["window_losses"][1:]], "n_sequences is 6, and there are 5 window_losses"),
-        ([[9.0] * 6, *kept["window_losses"][1:]], "the mean of its window_losses 9"),
-        ([[None] * 6, *kept["window_losses"][1:]], "a loss is blank where"),
-        ([["a"] * 6, *kept["window_losses"][1:]], "its window_losses are no numbers"),
+        (kept.window_losses[:3], "its window_losses are no list for each row"),
+        ([[1.0] * 5, *kept.window_losses[1:]], "n_sequences is 6, and there are 5 window_losses"),
+        ([[9.0] * 6, *kept.window_losses[1:]], "the mean of its window_losses 9"),
+        ([[None] * 6, *kept.window_losses[1:]], "a loss is blank where"),
+        ([["a"] * 6, *kept.window_losses[1:]], "its window_losses are no numbers"),
     ):
-        (folder / "journal.jsonl").write_text(json.dumps({**kept, "window_losses": spoilt}) + "\n")
+        (folder / "journal.jsonl").write_bytes(line_of(changed(kept, window_losses=spoilt)))
         assert any(message in each for each in validate(folder)[0]), message
-    old = {key: value for key, value in kept.items() if key != "window_losses"}
-    (folder / "journal.jsonl").write_text(json.dumps(old) + "\n")
+    (folder / "journal.jsonl").write_bytes(line_of(changed(kept, window_losses=None)))
     assert validate(folder) == ([], [])
 
 
@@ -133,9 +132,9 @@ def test_a_csv_without_controls_is_as_it_was():
 
 
 def test_losses_that_are_not_finite_are_none():
-    row = figures_of_windows(np.array([1.0, np.inf, np.nan, 2.123456789]), None)
-    assert row["window_losses"] == [1.0, None, None, 2.123457]
-    assert not np.isfinite(row["loss"])
+    found = of_windows(np.array([1.0, np.inf, np.nan, 2.123456789]), None)
+    assert found.window_losses == (1.0, None, None, 2.123457)
+    assert not np.isfinite(found.columns["loss"])
 
 
 @pytest.mark.parametrize(

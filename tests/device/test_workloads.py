@@ -84,7 +84,9 @@ def test_every_context_has_the_same_targets():
 
 
 def test_figures_of_a_stream():
-    rows = list(text.Workload(cell(), PLACES).evaluate(caller(Successor(start=8, first=130)), SETTINGS))
+    rows = [
+        each.columns for each in text.Workload(cell(), PLACES).evaluate(caller(Successor(start=8, first=130)), SETTINGS)
+    ]
     before, after = log(200), sure_loss(200)
     # Of 8 targets after 1, 4 or 16 tokens, or of 12 without any before: so many are asked for before the 8th input.
     for row, (key, value), cold, count in zip(
@@ -152,7 +154,7 @@ def test_figures_of_pairs():
             )  # no opinion on training data
             return jnp.where(((targets + 1) % 3 == 0)[..., None], SURE * jax.nn.one_hot(0, 200), logits)
 
-    rows = list(pairs.Workload(cell(), PLACES).evaluate(caller(Doubts()), SETTINGS))
+    rows = [each.columns for each in pairs.Workload(cell(), PLACES).evaluate(caller(Doubts()), SETTINGS)]
     assert sources == [(5, 1), (5, 4), (5, 16)]
     tokens = text.context_batch(PLACES.held_out, 1, SETTINGS)  # scored on just what a sequence model is scored on
     wrong = (tokens.targets[tokens.weights == 1] % 3 == 0).mean()
@@ -209,7 +211,10 @@ def test_figures_of_a_task():
     task = parse_task("parity")
     classes = task.interface.outputs or 2
     favourite = [SURE] + [0.0] * (classes - 1)
-    rows = list(scored.Workload(cell(8, data="parity"), task).evaluate(caller(Constant(favourite)), SETTINGS))
+    rows = [
+        each.columns
+        for each in scored.Workload(cell(8, data="parity"), task).evaluate(caller(Constant(favourite)), SETTINGS)
+    ]
     for row, (length, sequences) in zip(rows, ((8, 4), (16, 3), (32, 3)), strict=True):
         assert (row["eval_length"], row["n_sequences"]) == (length, sequences)
         drawn = task.batch(generator(0, "held_out"), sequences, length)
@@ -223,7 +228,10 @@ def test_figures_of_a_task():
 def test_figures_of_a_regression_at_lengths_that_were_asked_for():
     task = parse_task("adding")
     settings = Settings(eval_lengths=(1, 20), eval_tokens=1, least_sequences=6)
-    (row,) = scored.Workload(cell(10, data="adding"), task).evaluate(caller(Constant([1.0])), settings)
+    (row,) = (
+        each.columns
+        for each in scored.Workload(cell(10, data="adding"), task).evaluate(caller(Constant([1.0])), settings)
+    )
     drawn = task.batch(generator(0, "held_out"), 6, 20)  # length 1 does not hold two numbers
     error = (drawn.weights * (1 - drawn.targets) ** 2).sum(1) / drawn.weights.sum(1)
     assert (row["eval_length"], row["n_sequences"]) == (20, 6)

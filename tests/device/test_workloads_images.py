@@ -71,13 +71,15 @@ class SaysFirstPixel:
 
 def test_figures_of_images_as_pixels():
     settings = Settings(eval_tokens=16 * 20)
-    (row,) = pixels.Workload(cell(16, data="set"), SET).evaluate(caller(SaysFirstPixel()), settings)
+    (found,) = pixels.Workload(cell(16, data="set"), SET).evaluate(caller(SaysFirstPixel()), settings)
+    row = found.columns
     assert (row["eval_length"], row["n_sequences"]) == (16, 20)
     assert row["accuracy"] == pytest.approx(0.8)  # numbers 100 ... 119
     assert row["loss"] == pytest.approx(0.8 * sure_loss(5) + 0.2 * sure_loss(5, right=False), rel=1e-6)
-    (row,) = pixels.Workload(cell(4, data="set"), SET).evaluate(
+    (found,) = pixels.Workload(cell(4, data="set"), SET).evaluate(
         caller(Constant([0.0] * 5)), Settings(eval_tokens=10**6)
     )
+    row = found.columns
     assert row["n_sequences"] == len(HELD_OUT)
     assert row["loss"] == pytest.approx(log(5), rel=1e-6)
     assert row["accuracy"] == pytest.approx((HELD_OUT[:, 0, 0, 0] % 5 == 0).mean())
@@ -114,7 +116,7 @@ def test_figures_of_images(monkeypatch):
         return SURE * jax.nn.one_hot(jnp.where(right == 4, 0, right), 5)
 
     workload = pictures.Workload(cell(1, data="set"), SET)
-    (row,) = workload.evaluate(lambda function, *args: function(classify, *args), Settings())
+    (row,) = (each.columns for each in workload.evaluate(lambda function, *args: function(classify, *args), Settings()))
     assert sizes == [16, 16, 9]
     wrong = (HELD_OUT[:, 0, 0, 0] % 5 == 4).mean()
     assert (row["eval_length"], row["n_sequences"]) == (1, 41)

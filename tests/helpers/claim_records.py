@@ -28,7 +28,7 @@ def record(measure, model, length, ms=1.0, *, spread=0.002, status="ok", rows=({
     return made(cell, rows=tuple(Row(**(row | each)) for each in rows), samples_ms=tuple(samples))
 
 
-def parts(**records):
+def parts(records):
     """Records by their parts, all measured on a machine that copies 10 GB/s."""
     return Records(records, {name: {"copy_bytes_per_s": 1e10} for name in records})
 
@@ -55,7 +55,7 @@ def record_of_windows(
 def drawn(number, records):
     """The texts of the claim's picture."""
     figure, axes = plt.subplots()
-    CLAIMS[number].draw(axes, Records(records))
+    CLAIMS[number].draw(axes, parts(records))
     figure.canvas.draw()
     legend = axes.get_legend()
     texts = [*axes.texts, *(legend.get_texts() if legend else []), *axes.get_yticklabels()]
@@ -64,7 +64,7 @@ def drawn(number, records):
 
 
 def verdict_of(number, records):
-    findings = CLAIMS[number].judge(Records(records))
+    findings = CLAIMS[number].judge(parts(records))
     assert all(each.decided_by for each in findings)
     return findings[0].verdict
 

@@ -158,8 +158,8 @@ def test_longer_cells_of_a_series_that_ran_out_of_memory_are_skipped(tmp_path):
     for model in ("rnn", "gru"):
         records = [outcomes[model, length] for length in (4, 8, 16, 32)]
         assert [record.status for record in records] == ["ok", "oom", "skipped", "skipped"]
-        assert records[1]["message"] == "no room for so many tokens"
-        assert records[2]["message"] == "L=8 of this series ended with oom"
+        assert records[1].message == "no room for so many tokens"
+        assert records[2].message == "L=8 of this series ended with oom"
 
 
 @pytest.mark.fault("every child fails, each in another way")

@@ -2,7 +2,7 @@
 
 import re
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -12,14 +12,13 @@ from lengthscale.bench.figures.mpl.data import read_run
 from lengthscale.bench.figures.mpl.figure import render
 from lengthscale.bench.figures.mpl.gallery import panels_of
 from lengthscale.bench.figures.mpl.style import LIGHT, plt
-from lengthscale.bench.host import runner
+from lengthscale.bench.host import process
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
-from lengthscale.bench.results import rates
 from lengthscale.bench.results.codec import csv_of
 from tests.helpers import children
-from tests.helpers.runs import ENVIRONMENT
+from tests.helpers.runs import CONDITIONS, changed
 
 CELL = Cell("forward", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
 
@@ -41,7 +40,7 @@ def test_a_good_child():
     "target", [children.sleeps, children.talks_for_ever, children.prints_for_ever, children.ignores_term]
 )
 def test_the_deadline_is_absolute(target, monkeypatch):
-    monkeypatch.setattr(runner, "GRACE_S", 0.5)
+    monkeypatch.setattr(process, "GRACE_S", 0.5)
     Runner(Settings(timeout_s=60), target=children.good).measure(CELL)  # the forkserver is up
     started = time.monotonic()
     record = run(target, timeout_s=1.0)
@@ -59,7 +58,7 @@ def test_compiling_has_its_own_deadline():
     assert (record.status, record.stage) == ("timeout", "compile")
     assert record.message == "passed the deadline of 0.6 s for compiling"
     assert record.wall_s < 20
-    assert Runner(settings, target=children.samples_after_compiling).measure(CELL)["status"] == "ok"
+    assert Runner(settings, target=children.samples_after_compiling).measure(CELL).status == "ok"
 
 
 @pytest.mark.fault("10,000 cells in one journal")
@@ -92,7 +91,7 @@ def test_a_segmentation_fault():
     record = run(children.reads_where_nothing_is)
     assert (record.status, record.stage) == ("killed", "sample")
     assert record.message.startswith("ended by SIGSEGV")
-    assert run(children.good)["status"] == "ok"
+    assert run(children.good).status == "ok"
 
 
 @pytest.mark.fault("a child cannot import what it needs")
@@ -100,7 +99,7 @@ def test_an_import_error():
     record = run(children.cannot_import_the_worker)
     assert (record.status, record.stage) == ("error", "start")
     assert "lengthscale.bench.device.worker" in record.message
-    assert run(children.good)["status"] == "ok"
+    assert run(children.good).status == "ok"
 
 
 @pytest.mark.fault("a child is out of memory (RESOURCE_EXHAUSTED)")
@@ -109,7 +108,7 @@ def test_out_of_memory():
     record = run(children.has_little_memory, timeout_s=60, cell=cell)
     assert record.status == "oom", record
     assert "memory" in record.message
-    assert record.rows == []
+    assert record.rows == ()
 
 
 @pytest.mark.fault("a loss is not finite")
@@ -119,14 +118,16 @@ def test_a_loss_that_is_not_finite(tmp_path):
     assert record.status == "nan", record
     assert re.fullmatch(r"the loss is (nan|inf) at step \d+", record.message)
     [row] = record.rows
-    assert row["time_median_ms"] > 0
-    assert len(record.samples_ms) == row["n_samples"] == 15
-    assert "loss" not in row
-    assert "train_loss" not in row
+    assert row.number("time_median_ms") > 0
+    assert len(record.samples_ms) == row.n_samples == 15
+    assert row.loss is None
+    assert row.train_loss is None
 
-    good = {**record, "cell": asdict(replace(CELL, measure="quality", model="gru")), "status": "ok"}
-    good |= {"rows": [{**row, "context": context, "loss": 2.0} for context in (1, 4)]}
-    both = [rates.add_rates(each, {}) | {"environment": ENVIRONMENT} for each in (good, record)]
+    gru = replace(CELL, measure="quality", model="gru")
+    rows = tuple(changed(row, context=context, loss=2.0) for context in (1, 4))
+    both = [
+        changed(each, environment=CONDITIONS) for each in (changed(record, cell=gru, status="ok", rows=rows), record)
+    ]
     (tmp_path / "quality.csv").write_text(csv_of(both))
     (panel,) = panels_of(read_run(tmp_path), "quality", "loss")
     (axes, *_) = render([panel], LIGHT, []).axes
@@ -215,8 +216,8 @@ def test_a_program_larger_than_the_memory_is_skipped_before_it_is_allocated():
 def test_a_real_cell():
     record = Runner(Settings(timeout_s=60, min_seconds=0.01)).measure(CELL)
     assert record.status == "ok", record.message
-    row = record.rows[0]
-    assert row["time_median_ms"] > 0
-    assert row["state_bytes"] == 4 + 2 * 32 * 4  # the position, and h of two blocks
-    assert row["flops"] > 16 * 2 * row["n_params"] * 0.5
-    assert len(record.samples_ms) == row["n_samples"]
+    row = record.row
+    assert row.number("time_median_ms") > 0
+    assert row.state_bytes == 4 + 2 * 32 * 4  # the position, and h of two blocks
+    assert row.number("flops") > 16 * 2 * row.number("n_params") * 0.5
+    assert len(record.samples_ms) == row.n_samples

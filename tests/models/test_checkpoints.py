@@ -99,12 +99,12 @@ def test_the_command_line_measures_a_checkpoint(tmp_path, capsys, monkeypatch):
     assert run("--checkpoint", folder, "--lengths", "64", "--out", out) == 0
     records = {record.cell.measure: record for record in read_journal(out / "journal.jsonl")}
     for measure in ("forward", "train", "decode"):
-        assert records[measure]["status"] == "ok", records[measure]["message"]
-        assert records[measure]["cell"]["model"] == "mamba"
-        assert records[measure]["cell"]["size"] == str(folder)
-        assert records[measure]["rows"][0]["n_params"] == sum(x.size for x in mamba_tensors().values())
-    assert records["quality"]["status"] == "unsupported"
-    assert "has its own tokens" in records["quality"]["message"]
+        assert records[measure].status == "ok", records[measure].message
+        assert records[measure].cell.model == "mamba"
+        assert records[measure].cell.size == str(folder)
+        assert records[measure].row.n_params == sum(x.size for x in mamba_tensors().values())
+    assert records["quality"].status == "unsupported"
+    assert "has its own tokens" in records["quality"].message
     assert str(folder) in json.loads((out / "suite.json").read_text())["data_versions"]
     assert "mamba tiny-mamba" in capsys.readouterr().out
 

@@ -3,7 +3,6 @@ its row.
 """
 
 import csv
-import json
 import os
 import resource
 import signal
@@ -11,29 +10,33 @@ import subprocess
 import sys
 import time
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 
 import pytest
 
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.results.codec import csv_of, read_journal
+from lengthscale.bench.results.codec import csv_of, line_of, read_journal
 from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.journal import Journal, locked
-from lengthscale.bench.results.record import SCHEMA
+from lengthscale.bench.results.record import Conditions, Record, Row, row_of
 from lengthscale.bench.results.tables import Tables
+from tests.helpers.runs import changed, made
 
 CELL = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
 
 
 def record(length, status="ok", rows=({"time_median_ms": 1.23456789, "n_params": 7},)):
-    cell = {**asdict(CELL), "length": length}
-    environment = {"device_kind": "cpu"}
-    fields = {"status": status, "stage": "", "message": "", "rows": list(rows)}
-    return {"schema": SCHEMA, "cell": cell, **fields, "environment": environment}
+    cell, known = replace(CELL, length=length), tuple(row_of(row) for row in rows)
+    return made(cell, status, rows=known, environment=Conditions(device_kind="cpu"))
+
+
+def journal_of(folder):
+    return Journal(folder / "journal.jsonl", Record)
 
 
 def test_what_is_appended_is_read_again(tmp_path):
-    journal = Journal(tmp_path)
+    journal = journal_of(tmp_path)
     journal.append(record(16))
     journal.append(record(32, "timeout", rows=()))
     journal.close()
@@ -43,9 +46,9 @@ def test_what_is_appended_is_read_again(tmp_path):
 @pytest.mark.fault("the last line of the journal is torn")
 @pytest.mark.parametrize("cut", [1, 20, -1])
 def test_a_torn_last_line_is_dropped_and_writing_goes_on(tmp_path, cut):
-    lines = [json.dumps(record(length)) for length in (16, 32)]
-    (tmp_path / "journal.jsonl").write_text(f"{lines[0]}\n{lines[1][:cut]}")
-    journal = Journal(tmp_path)
+    whole, torn = (line_of(record(length)) for length in (16, 32))
+    (tmp_path / "journal.jsonl").write_bytes(whole + torn[: cut - 1 if cut < 0 else cut])
+    journal = journal_of(tmp_path)
     assert journal.records == [record(16)]
     journal.append(record(64))
     journal.close()
@@ -55,10 +58,10 @@ def test_a_torn_last_line_is_dropped_and_writing_goes_on(tmp_path, cut):
 @pytest.mark.fault("the journal or suite.json is corrupt")
 def test_a_corrupt_line_is_named_and_kept(tmp_path):
     path = tmp_path / "journal.jsonl"
-    path.write_text(f"{json.dumps(record(16))}\nnonsense\n{json.dumps(record(32))}\n")
+    path.write_bytes(line_of(record(16)) + b"nonsense\n" + line_of(record(32)))
     before = path.read_bytes()
     with pytest.raises(JournalError, match=r"journal\.jsonl, line 2, column 1"):
-        Journal(tmp_path)
+        journal_of(tmp_path)
     assert path.read_bytes() == before
 
 
@@ -66,29 +69,30 @@ def test_a_corrupt_line_is_named_and_kept(tmp_path):
 @pytest.mark.parametrize(
     ("line", "where"),
     [
-        (b'{"cell": {}, "status": "ok", "rows": [}', "line 2, column 39"),
-        (b'{"cell": {}, "status": "ok"}', "line 2, column 1: a record without rows"),
-        (b"[1, 2]", "a record without cell, rows, status"),
-        (b'{"cell": "\xff"}', "line 2, column 11"),
+        (b'{"status": "ok", "rows": [}', "line 2, column 27"),
+        (b'{"status": "ok", "rows": []}', "line 2, column 1: Object missing required field `cell`"),
+        (b'{"cell": {}, "status": "ok"}', "line 2, field cell: Object missing required field `measure`"),
+        (b"[1, 2]", "line 2, column 1: Expected `object`, got `array`"),
+        (b'{"schema": 3, "cell": 0}', "line 2, field cell: Expected `object`, got `int`"),
+        (b'{"message": "\xff"}', "line 2, column 14"),
         (b"[" * 100_000, "line 2"),
         (b"", "line 2, column 1"),
     ],
 )
 def test_a_bad_line_is_named_with_its_place(tmp_path, line, where):
-    (tmp_path / "journal.jsonl").write_bytes(json.dumps(record(16)).encode() + b"\n" + line + b"\n")
+    (tmp_path / "journal.jsonl").write_bytes(line_of(record(16)) + line + b"\n")
     with pytest.raises(JournalError, match=where):
         read_journal(tmp_path / "journal.jsonl")
 
 
 @pytest.mark.fault("the journal is of an older schema")
 def test_records_of_an_older_schema_are_read_and_not_added_to(tmp_path):
-    old = record(16)
-    del old["schema"]
+    old = changed(record(16), schema=1)
     path = tmp_path / "journal.jsonl"
-    path.write_text(json.dumps(old) + "\n")
+    path.write_bytes(line_of(old).replace(b'"schema":1,', b""))
     before = path.read_bytes()
     with pytest.raises(JournalError, match="line 1: a record of schema 1; this program writes 2"):
-        Journal(tmp_path)
+        journal_of(tmp_path)
     assert read_journal(path) == [old]
     assert path.read_bytes() == before
 
@@ -106,9 +110,9 @@ def largest_file(size):
 
 @pytest.mark.fault("the disk fills in the middle of a run")
 def test_a_full_disk_leaves_what_was_written_whole_and_writing_can_go_on(tmp_path):
-    with closing(Journal(tmp_path)) as journal:
+    with closing(journal_of(tmp_path)) as journal:
         journal.append(record(16))
-        tables = Tables(tmp_path)
+        tables = Tables(RunFolder(tmp_path))
         tables.add(record(16))
         tables.write()
         csv_before = (tmp_path / "train.csv").read_bytes()
@@ -128,17 +132,17 @@ def test_a_full_disk_leaves_what_was_written_whole_and_writing_can_go_on(tmp_pat
 
 @pytest.mark.fault("the folder vanishes in the middle of a run")
 def test_a_journal_that_vanishes_is_noticed(tmp_path):
-    with closing(Journal(tmp_path)) as journal:
+    with closing(journal_of(tmp_path)) as journal:
         journal.path.unlink()
         with pytest.raises(JournalError, match="was removed while the run went on"):
             journal.append(record(16))
 
 
 def test_what_is_not_finite_is_blank(tmp_path):
-    journal = Journal(tmp_path)
+    journal = journal_of(tmp_path)
     journal.append(record(16, rows=({"loss": float("nan")},)))
     journal.close()
-    assert read_journal(tmp_path / "journal.jsonl")[0]["rows"] == [{"loss": None}]
+    assert read_journal(tmp_path / "journal.jsonl")[0].rows == (Row(loss=None),)
 
 
 def test_one_run_at_a_time_and_the_other_is_named(tmp_path):
@@ -176,13 +180,13 @@ def test_a_csv_that_is_behind_is_replaced_and_an_edited_one_is_kept_aside(tmp_pa
     records = [record(16), record(32)]
     path = tmp_path / "train.csv"
     path.write_text(csv_of(records[:1]))
-    tables = Tables(tmp_path)
+    tables = Tables(RunFolder(tmp_path))
     assert tables.start_from(records) == []
     tables.write()
     assert path.read_text() == csv_of(records)
     edited = path.read_text().replace("1.23457", "0.00001")
     path.write_text(edited)
-    tables = Tables(tmp_path)
+    tables = Tables(RunFolder(tmp_path))
     assert tables.start_from(records) == [tmp_path / "train.csv.aside1"]
     tables.write()
     assert path.read_text() == csv_of(records)
@@ -192,12 +196,12 @@ def test_a_csv_that_is_behind_is_replaced_and_an_edited_one_is_kept_aside(tmp_pa
 @pytest.mark.fault("10,000 cells in one journal")
 def test_ten_thousand_cells_are_read_and_tabled_in_two_seconds(tmp_path):
     row = {"time_median_ms": 1.2345678, "n_params": 7, "compile_s": 0.5, "flops": 12345678, "mem_peak_bytes": 123456}
-    with open(tmp_path / "journal.jsonl", "w") as file:
+    with open(tmp_path / "journal.jsonl", "wb") as file:
         for length in range(1, 10_001):
-            file.write(json.dumps({**record(length, rows=(row,)), "samples_ms": [1.0] * 30}) + "\n")
+            file.write(line_of(changed(record(length, rows=(row,)), samples_ms=(1.0,) * 30)))
     started = time.perf_counter()
-    with closing(Journal(tmp_path)) as journal:
-        tables = Tables(tmp_path)
+    with closing(journal_of(tmp_path)) as journal:
+        tables = Tables(RunFolder(tmp_path))
         tables.start_from(journal.records)
         tables.write()
         assert time.perf_counter() - started < 2

@@ -56,7 +56,7 @@ def test_what_does_not_belong_together_is_refused(shards, tmp_path, suite, facts
 def test_two_runs_that_disagree_on_a_cell_are_refused(shards, tmp_path, capsys):
     path = shards[1] / "journal.jsonl"
     record = json.loads((shards[0] / "journal.jsonl").read_text().splitlines()[0])
-    path.write_text(path.read_text() + json.dumps(record | {"status": "oom", "rows": []}) + "\n")
+    path.write_text(path.read_text() + json.dumps({**record, "status": "oom", "rows": []}) + "\n")
     assert main(["merge", *map(str, shards), "--out", str(tmp_path / "all")]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "have both measured measure=train model=rnn" in said

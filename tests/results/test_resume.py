@@ -6,6 +6,7 @@ import pytest
 
 from lengthscale.bench.results import resume
 from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.folder import RunFolder
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_what_is_set_aside_is_all_of_a_run_and_nothing_else(tmp_path):
     for name in ("journal.jsonl", "train.csv", "suite.json", "summary.md", "notes.txt", "train.csv.aside1"):
         (tmp_path / name).write_text(name)
     (tmp_path / "plots").mkdir()
-    moved = {path.name for path in resume.set_aside(tmp_path)}
+    moved = {path.name for path in RunFolder(tmp_path).set_aside()}
     assert moved == {
         "journal.jsonl.aside1",
         "train.csv.aside2",
