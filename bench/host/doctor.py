@@ -184,7 +184,7 @@ def examine() -> list[Finding]:
     return [finding for check in CHECKS if (finding := check()) is not None]
 
 
-def run_doctor(args, console: Console) -> int:
+def run_doctor(console: Console) -> int:
     """The command: a table; 1 if nothing can be measured."""
     findings = examine()
     table = Table()

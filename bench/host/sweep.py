@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lengthscale.bench.host.errors import StoppedError
 from lengthscale.bench.host.progress import Progress
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
@@ -24,10 +25,6 @@ from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.journal import Journal, Tables, locked, replace_file
 
 UNCHECKED = ("unsupported", "skipped", "timeout", "oom", "killed")  # the measurement will say the same, or do better
-
-
-class StoppedError(Exception):
-    """The run could not go on; what was finished before is kept."""
 
 
 @dataclass

@@ -15,21 +15,6 @@ SAME = (
     *("code", "device_kind", "cpu_model", "n_cpus", "python_version", "packages"),
     *("native_kernels", "glibc_tunables", "xla_flags"),
 )
-OWN_OPTIONS = {"--out": 1, "--resume": 1, "--rerun": 0}  # not part of what a run is; and how many values they take
-
-
-def recorded(arguments: list[str]) -> list[str]:
-    """The arguments of `run` that say what is measured, for the run's suite.json."""
-    kept, skip = [], 0
-    for argument in arguments:
-        name = argument.split("=", 1)[0]
-        if skip:
-            skip -= 1
-        elif name in OWN_OPTIONS:
-            skip = 0 if "=" in argument else OWN_OPTIONS[name]
-        else:
-            kept.append(argument)
-    return kept
 
 
 def arguments_of(folder: Path) -> list[str]:
@@ -42,13 +27,20 @@ def arguments_of(folder: Path) -> list[str]:
     return [str(argument) for argument in held["arguments"]]
 
 
-def check_configuration(out: Path, configuration: dict) -> list[str]:
-    """Mistakes: the folder cannot be written, or holds something else than this configuration or nothing."""
+def check_folder(out: Path) -> list[str]:
+    """Mistakes: the folder cannot be written."""
     existing = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not existing.is_dir():
         return [f"--out {str(out)!r}: {str(existing)!r} is a file"]
     if not os.access(existing, os.W_OK | os.X_OK):
         return [f"--out {str(out)!r}: {str(existing)!r} cannot be written"]
+    return []
+
+
+def check_configuration(out: Path, configuration: dict) -> list[str]:
+    """Mistakes: the folder cannot be written, or holds something else than this configuration or nothing."""
+    if mistakes := check_folder(out):
+        return mistakes
     try:
         held, records = read(out / CONFIGURATION), read_journal(out / "journal.jsonl")
     except (JournalError, OSError) as error:

@@ -36,7 +36,7 @@ def test_all_mistakes_at_once_before_anything_runs(tmp_path, capsys):
         "unknown measure 'trane'; did you mean 'train'?",
         "length 'x' is not a positive whole number",
         "--cores 999: only",
-        "--samples must be positive, got 0",
+        "--samples: expected a positive whole number, got '0'",
     ):
         assert part in errors, errors
     assert not out.exists()
