@@ -45,7 +45,7 @@ def device() -> Finding:
     try:
         facts = Runner(Settings()).probe()
     except RuntimeError as error:
-        return Finding("device", str(error), CANNOT, "see the message; a fresh .venv often helps: rm -r .venv")
+        return Finding("device", str(error), CANNOT, "see the message; a new .venv often helps: rm -r .venv .venvs")
     kernels = facts["native_kernels"]
     found = (
         f"{facts['n_devices']} x {facts['device_kind']} ({facts['backend']}), C++ kernels: {kernels or 'not its kind'}"
