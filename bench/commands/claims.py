@@ -7,7 +7,7 @@ from typing import Any
 from lengthscale.bench.commands.arguments import command
 from lengthscale.bench.commands.console import Console
 from lengthscale.bench.plan import parse
-from lengthscale.bench.plan.options import Option, values_of
+from lengthscale.bench.plan.options import OUT, RERUN, Option, values_of
 
 ABOUT = "Test the article's claims: a verdict for each, with its interval."
 EXAMPLES = ("claims --budget 20", "claims --only 3,8 --budget 10")
@@ -34,13 +34,8 @@ OPTIONS = (
         metavar="MINUTES",
     ),
     Option("--only", _only_help, parse=_chosen, metavar="3,8"),
-    Option(
-        "--out",
-        "results folder; one of the same claims is continued (default: a new one below results/)",
-        parse=parse.path,
-        metavar="DIR",
-    ),
-    Option("--rerun", "rename what the folder holds, and measure everything again", is_switch=True),
+    OUT,
+    RERUN,
 )
 
 

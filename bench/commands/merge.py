@@ -31,11 +31,5 @@ def main(folders: list[Path], **given: Any) -> int:
     return 0
 
 
-COMMAND = command(
-    "merge",
-    main,
-    ABOUT,
-    folder("folders", "results folders of run --shard i/n", many=True),
-    options=OPTIONS,
-    examples=EXAMPLES,
-)
+FOLDERS = folder("folders", "results folders of run --shard i/n", many=True)
+COMMAND = command("merge", main, ABOUT, FOLDERS, options=OPTIONS, examples=EXAMPLES)

@@ -9,7 +9,7 @@ from lengthscale.bench.commands.console import Console
 from lengthscale.bench.peers.case import MEASURES
 from lengthscale.bench.peers.rows import NAMES
 from lengthscale.bench.plan import options, parse
-from lengthscale.bench.plan.options import Option
+from lengthscale.bench.plan.options import LIST, OUT, Option, some_names
 
 ABOUT = """Time our ops and blocks, compared with other implementations and the machine's limit.
 
@@ -24,32 +24,15 @@ def _samples_help() -> str:
 
 
 OPTIONS = (
-    Option(
-        "--only",
-        f"some of {', '.join(NAMES)} (default: all)",
-        parse=parse.some_of("row", NAMES),
-        default=NAMES,
-        known=NAMES,
-    ),
-    Option(
-        "--measures",
-        f"some of {', '.join(MEASURES)} (default: all)",
-        parse=parse.some_of("measure", MEASURES),
-        default=tuple(MEASURES),
-        known=MEASURES,
-    ),
+    some_names("--only", "row", NAMES, default=NAMES, called="all"),
+    some_names("--measures", "measure", MEASURES, default=tuple(MEASURES), called="all"),
     Option("--lengths", "of sequences, such as 512,2k (default: a row's own, mostly 512 to 32k)", parse.lengths),
     Option("--contexts", "of decoding, such as 512,8k (default: a row's own, 512 to 64k)", parse.lengths),
-    Option("--cores", "numbers of cores, such as 1,2 (default: 1, and all)", parse.lengths),
+    Option("--cores", "such as 1,2 (default: 1, and all)", parse.lengths, metavar="NUMBERS"),
     Option("--samples", _samples_help, parse.positive_integer),
-    Option(
-        "--out",
-        "results folder; one of an interrupted run is continued (default: a new one)",
-        parse=parse.path,
-        metavar="DIR",
-    ),
+    OUT,
     Option("--publish", "put the rows into results/DEVICE/peers.csv, over older ones", is_switch=True),
-    Option("--list", "list the cases and stop", is_switch=True),
+    LIST,
 )
 
 

@@ -24,11 +24,5 @@ def main(folders: list[Path], **given: Any) -> int:
     return run_report(folders, values["out"], Console())
 
 
-COMMAND = command(
-    "report",
-    main,
-    ABOUT,
-    folder("folders", "a results folder, or two to compare", many=True),
-    options=OPTIONS,
-    examples=EXAMPLES,
-)
+FOLDERS = folder("folders", "a results folder, or two to compare", many=True)
+COMMAND = command("report", main, ABOUT, FOLDERS, options=OPTIONS, examples=EXAMPLES)

@@ -7,10 +7,11 @@ not given. bench/commands/ makes such a mapping from the command line; `from_arg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lengthscale.bench.plan import parse as parsers
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.models import unknown
 
@@ -25,7 +26,7 @@ class Option:
     default: Any = None  # the value where nothing is given
     group: str = "Options"  # its heading in the help
     metavar: str = ""
-    known: Iterable[str] = ()  # the names that a shell completes
+    known: Collection[str] = ()  # the names that a shell completes
     setting: str = ""  # the field of Settings that it replaces, if it replaces one
     is_switch: bool = False  # it takes no value
     in_suite_json: bool = True  # it is a part of what a run is; the others are about one start of it
@@ -33,6 +34,34 @@ class Option:
     @property
     def name(self) -> str:
         return self.flag.removeprefix("--").replace("-", "_")
+
+
+def one_name(flag: str, kind: str, known: Collection[str], default: str | None = None) -> Option:
+    """The option of one known name."""
+    called = default or "the suite's"
+    about = f"one of {', '.join(known)} (default: {called})"
+    return Option(flag, about, parsers.one_of(kind, known), default, metavar="NAME", known=known)
+
+
+def some_names(
+    flag: str, kind: str, known: Collection[str], default: tuple[str, ...] | None = None, called: str = "the suite's"
+) -> Option:
+    """The option of known names with commas. called: what the help calls the default."""
+    about = f"some of {', '.join(known)} (default: {called})"
+    return Option(flag, about, parsers.some_of(kind, known), default, metavar="NAMES", known=known)
+
+
+OUT = Option(
+    "--out",
+    "results folder; one of the same run is continued (default: a new one below results/)",
+    parse=parsers.path,
+    metavar="DIR",
+    in_suite_json=False,
+)
+RERUN = Option(
+    "--rerun", "rename what the folder holds, and measure everything again", is_switch=True, in_suite_json=False
+)
+LIST = Option("--list", "list what would be measured, and stop", is_switch=True, in_suite_json=False)
 
 
 def parse(table: Sequence[Option], given: Given) -> tuple[dict[str, Any], list[str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def shard(text: str) -> Shard:
     return Shard(int(number), int(of))
 
 
-def one_of(kind: str, known: Iterable[str]) -> Callable[[str], str]:
+def one_of(kind: str, known: Collection[str]) -> Callable[[str], str]:
     """A parser of one known name."""
 
     def parse(text: str) -> str:
@@ -114,7 +114,7 @@ def one_of(kind: str, known: Iterable[str]) -> Callable[[str], str]:
     return parse
 
 
-def some_of(kind: str, known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
+def some_of(kind: str, known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
     """A parser of known names with commas, each of them once."""
 
     def parse(text: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lengthscale.bench.plan import parse
 from lengthscale.bench.plan.measures import MEASURES
-from lengthscale.bench.plan.options import Given, Option, to_arguments
+from lengthscale.bench.plan.options import LIST, OUT, RERUN, Given, Option, one_name, some_names, to_arguments
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.suites import SUITES
 from lengthscale.models import MODELS, SIZES
@@ -43,42 +43,15 @@ def _methods_help() -> str:
 
 
 _WHAT = (
-    Option(
-        "--suite",
-        f"one of {', '.join(SUITES)} (default: default)",
-        parse=parse.one_of("suite", SUITES),
-        default="default",
-        known=SUITES,
-    ),
-    Option(
-        "--models",
-        f"some of {', '.join(MODELS)} (default: the suite's)",
-        parse=parse.some_of("model", MODELS),
-        known=MODELS,
-    ),
-    Option(
-        "--measures",
-        f"some of {', '.join(MEASURES)} (default: the suite's)",
-        parse=parse.some_of("measure", MEASURES),
-        known=MEASURES,
-    ),
+    one_name("--suite", "suite", SUITES, default="default"),
+    some_names("--models", "model", MODELS),
+    some_names("--measures", "measure", MEASURES),
     Option("--lengths", "such as 256,1k,4k or 512:64k:x2 (default: the suite's)", parse=parse.lengths),
-    Option(
-        "--size",
-        f"one of {', '.join(SIZES)} (default: the suite's)",
-        parse=parse.one_of("size", SIZES),
-        known=SIZES,
-    ),
-    Option("--checkpoint", "a Hugging Face folder instead of models and size", metavar="DIR", parse=parse.name_or_path),
-    Option("--methods", _methods_help, parse=parse.some_of("method", METHODS), default=("auto",), known=METHODS),
+    one_name("--size", "size", SIZES),
+    Option("--checkpoint", "a Hugging Face folder instead of models and size", parse.name_or_path, metavar="DIR"),
+    replace(some_names("--methods", "method", METHODS, default=("auto",)), help=_methods_help),
     Option("--batch", "sequences at a time (default: 1)", parse=parse.positive_integer, default=1),
-    Option(
-        "--dtype",
-        f"{' or '.join(DTYPES)} (default: float32)",
-        parse=parse.one_of("dtype", DTYPES),
-        default="float32",
-        known=DTYPES,
-    ),
+    one_name("--dtype", "dtype", DTYPES, default="float32"),
     Option(
         "--seed",
         "of parameters and data; several, such as 0,1,2, make a cell each (default: 0)",
@@ -138,13 +111,7 @@ _LIMITS = (
 )
 _RUN = (
     Option("--shard", "only the i-th of n parts, for n machines; see merge", parse=parse.shard, metavar="i/n"),
-    Option(
-        "--out",
-        "results folder; one of the same run is continued (default: a new one below results/)",
-        parse=parse.path,
-        metavar="DIR",
-        in_suite_json=False,
-    ),
+    OUT,
     Option(
         "--resume",
         "continue the run in this folder; takes no other options",
@@ -152,10 +119,8 @@ _RUN = (
         metavar="DIR",
         in_suite_json=False,
     ),
-    Option(
-        "--rerun", "rename what the folder holds, and measure everything again", is_switch=True, in_suite_json=False
-    ),
-    Option("--list", "list the cells and stop", is_switch=True, in_suite_json=False),
+    RERUN,
+    LIST,
     Option("--dry-run", "plan memory and predict times, and stop", is_switch=True, in_suite_json=False),
 )
 OPTIONS = tuple(
