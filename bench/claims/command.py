@@ -11,11 +11,9 @@ not parted; what was left the same command with the same --out goes on with.
 
 from __future__ import annotations
 
-import argparse
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,9 +26,11 @@ from lengthscale.bench.host.request import make_request
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.host.sweep import Known, new_folder, run_sweep
 from lengthscale.bench.plan.errors import RequestError
+from lengthscale.bench.plan.options import from_arguments
 from lengthscale.bench.plan.request import Request
+from lengthscale.bench.plan.run_options import OPTIONS
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import FAILED, Status
-from lengthscale.bench.plan.suites import Settings
 from lengthscale.bench.results import resume
 from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.environment import device_slug
@@ -40,21 +40,16 @@ from lengthscale.models import unknown
 
 BUDGET_MINUTES = 20.0
 BUSY = 1.5  # processes for each core; a run alone has about one
-ParseRun = Callable[[Sequence[str]], argparse.Namespace]  # the arguments of `run`, as make_request takes them
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--budget",
-        type=float,
-        default=BUDGET_MINUTES,
-        metavar="MINUTES",
-        help=f"for the chosen claims together; more makes intervals tighter (default: {BUDGET_MINUTES:g})",
-    )
-    names = ", ".join(f"{number} {claim.name}" for number, claim in CLAIMS.items())
-    parser.add_argument("--only", metavar="3,8", help=f"some of them, by number or name: {names}")
-    parser.add_argument("--out", metavar="DIR", help="results folder (default: a new one below results/)")
-    parser.add_argument("--rerun", action="store_true", help="keep what the folder holds aside, and measure anew")
+@dataclass(frozen=True)
+class Wanted:
+    """What `claims` is asked for."""
+
+    claims: Sequence[Claim]
+    budget: float = BUDGET_MINUTES  # for all of them together
+    out: Path | None = None  # None: a new folder below results/
+    rerun: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ class Work:
     requests: dict[str, Request]  # by the parts' names
 
 
-def run_claims(args: argparse.Namespace, console: Console, parse_run: ParseRun) -> tuple[bool, bool]:
+def run_claims(wanted: Wanted, console: Console) -> tuple[bool, bool]:
     """(whether some cells failed, whether it was interrupted).
 
     Raises as make_request and run_sweep do; wrong use of the command is told before anything is measured.
@@ -74,10 +69,9 @@ def run_claims(args: argparse.Namespace, console: Console, parse_run: ParseRun) 
     from lengthscale.bench.claims import picture  # and matplotlib with it
 
     started = time.monotonic()
-    claims = _chosen(args)
     described = machine.describe(Runner(Settings()).probe())
-    out = Path(args.out).expanduser() if args.out else new_folder("claims", described)
-    works = _plan(claims, args, out, parse_run)
+    out = wanted.out or new_folder("claims", described)
+    works = _plan(wanted, out)
     out.mkdir(parents=True, exist_ok=True)
     about = {"device": device_slug(described), "git_sha": described["git_sha"]}
     failed, left, end = False, 0, started
@@ -107,32 +101,28 @@ def run_claims(args: argparse.Namespace, console: Console, parse_run: ParseRun) 
     return failed, False
 
 
-def _chosen(args: argparse.Namespace) -> list[Claim]:
-    """Raises RequestError."""
-    mistakes = []
-    if not (args.budget > 0 and math.isfinite(args.budget)):
-        mistakes.append(f"--budget must be positive minutes, got {args.budget:g}")
+def chosen(text: str | None) -> list[Claim]:
+    """The claims that a list of numbers or names chooses; all of them for None. Raises ValueError."""
     known = {str(claim.number): claim for claim in CLAIMS.values()} | {claim.name: claim for claim in CLAIMS.values()}
-    names = [name.strip() for name in args.only.split(",")] if args.only is not None else []
-    mistakes += [unknown("claim", name, known) for name in names if name not in known]
-    if mistakes:
-        raise RequestError(mistakes)
-    chosen = {known[name].number for name in names} or set(CLAIMS)
-    return [claim for number, claim in sorted(CLAIMS.items()) if number in chosen]
+    names = [name.strip() for name in text.split(",")] if text is not None else list(known)
+    if mistakes := [unknown("claim", name, known) for name in names if name not in known]:
+        raise ValueError("\n".join(mistakes))
+    numbers = {known[name].number for name in names}
+    return [claim for number, claim in sorted(CLAIMS.items()) if number in numbers]
 
 
-def _plan(claims: list[Claim], args: argparse.Namespace, out: Path, parse_run: ParseRun) -> list[Work]:
+def _plan(wanted: Wanted, out: Path) -> list[Work]:
     """Raises RequestError with the mistakes of all parts."""
-    shares = sum(claim.share for claim in claims)
+    shares = sum(claim.share for claim in wanted.claims)
     works, mistakes = [], []
-    for claim in claims:
-        minutes = max(0.01, round(args.budget * claim.share / shares, 2))  # so that `command` plans the same parts
+    for claim in wanted.claims:
+        minutes = max(0.01, round(wanted.budget * claim.share / shares, 2))  # so that `command` plans the same parts
         requests = {}
         for part in claim.parts(minutes):
             folder = out / claim.name / part.name
-            options = [*part.arguments, "--out", str(folder), *(["--rerun"] if args.rerun else [])]
+            options = [*part.arguments, "--out", str(folder), *(["--rerun"] if wanted.rerun else [])]
             try:
-                requests[part.name] = make_request(parse_run(options))
+                requests[part.name] = make_request(from_arguments(OPTIONS, options))
             except RequestError as error:
                 mistakes += [f"claim {claim.number}, part {part.name}: {each}" for each in error.mistakes]
         works.append(Work(claim, minutes, requests))

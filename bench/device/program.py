@@ -16,8 +16,8 @@ import numpy as np
 from lengthscale.bench.device import flops as cost
 from lengthscale.bench.device import memory, timing
 from lengthscale.bench.device.compilation import make_once
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.plan.suites import Settings
 from lengthscale.bench.results.messages import Done, Measured
 from lengthscale.bench.results.record import row_of
 

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results import intervals
 
 FEW, NOISY, COARSE_TICKS = 5, 0.05, 1000

@@ -24,7 +24,7 @@ from lengthscale.bench.device.program import (
 )
 from lengthscale.bench.device.workloads.base import Arrays, Workload
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done
 
 

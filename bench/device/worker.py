@@ -13,8 +13,8 @@ from lengthscale.bench.device import correctness, peaks, timing
 from lengthscale.bench.device.program import Report, SkippedError, check_memory, compile_program
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.plan.suites import Settings
 from lengthscale.bench.results.messages import Done, Planned
 from lengthscale.models.ops import native
 

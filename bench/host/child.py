@@ -16,8 +16,8 @@ import traceback
 from multiprocessing.connection import Connection
 
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.plan.suites import Settings
 from lengthscale.bench.results.messages import Done, Stage, Turn
 
 # Named, not imported: jax comes with it. It has run(task, cell, settings, report).

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from lengthscale.bench.host import machine
 from lengthscale.bench.host.runner import Runner
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.environment import ROOT
 
 GOOD, SPOILS, CANNOT = "good", "spoils", "cannot"
@@ -46,7 +46,7 @@ def device() -> Finding:
     try:
         facts = Runner(Settings()).probe()
     except RuntimeError as error:
-        return Finding("device", str(error), CANNOT, "see the message; a fresh .venv often helps: rm -r .venv")
+        return Finding("device", str(error), CANNOT, "see the message; a new .venv often helps: rm -r .venv .venvs")
     kernels = facts["native_kernels"]
     found = (
         f"{facts['n_devices']} x {facts['device_kind']} ({facts['backend']}), C++ kernels: {kernels or 'not its kind'}"
@@ -185,7 +185,7 @@ def examine() -> list[Finding]:
     return [finding for check in CHECKS if (finding := check()) is not None]
 
 
-def run_doctor(args, console: Console) -> int:
+def run_doctor(console: Console) -> int:
     """The command: a table; 1 if nothing can be measured."""
     findings = examine()
     table = Table()

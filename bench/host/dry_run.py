@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.request import Request
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Planned
 
 

@@ -20,8 +20,8 @@ from lengthscale.bench.host.child import WORKER, run_child
 from lengthscale.bench.host.machine import set_allocator
 from lengthscale.bench.host.process import Child
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import NO_MEMORY, Status
-from lengthscale.bench.plan.suites import Settings
 from lengthscale.bench.results.messages import Clock, Done, Stage, Turn, record_of
 from lengthscale.bench.results.record import Record
 

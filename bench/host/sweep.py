@@ -16,6 +16,7 @@ from rich.console import Console
 
 from lengthscale.bench.host import machine
 from lengthscale.bench.host.checks import Checks
+from lengthscale.bench.host.errors import StoppedError
 from lengthscale.bench.host.progress import Progress
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
@@ -35,10 +36,6 @@ from lengthscale.bench.results.messages import Done
 from lengthscale.bench.results.rates import with_shares
 from lengthscale.bench.results.record import Record, not_run
 from lengthscale.bench.results.tables import Tables
-
-
-class StoppedError(Exception):
-    """The run could not go on; what was finished before is kept."""
 
 
 @dataclass

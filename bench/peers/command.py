@@ -1,4 +1,4 @@
-"""`./run_bench.sh peers`: the wishes checked, the cases run one after the other, the tables written."""
+"""`peers`: the request parsed and validated, the cases run one after the other, the tables written."""
 
 from __future__ import annotations
 
@@ -6,31 +6,29 @@ import dataclasses
 import json
 import os
 import time
-from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 from rich.console import Console
 
 from lengthscale.bench.host import machine
 from lengthscale.bench.peers import contenders, files
-from lengthscale.bench.peers.case import MEASURES, Case
+from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.figures import row_of
 from lengthscale.bench.peers.past import Past
 from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.peers.rounds import Crew, Settings, run_case
-from lengthscale.bench.peers.rows import ROWS, find
-from lengthscale.bench.plan.cell import parse_lengths
+from lengthscale.bench.peers.rows import NAMES, ROWS, find
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.results.environment import ROOT, device_slug
 from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.journal import Journal, locked
-from lengthscale.models import unknown
 
 JOURNAL = "journal.jsonl"
-NAMES = tuple(dict.fromkeys(row.name for row in ROWS))
 CONTEXT_MEASURES = ("decode", "flat")
 
 
@@ -42,58 +40,40 @@ class Request:
     publish: bool
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--only", help=f"some of {','.join(NAMES)} (default: all)")
-    parser.add_argument("--measures", help=f"some of {','.join(MEASURES)} (default: all)")
-    parser.add_argument("--lengths", help="of sequences, such as 512,2k (default: a row's own, mostly 512 to 32k)")
-    parser.add_argument("--contexts", help="of decoding, such as 512,8k (default: a row's own, 512 to 64k)")
-    parser.add_argument("--cores", help="numbers of cores, such as 1,2 (default: 1, and all)")
-    parser.add_argument("--samples", type=int, help=f"of each contender (default: {Settings.samples})")
-    parser.add_argument("--out", help="results folder; one of an interrupted run goes on (default: a new one)")
-    parser.add_argument(
-        "--publish",
-        action="store_true",
-        help=f"put the rows into results/<device>/{files.TABLE}, over older ones",
-    )
-    parser.add_argument("--list", action="store_true", help="list the cases and stop")
+def make_request(values: Mapping[str, Any], mistakes: Sequence[str], available: int) -> Request:
+    """The request with the values of the command's options (commands/peers.py).
 
-
-def make_request(args: Namespace, available: int) -> Request:
-    """Raises RequestError with all mistakes at once. available: the cores that may be used."""
-    mistakes: list[str] = []
-    names = _chosen("row", args.only, NAMES, mistakes)
-    measures = _chosen("measure", args.measures, tuple(MEASURES), mistakes)
-    lengths = _numbers(args.lengths, mistakes)
-    contexts = _numbers(args.contexts, mistakes)
-    cores = _numbers(args.cores, mistakes) or tuple(sorted({1, available}))
+    mistakes: those of the options by themselves. available: the cores that may be used. Raises RequestError with all
+    mistakes at once.
+    """
+    mistakes = list(mistakes)
+    names, measures = values["only"], values["measures"]
+    cores = values["cores"] or tuple(sorted({1, available}))
     if cores[-1] > available:
         mistakes.append(f"--cores {cores[-1]}: only {available} may be used here")
-    if args.samples is not None and args.samples < 1:
-        mistakes.append(f"--samples must be positive, got {args.samples}")
     cases = [
         case
         for row in ROWS
         if row.name in names and row.measure in measures
-        for case in row.cases(contexts if row.measure in CONTEXT_MEASURES else lengths, cores)
+        for case in row.cases(values["contexts" if row.measure in CONTEXT_MEASURES else "lengths"], cores)
     ]
     if not cases and not mistakes:
-        mistakes.append(f"{args.only} has no measure {args.measures}")
+        mistakes.append(f"{', '.join(names)} has no measure {', '.join(measures)}")
     needed = {name for case in cases for name in find(case).contenders}
     absent = sorted(name for name in needed if contenders.version(name) is None)
-    if args.publish and absent:
+    if values["publish"] and absent:
         mistakes.append(f"--publish: {', '.join(absent)} missing; LENGTHSCALE_EXTRAS=peers installs them")
     if mistakes:
         raise RequestError(mistakes)
     # A row's cases stand together for each number of cores, so that its children start once.
     cases.sort(key=lambda case: (NAMES.index(case.row), case.cores))
-    settings = dataclasses.replace(Settings(), samples=args.samples or Settings.samples)
-    return Request(tuple(cases), settings, Path(args.out).expanduser() if args.out else None, args.publish)
+    settings = dataclasses.replace(Settings(), samples=values["samples"] or Settings.samples)
+    return Request(tuple(cases), settings, values["out"], values["publish"])
 
 
-def run_peers(args: Namespace, console: Console) -> int:
+def run_peers(request: Request, console: Console, only_list: bool = False) -> int:
     """The exit code: 0, or 3 where something of ours failed."""
-    request = make_request(args, _available())
-    if args.list:
+    if only_list:
         for case in request.cases:
             console.print(case.label(), highlight=False)
         return 0
@@ -180,21 +160,5 @@ def _take(folder: Path, facts: dict) -> None:
     replace_file(path, json.dumps(facts, indent=1))
 
 
-def _available() -> int:
+def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _chosen(kind: str, text: str | None, known: tuple[str, ...], mistakes: list[str]) -> tuple[str, ...]:
-    names = known if text is None else tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    mistakes += [unknown(kind, name, known) for name in names if name not in known]
-    return names
-
-
-def _numbers(text: str | None, mistakes: list[str]) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(parse_lengths(text))
-    except ValueError as error:
-        mistakes.append(str(error))
-        return None

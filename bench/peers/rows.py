@@ -185,6 +185,7 @@ ROWS = (
         for name in STREAMED
     ),
 )
+NAMES = tuple(dict.fromkeys(row.name for row in ROWS))
 
 
 def find(case: Case) -> Row:

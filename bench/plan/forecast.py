@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.series import SeriesKey
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import ENDED_EARLY, Status
-from lengthscale.bench.plan.suites import Settings
 
 STEEPEST = 2.3  # a slope above this is noise or a cache falling over, not a law
 

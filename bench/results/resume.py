@@ -15,21 +15,6 @@ SAME = (
     *("code", "device_kind", "cpu_model", "n_cpus", "python_version", "packages"),
     *("native_kernels", "glibc_tunables", "xla_flags"),
 )
-OWN_OPTIONS = {"--out": 1, "--resume": 1, "--rerun": 0}  # not part of what a run is; and how many values they take
-
-
-def recorded(arguments: list[str]) -> list[str]:
-    """The arguments of `run` that say what is measured, for the run's suite.json."""
-    kept, skip = [], 0
-    for argument in arguments:
-        name = argument.split("=", 1)[0]
-        if skip:
-            skip -= 1
-        elif name in OWN_OPTIONS:
-            skip = 0 if "=" in argument else OWN_OPTIONS[name]
-        else:
-            kept.append(argument)
-    return kept
 
 
 def arguments_of(folder: Path) -> list[str]:

@@ -187,14 +187,12 @@ def _first_difference(path: Path, expected: str) -> list[str]:
     return [f"{path.name}: {len(theirs)} lines, and {len(ours)} by the journal"]
 
 
-def run_validate(args, console: Console) -> int:
+def run_validate(folder: Path, console: Console) -> int:
     """The command: what is wrong, a line each; 1 if anything is."""
-    folder = Path(args.folder)
     wrong, notes = validate(folder)
     for line in (*wrong, *(f"note: {note}" for note in notes)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     n_records = 0 if wrong else len(RunFolder(folder).records())
-    console.print(
-        f"{folder}: {len(wrong)} problems" if wrong else f"{folder}: valid, {n_records} cells", soft_wrap=True
-    )
+    verdict = f"{len(wrong)} problems" if wrong else f"valid, {n_records} cells"
+    console.print(f"{folder}: {verdict}", highlight=False, markup=False, soft_wrap=True)
     return 1 if wrong else 0

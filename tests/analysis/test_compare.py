@@ -11,7 +11,7 @@ from lengthscale.bench.__main__ import main
 from lengthscale.bench.analysis import compare
 from lengthscale.bench.device import timing
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.codec import line_of
 from lengthscale.bench.results.record import Row
 from tests.helpers.runs import made

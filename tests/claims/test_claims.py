@@ -11,11 +11,13 @@ from contextlib import closing
 
 import pytest
 
-from lengthscale.bench.__main__ import _parse_run, main
+from lengthscale.bench.__main__ import main
 from lengthscale.bench.claims import CLAIMS, claim, command, table
 from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, Claim, Finding, Part
 from lengthscale.bench.host import sweep as sweep_module
 from lengthscale.bench.host.request import make_request
+from lengthscale.bench.plan.options import from_arguments
+from lengthscale.bench.plan.run_options import OPTIONS
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.folder import RunFolder
@@ -60,7 +62,7 @@ def test_what_the_minutes_allow():
 def test_parts_are_runs_that_their_models_can_do(number):
     for minutes in (0.1, *importlib.import_module(CLAIMS[number].judge.__module__).LEVELS):
         for part in CLAIMS[number].parts(minutes):
-            request = make_request(_parse_run([*part.arguments]))
+            request = make_request(from_arguments(OPTIONS, part.arguments))
             assert request.cells
             assert not request.unsupported
         names = [part.name for part in CLAIMS[number].parts(minutes)]
@@ -261,8 +263,8 @@ def test_failures_are_told(sweep, tmp_path):
         (["--only", "scalling"], "did you mean 'scaling'"),
         (["--only", "9"], "unknown claim '9'"),
         (["--only", ""], "unknown claim ''"),
-        (["--budget", "0"], "--budget must be positive minutes, got 0"),
-        (["--budget", "nan"], "--budget must be positive minutes, got nan"),
+        (["--budget", "0"], "--budget: expected a positive number, got '0'"),
+        (["--budget", "nan"], "--budget: expected a positive number, got 'nan'"),
     ],
 )
 def test_wrong_use_is_told_at_once(arguments, message, capsys):
@@ -306,7 +308,7 @@ def test_a_sweep_ends_at_its_deadline_and_goes_on(tmp_path, monkeypatch, console
     monkeypatch.setattr(sweep_module, "Runner", Hurried)
     monkeypatch.setattr(sweep_module.time, "monotonic", lambda: Hurried.now)
     arguments = "--suite quick --models rnn,gru --measures forward --lengths 16,32,64 --out"
-    request = make_request(_parse_run([*arguments.split(), str(tmp_path / "run")]))
+    request = make_request(from_arguments(OPTIONS, [*arguments.split(), str(tmp_path / "run")]))
     known = sweep_module.Known()
     folder, records, interrupted = sweep_module.run_sweep(request, console, Hurried.now + 2, known)
     assert [(each.cell.model, each.cell.length) for each in records] == [
@@ -317,7 +319,9 @@ def test_a_sweep_ends_at_its_deadline_and_goes_on(tmp_path, monkeypatch, console
     _, records, _ = sweep_module.run_sweep(request, console)
     assert len(records) == 6
     assert len(rows_of_csv(folder / "forward.csv")) == 6
-    at_another_size = make_request(_parse_run([*arguments.split(), str(tmp_path / "small"), "--size", "small"]))
+    at_another_size = make_request(
+        from_arguments(OPTIONS, [*arguments.split(), str(tmp_path / "small"), "--size", "small"])
+    )
     before = Hurried.checks
     sweep_module.run_sweep(at_another_size, console, known=known)
     assert Hurried.checks - before == 3  # the shapes that the first one had not come to

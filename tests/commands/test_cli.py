@@ -171,7 +171,7 @@ def test_all_mistakes_at_once_before_anything_is_computed(tmp_path, capsys):
         "unknown dtype 'float23'; did you mean 'float32'?",
         "length '-3' is not a positive whole number",
         "did you mean 'text'?",
-        "--batch must be positive, got 0",
+        "--batch: expected a positive whole number, got '0'",
     ):
         assert part in errors, errors
     assert not out.exists()

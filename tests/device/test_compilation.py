@@ -7,7 +7,7 @@ from lengthscale.bench.device.evaluation import score
 from lengthscale.bench.device.training import train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 
 OPTIONS = {
     "jax_enable_compilation_cache": False,

@@ -11,7 +11,7 @@ from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.device import learner
 from lengthscale.bench.device.measures import discretisation, resampling
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import build, hippo
 from lengthscale.models.ops.s4d import s4d
 

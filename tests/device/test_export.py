@@ -12,7 +12,7 @@ from jax import export
 
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.workloads import DEFAULT_DATA
 from lengthscale.models import MODELS
 from lengthscale.models.ops.platform import lowering_for

@@ -14,7 +14,7 @@ import pytest
 
 from lengthscale.bench.device import memory, peaks, program, timing
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results import rates
 from lengthscale.bench.results.record import Row
 from tests.helpers.runs import made

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lengthscale.bench import data as tasks
-from lengthscale.bench.__main__ import _parse_run, main
+from lengthscale.bench.__main__ import main
 from lengthscale.bench.analysis.summary import summarise
 from lengthscale.bench.claims import paired
 from lengthscale.bench.data import planted
@@ -20,7 +20,9 @@ from lengthscale.bench.device.workloads import text
 from lengthscale.bench.figures.mpl.data import read_run
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.plan.errors import RequestError
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.options import from_arguments
+from lengthscale.bench.plan.run_options import OPTIONS
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.codec import csv_of, line_of, read_journal
 from lengthscale.bench.results.validate import validate
 from tests.helpers.claim_records import record_of_windows
@@ -143,10 +145,10 @@ def test_losses_that_are_not_finite_are_none():
         ("--contexts 4,64 --shuffle-beyond 64", "all windows are read at, 64, got 64"),
         ("--contexts 4,64 --windows 9 --context-tokens 100 --shuffle-beyond 4", "all windows are read at, 4, got 4"),
         ("--shuffle-beyond near", "length 'near' is not"),
-        ("--context-tokens 0", "--context-tokens must be positive, got 0"),
-        ("--target-tokens 0", "--target-tokens must be positive, got 0"),
+        ("--context-tokens 0", "--context-tokens: expected a positive whole number, got '0'"),
+        ("--target-tokens 0", "--target-tokens: expected a positive whole number, got '0'"),
     ],
 )
 def test_wrong_options_are_told(options, message):
     with pytest.raises(RequestError, match=message):
-        make_request(_parse_run(["--suite", "quick", *options.split()]))
+        make_request(from_arguments(OPTIONS, ["--suite", "quick", *options.split()]))

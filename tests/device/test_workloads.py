@@ -17,7 +17,7 @@ from lengthscale.bench.data import Stream
 from lengthscale.bench.data.synthetic import Batch, generator, parse_task
 from lengthscale.bench.device.workloads import pairs, scored, text
 from lengthscale.bench.device.workloads.base import fill
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import Interface, build
 from lengthscale.models.base import State
 from tests.helpers.compare import assert_close

@@ -13,7 +13,7 @@ import pytest
 from lengthscale.bench.data import Images
 from lengthscale.bench.device.workloads import pictures, pixels
 from lengthscale.bench.device.workloads.base import side_of
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import Interface
 from lengthscale.models.base import State
 from tests.helpers.workloads import SURE, Constant, caller, cell, check_training_batches, first_batches, sure_loss

@@ -5,9 +5,10 @@ import json
 import re
 
 import pytest
+from rich.console import Console
 
-from lengthscale.bench import __main__
 from lengthscale.bench.analysis import answer, fit
+from lengthscale.bench.commands import finish
 from lengthscale.bench.figures.html import about, write_report
 from lengthscale.bench.figures.html.command import read_folder
 from lengthscale.bench.figures.html.page import json_of
@@ -238,8 +239,8 @@ def test_a_run_ends_with_the_path_and_keeps_its_results_where_drawing_fails(tmp_
     folder = finished_run(tmp_path / "run")
     monkeypatch.setattr("lengthscale.bench.figures.mpl.plot_folder", lambda folder: [])
     records = read_journal(folder / "journal.jsonl")
-    console = __main__.Console(width=300)
-    __main__._show(folder, records, console)
+    console = Console(width=300)
+    finish.finish(folder, records, console)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == [f"results: {folder}", f"report: {folder / 'report.html'}"]
     assert lines[-5].startswith("On Some CPU, 2 cores")
@@ -249,8 +250,8 @@ def test_a_run_ends_with_the_path_and_keeps_its_results_where_drawing_fails(tmp_
         raise ZeroDivisionError("of the [drawing]")
 
     monkeypatch.setattr("lengthscale.bench.figures.html.command.html_of", broken)
-    __main__._show(folder, records, console)
+    finish.finish(folder, records, console)
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("no report: ZeroDivisionError: of the [drawing] (./run_bench.sh report ")
+    assert last.startswith("no report: ZeroDivisionError: of the [drawing] (lengthscale report ")
     assert (folder / "summary.md").exists()
     assert not (folder / "report.html").exists()

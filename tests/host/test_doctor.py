@@ -7,7 +7,7 @@ import pytest
 from lengthscale.bench.__main__ import main
 from lengthscale.bench.host import doctor
 from lengthscale.bench.host.runner import Runner
-from lengthscale.bench.results import environment
+from lengthscale.bench.host import machine
 
 FACTS = {"backend": "cpu", "device_kind": "cpu", "n_devices": 1, "native_kernels": "compiled"}
 
@@ -20,7 +20,7 @@ def fail(*_args):
 def files(monkeypatch):
     """What the kernel's small files say, by their path."""
     held = {}
-    monkeypatch.setattr(environment, "read", held.get)
+    monkeypatch.setattr(machine, "read", held.get)
     return held
 
 
@@ -81,9 +81,9 @@ def test_settings_for_debugging(monkeypatch):
 
 def test_uncommitted_code(monkeypatch):
     for dirty, verdict in ((False, doctor.GOOD), (True, doctor.SPOILS)):
-        monkeypatch.setattr(environment, "commit", lambda dirty=dirty: {"git_sha": "abc", "git_dirty": dirty})
+        monkeypatch.setattr(machine, "commit", lambda dirty=dirty: {"git_sha": "abc", "git_dirty": dirty})
         assert doctor.code().verdict == verdict
-    monkeypatch.setattr(environment, "commit", lambda: {"git_sha": None, "git_dirty": None})
+    monkeypatch.setattr(machine, "commit", lambda: {"git_sha": None, "git_dirty": None})
     assert doctor.code().verdict == doctor.SPOILS
 
 

@@ -15,7 +15,7 @@ from lengthscale.bench.figures.mpl.style import LIGHT, plt
 from lengthscale.bench.host import process
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.codec import csv_of
 from tests.helpers import children
 from tests.helpers.runs import CONDITIONS, changed

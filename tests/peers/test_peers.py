@@ -14,7 +14,7 @@ from lengthscale.bench.peers import figures
 from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.rounds import Crew, Settings, run_case
 from lengthscale.bench.peers.talk import Talk
-from lengthscale.bench.results.environment import TUNABLES
+from lengthscale.bench.host.machine import TUNABLES
 from tests.helpers.paths import ROOT
 
 FAKE = ROOT / "tests/helpers/fake_contender.py"

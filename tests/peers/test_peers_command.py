@@ -11,7 +11,7 @@ from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.contenders import CONTENDERS
 from lengthscale.bench.peers.figures import ALL_COLUMNS, COLUMNS, IDENTITY
 from lengthscale.bench.peers.rows import ROWS, Row, find
-from lengthscale.bench.results.environment import TUNABLES
+from lengthscale.bench.host.machine import TUNABLES
 from tests.helpers.paths import ROOT, environment
 
 LSTM = Case("lstm", "forward", 512, 1, 1)
@@ -36,7 +36,7 @@ def test_all_mistakes_at_once_before_anything_runs(tmp_path, capsys):
         "unknown measure 'trane'; did you mean 'train'?",
         "length 'x' is not a positive whole number",
         "--cores 999: only",
-        "--samples must be positive, got 0",
+        "--samples: expected a positive whole number, got '0'",
     ):
         assert part in errors, errors
     assert not out.exists()

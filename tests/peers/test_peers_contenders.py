@@ -13,7 +13,7 @@ from lengthscale.bench.peers.contenders import CONTENDERS, inputs, version
 from lengthscale.bench.peers.contenders.prepared import Given
 from lengthscale.bench.peers.rows import ROWS
 from lengthscale.bench.plan.cell import CHUNK
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 
 OPS = [row for row in ROWS if not row.name.endswith("-small")]
 COMPARED = [

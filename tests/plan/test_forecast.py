@@ -4,8 +4,8 @@ import pytest
 
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.forecast import Forecast
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.plan.suites import Settings
 
 
 def test_the_forecast_skips_what_would_pass_the_deadline():

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from lengthscale.bench.__main__ import _parse_run, main
+from lengthscale.bench.__main__ import main
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.plan.cell import parse_lengths
 from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.options import from_arguments
+from lengthscale.bench.plan.run_options import OPTIONS
 from lengthscale.bench.plan.suites import SUITES
 from lengthscale.bench.results import resume
 
@@ -47,12 +49,12 @@ def test_numbers_that_are_none(option, capsys):
 @pytest.mark.parametrize("option", ["--step-tokens", "--windows", "--train-tokens", "--batch"])
 def test_numbers_that_are_not_positive(option, capsys):
     assert main(["run", "--list", option, "0"]) == 2
-    assert f"{option} must be positive, got 0" in capsys.readouterr().err
+    assert f"{option}: expected a positive whole number, got '0'" in capsys.readouterr().err
 
 
 def test_several_seeds_are_cells_each():
     request = make_request(
-        _parse_run("--suite quick --models rnn,gru --measures train --lengths 64 --seed 3,5".split())
+        from_arguments(OPTIONS, "--suite quick --models rnn,gru --measures train --lengths 64 --seed 3,5".split())
     )
     assert [(cell.model, cell.seed) for cell in request.cells] == [("rnn", 3), ("rnn", 5), ("gru", 3), ("gru", 5)]
     assert request.cells[0].label() == "rnn train L=64 seed=3"
@@ -61,7 +63,7 @@ def test_several_seeds_are_cells_each():
 def test_settings_of_learning_are_part_of_what_a_run_is():
     options = "--suite quick --measures quality --models rnn --lengths 64"
     given = "--step-tokens 512 --windows 8 --contexts 1,1k"
-    plain, changed = (make_request(_parse_run(text.split())) for text in (options, f"{options} {given}"))
+    plain, changed = (make_request(from_arguments(OPTIONS, text.split())) for text in (options, f"{options} {given}"))
     settings = changed.configuration()["settings"]
     assert (settings["step_tokens"], settings["windows"], settings["contexts"]) == (512, 8, [1, 1024])
     assert changed.cells[0].batch == 8

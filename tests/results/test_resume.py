@@ -9,19 +9,6 @@ from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.folder import RunFolder
 
 
-@pytest.mark.parametrize(
-    ("arguments", "kept"),
-    [
-        (["--models", "rnn", "--out", "x"], ["--models", "rnn"]),
-        (["--out=x", "--batch", "2"], ["--batch", "2"]),
-        (["--rerun", "--suite", "quick", "--resume", "x"], ["--suite", "quick"]),
-        ([], []),
-    ],
-)
-def test_the_arguments_that_say_what_is_measured(arguments, kept):
-    assert resume.recorded(arguments) == kept
-
-
 def test_differences_are_told_in_words():
     held = {
         "suite": "quick",

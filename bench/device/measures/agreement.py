@@ -16,8 +16,8 @@ from lengthscale.bench.device.program import FINE, Outcome, Program, Report, mea
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.plan.suites import Settings
 from lengthscale.bench.results.messages import Done
 from lengthscale.models.backbone import Backbone
 

@@ -18,7 +18,7 @@ from lengthscale.bench.device.program import Program, Report, measure
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done
 from lengthscale.models.backbone import Backbone
 

@@ -21,7 +21,7 @@ from lengthscale.bench.device.program import FINE, Program, Report, measured
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done
 
 STEP = "log_dt"  # the parameter

@@ -7,7 +7,7 @@ from lengthscale.bench.device.training import make_training
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done
 
 LEARNING_RATE = 1e-4  # small: the cost is measured, not the learning

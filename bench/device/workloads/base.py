@@ -13,7 +13,7 @@ import numpy as np
 from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.device.evaluation import HeldOut
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import Interface, streaming
 from lengthscale.models.base import State
 

@@ -15,7 +15,7 @@ from lengthscale.bench.data.streams import random_windows, windows
 from lengthscale.bench.device.evaluation import AT_ONCE, HeldOut, of_windows
 from lengthscale.bench.device.workloads.base import Arrays, fill
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import Interface
 from lengthscale.models.streaming import cross_entropy
 

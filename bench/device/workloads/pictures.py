@@ -13,7 +13,7 @@ from lengthscale.bench.device.evaluation import HeldOut, of_sequences
 from lengthscale.bench.device.workloads.base import Arrays, side_of
 from lengthscale.bench.plan import checkpoint
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import Interface
 from lengthscale.models.streaming import cross_entropy
 

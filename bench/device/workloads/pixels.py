@@ -15,7 +15,7 @@ from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.device.evaluation import HeldOut, of_sequences, score
 from lengthscale.bench.device.workloads.base import Arrays, OneSequence, side_of
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import Interface, streaming
 
 

@@ -10,7 +10,7 @@ from lengthscale.bench.data.synthetic import Batch, Task, generator
 from lengthscale.bench.device.evaluation import HeldOut, of_sequences, score
 from lengthscale.bench.device.workloads.base import Arrays, OneSequence
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import streaming
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,16 +21,15 @@ from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.files import replace_file
 
 
-def run_report(args: Namespace, console: Console) -> int:
+def run_report(folders: list[Path], out: Path | None, console: Console) -> int:
     """The command: prints the path. Raises RequestError, and what `write_report` does."""
-    if len(args.folders) > 2:
-        raise RequestError([f"report takes one folder or two, got {len(args.folders)}"])
-    first, *others = [Path(folder).expanduser() for folder in args.folders]
-    out = Path(args.out).expanduser() if args.out else None
+    if len(folders) > 2:
+        raise RequestError([f"report takes one folder or two, got {len(folders)}"])
+    first, *others = folders
     if out is not None and not out.parent.is_dir():
-        raise RequestError([f"--out {args.out!r}: there is no folder {str(out.parent)!r}"])
+        raise RequestError([f"--out {str(out)!r}: there is no folder {str(out.parent)!r}"])
     if out is not None and out.is_dir():
-        raise RequestError([f"--out {args.out!r} is a folder; name a file in it"])
+        raise RequestError([f"--out {str(out)!r} is a folder; name a file in it"])
     path = write_report(first, *others, out=out)
     console.print(str(path), highlight=False, markup=False, soft_wrap=True)
     return 0

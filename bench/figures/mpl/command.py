@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace as Namespace
 
 from lengthscale.bench.figures.mpl.data import Run, read_run
 from lengthscale.bench.figures.mpl.gallery import KINDS, SINGLE, draw, panels_of, paths_of, plot_folder

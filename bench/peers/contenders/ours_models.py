@@ -16,7 +16,7 @@ from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.contenders.prepared import Given, Prepared, nothing
 from lengthscale.bench.peers.rows import CACHED, CONTEXTS, DECODERS, LINEAR_FROM, STREAMED
 from lengthscale.bench.plan.cell import CHUNK, Cell
-from lengthscale.bench.plan.suites import Settings
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import SIZES
 
 SIZE = "small"

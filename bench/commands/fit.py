@@ -1,0 +1,30 @@
+"""`fit`: exponents, terms and crossings of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lengthscale.bench.commands.arguments import command
+from lengthscale.bench.commands.arguments import folder as folder_argument
+from lengthscale.bench.commands.console import Console
+
+ABOUT = "Fit a run's exponents, terms and crossings: fits.csv, crossovers.csv."
+
+
+def main(folder: Path) -> int:
+    from lengthscale.bench.analysis import answer, fit, summary
+    from lengthscale.bench.results.environment import facts_of
+    from lengthscale.bench.results.folder import RunFolder
+
+    console = Console()
+    fits, crossovers = fit.fit_folder(folder)
+    summary.print_fits(fits, crossovers, console)
+    console.print("\n".join(answer.sentences(fits, crossovers, facts_of(folder))), highlight=False, markup=False)
+    for path in (RunFolder(folder).fits, RunFolder(folder).crossovers):
+        console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+COMMAND = command(
+    "fit", main, ABOUT, folder_argument("folder", "a results folder"), examples=("fit results/DEVICE/RUN",)
+)

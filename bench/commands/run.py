@@ -1,0 +1,77 @@
+"""`run`: measure a suite, or a part of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lengthscale.bench.commands.arguments import command
+from lengthscale.bench.commands.console import Console
+from lengthscale.bench.plan.options import from_arguments, in_full, to_arguments
+from lengthscale.bench.plan.run_options import OPTIONS
+from lengthscale.bench.plan.suites import SUITES
+
+ABOUT = "\n\n".join(
+    (
+        "Measure a suite, or a part of it.",
+        "Suites:",
+        *(f"{name}: {suite.reproduces} ({suite.cost})" for name, suite in SUITES.items()),
+    )
+)
+EXAMPLES = (
+    "run --suite quick",
+    "run --models mamba,transformer --measures train --lengths 512:64k:x2 --timeout 300",
+    "run --data adding --models rnn,lstm,mamba --measures quality,gradients --lengths 128",
+    "run --suite long --list",
+    "run --resume results/DEVICE/RUN",
+)
+
+
+def main(**given: Any) -> int:
+    """The exit code: 0, 3 where some cells failed, 130 where it was interrupted."""
+    from lengthscale.bench.commands.finish import finish
+    from lengthscale.bench.host.request import make_request
+    from lengthscale.bench.host.sweep import run_sweep
+    from lengthscale.bench.plan.status import FAILED
+
+    console = Console()
+    if given.get("resume") is not None:
+        given = _resumed(given)
+    request = make_request(given)
+    if given.get("list") or given.get("dry_run"):
+        from lengthscale.bench.host.dry_run import dry_run, list_cells
+
+        list_cells(request, console) if given.get("list") else dry_run(request, console)
+        return 0
+    folder, records, interrupted = run_sweep(request, console)
+    if records:
+        finish(folder, records, console)
+    if interrupted:
+        console.print(
+            f"interrupted; the same command with --out {folder} continues",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        return 130
+    return 3 if any(record.status in FAILED for record in records) else 0
+
+
+def _resumed(given: dict[str, Any]) -> dict[str, Any]:
+    """What the folder's run was given. Raises RequestError where more than --resume and --rerun is given."""
+    from lengthscale.bench.plan import parse
+    from lengthscale.bench.plan.errors import RequestError
+    from lengthscale.bench.results import resume
+
+    own = ("resume", "rerun", "list", "dry_run")
+    more = to_arguments(OPTIONS, {name: value for name, value in given.items() if name not in own})
+    if more:
+        raise RequestError([f"--resume continues what the folder's run was started with; leave out {' '.join(more)}"])
+    try:
+        folder = parse.path(given["resume"])
+    except ValueError as error:
+        raise RequestError([f"--resume: {error}"]) from None
+    recorded = from_arguments(OPTIONS, in_full(OPTIONS, resume.arguments_of(folder)))
+    return {**recorded, **{name: given.get(name) for name in own[1:]}, "out": str(folder)}
+
+
+COMMAND = command("run", main, ABOUT, options=OPTIONS, examples=EXAMPLES)

@@ -1,0 +1,79 @@
+"""Checks of a request's parts against each other: data against lengths, models against methods and data."""
+
+from __future__ import annotations
+
+from lengthscale.bench.data import Images, Stream
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.checkpoint import reason_against
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.settings import Settings
+from lengthscale.bench.plan.workloads import Data
+from lengthscale.bench.plan.workloads import unsupported as unsupported_data
+from lengthscale.models import MODELS
+from lengthscale.models.checkpoints import Checkpoint
+
+
+def check_shuffling(settings: Settings) -> list[str]:
+    longest = max(settings.shuffle_beyond or (0,))
+    if longest < settings.shuffled_context:
+        return []
+    return [
+        "--shuffle-beyond must be below the longest context that all windows are read at, "
+        f"{settings.shuffled_context}, got {longest}"
+    ]
+
+
+def check_data(data: dict[str, Data], cells: list[Cell], settings: Settings) -> list[str]:
+    """Is each stream as long as what is asked of it, can images be told apart, can each task be of the lengths?"""
+    mistakes = []
+    for name, each in data.items():
+        mine = [cell for cell in cells if cell.data == name]
+        if isinstance(each, Stream):
+            mistakes += _check_stream(each, mine, settings)
+        elif isinstance(each, Images):
+            mistakes += _check_images(each, mine)
+        else:
+            short = min((cell.length for cell in mine), default=each.min_length)
+            if short < each.min_length:
+                mistakes.append(f"{each} needs a length of at least {each.min_length}, got {short}")
+    return mistakes
+
+
+def _check_stream(data: Stream, cells: list[Cell], settings: Settings) -> list[str]:
+    mistakes = []
+    longest = max((cell.length for cell in cells if cell.measure in ("forward", "train")), default=0)
+    if len(data.tokens) < longest + 1:
+        mistakes.append(f"data {data.name!r} has {len(data.tokens)} tokens; length {longest} needs {longest + 1}")
+    learned = max((cell.length for cell in cells if MEASURES[cell.measure].learns), default=0)
+    if learned:
+        for part, tokens, needed in (
+            ("train part", data.train, learned + 1),
+            ("held-out part", data.held_out, max(learned + 1, max(settings.contexts) + settings.target_tokens)),
+        ):
+            if len(tokens) < needed:
+                mistakes.append(f"data {data.name!r}: its {part} has {len(tokens)} tokens; {needed} are needed")
+    return mistakes
+
+
+def _check_images(data: Images, cells: list[Cell]) -> list[str]:
+    learning = list(dict.fromkeys(cell.measure for cell in cells if MEASURES[cell.measure].learns))
+    if not learning:
+        return []
+    need = f"{' and '.join(learning)} need{'s' if len(learning) == 1 else ''}"
+    mistakes = []
+    if len(data.classes) < 2:
+        mistakes.append(f"data {data.name!r} has one class, {''.join(data.classes)!r}; {need} two or more")
+    if not len(data.held_out):
+        mistakes.append(f"data {data.name!r}: its held-out part is empty, as no class has two images; {need} one")
+    return mistakes
+
+
+def unsupported(cell: Cell, data: dict[str, Data], checkpoint: Checkpoint | None) -> str | None:
+    """Why the cell's model has no such method, or cannot read its data."""
+    methods = MODELS[cell.model].methods
+    if cell.method not in ("auto", *methods):
+        return f"{cell.model} has no method {cell.method!r} (it has: {', '.join(methods)})"
+    if cell.data not in data:
+        return None
+    reason = unsupported_data(cell.model, data[cell.data])
+    return reason or (reason_against(checkpoint, cell, data[cell.data]) if checkpoint else None)

@@ -1,0 +1,133 @@
+"""Text from the command line becomes a value, or a ValueError that says what was expected and what was given.
+
+The messages do not name the option: `options.parse` puts it before them. Several lines are several mistakes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from lengthscale.bench.plan.cell import parse_lengths
+from lengthscale.models import unknown
+
+LARGEST_SEED = 2**32 - 1  # jax keeps 32 bits of a seed: a larger one would repeat the parameters of a smaller one
+MOST_SECONDS = 2_000_000  # 2^31 milliseconds are the most that poll() takes
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def lengths(text: str) -> tuple[int, ...]:
+    """Lengths from "256,1k,4k" or "512:64k:x2"."""
+    return tuple(parse_lengths(text))
+
+
+def positive_integer(text: str) -> int:
+    value = int(text) if _is_whole(text.strip()) else 0
+    if value < 1:
+        raise ValueError(f"expected a positive whole number, got {text!r}")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """Neither zero, nor infinite, nor "nan"."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"expected a positive number, got {text!r}")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A deadline; a longer one is more than the operating system can wait for."""
+    value = positive_number(text)
+    if value > MOST_SECONDS:
+        raise ValueError(f"expected at most {MOST_SECONDS:,} seconds, got {text!r}")
+    return value
+
+
+def name_or_path(text: str) -> str:
+    """A name of data, or a path. An empty one is a shell's variable that was not set."""
+    if not text:
+        raise ValueError("expected a name or a path, got ''")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"expected a path in UTF-8, as its rows are written, got {text!r}") from None
+    return text
+
+
+def path(text: str) -> Path:
+    """A path, its ~ being the home folder: a shell leaves it as it is in --out=~/runs."""
+    return Path(os.path.expanduser(name_or_path(text)))
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """Seeds from "0" or "0,1,2"."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(_is_whole(part) and int(part) <= LARGEST_SEED for part in parts):
+        raise ValueError(f"expected whole numbers from 0 to {LARGEST_SEED} with commas, such as 0,1,2, got {text!r}")
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def size_in_bytes(text: str) -> int:
+    """Bytes from "6g" or "500m"."""
+    match = re.fullmatch(r"(\d{1,20}(?:\.\d+)?)([kmgt]?)(?:i?b)?", text.strip().lower())
+    value = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if value < 1:
+        raise ValueError(f"expected a size in bytes, such as 6g or 500m, got {text!r}")
+    return value
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The i-th of n parts of a sweep."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+def shard(text: str) -> Shard:
+    """A shard from "1/4"."""
+    number, _, of = text.partition("/")
+    if not (_is_whole(number) and _is_whole(of) and 1 <= int(number) <= int(of)):
+        raise ValueError(f"expected i/n with 1 <= i <= n, such as 1/4, got {text!r}")
+    return Shard(int(number), int(of))
+
+
+def one_of(kind: str, known: Collection[str]) -> Callable[[str], str]:
+    """A parser of one known name."""
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise ValueError(unknown(kind, text, known))
+        return text
+
+    return parse
+
+
+def some_of(kind: str, known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """A parser of known names with commas, each of them once."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+        if not names:
+            raise ValueError(f"no {kind} given (known: {', '.join(known)})")
+        if mistakes := [unknown(kind, name, known) for name in names if name not in known]:
+            raise ValueError("\n".join(mistakes))
+        return names
+
+    return parse
+
+
+def _is_whole(text: str) -> bool:
+    """Whether the text is a whole number from 0 on, of no more digits than an int is made of at once."""
+    return text.isascii() and text.isdigit() and len(text) <= 20

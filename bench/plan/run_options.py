@@ -1,0 +1,147 @@
+"""The options of `run`: one table from which its help, its checks, its values and the changed settings come.
+
+Adding an option: a line here. What replaces a setting needs nothing else; the rest is read in request.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lengthscale.bench.plan import parse
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.options import LIST, OUT, RERUN, Given, Option, one_name, some_names, to_arguments
+from lengthscale.bench.plan.settings import Settings
+from lengthscale.bench.plan.suites import SUITES
+from lengthscale.models import MODELS, SIZES
+
+DTYPES = ("float32", "bfloat16")
+METHODS = ("auto", *dict.fromkeys(method for spec in MODELS.values() for method in spec.methods))
+
+
+def _data_help() -> str:
+    from lengthscale.bench.data import DATA, FILES
+    from lengthscale.bench.data.synthetic import SYNTHETIC
+
+    return (
+        f"one of {', '.join(DATA)} (fewer images: mnist:images=500); a synthetic task, with or without parameters "
+        f"such as copy:symbols=10 ({', '.join(SYNTHETIC)}); or a path: {FILES} "
+        "(default: text, or mnist for models of images)"
+    )
+
+
+def _download_help() -> str:
+    from lengthscale.bench.data.public import PUBLIC
+
+    return f"download a public data set into the cache, once, and use it as the data: one of {', '.join(PUBLIC)}"
+
+
+def _methods_help() -> str:
+    of_models = "; ".join(f"{name}: {', '.join(spec.methods)}" for name, spec in MODELS.items())
+    return f"auto, or some of what the models offer: {of_models} (default: auto)"
+
+
+_WHAT = (
+    one_name("--suite", "suite", SUITES, default="default"),
+    some_names("--models", "model", MODELS),
+    some_names("--measures", "measure", MEASURES),
+    Option("--lengths", "such as 256,1k,4k or 512:64k:x2 (default: the suite's)", parse=parse.lengths),
+    one_name("--size", "size", SIZES),
+    Option("--checkpoint", "a Hugging Face folder instead of models and size", parse.name_or_path, metavar="DIR"),
+    replace(some_names("--methods", "method", METHODS, default=("auto",)), help=_methods_help),
+    Option("--batch", "sequences at a time (default: 1)", parse=parse.positive_integer, default=1),
+    one_name("--dtype", "dtype", DTYPES, default="float32"),
+    Option(
+        "--seed",
+        "of parameters and data; several, such as 0,1,2, make a cell each (default: 0)",
+        parse=parse.seeds,
+        default=(0,),
+    ),
+)
+_DATA = (
+    Option("--data", _data_help, parse=parse.name_or_path),
+    Option("--download", _download_help, metavar="NAME"),
+)
+_TRAINING = (
+    Option(
+        "--train-tokens", "tokens to train on (default: the suite's)", parse.positive_integer, setting="train_tokens"
+    ),
+    Option("--step-tokens", "tokens of a step (default: the suite's)", parse.positive_integer, setting="step_tokens"),
+    Option("--learning-rate", "the highest one (default: the suite's)", parse.positive_number, setting="learning_rate"),
+    Option("--windows", "held-out windows (default: the suite's)", parse.positive_integer, setting="windows"),
+    Option("--eval-lengths", "on a task: held-out lengths (default: L, 2L, 4L)", parse.lengths, setting="eval_lengths"),
+    Option(
+        "--contexts", "on a stream: tokens before the targets (default: the suite's)", parse.lengths, setting="contexts"
+    ),
+    Option(
+        "--target-tokens",
+        "on a stream: targets of a window (default: 64)",
+        parse=parse.positive_integer,
+        setting="target_tokens",
+    ),
+    Option(
+        "--context-tokens",
+        "on a stream: read at most so many at one context, in fewer windows if need be (default: all)",
+        parse=parse.positive_integer,
+        setting="context_tokens",
+    ),
+    Option(
+        "--shuffle-beyond",
+        "on a stream: also the longest context with everything farther away than so many tokens shuffled",
+        parse=parse.lengths,
+        metavar="TOKENS",
+        setting="shuffle_beyond",
+    ),
+)
+_LIMITS = (
+    Option("--timeout", "its deadline in seconds (default: the suite's)", parse.seconds, setting="timeout_s"),
+    Option(
+        "--compile-timeout",
+        "of that, for compiling, in seconds (default: 120)",
+        parse=parse.seconds,
+        setting="compile_timeout_s",
+    ),
+    Option(
+        "--mem-limit",
+        "its memory, such as 6g (default: 80% of what is free)",
+        parse=parse.size_in_bytes,
+        setting="mem_limit_bytes",
+    ),
+)
+_RUN = (
+    Option("--shard", "only the i-th of n parts, for n machines; see merge", parse=parse.shard, metavar="i/n"),
+    OUT,
+    Option(
+        "--resume",
+        "continue the run in this folder; takes no other options",
+        parse=parse.path,
+        metavar="DIR",
+        in_suite_json=False,
+    ),
+    RERUN,
+    LIST,
+    Option("--dry-run", "plan memory and predict times, and stop", is_switch=True, in_suite_json=False),
+)
+OPTIONS = tuple(
+    replace(option, group=group)
+    for group, options in (
+        ("What is measured", _WHAT),
+        ("Data", _DATA),
+        ("Training and evaluation (measures that train)", _TRAINING),
+        ("Limits of a cell", _LIMITS),
+        ("The run", _RUN),
+    )
+    for option in options
+)
+
+
+def changed_settings(suite: Settings, values: Mapping[str, Any]) -> Settings:
+    """The suite's settings with those that options replace."""
+    changes = {option.setting: values[option.name] for option in OPTIONS if option.setting}
+    return replace(suite, **{name: value for name, value in changes.items() if value is not None})
+
+
+def in_suite_json(given: Given) -> list[str]:
+    """The arguments that say what is measured, which `--resume` starts from."""
+    return to_arguments([option for option in OPTIONS if option.in_suite_json], given)

@@ -1,0 +1,47 @@
+"""Settings: how cells are measured. A suite has its own, and options of `run` replace some of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How cells are measured; a child gets it beside its cell."""
+
+    timeout_s: float = 120  # a cell's absolute deadline
+    compile_timeout_s: float = 120  # of that, what tracing, lowering and compiling may take
+    min_samples: int = 5
+    min_samples_slow: int = 3  # for steps over slow_step_s
+    slow_step_s: float = 1.0
+    max_seconds: float = 40.0  # two samples that took this long are enough
+    min_seconds: float = 0.5
+    max_samples: int = 1000
+    precision: float = 0.02  # more rounds of samples until the median's interval is within +- this ...
+    precision_s: float = 3.0  # ... or the samples took so long
+    mem_limit_share: float = 0.8  # of the memory that is free when a cell starts
+    mem_limit_bytes: int | None = None  # instead of that
+    train_tokens: int = 131_072  # quality: tokens to learn from, at every length
+    step_tokens: int = 1_024  # quality: tokens of one step
+    learning_rate: float = 1e-2  # quality: peak, after a warm-up, then cosine
+    contexts: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)  # quality: tokens before the targets
+    target_tokens: int = 64  # quality: targets of a window
+    windows: int = 32  # quality: windows; gradients, resampling: sequences
+    context_tokens: int | None = None  # quality on a stream: read at one context; a long one has fewer windows
+    shuffle_beyond: tuple[int, ...] | None = None  # quality on a stream: controls; see bench/device/workloads/text.py
+    eval_lengths: tuple[int, ...] = ()  # quality on a task; none: the training length times the factors
+    eval_factors: tuple[int, ...] = (1, 2, 4)
+    eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, in so many sequences as they make
+    least_sequences: int = 4  # but at least so many
+
+    def windows_at(self, context: int) -> int:
+        """How many of a stream's windows are read at a context."""
+        if self.context_tokens is None:
+            return self.windows
+        return min(self.windows, max(self.least_sequences, self.context_tokens // context))
+
+    @property
+    def shuffled_context(self) -> int:
+        """The longest context that all windows are read at (else the shortest): few would not tell a gain from none."""
+        whole = [context for context in self.contexts if self.windows_at(context) == self.windows]
+        return max(whole, default=min(self.contexts))
