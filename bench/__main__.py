@@ -26,6 +26,7 @@ from lengthscale.bench.results.environment import facts_of
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.journal import FAILED
 from lengthscale.models import MODELS, SIZES
+from lengthscale.models.names import options_text
 
 OK, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130  # 1 is compare's, validate's and doctor's
 
@@ -162,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="measure a suite, or a part of it", epilog=f"Suites: {suites}.")
     run.set_defaults(command=_run)
     run.add_argument("--suite", default="default", help=f"one of {', '.join(SUITES)} (default: default)")
-    run.add_argument("--models", help=f"some of {','.join(MODELS)} (default: the suite's)")
+    run.add_argument("--models", help=f"some of {','.join(MODELS)} ({options_text()}; default: the suite's)")
     run.add_argument("--measures", help=f"some of {','.join(MEASURES)} (default: the suite's)")
     run.add_argument("--lengths", help="such as 256,1k,4k or 512:64k:x2 (default: the suite's)")
     run.add_argument("--size", help=f"one of {', '.join(SIZES)} (default: the suite's)")

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from lengthscale.models import present_name
+
 HOLDS, FAILS, NOT_DECIDED = "holds", "fails", "not decided"
 VERDICTS = (HOLDS, FAILS, NOT_DECIDED)
 
@@ -65,8 +67,13 @@ def affordable(levels: dict[float, Level], minutes: float) -> Level:
 def rows_of(records: Iterable[dict], **cell) -> list[dict]:
     """The rows of all ok records whose cell has these values: each the cell's fields and the row's own together."""
     chosen = [record for record in records if record["status"] == "ok"]
-    chosen = [record for record in chosen if all(record["cell"][key] == value for key, value in cell.items())]
+    chosen = [record for record in chosen if all(_has(record["cell"], key, value) for key, value in cell.items())]
     return [{**record["cell"], **row} for record in chosen for row in record["rows"]]
+
+
+def _has(cell: dict, key: str, value) -> bool:
+    """A record may have a model's former name."""
+    return (present_name(cell[key]) if key == "model" else cell[key]) == value
 
 
 def verdict_below(low: float | None, high: float | None, threshold: float) -> str:

@@ -20,7 +20,7 @@ from lengthscale.bench.device.program import Report
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
-from lengthscale.models import MODELS
+from lengthscale.models import spec_of
 
 SIZE = "tiny"
 REFERENCE_LONGEST = 2048
@@ -47,7 +47,7 @@ def check(cell: Cell, report: Report) -> dict:
 
 
 def plain_method(cell: Cell) -> str:
-    first = MODELS[cell.model].methods[0]
+    first = spec_of(cell.model).methods[0]
     return "blocked" if first == "reference" and cell.length > REFERENCE_LONGEST else first
 
 

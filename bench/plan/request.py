@@ -19,8 +19,9 @@ from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.suites import SUITES, Settings, Suite
 from lengthscale.bench.plan.workloads import DEFAULT_DATA, Data, version
 from lengthscale.bench.plan.workloads import unsupported as unsupported_data
-from lengthscale.models import MODELS, SIZES, unknown
+from lengthscale.models import MODELS, SIZES, spec_of, unknown
 from lengthscale.models.checkpoints import Checkpoint, CheckpointError
+from lengthscale.models.names import read_models
 
 DTYPES = ("float32", "bfloat16")
 
@@ -65,11 +66,12 @@ def read_request(args: Namespace) -> tuple[Request, list[str]]:
     lengths = _lengths(args.lengths, mistakes)
     seeds = _seeds(args.seed, mistakes)
     checkpoint = _open_checkpoint(args, mistakes)
-    models = [checkpoint.model] if checkpoint else _names(args.models) or list(suite.models)
+    models = read_models(args.models)[0] if _names(args.models) else list(suite.models)
+    models = [checkpoint.model] if checkpoint else models
     if args.download is not None:
         _download(args.download, mistakes)
     chosen = args.download or args.data or (default_data(checkpoint) if checkpoint else None)
-    data_names = {name: chosen or DEFAULT_DATA[MODELS[name].kind] for name in models if name in MODELS}
+    data_names = {name: chosen or DEFAULT_DATA[spec_of(name).kind] for name in models}
     data = _load(set(data_names.values()), mistakes)
     cells: list[Cell] = []
     for measure in _names(args.measures) or suite.measures:
@@ -84,7 +86,7 @@ def read_request(args: Namespace) -> tuple[Request, list[str]]:
                 dtype=args.dtype,
                 data=data_names,
                 seeds=seeds,
-                streams=[name for name in data_names if MODELS[name].streams],
+                streams=[name for name in data_names if spec_of(name).streams],
                 step_tokens=settings.step_tokens,
             )
     mistakes += _check_data(data, cells, settings)
@@ -191,13 +193,14 @@ def _names(listed: str | None) -> list[str]:
 def _check_names(args: Namespace) -> list[str]:
     methods = ["auto", *dict.fromkeys(method for spec in MODELS.values() for method in spec.methods)]
     lists = {
-        "model": (args.models, list(MODELS)),
         "measure": (args.measures, list(MEASURES)),
         "size": (args.size, list(SIZES)),
         "method": (args.methods, methods),
         "dtype": (args.dtype, list(DTYPES)),
     }
-    mistakes = []
+    mistakes = read_models(args.models)[1] if args.models is not None else []
+    if args.models is not None and not _names(args.models):
+        mistakes.append(f"no model given (known: {', '.join(MODELS)})")
     for kind, (listed, known) in lists.items():
         names = _names(listed)
         if listed is not None and not names:
@@ -318,7 +321,7 @@ def _check_images(data: Images, cells: list[Cell]) -> list[str]:
 
 def _unsupported(cell: Cell, data: dict[str, Data], checkpoint: Checkpoint | None) -> str | None:
     """Why the cell's model has no such method, or cannot read its data."""
-    methods = MODELS[cell.model].methods
+    methods = spec_of(cell.model).methods
     if cell.method not in ("auto", *methods):
         return f"{cell.model} has no method {cell.method!r} (it has: {', '.join(methods)})"
     if cell.data not in data:

@@ -25,7 +25,7 @@ from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.suites import Settings
-from lengthscale.models import MODELS
+from lengthscale.models import spec_of
 from lengthscale.models.ops.discretise import discretise
 from lengthscale.models.ssm import S4D
 
@@ -37,7 +37,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 
 
 def run(cell: Cell, settings: Settings, report: Report) -> Result:
-    if MODELS[cell.model].module != S4D.__module__:
+    if spec_of(cell.model).module != S4D.__module__:
         raise NotImplementedError(f"{cell.model} is no linear, time-invariant state space model: s4d and its kind are")
     training = train(cell, make_workload(cell), settings, report)
     if training.status != "ok":
