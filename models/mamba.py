@@ -140,16 +140,13 @@ def mamba(
     )
 
 
-def build(*, size: Size, interface: Interface, method: str, discretisation: str = "mamba", rngs: nnx.Rngs) -> Backbone:
+def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs, rule: str = "mamba") -> Backbone:
+    """Of this size, with twice as many blocks as a Transformer has layers. rule: of discretisation."""
     return mamba(
         interface=interface,
         d_model=size.d_model,
         n_blocks=2 * size.n_layers,
-        discretisation=discretisation,
+        discretisation=rule,
         method=method,
         rngs=rngs,
     )
-
-
-build_zoh = partial(build, discretisation="zoh")
-build_bilinear = partial(build, discretisation="bilinear")

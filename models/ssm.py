@@ -4,12 +4,11 @@
     out = GLU(W gelu(y) + b),  GLU(v, w) = v sigmoid(w)
 
 A = -exp(log_A_real) + i A_imag holds one of each conjugate pair of N states, B is 1 (C scales it), dt starts
-log-uniform in [1e-3, 1e-1], or in all channels at one end of that (small_dt, large_dt). State: x (B, H, N/2), complex64
-at least.
+log-uniform in [1e-3, 1e-1], or in all channels at one end of that (`s4d:dt=small`, `s4d:dt=large`). State: x
+(B, H, N/2), complex64 at least.
 """
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +24,7 @@ from lengthscale.models.ops.discretise import discretise
 from lengthscale.models.ops.s4d import s4d
 
 DT_RANGE = (1e-3, 1e-1)
+DT_STARTS = {"spread": DT_RANGE, "small": (DT_RANGE[0],) * 2, "large": (DT_RANGE[1],) * 2}
 INITS = {"lin": hippo.s4d_lin, "inv": hippo.s4d_inv, "real": hippo.s4d_real}
 
 
@@ -96,29 +96,18 @@ def _wide(v: nnx.Param) -> Array:
 
 
 def build(
-    *,
-    size: Size,
-    interface: Interface,
-    method: str,
-    discretisation: str = "zoh",
-    dt_range: tuple[float, float] = DT_RANGE,
-    rngs: nnx.Rngs,
+    *, size: Size, interface: Interface, method: str, rngs: nnx.Rngs, rule: str = "zoh", dt: str = "spread"
 ) -> Backbone:
+    """Of this size. rule: of discretisation. dt: where the channels' steps start, a key of DT_STARTS."""
+
     def make_mixer(rngs):
         return S4D(
             size.d_model,
-            discretisation=discretisation,
-            dt_range=dt_range,
+            discretisation=rule,
+            dt_range=DT_STARTS[dt],
             n_residuals=2 * size.n_layers,
             method=method,
             rngs=rngs,
         )
 
     return matched_backbone(size, interface, make_mixer, rngs=rngs)
-
-
-build_bilinear = partial(build, discretisation="bilinear")
-build_small_dt = partial(build, dt_range=(DT_RANGE[0], DT_RANGE[0]))
-build_small_dt_bilinear = partial(build_small_dt, discretisation="bilinear")
-build_large_dt = partial(build, dt_range=(DT_RANGE[1], DT_RANGE[1]))
-build_large_dt_bilinear = partial(build_large_dt, discretisation="bilinear")

@@ -17,6 +17,9 @@ ROWS = [re.split(r"\s*\|\s*", line)[1:-1] for line in LINES if re.match(r"\| `[a
 
 def test_every_model_is_in_the_table_of_systems():
     named = {name for row in ROWS for name in re.findall(r"`([^`]+)`", row[0])}
+    options = {name: spec.options for name, spec in MODELS.items() if spec.options}
+    texts = {name: "; ".join(f"{o.name}: {', '.join(o.values)}" for o in known) for name, known in options.items()}
+    assert dict(re.match(r"`([^`]+)` \((.+)\)$", row[0]).groups() for row in ROWS if "(" in row[0]) == texts
     assert named == set(MODELS)
     for row in ROWS:
         names, file = re.findall(r"`([^`]+)`", row[0]), row[2].strip("`")

@@ -9,7 +9,7 @@ decided", and not "same".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from lengthscale.bench.results import intervals
 from lengthscale.bench.results.environment import device_slug, facts_of
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.record import Record
+from lengthscale.models import present_name
 
 ALPHA = 0.01
 LEAST_EFFECT = 0.025  # of the ratio; below it a difference is no news
@@ -52,6 +53,8 @@ class Pair:
 def compare(a: Path, b: Path, least_effect: float = LEAST_EFFECT) -> tuple[list[Pair], list[Cell], list[Cell]]:
     """(pairs, cells that A alone has, cells that B alone has). Raises JournalError where a journal cannot be read."""
     first, second = _records(a), _records(b)
+    named = {_by_present_name(cell): cell for cell in second}  # A may call a model by its former name, or B
+    first = {named.get(_by_present_name(cell), cell): record for cell, record in first.items()}
     both = [cell for cell in first if cell in second]
     tested = {cell: _test(_samples(first[cell]), _samples(second[cell])) for cell in both}
     held = _holm({cell: p for cell, p in tested.items() if p is not None})
@@ -69,6 +72,10 @@ def check_devices(a: Path, b: Path) -> list[str]:
 
 def _records(folder: Path) -> dict[Cell, Record]:
     return {record.cell: record for record in RunFolder(folder).records()}
+
+
+def _by_present_name(cell: Cell) -> Cell:
+    return replace(cell, model=present_name(cell.model))
 
 
 def _samples(record: Record) -> np.ndarray:

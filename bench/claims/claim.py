@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.record import Record, Row
+from lengthscale.models import present_name
 
 HOLDS, FAILS, NOT_DECIDED = "holds", "fails", "not decided"
 VERDICTS = (HOLDS, FAILS, NOT_DECIDED)
@@ -94,7 +95,12 @@ def affordable(levels: dict[float, Level], minutes: float) -> Level:
 
 def is_of(record: Record, **cell: object) -> bool:
     """Whether the record's cell has these values."""
-    return all(getattr(record.cell, name) == value for name, value in cell.items())
+    return all(_has(record.cell, name, value) for name, value in cell.items())
+
+
+def _has(cell: Cell, name: str, value: object) -> bool:
+    """A record may have a model's former name."""
+    return (present_name(cell.model) if name == "model" else getattr(cell, name)) == value
 
 
 def rows_of(records: Iterable[Record], **cell: object) -> list[CellRow]:

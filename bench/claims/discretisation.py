@@ -36,11 +36,11 @@ from lengthscale.bench.claims.look import look
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.record import Record
 
-ZOH, BILINEAR = "s4d", "s4d-bilinear"
+ZOH, BILINEAR = "s4d", "s4d:rule=bilinear"
 STARTS = {  # of dt -> the models, by zero-order hold and bilinear
-    "1e-3": ("s4d-small-dt", "s4d-small-dt-bilinear"),
+    "1e-3": ("s4d:dt=small", "s4d:rule=bilinear,dt=small"),
     "1e-3 to 1e-1": (ZOH, BILINEAR),
-    "1e-1": ("s4d-large-dt", "s4d-large-dt-bilinear"),
+    "1e-1": ("s4d:dt=large", "s4d:rule=bilinear,dt=large"),
 }
 ENDS = ("1e-3", "1e-1")
 LENGTH, BATCH = 144, 16  # pixels of 12 x 12; images a step

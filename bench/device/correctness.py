@@ -22,7 +22,7 @@ from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Checked, Done
-from lengthscale.models import MODELS
+from lengthscale.models import spec_of
 
 SIZE = "tiny"
 REFERENCE_LONGEST = 2048
@@ -48,7 +48,7 @@ def check(cell: Cell, report: Report) -> Done:
 
 
 def plain_method(cell: Cell) -> str:
-    first = MODELS[cell.model].methods[0]
+    first = spec_of(cell.model).methods[0]
     return "blocked" if first == "reference" and cell.length > REFERENCE_LONGEST else first
 
 

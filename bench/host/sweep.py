@@ -113,6 +113,7 @@ class Output:
     """Where records go, with what they were measured on."""
 
     def __init__(self, journal: Journal[Record], tables: Tables, described: dict[str, Any]):
+        self.folder = journal.path.parent
         self._journal, self._tables = journal, tables
         self._conditions, self._peaks = conditions_of(described), described["peaks"]
 
@@ -142,7 +143,8 @@ class Loop:
         finished = {record.cell for record in output.records}
         self._missing = [cell for cell in request.cells if cell not in finished]
         if finished:
-            console.print(f"{len(finished)} of {len(request.cells)} cells are there already", soft_wrap=True)
+            held = f"{len(finished)} of {len(request.cells)} cells are in {output.folder} already"
+            console.print(held, soft_wrap=True)
         self._progress = Progress(console, len(self._missing))
 
     def run(self, deadline: float) -> bool:

@@ -9,7 +9,7 @@ from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.workloads import Data
 from lengthscale.bench.plan.workloads import unsupported as unsupported_data
-from lengthscale.models import MODELS
+from lengthscale.models import spec_of
 from lengthscale.models.checkpoints import Checkpoint
 
 
@@ -70,7 +70,7 @@ def _check_images(data: Images, cells: list[Cell]) -> list[str]:
 
 def unsupported(cell: Cell, data: dict[str, Data], checkpoint: Checkpoint | None) -> str | None:
     """Why the cell's model has no such method, or cannot read its data."""
-    methods = MODELS[cell.model].methods
+    methods = spec_of(cell.model).methods
     if cell.method not in ("auto", *methods):
         return f"{cell.model} has no method {cell.method!r} (it has: {', '.join(methods)})"
     if cell.data not in data:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lengthscale.bench.plan.cell import parse_lengths
-from lengthscale.models import unknown
+from lengthscale.models import MODELS, unknown
+from lengthscale.models.names import read_models
 
 LARGEST_SEED = 2**32 - 1  # jax keeps 32 bits of a seed: a larger one would repeat the parameters of a smaller one
 MOST_SECONDS = 2_000_000  # 2^31 milliseconds are the most that poll() takes
@@ -126,6 +127,16 @@ def some_of(kind: str, known: Collection[str]) -> Callable[[str], tuple[str, ...
         return names
 
     return parse
+
+
+def models(text: str) -> tuple[str, ...]:
+    """Models with commas, each of them once: "s4d:rule=bilinear,dt=small,mamba" is two."""
+    names, mistakes = read_models(text)
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+    if not names:
+        raise ValueError(f"no model given (known: {', '.join(MODELS)})")
+    return tuple(dict.fromkeys(names))
 
 
 def _is_whole(text: str) -> bool:

@@ -22,7 +22,7 @@ from lengthscale.bench.plan.run_options import OPTIONS, changed_settings, in_sui
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.suites import SUITES
 from lengthscale.bench.plan.workloads import DEFAULT_DATA, Data, version
-from lengthscale.models import MODELS, unknown
+from lengthscale.models import spec_of, unknown
 from lengthscale.models.checkpoints import Checkpoint, CheckpointError
 
 
@@ -103,7 +103,7 @@ def _read_parts(given: Given) -> _Parts:
     if values["download"] is not None:
         _download(values["download"], mistakes)
     chosen = values["download"] or values["data"] or (default_data(checkpoint) if checkpoint else None)
-    data_names = {name: chosen or DEFAULT_DATA[MODELS[name].kind] for name in models}
+    data_names = {name: chosen or DEFAULT_DATA[spec_of(name).kind] for name in models}
     data = _load(set(data_names.values()), mistakes)
     if mistakes:
         raise RequestError(mistakes)
@@ -126,7 +126,7 @@ def _cells(parts: _Parts) -> list[Cell]:
             dtype=values["dtype"],
             data=parts.data_names,
             seeds=values["seed"],
-            streams=[name for name in parts.data_names if MODELS[name].streams],
+            streams=[name for name in parts.data_names if spec_of(name).streams],
             step_tokens=parts.settings.step_tokens,
         )
     return cells

@@ -15,6 +15,7 @@ from lengthscale.bench.plan.options import LIST, OUT, RERUN, Given, Option, one_
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.suites import SUITES
 from lengthscale.models import MODELS, SIZES
+from lengthscale.models.names import options_text
 
 DTYPES = ("float32", "bfloat16")
 METHODS = ("auto", *dict.fromkeys(method for spec in MODELS.values() for method in spec.methods))
@@ -37,6 +38,10 @@ def _download_help() -> str:
     return f"download a public data set into the cache, once, and use it as the data: one of {', '.join(PUBLIC)}"
 
 
+def _models_help() -> str:
+    return f"some of {', '.join(MODELS)} ({options_text()}; default: the suite's)"
+
+
 def _methods_help() -> str:
     of_models = "; ".join(f"{name}: {', '.join(spec.methods)}" for name, spec in MODELS.items())
     return f"auto, or some of what the models offer: {of_models} (default: auto)"
@@ -44,7 +49,7 @@ def _methods_help() -> str:
 
 _WHAT = (
     one_name("--suite", "suite", SUITES, default="default"),
-    some_names("--models", "model", MODELS),
+    Option("--models", _models_help, parse.models, metavar="NAMES", known=MODELS),
     some_names("--measures", "measure", MEASURES),
     Option("--lengths", "such as 256,1k,4k or 512:64k:x2 (default: the suite's)", parse=parse.lengths),
     one_name("--size", "size", SIZES),

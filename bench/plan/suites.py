@@ -91,7 +91,7 @@ SUITES = {
             "discretisation": Sweep("256", size="tiny"),
             "resampling": Sweep("256", size="tiny"),
         },
-        models=tuple(name for name in MODELS if "-dt" not in name),  # not s4d anew where its dt starts elsewhere
+        models=(*MODELS, "s4d:rule=bilinear", "mamba:rule=zoh", "mamba:rule=bilinear"),
         measures=("forward", "train", "decode", "quality", "gradients", "agreement"),
         settings=Settings(timeout_s=180, min_seconds=0.2, max_seconds=10, train_tokens=131_072),
     ),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lengthscale.bench.data import Images, Stream
 from lengthscale.bench.data.synthetic import Task
-from lengthscale.models import MODELS
+from lengthscale.models import spec_of
 
 Data = Stream | Images | Task
 
@@ -24,7 +24,7 @@ DEFAULT_DATA = {"sequence": "text", "pairs": "text", "images": "mnist"}
 
 def unsupported(model: str, data: Data) -> str | None:
     """Why the model cannot read the data, or None."""
-    kind = MODELS[model].kind
+    kind = spec_of(model).kind
     if (kind, kind_of(data)) in WORKLOADS:
         return None
     known = " or ".join(_NAMES[of_data] for of_model, of_data in WORKLOADS if of_model == kind)

@@ -110,6 +110,13 @@ def test_many_cells_together_raise_no_more_false_alarms_than_one(tmp_path):
     assert sum(pair.verdict in ("slower", "faster") for pair in pairs) == 0
 
 
+def test_a_former_name_and_the_present_one_are_one_model(tmp_path):
+    old, new = (replace(CELL, model=name) for name in ("s4d-small-dt", "s4d:dt=small"))
+    folders = [write(tmp_path / name, [record(cell, [1.0] * 5)]) for name, cell in (("a", old), ("b", new))]
+    (pair,), *alone = compare.compare(*folders)
+    assert (pair.cell, pair.ratio, alone) == (new, 1.0, [[], []])
+
+
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [

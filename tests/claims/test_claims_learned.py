@@ -9,6 +9,7 @@ import pytest
 from lengthscale.bench.claims import discretisation, small_data
 from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED
 from lengthscale.bench.plan.status import Status
+from lengthscale.models.catalogue import FORMER_NAMES
 from tests.helpers.claim_records import drawn, parts, record, verdict_of
 from tests.helpers.runs import changed
 
@@ -95,7 +96,7 @@ STEPS = [10**exponent for exponent in np.linspace(-5, -1, 17)]
 def stepped(order=3.0, zoh=1e-15):
     """Errors of a known order, and of nothing simple where dt |A| is large, as they are."""
     found = []
-    for model in ("s4d", "s4d-bilinear"):
+    for model in (discretisation.ZOH, discretisation.BILINEAR):
         errors = [zoh if model == "s4d" else 1e4 * dt**order if dt < 3e-3 else 1.0 for dt in STEPS]
         rows = [
             {"dt": dt, "largest_z": 97 * dt, "transition_error": e, "held_error": e / 10, "ramp_error": dt**2 / 2}
@@ -155,8 +156,22 @@ def test_the_order_is_fitted_where_dt_is_small():
     assert overall.measured.startswith(
         "order in dt of the bilinear transform's error in a step (loss gap at dt=1e-3 +0.0"
     )
-    few = [record("discretisation", "s4d-bilinear", 144, rows=[row.columns() for row in stepped()[1].rows[:2]])]
+    rows = [row.columns() for row in stepped()[1].rows[:2]]
+    few = [record("discretisation", discretisation.BILINEAR, 144, rows=rows)]
     assert discretisation.judge(both(few, []))[1].figure is None
+
+
+def test_records_with_former_names_are_judged_alike():
+    now = both(stepped(), trained())
+    former = {present: name for name, present in FORMER_NAMES.items()}
+    then = parts(
+        {
+            part: [changed(each, cell=replace(each.cell, model=former.get(each.cell.model, "s4d"))) for each in records]
+            for part, records in now.items()
+        }
+    )
+    assert then != now
+    assert discretisation.judge(then) == discretisation.judge(now)
 
 
 def test_the_gap_of_a_seed_against_that_of_two_seeds():

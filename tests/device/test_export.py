@@ -14,7 +14,7 @@ from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.workloads import DEFAULT_DATA
-from lengthscale.models import MODELS
+from lengthscale.models import every_model, spec_of
 from lengthscale.models.ops.platform import lowering_for
 
 LENGTH = 256  # tokens, those of a source and its target together, or 16 x 16 pixels
@@ -26,20 +26,20 @@ HAS_KERNEL = {("cuda", "mamba"), ("tpu", "mamba")} | {("tpu", name) for name in 
 # These run another one's ops.
 ALIKE = (
     *("gru", "lstm", "rnn-plain", "lstm-plain", "gru-plain", "transformer-window", "seq2seq-gru"),
-    *("s4d-bilinear", "mamba-bilinear", "mamba-zoh"),
+    *(name for name in every_model() if ":" in name),
 )
 
 
 def programs():
-    for name, spec in MODELS.items():
+    for name in every_model():
         for measure in ("forward", "train", "decode"):
-            if measure != "decode" or spec.kind != "images":
+            if measure != "decode" or spec_of(name).kind != "images":
                 marks = pytest.mark.slow if name in ALIKE or measure == "forward" else ()  # training has a forward
                 yield pytest.param(name, measure, id=f"{name}-{measure}", marks=marks)
 
 
 def make_program(name, measure, dtype="float32"):
-    cell = Cell(measure, name, "tiny", "auto", LENGTH, 2, dtype, 0, DEFAULT_DATA[MODELS[name].kind], 0)
+    cell = Cell(measure, name, "tiny", "auto", LENGTH, 2, dtype, 0, DEFAULT_DATA[spec_of(name).kind], 0)
     return importlib.import_module(MEASURES[measure].module).make_program(cell, Settings())
 
 

@@ -14,10 +14,20 @@ from lengthscale.bench.figures.mpl import command, gallery, pareto, plot_folder,
 from lengthscale.bench.figures.mpl.data import caption, read_run
 from lengthscale.bench.figures.mpl.figure import render
 from lengthscale.bench.figures.mpl.labels import spread
-from lengthscale.bench.figures.mpl.style import DARK, LIGHT, STYLE, THEMES, contrast, marks, plt, ticks_at_round_numbers
+from lengthscale.bench.figures.mpl.style import (
+    DARK,
+    LIGHT,
+    STYLE,
+    THEMES,
+    contrast,
+    look,
+    marks,
+    plt,
+    ticks_at_round_numbers,
+)
 from lengthscale.bench.results.codec import csv_of
 from lengthscale.bench.results.errors import JournalError
-from lengthscale.models import MODELS
+from lengthscale.models import MODELS, every_model, spec_of
 from tests.helpers.drawings import BANDS, LENGTHS, record, step_ms, timed, write_folder
 
 
@@ -129,9 +139,15 @@ def test_one_look_a_model_in_every_picture(folder):
 
 
 def test_every_model_has_a_look_of_its_own():
-    assert len(set(STYLE.values())) == len(MODELS)
-    for model, spec in MODELS.items():
-        assert not spec.variant_of or STYLE[model][0] == STYLE[spec.variant_of][0]
+    assert len(set(STYLE.values())) == len(every_model())
+    for model in every_model():
+        base = spec_of(model).variant_of or model.partition(":")[0]
+        assert STYLE[model][0] == STYLE[base][0]
+
+
+def test_a_former_name_has_the_look_of_the_present_one():
+    assert look("s4d-large-dt-bilinear") == look("s4d:rule=bilinear,dt=large") != look("s4d")
+    assert LIGHT.colour("mamba-zoh") == LIGHT.colour("mamba") != LIGHT.colour("s4d")
 
 
 # From linear RGB: Machado, Oliveira and Fernandes 2009, severity 1; then OKLab (Ottosson 2020).
@@ -293,9 +309,17 @@ def test_a_single_picture_of_chosen_models(folder, tmp_path, monkeypatch, capsys
     plt.close(figure)
 
 
+def test_models_are_chosen_by_their_present_names(tmp_path):
+    records = [record("train", m, 64, [timed(1.0, 64)]) for m in ("s4d", "s4d-bilinear", "mamba:rule=zoh")]
+    (tmp_path / "train.csv").write_text(csv_text("train", records))
+    chosen = read_run(tmp_path).only(["s4d:rule=bilinear", "mamba:rule=zoh"])
+    assert list(chosen.frames["train"]["model"]) == ["s4d-bilinear", "mamba:rule=zoh"]
+
+
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
+        ("--models s4d-bilinear", "model 's4d-bilinear' is now called 's4d:rule=bilinear'"),
         ("--models gruu", "unknown model 'gruu'; did you mean 'gru'?"),
         ("--measure trian", "unknown measure 'trian'; did you mean 'train'? (known: train, forward, decode"),
         ("--y memmory", "unknown y 'memmory'; did you mean 'memory'? (known: time, throughput, memory"),

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from lengthscale.bench.__main__ import main
-from lengthscale.bench.host import doctor
+from lengthscale.bench.host import doctor, machine
 from lengthscale.bench.host.runner import Runner
-from lengthscale.bench.host import machine
 
 FACTS = {"backend": "cpu", "device_kind": "cpu", "n_devices": 1, "native_kernels": "compiled"}
 

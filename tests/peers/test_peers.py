@@ -10,11 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lengthscale.bench.host.machine import TUNABLES
 from lengthscale.bench.peers import figures
 from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.rounds import Crew, Settings, run_case
 from lengthscale.bench.peers.talk import Talk
-from lengthscale.bench.host.machine import TUNABLES
 from tests.helpers.paths import ROOT
 
 FAKE = ROOT / "tests/helpers/fake_contender.py"

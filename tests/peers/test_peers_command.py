@@ -6,12 +6,12 @@ import subprocess
 import sys
 
 from lengthscale.bench.__main__ import main
+from lengthscale.bench.host.machine import TUNABLES
 from lengthscale.bench.peers import files
 from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.contenders import CONTENDERS
 from lengthscale.bench.peers.figures import ALL_COLUMNS, COLUMNS, IDENTITY
 from lengthscale.bench.peers.rows import ROWS, Row, find
-from lengthscale.bench.host.machine import TUNABLES
 from tests.helpers.paths import ROOT, environment
 
 LSTM = Case("lstm", "forward", 512, 1, 1)

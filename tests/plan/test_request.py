@@ -60,6 +60,25 @@ def test_several_seeds_are_cells_each():
     assert request.cells[0].label() == "rnn train L=64 seed=3"
 
 
+def test_models_carry_options():
+    options = "--suite quick --measures train --lengths 64 --models"
+    request = make_request(from_arguments(OPTIONS, [*options.split(), "s4d:dt=small,rule=bilinear,mamba:rule=mamba"]))
+    assert [cell.model for cell in request.cells] == ["s4d:rule=bilinear,dt=small", "mamba"]
+    assert request.cells[0].label() == "s4d:rule=bilinear,dt=small train L=64"
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ("s4d:rul=zoh", "unknown option of s4d 'rul'; did you mean 'rule'? (known: rule, dt)"),
+        ("gru,s4d-small-dt", "model 's4d-small-dt' is now called 's4d:dt=small'"),
+    ],
+)
+def test_a_wrong_name_of_a_model_is_refused(models, message, capsys):
+    assert main(["run", "--list", "--models", models]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_settings_of_learning_are_part_of_what_a_run_is():
     options = "--suite quick --measures quality --models rnn --lengths 64"
     given = "--step-tokens 512 --windows 8 --contexts 1,1k"

@@ -26,7 +26,7 @@ from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done
-from lengthscale.models import MODELS
+from lengthscale.models import spec_of
 from lengthscale.models.ops.discretise import discretise
 from lengthscale.models.ssm import S4D
 
@@ -38,7 +38,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 
 
 def run(cell: Cell, settings: Settings, report: Report) -> Done:
-    if MODELS[cell.model].module != S4D.__module__:
+    if spec_of(cell.model).module != S4D.__module__:
         raise NotImplementedError(f"{cell.model} is no linear, time-invariant state space model: s4d and its kind are")
     training = train(cell, make_workload(cell), settings, report)
     if training.outcome != FINE:

@@ -10,6 +10,7 @@ from lengthscale.bench.figures.mpl.costs import BANDS, BARS, PLANNED
 from lengthscale.bench.figures.mpl.guides import EXTRAPOLATED
 from lengthscale.bench.figures.mpl.labels import MOST
 from lengthscale.bench.figures.mpl.style import DARK, LIGHT, STYLE
+from lengthscale.models import present_name
 
 GROUPS = {
     "ratio": "B over A",
@@ -95,7 +96,7 @@ def dash(line: str | tuple, width: float = 2) -> str:
 
 def look(model: str) -> dict:
     """{light, dark: [a model's colour, the same for letters], symbol}, as in every other picture."""
-    _, marker = STYLE.get(model, ("", "o"))
+    _, marker = STYLE.get(present_name(model), ("", "o"))
     colours = {theme.name: theme.colour(model) for theme in (LIGHT, DARK)}
     inks = {theme.name: theme.readable(colours[theme.name]) for theme in (LIGHT, DARK)}
     return {**{name: [colour, inks[name]] for name, colour in colours.items()}, "symbol": _SYMBOLS[marker]}

@@ -9,7 +9,8 @@ from lengthscale.bench.figures.mpl.data import Run, read_run
 from lengthscale.bench.figures.mpl.gallery import KINDS, SINGLE, draw, panels_of, paths_of, plot_folder
 from lengthscale.bench.figures.mpl.style import THEMES
 from lengthscale.bench.plan.errors import RequestError
-from lengthscale.models import MODELS, unknown
+from lengthscale.models import MODELS, present_name, unknown
+from lengthscale.models.names import read_models
 
 WHICH, HOW = ("models", "measure", "y", "x"), ("theme", "out")
 FORMATS = (*KINDS, ".pdf")
@@ -24,7 +25,7 @@ def run_plot(args: Namespace) -> list[Path]:
     if mistakes:
         raise RequestError(mistakes)
     y = args.y or _first_of(args.measure)
-    measure, models = args.measure or SINGLE[y].measures[0], _names(args.models)
+    measure, models = args.measure or SINGLE[y].measures[0], read_models(args.models or "")[0]
     run, theme = read_run(folder), THEMES[args.theme or "light"]
     mistakes = _check_folder(run, measure, models)
     if mistakes:
@@ -46,14 +47,10 @@ def _first_of(measure: str | None) -> str:
     return next(name for name, single in SINGLE.items() if measure in (None, *single.measures))
 
 
-def _names(text: str | None) -> list[str]:
-    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip())) if text else []
-
-
 def _check_names(args: Namespace) -> list[str]:
     measures = list(dict.fromkeys(measure for single in SINGLE.values() for measure in single.measures))
-    mistakes = [unknown("model", name, MODELS) for name in _names(args.models) if name not in MODELS]
-    if args.models is not None and not _names(args.models):
+    models, mistakes = read_models(args.models or "")
+    if args.models is not None and not models and not mistakes:
         mistakes.append(f"--models names none (known: {', '.join(MODELS)})")
     for kind, name, known in (
         ("measure", args.measure, measures),
@@ -88,5 +85,5 @@ def _check_folder(run: Run, measure: str, models: list[str]) -> list[str]:
     return [
         f"{run.folder / measure}.csv has no model {name!r} (it has: {', '.join(present)})"
         for name in models
-        if name not in present
+        if name not in map(present_name, present)
     ]

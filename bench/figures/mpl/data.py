@@ -21,11 +21,11 @@ from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.series import model_name, size_name
 from lengthscale.bench.results.codec import OUTCOME
 from lengthscale.bench.results.errors import JournalError
-from lengthscale.models import MODELS
+from lengthscale.models import every_model, present_name
 
 _TEXT = {"git_sha": str, "jax_version": str}  # some have digits alone
 _CELL = list(IDENTITY[1:])
-_ORDER = {name: number for number, name in enumerate(MODELS)}
+_ORDER = {name: number for number, name in enumerate(every_model())}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,10 @@ class Run:
     environment: dict
 
     def only(self, models: Iterable[str]) -> Run:
-        return replace(self, frames={name: frame[frame["model"].isin(models)] for name, frame in self.frames.items()})
+        """models: by their present names."""
+        chosen = set(models)
+        frames = {name: frame[frame["model"].map(present_name).isin(chosen)] for name, frame in self.frames.items()}
+        return replace(self, frames=frames)
 
     def cells(self, measure: str) -> pd.DataFrame:
         """A row for each cell, where a measure has several."""
@@ -115,7 +118,7 @@ def series_of(measure: str, frame: pd.DataFrame, each_length: bool = False) -> l
 
 
 def _rank(model: str) -> int:
-    return _ORDER.get(model, len(_ORDER))
+    return _ORDER.get(present_name(model), len(_ORDER))
 
 
 def _name(facts: dict, varying: list[str]) -> str:

@@ -18,7 +18,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from lengthscale.bench.analysis.text import length as short
-from lengthscale.models import MODELS
+from lengthscale.models import MODELS, every_model, is_known, present_name, spec_of
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -32,7 +32,7 @@ _MARKERS = "os^DvPX*<>"
 _LARGER = {"*": 1.7, "P": 1.25, "X": 1.2}  # to look as large as the others
 _LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1.5, 1.5)))
 _BASES = [name for name, spec in MODELS.items() if not spec.variant_of]
-_FAMILY = {name: [n for n, s in MODELS.items() if name in (n, s.variant_of)] for name in _BASES}
+_FAMILY = {name: [m for m in every_model() if name in (m.partition(":")[0], spec_of(m).variant_of)] for name in _BASES}
 STYLE = {
     model: (_COLOURS[number % len(_COLOURS)], _MARKERS[(number + rank) % len(_MARKERS)])
     for number, base in enumerate(_BASES)
@@ -52,7 +52,7 @@ class Theme:
     grid: str
 
     def colour(self, model: str) -> str:
-        colour, _ = STYLE.get(model, _UNKNOWN)
+        colour, _ = STYLE.get(present_name(model), _UNKNOWN)
         return _LIGHTER.get(colour, colour) if self.name == "dark" else colour
 
     def readable(self, colour: str) -> str:
@@ -103,13 +103,13 @@ THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
 
 def look(model: str, method: str = "auto") -> tuple[str, str, str | tuple]:
     """A model's colour on white and its marker; the line is its method's."""
-    methods = ("auto", *MODELS[model].methods) if model in MODELS else ("auto",)
-    return *STYLE.get(model, _UNKNOWN), line(methods.index(method) if method in methods else 0)
+    methods = ("auto", *spec_of(model).methods) if is_known(model) else ("auto",)
+    return *STYLE.get(present_name(model), _UNKNOWN), line(methods.index(method) if method in methods else 0)
 
 
 def marks(theme: Theme, model: str, size: float = 5) -> dict:
     """Arguments of `axes.plot`: a model's colour and marker, set apart from its neighbours by a thin edge."""
-    _, marker = STYLE.get(model, _UNKNOWN)
+    _, marker = STYLE.get(present_name(model), _UNKNOWN)
     edge = {"mec": theme.background, "mew": 0.4}
     return {"color": theme.colour(model), "marker": marker, "ms": size * _LARGER.get(marker, 1), **edge}
 

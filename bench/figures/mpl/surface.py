@@ -17,7 +17,7 @@ from matplotlib.colors import LogNorm, to_hex
 from lengthscale.bench.figures.mpl.data import Run
 from lengthscale.bench.figures.mpl.figure import Drawn, Panel
 from lengthscale.bench.figures.mpl.style import Theme, contrast, plt, short
-from lengthscale.models import MODELS
+from lengthscale.models import is_known, spec_of
 
 FAST = "mamba"
 MOST = 8.0  # a ratio at which the colours end, and its inverse
@@ -29,7 +29,7 @@ def panels(run: Run) -> list[Panel]:
         return []
     frame = run.cells("decode")
     frame = pd.DataFrame(frame[(frame["method"] == "auto")])
-    slow = [name for name in frame["model"].unique() if name in MODELS and not MODELS[name].streams]
+    slow = [name for name in frame["model"].unique() if is_known(name) and not spec_of(name).streams]
     if frame["batch"].nunique() < 2 or FAST not in set(frame["model"]):
         return []
     note = "each place: the ratio of the medians"
