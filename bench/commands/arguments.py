@@ -79,7 +79,7 @@ def _as_paths(context: click.Context, parameter: click.Parameter, value: str | t
 def _click_option(option: Option) -> _Option:
     made = _Option(
         [option.flag],
-        is_flag=option.is_switch,
+        is_flag=option.is_switch or None,  # False would let click take an option without its value for none
         metavar=None if option.is_switch else option.metavar or METAVARS.get(option.parse, "NAME"),
         shell_complete=partial(_complete, list(option.known)),
     )

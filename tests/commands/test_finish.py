@@ -1,0 +1,68 @@
+"""The end of a run: whatever fails there costs its own output, never the others nor the exit code's meaning."""
+
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from lengthscale.bench.__main__ import main
+from lengthscale.bench.commands import finish
+from lengthscale.bench.results.journal import read_journal
+from tests.helpers.runs import finished_run
+
+BROKEN = {
+    "summary": ("lengthscale.bench.analysis.summary.summarise", "run --resume"),
+    "fits": ("lengthscale.bench.analysis.fit.fit_folder", "fit"),
+    "plots": ("lengthscale.bench.figures.mpl.plot_folder", "plot"),
+    "report": ("lengthscale.bench.figures.html.write_report", "report"),
+}
+
+
+def break_it(monkeypatch, *names):
+    def fails(*arguments, **named):
+        raise ZeroDivisionError("of [this] step")
+
+    for name in names:
+        monkeypatch.setattr(BROKEN[name][0], fails)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Which of the slow steps were done; they are tested elsewhere."""
+    done = []
+    monkeypatch.setattr(BROKEN["plots"][0], lambda folder: done.append("plots"))
+    monkeypatch.setattr(BROKEN["report"][0], lambda folder: done.append("report") or folder / "report.html")
+    return done
+
+
+@pytest.mark.parametrize("name", [*BROKEN, "all"])
+def test_a_step_that_fails_is_one_line_and_the_others_are_done(name, tmp_path, monkeypatch, capsys, drawn):
+    folder = finished_run(tmp_path / "a run")
+    names = list(BROKEN) if name == "all" else [name]
+    break_it(monkeypatch, *names)
+    finish.finish(folder, read_journal(folder / "journal.jsonl"), Console(width=300))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("no ")] == [
+        f"no {each}: ZeroDivisionError: of [this] step (lengthscale {BROKEN[each][1]} '{folder}' tries again)"
+        for each in names
+    ]
+    assert (folder / "summary.md").exists() == ("summary" not in names)
+    assert (folder / "fits.csv").exists() == ("fits" not in names)
+    assert drawn == [each for each in ("plots", "report") if each not in names]
+    assert f"results: {folder}" in lines
+    assert (lines[-1] == f"report: {folder / 'report.html'}") == ("report" not in names)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "interrupted", "code"),
+    [(["ok"], False, 0), (["ok", "oom"], False, 3), (["ok"], True, 130), ([], True, 130)],
+)
+def test_the_exit_code_is_that_of_the_measurements(statuses, interrupted, code, tmp_path, monkeypatch, capsys, drawn):
+    break_it(monkeypatch, *BROKEN)
+    records = [{"status": status} for status in statuses]
+    monkeypatch.setattr("lengthscale.bench.host.request.make_request", lambda given: SimpleNamespace())
+    monkeypatch.setattr(
+        "lengthscale.bench.host.sweep.run_sweep", lambda request, console: (tmp_path, records, interrupted)
+    )
+    assert main(["run", "--suite", "quick"]) == code
+    assert capsys.readouterr().out.count("tries again") == (4 if records else 0)
