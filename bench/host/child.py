@@ -75,7 +75,7 @@ def end_with_parent() -> None:
 
 
 class Report:
-    """The child's side of the talk with its parent."""
+    """The child's messages to its parent."""
 
     def __init__(self, connection: Connection):
         self.stage = "start"
@@ -98,7 +98,7 @@ def _message(error: Exception) -> str:
 
 
 def redirect(output: Connection) -> None:
-    """Standard output and error, of this process and of the C++ below it, to the parent, which keeps the last words."""
+    """Standard output and error, of this process and of the C++ below it, to the parent, which keeps their end."""
     sys.stdout.flush()
     for standard in (1, 2):
         os.dup2(output.fileno(), standard)

@@ -23,8 +23,8 @@ class Point:
     message: str = ""
 
 
-class Known:
-    """What is known of series, whatever names them: cells, or the contenders of a comparison with peers."""
+class History:
+    """How the lengths of each series ended so far. What names a series is the caller's: of cells, or of peers."""
 
     def __init__(self):
         self._series: dict[Hashable, dict[int, Point]] = {}
@@ -69,25 +69,25 @@ class Forecast:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._known = Known()
+        self._history = History()
 
     def learn(self, cell: Cell, status: Status, median_ms: float | None) -> None:
         """How a cell ended, and its median time."""
-        self._known.learn(cell.series(), Point(cell.length, status, median_ms / 1e3 if median_ms else None))
+        self._history.learn(cell.series(), Point(cell.length, status, median_ms / 1e3 if median_ms else None))
 
     def learn_step(self, cell: Cell, step_s: float) -> None:
         """A cell still at work says how long a step takes."""
-        self._known.learn(cell.series(), Point(cell.length, Status.OK, step_s))
+        self._history.learn(cell.series(), Point(cell.length, Status.OK, step_s))
 
     def step_s(self, cell: Cell) -> float | None:
         """The predicted seconds of a step; None where nothing is known of shorter cells."""
-        return self._known.step_s(cell.series(), cell.length, 1.0 if cell.measure in ("forward", "train") else 0.0)
+        return self._history.step_s(cell.series(), cell.length, 1.0 if cell.measure in ("forward", "train") else 0.0)
 
     def reason_to_skip(self, cell: Cell) -> str | None:
         """Why the cell should not be started, or None."""
         if cell.measure == "quality":  # its cost is the budget of tokens, whatever the length
             return None
-        if reason := self._known.reason_to_skip(cell.series(), cell.length):
+        if reason := self._history.reason_to_skip(cell.series(), cell.length):
             return reason
         step_s = self.step_s(cell)
         if step_s is None:
