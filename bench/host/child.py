@@ -1,7 +1,8 @@
-"""A child's life: a process group of its own, its output to the parent, one cell, one record, the end.
+"""A child's life: a process group of its own, its output to the parent, its task, the end.
 
-The parent names `run_child` as the process's target and so must be able to import this file; the worker, which has jax,
-is imported in the child alone (the forkserver has done so already).
+The parent names `run_child` (one cell, one record) or `run_named` (any other function) as the process's target and so
+must be able to import this file; the worker, which has jax, is imported in the child alone (the forkserver has done so
+already).
 """
 
 from __future__ import annotations
@@ -26,9 +27,7 @@ WORKER = "lengthscale.bench.device.worker"
 
 def run_child(connection: Connection, task: str, cell: Cell | None, settings: Settings, output: Connection) -> None:
     """Runs one task and sends its messages (bench/results/messages.py). task: what device/worker.py knows."""
-    os.setsid()  # the parent ends the group as a whole
-    end_with_parent()
-    redirect(output)
+    begin(output)
     report = Report(connection)
 
     try:
@@ -40,6 +39,24 @@ def run_child(connection: Connection, task: str, cell: Cell | None, settings: Se
         done = Done(Status.ERROR, _message(error))
     connection.send(done.at(report.stage))
     connection.close()
+
+
+def run_named(connection: Connection, target: str, arguments: tuple, output: Connection) -> None:
+    """Runs a function that the parent knows by its name alone, because of what comes with it (jax, torch).
+
+    target: "module:function", called as function(connection, *arguments). What it raises ends the child, and is in its
+    last output.
+    """
+    begin(output)
+    module, _, name = target.partition(":")
+    getattr(importlib.import_module(module), name)(connection, *arguments)
+
+
+def begin(output: Connection) -> None:
+    """What every child does first: its own process group, no life without its parent, its output to the parent."""
+    os.setsid()  # the parent ends the group as a whole
+    end_with_parent()
+    redirect(output)
 
 
 def end_with_parent() -> None:
@@ -58,7 +75,7 @@ def end_with_parent() -> None:
 
 
 class Report:
-    """The child's side of the talk with its parent."""
+    """The child's messages to its parent."""
 
     def __init__(self, connection: Connection):
         self.stage = "start"
@@ -81,7 +98,7 @@ def _message(error: Exception) -> str:
 
 
 def redirect(output: Connection) -> None:
-    """Standard output and error, of this process and of the C++ below it, to the parent, which keeps the last words."""
+    """Standard output and error, of this process and of the C++ below it, to the parent, which keeps their end."""
     sys.stdout.flush()
     for standard in (1, 2):
         os.dup2(output.fileno(), standard)

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -35,6 +35,17 @@ class Child:
     @property
     def is_started(self) -> bool:
         return self._process.pid is not None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has been started and has not ended yet."""
+        return self.is_started and self._process.is_alive()
+
+    @property
+    def pid(self) -> int:
+        """Of the process; it has to be started."""
+        assert self._process.pid is not None, "the child has not been started"
+        return self._process.pid
 
     def start(self) -> None:
         """Raises EOFError where the forkserver is dead."""
@@ -107,6 +118,29 @@ class Child:
                     os.kill(self._process.pid, how)
                 self._process.join(patience)
         self._process.close()
+
+
+@contextmanager
+def inherited(environment: Mapping[str, str], cores: int) -> Iterator[None]:
+    """Give children that are started in here by the "spawn" method these variables, and this process's first `cores`
+    cores: both hold from their first instruction on, before any package is imported. (A forkserver's children have the
+    server's.) Afterwards this process has its own again.
+    """
+    before = {name: os.environ.get(name) for name in environment}
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
+    try:
+        os.environ.update(environment)
+        if allowed is not None:
+            os.sched_setaffinity(0, sorted(allowed)[:cores])
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        if allowed is not None:
+            os.sched_setaffinity(0, allowed)
 
 
 @contextmanager

@@ -1,32 +1,91 @@
-"""A run's tables, peers.csv and peers_all.csv, and their way into those of the device."""
+"""The folder of a run of `peers`: the only owner of its file names; its tables, and their way into the device's."""
 
 from __future__ import annotations
 
 import csv
+import json
 import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lengthscale.bench.peers.figures import ALL_COLUMNS, COLUMNS, IDENTITY, row_of, rows_of_all
 from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.peers.rows import ROWS
-from lengthscale.bench.results.codec import table_text
+from lengthscale.bench.peers.tables import ALL_COLUMNS, COLUMNS, IDENTITY, columns_of, line_of, lines_of_all
+from lengthscale.bench.results.codec import read_lines, table_text
+from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.files import replace_file
+from lengthscale.bench.results.folder import foreign, read_object
 
 TABLE, ALL, FACTS = "peers.csv", "peers_all.csv", "peers.json"
+SAME = ("git_sha", "peers", "samples", "cases")  # of peers.json, what all rows of a folder have in common
 
 
-def write_tables(folder: Path, records: list[PeerRecord]) -> None:
-    """Both tables, each replaced whole."""
-    _write(folder / TABLE, COLUMNS, [row_of(record) for record in records])
-    _write(folder / ALL, ALL_COLUMNS, [row for record in records for row in rows_of_all(record)])
+@dataclass(frozen=True)
+class PeersFolder:
+    """Where a run's files are. Nothing is read or written before it is asked for."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def facts(self) -> Path:
+        """What was measured, with which packages and on what."""
+        return self.path / FACTS
+
+    @property
+    def table(self) -> Path:
+        return self.path / TABLE
+
+    @property
+    def table_of_all(self) -> Path:
+        return self.path / ALL
+
+    def mistakes(self, facts: Mapping[str, Any]) -> list[str]:
+        """Why a run with these facts may not be written here: the folder holds something else, or another run.
+
+        Raises JournalError where its peers.json cannot be read.
+        """
+        if mistakes := foreign(self.path, self._is_ours()):
+            return mistakes
+        held = read_object(self.facts)
+        differing = [] if held is None else [key for key in SAME if held.get(key) != facts[key]]
+        if not differing:
+            return []
+        differ = ", ".join(differing)
+        return [f"--out {str(self.path)!r} holds another run (it differs in: {differ}); choose another"]
+
+    def _is_ours(self) -> bool:
+        """Whether a run of `peers` has begun here: its peers.json says which cases it has, or its journal a record."""
+        try:
+            facts = read_object(self.facts)
+            has_cases = facts is not None and isinstance(facts.get("cases"), list)
+            return has_cases or bool(read_lines(self.journal, PeerRecord))
+        except (JournalError, OSError):
+            return self.facts.exists() and self.journal.exists()
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """Replace peers.json."""
+        replace_file(self.facts, json.dumps(facts, indent=1))
 
 
-def _write(path: Path, columns: tuple[str, ...], rows: list[dict]) -> None:
+def write_tables(folder: Path, records: Iterable[PeerRecord]) -> None:
+    """Replace both tables by those of the records. Raises OSError where they cannot be written; the old ones stay."""
+    records = list(records)
+    _write(folder / TABLE, COLUMNS, [columns_of(line_of(record)) for record in records])
+    _write(folder / ALL, ALL_COLUMNS, [columns_of(line) for record in records for line in lines_of_all(record)])
+
+
+def _write(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
     replace_file(path, table_text(columns, rows, digits=5))
 
 
 def publish(folder: Path, home: Path) -> None:
-    """A run's rows into the tables of `home`, in place of those of the same cases; a row tells its commit."""
+    """Put a run's rows into the tables of `home`, in place of those of the same cases; a row tells its commit."""
     home.mkdir(parents=True, exist_ok=True)
     for name, columns in ((TABLE, COLUMNS), (ALL, ALL_COLUMNS)):
         new = _read(folder / name)
@@ -36,16 +95,17 @@ def publish(folder: Path, home: Path) -> None:
     shutil.copyfile(folder / FACTS, home / FACTS)
 
 
-def _read(path: Path) -> list[dict]:
+def _read(path: Path) -> list[dict[str, str]]:
+    """A table's rows as their text: what is only moved to another table is not written anew."""
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
 
 
-def _identity(row: dict) -> tuple:
+def _identity(row: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(row[name] for name in IDENTITY)
 
 
-def _place(row: dict) -> tuple:
+def _place(row: Mapping[str, str]) -> tuple[int, int, int, int]:
     """Rows as in rows.py; rows that are no longer there last."""
     name, measure, *numbers = _identity(row)
     places = [place for place, known in enumerate(ROWS) if (known.name, known.measure) == (name, measure)]

@@ -1,29 +1,40 @@
-"""A case from beginning to end: ours, the peers and the limit are prepared, compared, sampled in turns.
+"""A case from beginning to end: ours, the peers and the limit are prepared, compared with ours, sampled round-robin.
 
-Each round takes one sample of each, so that a machine that drifts does so for all alike.
+Each round takes one sample of each contender, so that a machine that drifts does so for all alike.
 """
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
 
 from lengthscale.bench.peers import contenders
 from lengthscale.bench.peers.case import Case
-from lengthscale.bench.peers.record import PeerRecord
+from lengthscale.bench.peers.crew import Crew
+from lengthscale.bench.peers.messages import Prepare, Ready
+from lengthscale.bench.peers.record import ContenderRow, PeerRecord, Role
 from lengthscale.bench.peers.rows import Row, find
-from lengthscale.bench.peers.talk import Failure, Talk
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.messages import Done
 from lengthscale.bench.results.record import SCHEMA
 
 SHORT_S = 2.0  # is enough for a sample of short calls
 SETTLE_S = 0.01  # between two contenders: OpenMP's threads go on spinning for a while
 
+READY_COLUMNS = ("prepare_s", "first_s", "calls", "work", "temp_bytes", "peak_bytes")  # of Ready, kept as they are
+
 
 @dataclass(frozen=True)
 class Settings:
+    """How a case is measured."""
+
     samples: int = 7
     slow: tuple[tuple[float, int], ...] = ((2.0, 5), (10.0, 3))  # (s, n): where a call takes over s, n are enough
     prepare_s: float = 300  # to import, compile, run once and compare; for ours and the limit also a sample's deadline
@@ -31,141 +42,142 @@ class Settings:
     once_s: float = 60  # where a call of ours takes longer, the first one is the sample
     call_s: float = 60  # of a peer's call; one that takes longer is no choice
     memory_bytes: int = 12 << 30  # of one contender
-    tolerance: float = 1e-3  # of outputs and gradients against ours
+    tolerance: float = 1e-3  # of outputs and gradients compared with ours
     few: int = 2  # samples of a peer that took over `hopeless` times as long as the fastest
     hopeless: float = 3.0
-
-
-@dataclass
-class Turn:
-    """A contender in a case, as far as it got."""
-
-    name: str
-    role: str  # ours, peer or limit
-    version: str | None
-    status: str = "ok"
-    reason: str = ""
-    facts: dict | None = None  # what the child said when it was ready
-    samples_s: tuple[float, ...] = ()
-
-    def fail(self, failure: Failure) -> None:
-        self.status, self.reason = failure.status, failure.reason
-
-    def row(self) -> dict:
-        facts = self.facts or {}
-        return {
-            "contender": self.name,
-            "role": self.role,
-            "version": self.version,
-            "status": self.status,
-            "reason": self.reason,
-            "samples_s": list(self.samples_s),
-            **{name: facts.get(name) for name in ("prepare_s", "first_s", "calls", "work", "temp_bytes", "peak_bytes")},
-            "worst_difference": max((facts.get("differences") or {}).values(), default=None),
-        }
-
-
-class Crew:
-    """The children of one row and number of cores: they stay for all of its cases, idle when it is not their turn."""
-
-    def __init__(self, settings: Settings, start: Callable[[str, int, int], Talk] = Talk):
-        self._settings, self._start = settings, start
-        self._of: tuple | None = None
-        self._talks: dict[str, Talk] = {}
-
-    def ask(self, case: Case, name: str, message: dict, seconds: float) -> dict | Failure:
-        if self._of != (case.row, case.cores):
-            self.end()
-            self._of = (case.row, case.cores)
-        if name not in self._talks or not self._talks[name].alive:
-            self._talks[name] = self._start(name, case.cores, self._settings.memory_bytes)
-        answer = self._talks[name].ask(message, seconds)
-        if isinstance(answer, Failure) and answer.status in ("timeout", "oom", "killed"):
-            self._talks.pop(name).end()
-        return answer
-
-    def end(self) -> None:
-        for talk in self._talks.values():
-            talk.end()
-        self._talks.clear()
 
 
 def run_case(
     case: Case,
     settings: Settings,
     crew: Crew,
-    reason_to_skip: Callable[[Case, str], str | None] = lambda case, name: None,
+    reason_to_skip: Callable[[Case, str, Role], str | None] = lambda case, name, role: None,
     version: Callable[[str], str | None] = contenders.version,
 ) -> PeerRecord:
-    """The case's record."""
+    """The record of a case, whatever becomes of its contenders.
+
+    reason_to_skip: why a contender should not be started, or None. version: of the package that a contender is made of;
+    None where it is not installed.
+    """
     started = time.monotonic()
-    row = find(case)
-    turns = [Turn(name, role, version(name)) for name, role in _names(row)]
+    comparison = Comparison(case, settings, crew, version)
     with tempfile.TemporaryDirectory(prefix="lengthscale-") as folder:
-        for turn in turns:
-            _prepare(turn, turns[0], case, settings, crew, reason_to_skip, Path(folder) / "ours.npz")
-    _sample(turns, case, settings, crew)
-    ours = turns[0]
+        comparison.prepare(Path(folder) / "ours.npz", reason_to_skip)
+    comparison.sample()
+    ours, *_ = comparison.rows
     return PeerRecord(
         schema=SCHEMA,
         cell=case,
         status=ours.status,
         message=ours.reason,
-        rows=[turn.row() for turn in turns],
+        rows=comparison.rows,
         wall_s=round(time.monotonic() - started, 3),
     )
 
 
-def _names(row: Row) -> list[tuple[str, str]]:
+class Comparison:
+    """The contenders of a case, ours first, each as far as it got."""
+
+    def __init__(self, case: Case, settings: Settings, crew: Crew, version: Callable[[str], str | None]):
+        self._case, self._settings, self._crew = case, settings, crew
+        self._rows = {
+            name: ContenderRow(contender=name, role=role, version=version(name), status=Status.OK)
+            for name, role in _roles(find(case))
+        }
+
+    @property
+    def rows(self) -> tuple[ContenderRow, ...]:
+        """What the record keeps of the contenders."""
+        return tuple(self._rows.values())
+
+    def prepare(self, reference: Path, reason_to_skip: Callable[[Case, str, Role], str | None]) -> None:
+        """Prepare each contender and compare its outputs with ours. reference: the file that takes ours."""
+        settings = self._settings
+        seconds = settings.long_s if self._case.measure == "long" else settings.prepare_s
+        for row in self.rows:
+            ours = self._rows["ours"]
+            if row.version is None:
+                self._fail(row.contender, Done(Status.NOT_INSTALLED, "pip install -e .[peers]"))
+            elif ours.status != Status.OK:
+                self._fail(row.contender, Done(Status.SKIPPED, "there is nothing of ours to compare with"))
+            elif reason := reason_to_skip(self._case, row.contender, row.role):
+                self._fail(row.contender, Done(Status.SKIPPED, reason))
+            else:
+                answer = self._crew.prepare(row.contender, Prepare(self._case, reference, ours.work), seconds)
+                if isinstance(answer, Done):
+                    self._fail(row.contender, answer)
+                else:
+                    self._judge(row, answer)
+
+    def sample(self) -> None:
+        """Sample all that are ready, one sample of each a round."""
+        settings = self._settings
+        hopeless = self._hopeless()
+        slowest = max(
+            (_call_s(row) for row in self.rows if _is_ready(row) and row.contender not in hopeless), default=0
+        )
+        enough = min((n for seconds, n in settings.slow if slowest > seconds), default=settings.samples)
+        for number in range(min(settings.samples, enough)):
+            for row in self.rows:
+                if not _is_ready(row) or (row.contender in hopeless and number >= settings.few):
+                    continue
+                if row.role == Role.OURS and _call_s(row) > settings.once_s:
+                    continue
+                seconds = 2 * settings.call_s + SHORT_S if row.role == Role.PEER else settings.prepare_s
+                answer = self._crew.sample(row.contender, seconds)
+                if isinstance(answer, Done):
+                    self._fail(row.contender, answer)
+                    continue
+                self._update(row.contender, samples_s=(*row.samples_s, answer.seconds))
+                time.sleep(SETTLE_S)
+
+    def _judge(self, row: ContenderRow, ready: Ready) -> None:
+        """Keep what a contender is like; fail it where it is too slow, or not equal to ours."""
+        settings = self._settings
+        worst = max(ready.differences, key=lambda name: _size(ready.differences[name]), default=None)
+        difference = None if worst is None else ready.differences[worst]
+        self._update(
+            row.contender,
+            **{name: getattr(ready, name) for name in READY_COLUMNS},
+            worst_difference=difference if difference is not None and math.isfinite(difference) else None,
+        )
+        if row.role == Role.OURS and ready.first_s > settings.once_s:
+            self._update(row.contender, samples_s=(ready.first_s,))
+        if row.role == Role.PEER and ready.first_s > settings.call_s:
+            reason = f"a call took {ready.first_s:.0f} s, over {settings.call_s:g} s"
+            self._fail(row.contender, Done(Status.TIMEOUT, reason))
+        elif row.role == Role.PEER and difference is None:
+            self._fail(row.contender, Done(Status.INCORRECT, "it gave nothing to compare"))
+        elif difference is not None and not difference <= settings.tolerance:
+            self._fail(row.contender, Done(Status.INCORRECT, f"{worst} is {difference:.2g} off ours"))
+
+    def _hopeless(self) -> set[str]:
+        """The peers that are too slow to be the fastest, and need few samples."""
+        calls_s = {row.contender: _call_s(row) for row in self.rows if row.role == Role.PEER and _is_ready(row)}
+        fastest = min(calls_s.values(), default=0)
+        return {name for name, call_s in calls_s.items() if call_s > self._settings.hopeless * fastest}
+
+    def _fail(self, name: str, failure: Done) -> None:
+        self._update(name, status=failure.status, reason=failure.message, samples_s=())
+
+    def _update(self, name: str, **changes: Any) -> None:
+        self._rows[name] = replace(self._rows[name], **changes)
+
+
+def _roles(row: Row) -> list[tuple[str, Role]]:
     limits = row.limit.contenders if row.limit else ()
-    return [("ours", "ours"), *((name, "peer") for name in row.peers), *((name, "limit") for name in limits)]
+    peers = [(name, Role.PEER) for name in row.peers]
+    return [("ours", Role.OURS), *peers, *((name, Role.LIMIT) for name in limits)]
 
 
-def _prepare(turn: Turn, ours: Turn, case: Case, settings: Settings, crew: Crew, reason_to_skip, path: Path) -> None:
-    if turn.version is None:
-        turn.fail(Failure("not installed", "pip install -e .[peers]"))
-    elif ours.status != "ok":
-        turn.fail(Failure("skipped", "there is nothing of ours to compare with"))
-    elif reason := reason_to_skip(case, turn.name):
-        turn.fail(Failure("skipped", reason))
-    if turn.status != "ok":
-        return
-    message = {"prepare": case.key(), "reference": str(path), "work": (ours.facts or {}).get("work")}
-    answer = crew.ask(case, turn.name, message, settings.long_s if case.measure == "long" else settings.prepare_s)
-    if isinstance(answer, Failure):
-        turn.fail(answer)
-        return
-    turn.facts = facts = answer["ready"]
-    if turn.role == "ours" and facts["first_s"] > settings.once_s:
-        turn.samples_s = (facts["first_s"],)
-    wrong = {name: off for name, off in facts["differences"].items() if not off <= settings.tolerance}
-    if turn.role == "peer" and facts["first_s"] > settings.call_s:
-        turn.fail(Failure("timeout", f"a call took {facts['first_s']:.0f} s, over {settings.call_s:g} s"))
-    elif turn.role == "peer" and not facts["differences"]:
-        turn.fail(Failure("incorrect", "it gave nothing to compare"))
-    elif wrong:
-        worst = max(wrong, key=lambda name: wrong[name] if wrong[name] == wrong[name] else float("inf"))
-        turn.fail(Failure("incorrect", f"{worst} is {wrong[worst]:.2g} off ours"))
+def _is_ready(row: ContenderRow) -> bool:
+    return row.status == Status.OK
 
 
-def _sample(turns: list[Turn], case: Case, settings: Settings, crew: Crew) -> None:
-    calls_s = {turn.name: turn.facts["first_s"] for turn in turns if turn.status == "ok" and turn.facts}
-    fastest = min((calls_s[turn.name] for turn in turns if turn.role == "peer" and turn.name in calls_s), default=0)
-    hopeless = {turn.name for turn in turns if turn.role == "peer"}
-    hopeless &= {name for name, call_s in calls_s.items() if call_s > settings.hopeless * fastest}
-    slowest = max((call_s for name, call_s in calls_s.items() if name not in hopeless), default=0)
-    enough = min((n for seconds, n in settings.slow if slowest > seconds), default=settings.samples)
-    for number in range(min(settings.samples, enough)):
-        for turn in turns:
-            if turn.status != "ok" or (turn.name in hopeless and number >= settings.few):
-                continue
-            if turn.role == "ours" and calls_s[turn.name] > settings.once_s:
-                continue
-            seconds = 2 * settings.call_s + SHORT_S if turn.role == "peer" else settings.prepare_s
-            answer = crew.ask(case, turn.name, {"sample": True}, seconds)
-            if isinstance(answer, Failure):
-                turn.fail(answer)
-                turn.samples_s = ()
-                continue
-            turn.samples_s += (answer["seconds"],)
-            time.sleep(SETTLE_S)
+def _call_s(row: ContenderRow) -> float:
+    return row.first_s or 0.0
+
+
+def _size(difference: float) -> float:
+    """For the largest of differences, of which NaN is the worst."""
+    return math.inf if math.isnan(difference) else difference

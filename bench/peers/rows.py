@@ -1,4 +1,4 @@
-"""The table: which ops and blocks are timed, beside what, and what is to be reached.
+"""The table: which ops and blocks are timed, what they are compared with, and what is to be reached.
 
 Adding a row: a Row here, its inputs in contenders/inputs.py, and a builder for each of its contenders.
 """
@@ -18,22 +18,21 @@ LINEAR_FROM = 1 << 16  # whose time a token is what a million tokens are to take
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound on one of a row's figures, from a length on: share, ratio, overhead_us, temp_mb, temp_kb_per_token,
+    """A bound on one of a row's numbers, from a length on: share, ratio, overhead_us, temp_mb, temp_kb_per_token,
     peak_mb.
     """
 
-    figure: str
+    number: str
     bound: float
     at_most: bool = False
     from_length: int = 0
 
     def __str__(self) -> str:
         where = f" (T >= {self.from_length})" if self.from_length else ""
-        return f"{self.figure} {'<=' if self.at_most else '>='} {self.bound:.3g}{where}"
+        return f"{self.number} {'<=' if self.at_most else '>='} {self.bound:.3g}{where}"
 
-    def met(self, figures: dict) -> bool | None:
-        """None: the figure was not measured."""
-        value = figures.get(self.figure)
+    def met(self, value: float | None) -> bool | None:
+        """Whether the number keeps to the bound; None where it was not measured."""
         if value is None:
             return None
         return value <= self.bound if self.at_most else value >= self.bound
@@ -71,10 +70,11 @@ class Row:
 
     @property
     def contenders(self) -> tuple[str, ...]:
-        """All but ours."""
+        """The names of all contenders but ours."""
         return (*self.peers, *(self.limit.contenders if self.limit else ()))
 
     def cases(self, lengths: tuple[int, ...] | None, cores: tuple[int, ...]) -> list[Case]:
+        """Its cases, from short to long. lengths: in tokens; None: the row's own. cores: numbers of cores."""
         wanted = self.lengths if lengths is None else lengths
         mine = cores if self.cores is None else cores[-1:]
         return [
@@ -189,5 +189,5 @@ NAMES = tuple(dict.fromkeys(row.name for row in ROWS))
 
 
 def find(case: Case) -> Row:
-    """The row that a case is of."""
+    """The row that a case is of. Raises StopIteration where the table has none."""
     return next(row for row in ROWS if (row.name, row.measure) == (case.row, case.measure))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.series import SeriesKey
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import ENDED_EARLY, Status
 
@@ -15,9 +15,53 @@ STEEPEST = 2.3  # a slope above this is noise or a cache falling over, not a law
 
 @dataclass(frozen=True)
 class Point:
+    """How a length of a series ended, and how long a step took."""
+
     length: int
     status: Status
     step_s: float | None
+    message: str = ""
+
+
+class History:
+    """How the lengths of each series ended so far. What names a series is the caller's: of cells, or of peers."""
+
+    def __init__(self):
+        self._series: dict[Hashable, dict[int, Point]] = {}
+
+    def learn(self, series: Hashable, point: Point) -> None:
+        """Keep a point; of one length the last one counts."""
+        self._series.setdefault(series, {})[point.length] = point
+
+    def reason_to_skip(self, series: Hashable, length: int) -> str | None:
+        """Why a length should not be started: a shorter one ended early, or was skipped. None where all is well."""
+        for point in self._shorter(series, length):
+            why = f": {point.message}" if point.message else ""
+            if point.status in ENDED_EARLY:
+                return f"L={point.length} of this series ended with {point.status}{why}"
+            if point.status == Status.SKIPPED:
+                return f"L={point.length} of this series was skipped{why}"
+        return None
+
+    def step_s(self, series: Hashable, length: int, least_slope: float) -> float | None:
+        """The predicted seconds of a step: the straight log-log line through the last two shorter lengths.
+
+        least_slope: the exponent of the length that a step's time grows with at least. None where nothing is known.
+        """
+        points = [(point.length, point.step_s) for point in self._shorter(series, length) if point.step_s]
+        if not points:
+            return None
+        last_length, last_s = points[-1]
+        slope = least_slope
+        if len(points) > 1:
+            before, before_s = points[-2]
+            rise = math.log(last_s / before_s) / math.log(last_length / before)
+            slope = min(max(rise, slope), STEEPEST)
+        return last_s * (length / last_length) ** slope
+
+    def _shorter(self, series: Hashable, length: int) -> list[Point]:
+        points = self._series.get(series, {}).values()
+        return sorted((point for point in points if point.length < length), key=lambda point: point.length)
 
 
 class Forecast:
@@ -25,41 +69,26 @@ class Forecast:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._series: dict[SeriesKey, dict[int, Point]] = {}
+        self._history = History()
 
     def learn(self, cell: Cell, status: Status, median_ms: float | None) -> None:
         """How a cell ended, and its median time."""
-        self._add(cell, Point(cell.length, status, median_ms / 1e3 if median_ms else None))
+        self._history.learn(cell.series(), Point(cell.length, status, median_ms / 1e3 if median_ms else None))
 
     def learn_step(self, cell: Cell, step_s: float) -> None:
         """A cell still at work says how long a step takes."""
-        self._add(cell, Point(cell.length, Status.OK, step_s))
-
-    def _add(self, cell: Cell, point: Point) -> None:
-        self._series.setdefault(cell.series(), {})[cell.length] = point
+        self._history.learn(cell.series(), Point(cell.length, Status.OK, step_s))
 
     def step_s(self, cell: Cell) -> float | None:
-        """The predicted seconds of a step: the straight log-log line through the last two shorter lengths."""
-        points = [(p.length, p.step_s) for p in self._shorter(cell) if p.step_s]
-        if not points:
-            return None
-        last_length, last_s = points[-1]
-        slope = 1.0 if cell.measure in ("forward", "train") else 0.0
-        if len(points) > 1:
-            length, step_s = points[-2]
-            rise = math.log(last_s / step_s) / math.log(last_length / length)
-            slope = min(max(rise, slope), STEEPEST)
-        return last_s * (cell.length / last_length) ** slope
+        """The predicted seconds of a step; None where nothing is known of shorter cells."""
+        return self._history.step_s(cell.series(), cell.length, 1.0 if cell.measure in ("forward", "train") else 0.0)
 
     def reason_to_skip(self, cell: Cell) -> str | None:
         """Why the cell should not be started, or None."""
         if cell.measure == "quality":  # its cost is the budget of tokens, whatever the length
             return None
-        for point in self._shorter(cell):
-            if point.status in ENDED_EARLY:
-                return f"L={point.length} of this series ended with {point.status}"
-            if point.status == Status.SKIPPED:
-                return f"L={point.length} of this series was skipped"
+        if reason := self._history.reason_to_skip(cell.series(), cell.length):
+            return reason
         step_s = self.step_s(cell)
         if step_s is None:
             return None
@@ -73,7 +102,3 @@ class Forecast:
                 f"{self._settings.timeout_s:.0f} s"
             )
         return None
-
-    def _shorter(self, cell: Cell) -> list[Point]:
-        points = self._series.get(cell.series(), {})
-        return sorted((p for p in points.values() if p.length < cell.length), key=lambda p: p.length)

@@ -17,6 +17,7 @@ class Status(StrEnum):
     ERROR = "error"  # anything else that was raised
     SKIPPED = "skipped"  # predicted to pass the deadline or the memory
     UNSUPPORTED = "unsupported"  # the model does not do this
+    NOT_INSTALLED = "not installed"  # a package that a peer is made of is not there
 
 
 FAILED = (Status.OOM, Status.TIMEOUT, Status.KILLED, Status.NAN, Status.INCORRECT, Status.ERROR)

@@ -76,16 +76,7 @@ class RunFolder:
 
     def mistakes(self) -> list[str]:
         """Why nothing may be written here: the folder holds something, and no run of ours."""
-        if not self.path.is_dir() or self._is_ours():
-            return []
-        held = sorted(path.name for path in self.path.iterdir() if path.name not in IGNORED)
-        if not held:
-            return []
-        more = f" and {len(held) - 1} more" if len(held) > 1 else ""
-        return [
-            f"--out {str(self.path)!r} is not empty and holds no run of ours (it has {held[0]}{more}); choose another "
-            "folder, or a new one"
-        ]
+        return foreign(self.path, self._is_ours())
 
     def _is_ours(self) -> bool:
         """Whether a run has begun here: its suite.json says which cells it has, or its journal has a record."""
@@ -100,6 +91,23 @@ class RunFolder:
         names = [self.journal, self.suite, self.environment, self.fits, self.crossovers, self.summary, self.plots]
         names += [self.csv(measure) for measure in MEASURES] + [self.report, *sorted(self.path.glob("report-*.html"))]
         return [keep_aside(path) for path in names if path.exists()]
+
+
+def foreign(folder: Path, is_ours: bool) -> list[str]:
+    """Why a command that writes runs may not write to a folder: it holds something, and no run of that command's.
+
+    is_ours: whether such a run has begun there. Empty where the folder may be used.
+    """
+    if is_ours or not folder.is_dir():
+        return []
+    held = sorted(path.name for path in folder.iterdir() if path.name not in IGNORED)
+    if not held:
+        return []
+    more = f" and {len(held) - 1} more" if len(held) > 1 else ""
+    return [
+        f"--out {str(folder)!r} is not empty and holds no run of ours (it has {held[0]}{more}); choose another "
+        "folder, or a new one"
+    ]
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

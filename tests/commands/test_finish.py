@@ -7,8 +7,8 @@ from rich.console import Console
 
 from lengthscale.bench.__main__ import main
 from lengthscale.bench.commands import finish
-from lengthscale.bench.results.journal import read_journal
-from tests.helpers.runs import finished_run
+from lengthscale.bench.results.codec import read_journal
+from tests.helpers.runs import CELL, finished_run, made
 
 BROKEN = {
     "summary": ("lengthscale.bench.analysis.summary.summarise", "run --resume"),
@@ -59,7 +59,7 @@ def test_a_step_that_fails_is_one_line_and_the_others_are_done(name, tmp_path, m
 )
 def test_the_exit_code_is_that_of_the_measurements(statuses, interrupted, code, tmp_path, monkeypatch, capsys, drawn):
     break_it(monkeypatch, *BROKEN)
-    records = [{"status": status} for status in statuses]
+    records = [made(CELL, status) for status in statuses]
     monkeypatch.setattr("lengthscale.bench.host.request.make_request", lambda given: SimpleNamespace())
     monkeypatch.setattr(
         "lengthscale.bench.host.sweep.run_sweep", lambda request, console: (tmp_path, records, interrupted)

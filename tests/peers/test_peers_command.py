@@ -1,18 +1,26 @@
-"""`./run_bench.sh peers`: the rows that it knows, its mistakes, its list, and one row for real."""
+"""`./run_bench.sh peers`: the rows that it knows, its mistakes, its list, its folder, and one row for real."""
 
 import csv
 import json
 import subprocess
 import sys
 
+import pytest
+from msgspec.structs import replace
+
 from lengthscale.bench.__main__ import main
 from lengthscale.bench.host.machine import TUNABLES
-from lengthscale.bench.peers import files
+from lengthscale.bench.peers import files, loop
 from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.contenders import CONTENDERS
-from lengthscale.bench.peers.figures import ALL_COLUMNS, COLUMNS, IDENTITY
+from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.peers.rows import ROWS, Row, find
+from lengthscale.bench.peers.tables import ALL_COLUMNS, COLUMNS, IDENTITY
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.codec import read_lines
+from lengthscale.bench.results.journal import locked
 from tests.helpers.paths import ROOT, environment
+from tests.helpers.peer_records import record_of
 
 LSTM = Case("lstm", "forward", 512, 1, 1)
 
@@ -145,3 +153,71 @@ def test_a_batch_is_not_taken_to_the_longest_lengths():
     cases = find(LSTM).cases(None, (1,))
     assert {case.length for case in cases if case.batch == 8} == {512, 2048, 8192}
     assert max(case.length for case in cases) == 32_768
+
+
+def run_with_fakes(monkeypatch, cases, *more):
+    """The exit code of a run in this process whose cases end as `cases` (case -> record) says."""
+    monkeypatch.setenv("GLIBC_TUNABLES", TUNABLES)
+    monkeypatch.setattr(loop, "run_case", lambda case, settings, crew, reason_to_skip: cases(case))
+    return main(["peers", "--only", "lstm", "--measures", "train", "--cores", "1", *more])
+
+
+def test_an_interrupted_run_keeps_its_cases_and_goes_on(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    arguments = ("--lengths", "512,2k", "--out", str(out))
+    asked = []
+
+    def interrupted(case):
+        asked.append(case)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return record_of(case, [1.0] * 5, [2.0] * 5)
+
+    assert run_with_fakes(monkeypatch, interrupted, *arguments) == 130
+    assert f"the same command with --out {out} goes on" in " ".join(capsys.readouterr().out.split())
+    kept = read_lines(out / "journal.jsonl", PeerRecord)
+    assert [record.cell for record in kept] == asked[:2]
+    assert kept[0].environment.git_sha == json.loads((out / "peers.json").read_text())["git_sha"]
+    with open(out / "peers.csv") as file:
+        assert [row["ratio"] for row in csv.DictReader(file)] == ["2", "2"]
+
+    again = []
+
+    def fine(case):
+        again.append(case)
+        return record_of(case, [1.0] * 5, [2.0] * 5)
+
+    assert run_with_fakes(monkeypatch, fine, *arguments) == 0
+    assert "2 of 4 cases are in" in capsys.readouterr().out
+    assert len(again) == 2
+    assert not {*again} & {*asked[:2]}
+    with open(out / "peers.csv") as file:
+        assert len(list(csv.DictReader(file))) == 4
+
+
+def test_a_case_of_ours_that_fails_is_a_row_and_an_exit_code(tmp_path, monkeypatch):
+    def failing(case):
+        record = record_of(case, [1.0] * 5, [2.0] * 5)
+        status, reason = Status.KILLED, "ended by SIGKILL"
+        ours = replace(record.rows[0], status=status, reason=reason, samples_s=())
+        return replace(record, status=status, message=reason, rows=(ours, *record.rows[1:]))
+
+    assert run_with_fakes(monkeypatch, failing, "--lengths", "512", "--out", str(tmp_path / "out")) == 3
+    with open(tmp_path / "out" / "peers.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["status"], row["ours_us_per_token"], row["reached"]) for row in rows} == {("killed", "", "")}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "peers.csv", "suite.json"])
+def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path, monkeypatch, capsys, name):
+    (tmp_path / name).write_text("{}")
+    assert run_with_fakes(monkeypatch, lambda case: 1 / 0, "--out", str(tmp_path)) == 2
+    assert f"is not empty and holds no run of ours (it has {name})" in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_that_another_run_has_is_refused(tmp_path, monkeypatch, capsys):
+    with locked(tmp_path):
+        assert run_with_fakes(monkeypatch, lambda case: 1 / 0, "--out", str(tmp_path)) == 2
+    assert "is in use by another run" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / files.FACTS).exists()

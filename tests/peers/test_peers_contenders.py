@@ -8,9 +8,9 @@ import pytest
 from lengthscale.bench.device import flops as cost
 from lengthscale.bench.device.measures import train
 from lengthscale.bench.peers.case import Case
-from lengthscale.bench.peers.child import builder_of, compare
 from lengthscale.bench.peers.contenders import CONTENDERS, inputs, version
 from lengthscale.bench.peers.contenders.prepared import Given
+from lengthscale.bench.peers.contenders.serve import builder_of, compare
 from lengthscale.bench.peers.rows import ROWS
 from lengthscale.bench.plan.cell import CHUNK
 from lengthscale.bench.plan.settings import Settings

@@ -17,7 +17,7 @@ _BIAS_AT = {"rnn": "dense_i", "lstm": "dense_h", "gru": "dense_i"}
 
 
 def _fused(cell, arrays: dict, kind: str):
-    """The cells that hold all gates in one matrix, filled."""
+    """The cell, which holds all gates in one matrix, with our parameters."""
     cell.dense_i.kernel[...] = arrays["w_x.kernel"]
     cell.dense_h.kernel[...] = arrays["w_h"].T
     getattr(cell, _BIAS_AT[kind]).bias[...] = arrays["w_x.bias"]

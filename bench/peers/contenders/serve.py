@@ -1,106 +1,102 @@
-"""A contender's process: it answers one line of JSON with one line of JSON, and does nothing in between.
-
-    {"prepare": case, "reference": path, "work": number}  ->  {"ready": {...}} or {"failed": status, "reason": text}
-    {"sample": true}                                      ->  {"seconds": of one call, the mean over `calls`}
-
-Ours comes first: where there is no file at `reference`, its outputs go there; the others are compared with them.
-What the packages print goes to standard error.
-"""
+"""A contender's process: it answers each message of its parent (peers/messages.py), and does nothing in between."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import importlib
-import json
-import os
-import sys
 import time
 import traceback
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
-SAMPLE_S = 0.05  # shorter calls are repeated until a sample takes about so long
+import numpy as np
+
+from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.contenders import CONTENDERS, inputs
+from lengthscale.bench.peers.contenders.prepared import Arrays, Given
+from lengthscale.bench.peers.messages import Prepare, Ready, Sample, Sampled
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.messages import Done
+
+SAMPLE_S = 0.05  # shorter calls are repeated until a sample takes about this long
 MOST_CALLS = 1000
 
 
-def main(name: str, cores: int) -> None:
-    """Serve until standard input ends."""
-    if hasattr(os, "sched_setaffinity"):  # before any package starts its threads
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-    channel = _take_standard_output()
+def serve(connection: Connection, name: str, cores: int) -> None:
+    """Answers until the parent has gone or sends None. name: of the contender. cores: threads for each package.
+
+    Its environment and affinity are those that the parent started it with.
+    """
     contender = None
-    for line in sys.stdin:
-        message = json.loads(line)
+    while (message := _next(connection)) is not None:
         try:
-            if "prepare" in message:
+            if isinstance(message, Prepare):
                 contender = None  # what it held is free before the next takes its own
                 contender = Serving(name, cores, message)
-                answer = {"ready": contender.facts}
+                answer = contender.ready
             else:
                 assert contender is not None
-                answer = {"seconds": contender.sample()}
+                answer = Sampled(contender.sample())
         except NotImplementedError as reason:
-            answer = {"failed": "unsupported", "reason": _reason(reason)}
+            answer = Done(Status.UNSUPPORTED, _first_line(reason))
         except Exception as error:  # whatever it was, it becomes a row that says so
             traceback.print_exc()
-            status = "oom" if _no_memory(error) else "error"
-            answer = {"failed": status, "reason": f"{type(error).__name__}: {_reason(error)}"}
-        channel.write(json.dumps(answer) + "\n")
-        channel.flush()
+            status = Status.OOM if _is_out_of_memory(error) else Status.ERROR
+            answer = Done(status, f"{type(error).__name__}: {_first_line(error)}")
+        connection.send(answer)
 
 
-def _take_standard_output():
-    channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return channel
+def _next(connection: Connection) -> Prepare | Sample | None:
+    try:
+        return connection.recv()
+    except EOFError:
+        return None
 
 
 class Serving:
-    """A contender that is ready to be sampled."""
+    """A contender that is ready to be sampled. ready: what its parent is told of it."""
 
-    def __init__(self, name: str, cores: int, message: dict):
-        from lengthscale.bench.peers.case import Case
-        from lengthscale.bench.peers.contenders import CONTENDERS, inputs, prepared
-
+    def __init__(self, name: str, cores: int, message: Prepare):
         if "torch" in CONTENDERS[name].packages:
             import torch
 
             torch.set_num_threads(cores)
-        case = Case(**message["prepare"])
+        case = message.case
         module = importlib.import_module(f"lengthscale.bench.peers.contenders.{CONTENDERS[name].module}")
         builder = builder_of(module.BUILDERS[name], case)
         started = time.perf_counter()
-        given = prepared.Given(*inputs.make(case), message["work"])
+        given = Given(*inputs.make(case), message.work)
         self._prepared = builder(case, given)
         prepare_s = time.perf_counter() - started
         first_s, results = self._timed()
         peak_bytes = self._prepared.peak_bytes()
         outputs = self._prepared.outputs(results)
-        differences = compare(outputs, Path(message["reference"]))
+        differences = compare(outputs, message.reference)
         del results, outputs
         again_s = first_s if first_s > 1 else self._timed()[0]
-        self.calls = max(1, min(MOST_CALLS, round(SAMPLE_S / again_s)))
+        self._calls = max(1, min(MOST_CALLS, round(SAMPLE_S / again_s)))
         self._short = again_s < 0.5
         _give_back_memory()
-        self.facts = {
-            "prepare_s": round(prepare_s, 3),
-            "first_s": min(first_s, again_s),
-            "calls": self.calls,
-            "work": self._prepared.work,
-            "temp_bytes": self._prepared.temp_bytes,
-            "peak_bytes": peak_bytes,
-            "differences": differences,
-        }
+        self.ready = Ready(
+            prepare_s=round(prepare_s, 3),
+            first_s=min(first_s, again_s),
+            calls=self._calls,
+            work=self._prepared.work,
+            temp_bytes=self._prepared.temp_bytes,
+            peak_bytes=peak_bytes,
+            differences=differences,
+        )
 
     def sample(self) -> float:
         """Seconds of a call. A short one is called once before: another process had the core and its caches."""
         if self._short:
             self._prepared.call()
         start = time.perf_counter()
-        for _ in range(self.calls):
+        for _ in range(self._calls):
             self._prepared.call()
-        seconds = (time.perf_counter() - start) / self.calls
+        seconds = (time.perf_counter() - start) / self._calls
         _give_back_memory()
         return seconds
 
@@ -110,17 +106,21 @@ class Serving:
         return time.perf_counter() - start, results
 
 
-def builder_of(builders: dict, case):
+def builder_of(builders: dict, case: Case):
+    """A contender's builder for a case. Raises NotImplementedError where it has none."""
     for key in ((case.row, case.measure), case.row):
         with suppress(KeyError):
             return builders[key]
     raise NotImplementedError(f"no builder for {case.row} {case.measure}")
 
 
-def compare(outputs: dict, reference: Path) -> dict[str, float]:
-    """By how much each output is off: a value by its largest error over the largest magnitude, a gradient by norms."""
-    import numpy as np
+def compare(outputs: Arrays, reference: Path) -> dict[str, float]:
+    """The relative difference of each output from ours: of a value its largest error over the largest magnitude, of a
+    gradient ("d ...") by norms.
 
+    reference: the .npz file of our outputs; where there is none, these are ours and it is written. Raises ValueError
+    where a shape differs.
+    """
     if not outputs:
         return {}
     if not reference.exists():
@@ -144,14 +144,10 @@ def _give_back_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _no_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     text = str(error)
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "can't allocate memory" in text
 
 
-def _reason(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0][:300]
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))

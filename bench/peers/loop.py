@@ -1,0 +1,136 @@
+"""Cases in, journal and tables out: the loop that a run of `peers` is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+from rich.console import Console
+
+from lengthscale.bench.analysis.text import number
+from lengthscale.bench.host import machine
+from lengthscale.bench.host.sweep import StoppedError
+from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.crew import Crew
+from lengthscale.bench.peers.files import PeersFolder, publish, write_tables
+from lengthscale.bench.peers.forecast import PeerForecast
+from lengthscale.bench.peers.record import PeerRecord
+from lengthscale.bench.peers.rounds import Settings, run_case
+from lengthscale.bench.peers.tables import Line, line_of
+from lengthscale.bench.plan.errors import RequestError
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.environment import ROOT, device_slug
+from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.journal import Journal, locked
+from lengthscale.bench.results.record import Conditions
+
+PACKAGES = ("jax", "flax", "torch", "transformers", "mambapy")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be compared, and where the results go."""
+
+    cases: tuple[Case, ...]
+    settings: Settings
+    out: Path | None  # None: a new folder
+    publish: bool
+
+
+def run_request(request: Request, console: Console) -> bool:
+    """Measure the cases that are not there yet, and write the tables: whether all of ours are ok.
+
+    Raises RequestError where the folder holds something else, JournalError where it is in use, OSError where it cannot
+    be written: nothing has been measured then. Raises StoppedError where it cannot be written any more, and
+    KeyboardInterrupt; what was finished before is kept, and the same request goes on from there.
+    """
+    machine.set_allocator()
+    facts = _facts(request)
+    home = ROOT / "results" / device_slug(facts)
+    folder = PeersFolder(request.out or home / time.strftime("peers-%Y%m%d-%H%M%S", time.gmtime()))
+    with _taken(folder, facts) as journal:
+        try:
+            _measure(request, folder, journal, Conditions(git_sha=facts["git_sha"]), console)
+        except (OSError, JournalError) as error:
+            kept = f"{len(journal.records)} of {len(request.cases)} cases are kept"
+            go_on = f"{kept}; the same command with --out {folder.path} goes on"
+            raise StoppedError(f"the results can no longer be written: {error}. {go_on}") from error
+        except KeyboardInterrupt:
+            console.print(f"interrupted; the same command with --out {folder.path} goes on from here", soft_wrap=True)
+            raise
+        all_ok = all(record.status == Status.OK for record in journal.records)
+    _finish(request, folder.path, home, console)
+    return all_ok
+
+
+@contextmanager
+def _taken(folder: PeersFolder, facts: dict[str, Any]) -> Iterator[Journal[PeerRecord]]:
+    """The journal of a folder that nobody else has, and that holds this very run or nothing."""
+    if mistakes := folder.mistakes(facts):
+        raise RequestError(mistakes)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with locked(folder.path), closing(Journal(folder.journal, PeerRecord)) as journal:
+        folder.write_facts(facts)
+        yield journal
+
+
+def _measure(
+    request: Request, folder: PeersFolder, journal: Journal[PeerRecord], conditions: Conditions, console: Console
+) -> None:
+    forecast, crew = PeerForecast(request.settings.call_s), Crew(request.settings.memory_bytes)
+    for record in journal.records:
+        forecast.learn(record)
+    finished = {record.cell for record in journal.records}
+    missing = [case for case in request.cases if case not in finished]
+    if finished:
+        console.print(f"{len(finished)} of {len(request.cases)} cases are in {folder.path} already", soft_wrap=True)
+    try:
+        for position, case in enumerate(missing, start=1):
+            record = run_case(case, request.settings, crew, forecast.reason_to_skip)
+            record = replace(record, environment=conditions)
+            journal.append(record)
+            forecast.learn(record)
+            write_tables(folder.path, journal.records)
+            said = f"[{position}/{len(missing)}] {case.label()} ... {_sentence(line_of(record))}"
+            console.print(said, highlight=False, markup=False, soft_wrap=True)
+    finally:
+        crew.end()
+
+
+def _finish(request: Request, folder: Path, home: Path, console: Console) -> None:
+    from lengthscale.bench.peers.plot import plot_peers
+
+    plot_peers(folder)
+    if request.publish:
+        publish(folder, home)
+        plot_peers(home)
+        folder = home
+    console.print(f"results: {folder}", highlight=False, soft_wrap=True)
+
+
+def _sentence(line: Line) -> str:
+    """What a case gave, for the one who waits for it."""
+    if line.ours_us_per_token is None:
+        return f"{line.status}: {line.reason}"
+    parts = [f"ours {number(line.ours_us_per_token)} us a token"]
+    if line.ratio is not None and line.peer_us_per_token is not None:
+        parts.append(f"{line.peer} {number(line.peer_us_per_token)} ({line.ratio:.2f}x)")
+    if line.share is not None and line.limit_us_per_token is not None:
+        parts.append(f"{line.limit} {number(line.limit_us_per_token)} (share {line.share:.2f})")
+    return ", ".join(parts) + (f"; {line.goal}: {line.reached or 'not known'}" if line.goal else "")
+
+
+def _facts(request: Request) -> dict[str, Any]:
+    """peers.json: the environment, and what a folder's rows have in common."""
+    described = machine.describe({"backend": "cpu", "device_kind": "cpu", "n_devices": 1})
+    return {
+        **described,
+        "peers": {name: machine.package_version(name) for name in PACKAGES},
+        "samples": request.settings.samples,
+        "cases": [case.label() for case in request.cases],
+    }
