@@ -35,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return COMMANDS.main(arguments or ["run"], prog_name="lengthscale", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):  # before RuntimeError, which Abort is
+        return INTERRUPTED
     except click.UsageError as error:
         at = error.ctx.command_path if error.ctx else "lengthscale"
         return _fail(WRONG_USE, f"{error.format_message()} (see {at} --help)")
@@ -44,8 +46,6 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(SOME_FAILED, str(error))
     except (JournalError, OSError, RuntimeError) as error:
         return _fail(WRONG_USE, str(error))
-    except (KeyboardInterrupt, click.Abort):
-        return INTERRUPTED
 
 
 def _fail(code: int, *mistakes: str) -> int:
