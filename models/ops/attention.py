@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from lengthscale.models.ops import attention_kernels
 from lengthscale.models.ops.attention_blocks import Plan, add_keys, add_pairs, allowed_pairs, blocked, empty_sums, mean
 from lengthscale.models.ops.attention_native import attention_native, reason_against_step, step_native
+from lengthscale.models.ops.availability import check_known, require
 
 METHODS = ("blocked", "reference", "native", "cudnn", "splash")
 # Of queries and of keys; shorter sequences are one block of their own length. On one core of a CPU 128 are as fast or a
@@ -65,8 +66,7 @@ def attention(
     else blocked. block: of queries and of keys, if blocked (None: about 512). Raises ValueError for an unknown method,
     or one that does not fit, a window under 1, heads that do not divide, or a window or cause without S = T.
     """
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    check_known(method, METHODS)
     if (causal or window is not None) and q.shape[1] != k.shape[1]:
         raise ValueError(f"causal attention needs as many keys as queries, got {k.shape[1]} and {q.shape[1]}")
     _check(q, k, window)
@@ -75,8 +75,7 @@ def attention(
     if method == "reference":
         return attention_reference(q, k, v, causal=causal, window=window, key_mask=key_mask)
     if method in ("native", "cudnn", "splash"):
-        if reason := attention_kernels.misfit(method, q, k, causal, window, key_mask):
-            raise ValueError(f"method {method} does not fit: {reason}")
+        require(method, attention_kernels.misfit(method, q, k, causal, window, key_mask))
         if method == "native":
             return attention_native(q, k, v, causal, window)
         return getattr(attention_kernels, method)(q, k, v, causal, window)
@@ -109,12 +108,11 @@ def attention_with_cache(
 
     The token at position p lies in slot p mod S: a cache of S = window slots is a ring. It is read block by block where
     it lies: neither a layer's slice nor a whole score row is ever copied, and blocks that hold nothing yet are skipped.
-    method: "native" (of one token, in float32 on a CPU), or "auto": native where it can be had and no block is given,
+    method: "native" (of one token, in float32 on a CPU), or "auto": native where it is available and no block is given,
     else blocks in JAX, as for every other method of `attention`. No gradient is meant to pass here. Raises ValueError
     as `attention` does.
     """
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    check_known(method, METHODS)
     _check(q, k, window)
     if method in ("auto", "native") and not block and reason_against_step(q, k_cache) is None:
         return step_native(q, k, v, k_cache, v_cache, layer, filled, window)
