@@ -91,6 +91,24 @@ def attention(
     return _ungrouped(blocked(plan, q_, k_, v_, key_mask), q)
 
 
+def attention_with_cache_reference(q, k, v, k_cache, v_cache, layer, filled, *, window=None):
+    """Same arguments and result as `attention_with_cache`: the ring is put in order of position, then one whole matrix.
+
+    Slot s holds the last position before `filled` that is s modulo S; a negative one means that it is still empty.
+    """
+    new = filled + jnp.arange(q.shape[1])
+    slot = jnp.arange(k_cache.shape[3])
+    old = filled - 1 - (filled - 1 - slot) % slot.size
+    position = jnp.concatenate([old, new])
+    k, v = (
+        jnp.repeat(jnp.concatenate([cache[layer].swapaxes(1, 2), x], axis=1), q.shape[2] // x.shape[2], axis=2)
+        for cache, x in ((k_cache, k), (v_cache, v))
+    )
+    allowed = allowed_pairs(new, position, True, window) & (position >= 0)
+    scores = jnp.einsum("bthk,bshk->bhts", q, k) * q.shape[-1] ** -0.5
+    return jnp.einsum("bhts,bshk->bthk", jax.nn.softmax(jnp.where(allowed, scores, -1e30)), v)
+
+
 def attention_with_cache(
     q: Float[Array, "B T H K"],
     k: Float[Array, "B T J K"],
@@ -106,8 +124,12 @@ def attention_with_cache(
 ) -> Float[Array, "B T H K"]:
     """Causal attention of T new tokens to themselves and to the `filled` ones before, in the cache of one layer of N.
 
-    The token at position p lies in slot p mod S: a cache of S = window slots is a ring. It is read block by block where
-    it lies: neither a layer's slice nor a whole score row is ever copied, and blocks that hold nothing yet are skipped.
+    The token at position p lies in slot p mod S, so a cache of S = window slots is a ring. With r = filled mod S, the
+    next slot to be written, slots before r hold the newest r positions, filled - r + slot; the slots from r on were
+    written one pass earlier and hold filled - r + slot - S, which is negative if they are still empty. The cache is
+    read block by block where it lies: neither a layer's slice nor a whole score row is ever copied, and blocks that
+    hold nothing yet are skipped.
+
     method: "native" (of one token, in float32 on a CPU), or "auto": native where it is available and no block is given,
     else blocks in JAX, as for every other method of `attention`. No gradient is meant to pass here. Raises ValueError
     as `attention` does.
