@@ -9,6 +9,8 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Float, Int
 
+from lengthscale.models.ops.channels import scale, shift
+
 kernel_init = nnx.initializers.normal(0.02)  # GPT-2's
 
 
@@ -114,39 +116,3 @@ def project(x: Float[Array, "... D"], w: Float[Array, "D E"]) -> Float[Array, ".
     T=2048, D=256, E=1024.
     """
     return (x.reshape(-1, x.shape[-1]) @ w).reshape(*x.shape[:-1], -1)
-
-
-def scale(x: Float[Array, "... E"], factor: Float[Array, " E"]) -> Float[Array, "... E"]:
-    """x * factor, with the factor's gradient by `sum_over_time`."""
-    return _scale(x, factor)
-
-
-def shift(x: Float[Array, "... E"], bias: Float[Array, " E"]) -> Float[Array, "... E"]:
-    """x + bias, with the bias's gradient by `sum_over_time`."""
-    return _shift(x, bias)
-
-
-def sum_over_time(x: Float[Array, "... E"]) -> Float[Array, " E"]:
-    """Sum over all axes but the last as a product with ones.
-
-    As a sum, XLA fuses it with what is summed and, on a CPU (jax 0.10), walks that by columns: 4x slower, measured on
-    the convolution.
-    """
-    rows = x.reshape(-1, x.shape[-1])
-    return jnp.ones(rows.shape[0], x.dtype) @ rows
-
-
-@jax.custom_vjp
-def _scale(x, factor):
-    return x * factor
-
-
-_scale.defvjp(lambda x, factor: (x * factor, (x, factor)), lambda res, g: (g * res[1], sum_over_time(g * res[0])))
-
-
-@jax.custom_vjp
-def _shift(x, bias):
-    return x + bias
-
-
-_shift.defvjp(lambda x, bias: (x + bias, None), lambda _, g: (g, sum_over_time(g)))

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from lengthscale.models.ops import attention_kernels
 from lengthscale.models.ops.attention_blocks import Plan, add_keys, add_pairs, allowed_pairs, blocked, empty_sums, mean
 from lengthscale.models.ops.attention_native import attention_native, reason_against_step, step_native
+from lengthscale.models.ops.availability import check_known, require
 
 METHODS = ("blocked", "reference", "native", "cudnn", "splash")
 # Of queries and of keys; shorter sequences are one block of their own length. On one core of a CPU 128 are as fast or a
@@ -65,8 +66,7 @@ def attention(
     else blocked. block: of queries and of keys, if blocked (None: about 512). Raises ValueError for an unknown method,
     or one that does not fit, a window under 1, heads that do not divide, or a window or cause without S = T.
     """
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    check_known(method, METHODS)
     if (causal or window is not None) and q.shape[1] != k.shape[1]:
         raise ValueError(f"causal attention needs as many keys as queries, got {k.shape[1]} and {q.shape[1]}")
     _check(q, k, window)
@@ -75,8 +75,7 @@ def attention(
     if method == "reference":
         return attention_reference(q, k, v, causal=causal, window=window, key_mask=key_mask)
     if method in ("native", "cudnn", "splash"):
-        if reason := attention_kernels.misfit(method, q, k, causal, window, key_mask):
-            raise ValueError(f"method {method} does not fit: {reason}")
+        require(method, attention_kernels.misfit(method, q, k, causal, window, key_mask))
         if method == "native":
             return attention_native(q, k, v, causal, window)
         return getattr(attention_kernels, method)(q, k, v, causal, window)
@@ -90,6 +89,24 @@ def attention(
         plan.pad_keys(_grouped(v, heads)),
     )
     return _ungrouped(blocked(plan, q_, k_, v_, key_mask), q)
+
+
+def attention_with_cache_reference(q, k, v, k_cache, v_cache, layer, filled, *, window=None):
+    """Same arguments and result as `attention_with_cache`: the ring is put in order of position, then one whole matrix.
+
+    Slot s holds the last position before `filled` that is s modulo S; a negative one means that it is still empty.
+    """
+    new = filled + jnp.arange(q.shape[1])
+    slot = jnp.arange(k_cache.shape[3])
+    old = filled - 1 - (filled - 1 - slot) % slot.size
+    position = jnp.concatenate([old, new])
+    k, v = (
+        jnp.repeat(jnp.concatenate([cache[layer].swapaxes(1, 2), x], axis=1), q.shape[2] // x.shape[2], axis=2)
+        for cache, x in ((k_cache, k), (v_cache, v))
+    )
+    allowed = allowed_pairs(new, position, True, window) & (position >= 0)
+    scores = jnp.einsum("bthk,bshk->bhts", q, k) * q.shape[-1] ** -0.5
+    return jnp.einsum("bhts,bshk->bthk", jax.nn.softmax(jnp.where(allowed, scores, -1e30)), v)
 
 
 def attention_with_cache(
@@ -107,14 +124,17 @@ def attention_with_cache(
 ) -> Float[Array, "B T H K"]:
     """Causal attention of T new tokens to themselves and to the `filled` ones before, in the cache of one layer of N.
 
-    The token at position p lies in slot p mod S: a cache of S = window slots is a ring. It is read block by block where
-    it lies: neither a layer's slice nor a whole score row is ever copied, and blocks that hold nothing yet are skipped.
-    method: "native" (of one token, in float32 on a CPU), or "auto": native where it can be had and no block is given,
+    The token at position p lies in slot p mod S, so a cache of S = window slots is a ring. With r = filled mod S, the
+    next slot to be written, slots before r hold the newest r positions, filled - r + slot; the slots from r on were
+    written one pass earlier and hold filled - r + slot - S, which is negative if they are still empty. The cache is
+    read block by block where it lies: neither a layer's slice nor a whole score row is ever copied, and blocks that
+    hold nothing yet are skipped.
+
+    method: "native" (of one token, in float32 on a CPU), or "auto": native where it is available and no block is given,
     else blocks in JAX, as for every other method of `attention`. No gradient is meant to pass here. Raises ValueError
     as `attention` does.
     """
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    check_known(method, METHODS)
     _check(q, k, window)
     if method in ("auto", "native") and not block and reason_against_step(q, k_cache) is None:
         return step_native(q, k, v, k_cache, v_cache, layer, filled, window)

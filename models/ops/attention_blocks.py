@@ -49,7 +49,7 @@ class Plan:
         return self.block_q * self.group
 
     def pad_queries(self, x):
-        """Fill the time axis (the second) up to whole blocks."""
+        """Pad the time axis (the second) to whole blocks."""
         return _pad(x, -self.n_queries % self.block_q * self.group)
 
     def pad_keys(self, x):

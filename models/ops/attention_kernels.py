@@ -18,6 +18,7 @@ from jax.experimental.pallas.ops.tpu import splash_attention
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask import LocalMask, MultiHeadMask
 
 from lengthscale.models.ops import native
+from lengthscale.models.ops.availability import by_platform, reason_against_float32_on_cpu
 from lengthscale.models.ops.platform import is_here, platform
 
 _LANES = 128  # a TPU's row: of a block's keys, and of a head's size (narrower ones lie in memory as wide)
@@ -29,8 +30,8 @@ SPLASH_LONGEST = 262_144
 
 def fitting(q, k, causal, window, key_mask) -> str:
     """What "auto" is: the method that the platform is best at, "blocked" where it does not fit."""
-    best = {"cpu": "native", "cuda": "cudnn", "tpu": "splash"}.get(platform())
-    return best if best and not misfit(best, q, k, causal, window, key_mask) else "blocked"
+    best = by_platform({"cpu": "native", "cuda": "cudnn", "tpu": "splash"}, "blocked")
+    return "blocked" if best == "blocked" or misfit(best, q, k, causal, window, key_mask) else best
 
 
 def misfit(method, q, k, causal, window, key_mask) -> str | None:
@@ -45,8 +46,8 @@ def misfit(method, q, k, causal, window, key_mask) -> str | None:
 
 
 def _native_misfit(q, k):
-    if platform() != "cpu" or not q.dtype == k.dtype == jnp.float32:
-        return f"it is for float32 on a CPU, got {q.dtype} on {platform()}"
+    if reason := reason_against_float32_on_cpu((q, k)):
+        return reason
     if q.shape[3] % 8 or q.shape[3] > _NATIVE_HEAD:
         return f"it needs a head size divisible by 8, of {_NATIVE_HEAD} at most, got {q.shape[3]}"
     return native.missing()
@@ -70,7 +71,7 @@ def _splash_misfit(q, k, causal):
     if q.shape[1] < _LANES or k.shape[1] > SPLASH_LONGEST:
         return f"it is for {_LANES} to {SPLASH_LONGEST} tokens, got {q.shape[1]} queries and {k.shape[1]} keys"
     block = _block(k.shape[1])
-    if not causal and k.shape[1] % block:  # where it is causal, no query sees the filling behind the keys
+    if not causal and k.shape[1] % block:  # where it is causal, no query sees the padding behind the keys
         return f"it needs a multiple of {block} keys where they are not causal, got {k.shape[1]}"
     return None
 
@@ -84,7 +85,7 @@ def cudnn(q, k, v, causal, window, implementation="cudnn"):
 
 
 def splash(q, k, v, causal, window):
-    """Splash, its head size and lengths filled up to what it needs; on a CPU interpreted."""
+    """Splash, its head size and lengths padded to what it needs; on a CPU interpreted."""
     length, heads, size = q.shape[1:]
     block_q, block_k = _block(length), _block(k.shape[1])
     q = _fill(q * size**-0.5, block_q)
@@ -107,7 +108,7 @@ def splash(q, k, v, causal, window):
 
 
 def _block(length):
-    """Up to 8 blocks, and then of 1,024 tokens: little filling, and a short list of them."""
+    """Up to 8 blocks, and then of 1,024 tokens: little padding, and a short list of them."""
     return next((block for block in (_LANES, 256, 512) if length <= 8 * block), 1024)
 
 

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from lengthscale.models.ops import native
-from lengthscale.models.ops.platform import platform
+from lengthscale.models.ops.availability import reason_against_float32_on_cpu
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -64,9 +64,9 @@ def step_native(
 
 
 def reason_against_step(q, k_cache) -> str | None:
-    """Why `step_native` cannot be had for these, or None."""
-    if platform() != "cpu" or {q.dtype.name, k_cache.dtype.name} != {"float32"}:
-        return f"it is for float32 on a CPU, got {q.dtype} and {k_cache.dtype} on {platform()}"
+    """Why `step_native` is not available for these, or None."""
+    if reason := reason_against_float32_on_cpu((q, k_cache)):
+        return reason
     if q.shape[1] != 1 or q.shape[3] % 16:
         return f"it is for one token and heads of a multiple of 16, got {q.shape[1]} and {q.shape[3]}"
     return native.missing()

@@ -18,16 +18,16 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from lengthscale.models.layers import sum_over_time
 from lengthscale.models.ops import native
-from lengthscale.models.ops.platform import platform
+from lengthscale.models.ops.availability import check_known, uses_native
+from lengthscale.models.ops.channels import sum_over_time
 
 METHODS = ("shifted", "native")
 NATIVE_STEPS = 8  # from so many on; a token alone stays in the program that XLA makes of its step
 
 
 def causal_conv1d_reference(x, w, bias, before, *, silu=False):
-    """The equation, read aloud. Same arguments and results as `causal_conv1d`."""
+    """The equation, transcribed directly. Same arguments and results as `causal_conv1d`."""
 
     def step(window, x_t):  # (B, K-1, E), (B, E)
         window = jnp.concatenate([window, x_t[:, None]], axis=1)
@@ -49,30 +49,17 @@ def causal_conv1d(
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B K-1 E"]]:
     """y, and the last K-1 inputs. before: the K-1 inputs that came before x.
 
-    method: one of METHODS, or "auto": native where it can be had and there are steps enough, else shifted. Raises
-    ValueError for an unknown method, and for one that cannot be had.
+    method: one of METHODS, or "auto": native where it is available and there are steps enough, else shifted. Raises
+    ValueError for an unknown method, and for one that is not available.
     """
+    check_known(method, METHODS)
     length, n_before = x.shape[1], before.shape[1]
     whole = jnp.concatenate([before, x], axis=1)
     after = x[:, length - n_before :] if length >= n_before else whole[:, length:]
-    if _is_native(method, x, w, bias, before):
+    if uses_native(method, x.shape[1] >= NATIVE_STEPS, (x, w, bias, before)):
         return _native(silu, x, w, bias, before), after
     y = _shifted(whole, w, bias)
     return jax.nn.silu(y) if silu else y, after
-
-
-def _is_native(method: str, x, *others) -> bool:
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
-    if method == "shifted" or (method == "auto" and x.shape[1] < NATIVE_STEPS):
-        return False
-    dtypes = {array.dtype.name for array in (x, *others)}
-    reason = native.missing()
-    if platform() != "cpu" or dtypes != {"float32"}:
-        reason = f"it is for float32 on a CPU, got {', '.join(sorted(dtypes))} on {platform()}"
-    if method == "native" and reason:
-        raise ValueError(f"method native cannot be had: {reason}")
-    return reason is None
 
 
 @jax.custom_vjp

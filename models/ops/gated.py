@@ -23,10 +23,9 @@ from jax import Array, lax
 from jax.nn import sigmoid
 from jaxtyping import Float
 
-from lengthscale.models.layers import shift
-from lengthscale.models.ops import native
+from lengthscale.models.ops.availability import check_known, uses_native
+from lengthscale.models.ops.channels import shift
 from lengthscale.models.ops.gated_native import gru_native, lstm_native, rnn_native
-from lengthscale.models.ops.platform import platform
 
 METHODS = ("sequential", "native")
 # The kernel packs W first: from so many steps, and tokens in all of a batch's, that costs less than it gains.
@@ -34,7 +33,7 @@ NATIVE_STEPS, NATIVE_TOKENS = 8, 128
 
 
 def rnn_reference(xg, w_h, h0):
-    """The RNN's equation, read aloud. Same arguments and result as `rnn`."""
+    """The RNN's equation, transcribed directly. Same arguments and result as `rnn`."""
 
     def step(h, x):
         h = jnp.tanh(x + h @ w_h.T)
@@ -44,7 +43,7 @@ def rnn_reference(xg, w_h, h0):
 
 
 def lstm_reference(xg, w_h, h0, c0):
-    """The LSTM's equation, read aloud. Same arguments and results as `lstm`."""
+    """The LSTM's equation, transcribed directly. Same arguments and results as `lstm`."""
 
     def step(state, x):
         h, c = state
@@ -58,7 +57,7 @@ def lstm_reference(xg, w_h, h0, c0):
 
 
 def gru_reference(xg, w_h, b_n, h0):
-    """The GRU's equation, read aloud. Same arguments and result as `gru`."""
+    """The GRU's equation, transcribed directly. Same arguments and result as `gru`."""
 
     def step(h, x):
         x_r, x_z, x_n = jnp.split(x, 3, axis=-1)
@@ -81,8 +80,8 @@ def rnn(
 ) -> Float[Array, "B T D"]:
     """All hidden states of a tanh RNN; xg + bias = W_x x + b (the kernel adds the bias on its way).
 
-    method: one of METHODS, or "auto": native where it can be had and there are tokens enough, else sequential.
-    Raises ValueError for an unknown method, and for one that cannot be had.
+    method: one of METHODS, or "auto": native where it is available and there are tokens enough, else sequential.
+    Raises ValueError for an unknown method, and for one that is not available.
     """
     b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
     if _is_native(method, xg, w_h, b, h0):
@@ -134,22 +133,9 @@ def gru(
 
 
 def _is_native(method: str, xg, *others) -> bool:
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    check_known(method, METHODS)
     batch, length, _ = xg.shape
-    too_short = length < NATIVE_STEPS or batch * length < NATIVE_TOKENS
-    if method == "sequential" or (method == "auto" and too_short):
-        return False
-    reason = _reason_against_native({x.dtype.name for x in (xg, *others)})
-    if method == "native" and reason:
-        raise ValueError(f"method native cannot be had: {reason}")
-    return reason is None
-
-
-def _reason_against_native(dtypes: set[str]) -> str | None:
-    if platform() != "cpu" or dtypes != {"float32"}:
-        return f"it is for float32 on a CPU, got {', '.join(sorted(dtypes))} on {platform()}"
-    return native.missing()
+    return uses_native(method, length >= NATIVE_STEPS and batch * length >= NATIVE_TOKENS, (xg, *others))
 
 
 def _to_columns(x):  # (B, T, D) -> (T, D) for a batch of one, else (T, D, B)

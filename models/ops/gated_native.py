@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from lengthscale.models.layers import sum_over_time
 from lengthscale.models.ops import native
+from lengthscale.models.ops.channels import sum_over_time
 
 
 def _array(*shape: int):

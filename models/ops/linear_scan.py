@@ -17,13 +17,13 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Inexact
 
-from lengthscale.models.ops.platform import platform
+from lengthscale.models.ops.availability import by_platform, check_known
 
 METHODS = ("sequential", "associative", "chunked")
 
 
 def linear_scan_reference(a, b, h0):
-    """The equation, read aloud. Same arguments and result as `linear_scan`."""
+    """The equation, transcribed directly. Same arguments and result as `linear_scan`."""
 
     def step(h, ab):
         a_t, b_t = ab
@@ -50,11 +50,10 @@ def linear_scan(
     """
     if a.shape != b.shape:
         raise ValueError(f"a and b must have one shape, got a {a.shape}, b {b.shape}")
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    check_known(method, METHODS)
     h0 = jnp.zeros_like(b[:, 0]) if h0 is None else h0
     if method == "auto":
-        method = "sequential" if platform() == "cpu" else "associative"
+        method = by_platform({"cpu": "sequential"}, "associative")
     h = _linear_scan(method, chunk, jnp.moveaxis(a, 1, 0), jnp.moveaxis(b, 1, 0), h0)
     return jnp.moveaxis(h, 0, 1)
 
@@ -95,7 +94,7 @@ def scan_chunked(a, b, h0, reverse=False, *, chunk):
 
 
 def to_chunks(x, chunk, fill=0, front=False):
-    """(T, ...) -> (ceil(T / C), C, ...), filled up at the end (or in front)."""
+    """(T, ...) -> (ceil(T / C), C, ...), padded at the end (or in front)."""
     missing = -x.shape[0] % chunk
     widths = [(missing, 0) if front else (0, missing)] + [(0, 0)] * (x.ndim - 1)
     x = jnp.pad(x, widths, constant_values=fill) if missing else x

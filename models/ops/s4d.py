@@ -21,13 +21,15 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Complex, Float
 
+from lengthscale.models.ops.availability import check_known
+
 METHODS = ("convolution", "recurrence")
 CHUNK = 32  # of the recurrence
 _einsum = partial(jnp.einsum, precision=lax.Precision.HIGHEST)  # a GPU's TF32 would cost the kernel 13 bits
 
 
 def s4d_reference(u, a, b, c, x0):
-    """The equation, read aloud. Same arguments and results as `s4d`."""
+    """The equation, transcribed directly. Same arguments and results as `s4d`."""
 
     def step(x, u_t):
         x = a * x + b * u_t[:, :, None]
@@ -56,8 +58,7 @@ def s4d(
     The FFT rounds: with the convolution a later input moves earlier outputs by a rounding error, with the recurrence by
     nothing at all.
     """
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    check_known(method, METHODS)
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
     if method == "auto":

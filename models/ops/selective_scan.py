@@ -5,9 +5,9 @@
 Abar = exp(dt A) and Bbar = dt B as in Mamba's code, or by another rule of models/ops/discretise.py, whose gain is what
 Bbar has beyond dt B.
 
-Every method is one skeleton: `lax.scan` over chunks of C tokens, keeping the state at chunk borders alone, and a
-backward pass that runs the chunks in reverse and recomputes the states inside each. Memory is O(T E + T/C N E): the
-(T, N, E) states are never whole in memory. What differs is the form inside a chunk:
+Every method is one skeleton (models/ops/chunked.py): `lax.scan` over chunks of C tokens, keeping the state at chunk
+borders alone, and a backward pass that runs the chunks in reverse and recomputes the states inside each. Memory is O(T
+E + T/C N E): the (T, N, E) states are never whole in memory. What differs is the form inside a chunk:
 
     sequential    `lax.scan`, one sequence after the other, gradient of the chunk by autodiff
     associative   `lax.associative_scan` over the chunk, all sequences at once, gradient of the chunk by autodiff
@@ -24,18 +24,18 @@ and a batch of one is squeezed away, since XLA does not vectorise round a size-1
 # pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from lengthscale.models.layers import scale, shift
-from lengthscale.models.ops import native
+from lengthscale.models.ops.availability import by_platform, check_known, reason_against_native, require
+from lengthscale.models.ops.channels import scale, shift
+from lengthscale.models.ops.chunked import ChunkForm, over_chunks
 from lengthscale.models.ops.discretise import discretise, transition
 from lengthscale.models.ops.linear_scan import scan_associative, to_chunks
-from lengthscale.models.ops.platform import platform
 from lengthscale.models.ops.selective_scan_native import gated_scan_native, scan_native
 from lengthscale.models.ops.selective_scan_pallas import CHUNK as PALLAS_CHUNK
 from lengthscale.models.ops.selective_scan_pallas import selective_scan_pallas
@@ -48,7 +48,7 @@ CHUNK = {"sequential": 64, "associative": 256, "chunked": 64, "native": 64, "pal
 
 
 def selective_scan_reference(u, dt, A, B, C, h0, *, discretisation="mamba"):
-    """The equation, read aloud. Same arguments and results as `selective_scan`."""
+    """The equation, transcribed directly. Same arguments and results as `selective_scan`."""
 
     def step(h, x):
         u_t, dt_t, B_t, C_t = x
@@ -77,8 +77,8 @@ def selective_scan(
     dt is positive (after softplus), A negative. discretisation: one of models.ops.discretise.RULES. method: one of
     METHODS, or "auto": on CPU native, and chunked where there is no compiler or no kernel for it; on CUDA and TPU
     pallas; associative otherwise. Both kernels are for the rule "mamba", and by "auto" for float32. chunk: tokens
-    between kept states (default: CHUNK of the method). Raises ValueError for an unknown method, one that cannot be
-    had, and a chunk that it cannot do.
+    between kept states (default: CHUNK of the method). Raises ValueError for an unknown method, one that is not
+    available, and a chunk that the method does not support.
     """
     if h0 is None:
         h0 = jnp.zeros((u.shape[0], A.shape[1], A.shape[0]), jnp.promote_types(u.dtype, A.dtype))
@@ -127,32 +127,22 @@ def gated_selective_scan(
 
 
 def _chosen(method, discretisation, dtype) -> str:
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    check_known(method, METHODS)
     if method == "auto":
-        return _auto(discretisation, dtype)
-    if reason := _reason_against(method, discretisation, dtype):
-        raise ValueError(f"method {method} cannot be had: {reason}")
+        in_jax = by_platform({"cpu": "chunked"}, "associative")
+        kernel = by_platform({"cpu": "native", "cuda": "pallas", "tpu": "pallas"}, in_jax)
+        fits = dtype == jnp.float32 and _reason_against(kernel, discretisation, dtype) is None
+        return kernel if fits else in_jax
+    require(method, _reason_against(method, discretisation, dtype))
     return method
 
 
-def _auto(discretisation, dtype):
-    in_jax = "chunked" if platform() == "cpu" else "associative"
-    kernel = {"cpu": "native", "cuda": "pallas", "tpu": "pallas"}.get(platform(), in_jax)
-    return kernel if dtype == jnp.float32 and _reason_against(kernel, discretisation, dtype) is None else in_jax
-
-
 def _reason_against(method, discretisation, dtype) -> str | None:
-    """Why the method cannot be had for this."""
     if method not in ("native", "pallas"):
         return None
     if discretisation != "mamba":
         return f"it is for the discretisation 'mamba', got {discretisation!r}"
-    if method == "pallas":
-        return None
-    if platform() != "cpu" or dtype != jnp.float32:
-        return f"it is for float32 on a CPU, got {dtype} on {platform()}"
-    return native.missing()
+    return None if method == "pallas" else reason_against_native([jax.ShapeDtypeStruct((), dtype)])
 
 
 def _one_token(rule, u, dt, A, B, C, h):
@@ -166,9 +156,9 @@ def _scan_one(rule: str, method: str, chunk: int, u, dt, A, B, C, h0):
     """One sequence: u, dt (T, E); A (N, E); B, C (T, N); h0 (N, E)."""
     length = u.shape[0]
     chunk = min(chunk, length)
-    # dt = 0 leaves the state as it is, so filling up with zeros is exact.
+    # dt = 0 leaves the state as it is, so padding with zeros is exact.
     xs = tuple(to_chunks(x, chunk) for x in (u, dt, B, C))
-    y, h = _over_chunks(rule, method, A, h0, xs)
+    y, h = over_chunks(_form(rule, method), A, h0, xs)
     return y.reshape(-1, y.shape[-1])[:length], h
 
 
@@ -205,7 +195,17 @@ def _backward_by_autodiff(chunk_forward: Callable, rule, A, h0, xs, dh, dy):
 
 
 def _backward_by_hand(rule, A, h0, xs, dh, dy):
-    """The exponentials at once; then all sums over N or E in the steps, as products, where h and dh are in the cache.
+    """The adjoint equations, with lambda_t = dL/dh_t, z_t = dt_t A and a(z), g(z) the rule's Abar and gain:
+
+        lambda_t = C_t dy_t + a_{t+1} lambda_{t+1}
+        dz_t = lambda_t h_{t-1} a'(z_t) + lambda_t dt_t u_t B_t g'(z_t)          dA = sum_t dt_t dz_t
+        dC_t = sum_E h_t dy_t          dB_t = sum_E lambda_t g(z_t) dt_t u_t
+        d(dt u)_t = sum_N lambda_t g(z_t) B_t, of which du_t = dt_t d(dt u)_t
+        ddt_t = u_t d(dt u)_t + sum_N dz_t A          dh_0 = a_1 lambda_1
+
+    For the rule "mamba" a' = a, g = 1 and g' = 0. (The chain rule on Gu and Dao, arXiv:2312.00752, algorithm 2.)
+
+    The exponentials at once; then all sums over N or E in the steps, as products, where h and dh are in the cache.
 
     As sums over the whole chunk they took half of the time: XLA vectorises no sum over an axis that is not the last.
     """
@@ -238,43 +238,14 @@ def _backward_by_hand(rule, A, h0, xs, dh, dy):
     return dA, dh0, (ddtu * dt, ddt + ddtu * u, dB, dC)
 
 
-_CHUNK_FORMS = {
-    "sequential": (_chunk_sequential, partial(_backward_by_autodiff, _chunk_sequential)),
-    "associative": (_chunk_associative, partial(_backward_by_autodiff, _chunk_associative)),
-    "chunked": (_chunk_sequential, _backward_by_hand),
+_BACKWARD = {
+    "sequential": partial(_backward_by_autodiff, _chunk_sequential),
+    "associative": partial(_backward_by_autodiff, _chunk_associative),
+    "chunked": _backward_by_hand,
 }
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _over_chunks(rule, method, A, h0, xs):
-    (y, h), _ = _over_chunks_fwd(rule, method, A, h0, xs)
-    return y, h
-
-
-def _over_chunks_fwd(rule, method, A, h0, xs):
-    forward, _ = _CHUNK_FORMS[method]
-
-    def body(h_in, x):
-        h_out, y = forward(rule, A, h_in, x)
-        return h_out, (y, h_in)
-
-    h, (y, borders) = lax.scan(body, h0, xs)
-    return (y, h), (A, xs, borders)
-
-
-def _over_chunks_bwd(rule, method, residuals, cotangents):
-    A, xs, borders = residuals
-    dy, dh = cotangents
-    _, backward = _CHUNK_FORMS[method]
-
-    def body(carry, x):
-        dA, dh = carry
-        h_in, x, dy = x
-        dA_chunk, dh, dx = backward(rule, A, h_in, x, dh, dy)
-        return (dA + dA_chunk, dh), dx
-
-    (dA, dh0), dxs = lax.scan(body, (jnp.zeros_like(A), dh), (borders, xs, dy), reverse=True)
-    return dA, dh0, dxs
-
-
-_over_chunks.defvjp(_over_chunks_fwd, _over_chunks_bwd)
+@cache  # one object a form: jit's caches go by it
+def _form(rule: str, method: str) -> ChunkForm:
+    forward = _chunk_associative if method == "associative" else _chunk_sequential
+    return ChunkForm(partial(forward, rule), partial(_BACKWARD[method], rule))

@@ -68,7 +68,7 @@ def _power_of_two(n):
 
 
 def _pad(x, *multiples):
-    """The last two axes filled up to multiples of these."""
+    """The last two axes padded to multiples of these."""
     missing = [-n % multiple for n, multiple in zip(x.shape[-2:], multiples, strict=True)]
     return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, m) for m in missing]) if any(missing) else x
 

@@ -7,8 +7,9 @@ as a recurrence on the sums aa and bb, both divided by e^p, p being the largest 
     y = (e^{p-q} aa + e^{u+k-q} v) / (e^{p-q} bb + e^{u+k-q})           q  = max(p, u+k)
     aa' = e^{p+w-p'} aa + e^{k-p'} v,  bb' = e^{p+w-p'} bb + e^{k-p'}   p' = max(p+w, k)
 
-Both methods are one skeleton: `lax.scan` over chunks of C tokens that keeps the state at chunk borders alone, and a
-backward pass that runs the chunks in reverse and recomputes the states inside each. Memory is O(T E). Inside a chunk:
+Both methods are one skeleton (models/ops/chunked.py): `lax.scan` over chunks of C tokens that keeps the state at chunk
+borders alone, and a backward pass that runs the chunks in reverse and recomputes the states inside each. Memory is O(T
+E). Inside a chunk:
 
     sequential    `lax.scan` for p, all exponentials at once, `lax.scan` for the sums
     associative   `lax.associative_scan` on (p, aa, bb) for runs of tokens
@@ -20,7 +21,7 @@ has a batch axis of one, round which XLA would not vectorise.
 # jax.custom_vjp's types lose what a function takes and returns:
 # pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
 
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -28,8 +29,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from lengthscale.models.ops.availability import by_platform, check_known
+from lengthscale.models.ops.chunked import ChunkForm, over_chunks
 from lengthscale.models.ops.linear_scan import to_chunks
-from lengthscale.models.ops.platform import platform
 
 METHODS = ("sequential", "associative")
 # Tokens between kept states. A sequential chunk's dozen arrays should stay in a core's cache; 32 to 128 are alike.
@@ -53,7 +55,7 @@ def empty_state(batch: int, width: int, dtype) -> WKVState:
 
 
 def wkv_reference(w, u, k, v, state):
-    """The recurrence, read aloud. Same arguments and results as `wkv`."""
+    """The recurrence, transcribed directly. Same arguments and results as `wkv`."""
     state, y = lax.scan(partial(_step, w, u), state, (jnp.moveaxis(k, 1, 0), jnp.moveaxis(v, 1, 0)))
     return jnp.moveaxis(y, 0, 1), state
 
@@ -88,10 +90,9 @@ def wkv(
     if k.shape != v.shape or w.shape != k.shape[2:] or u.shape != w.shape:
         shapes = f"w {w.shape}, u {u.shape}, k {k.shape}, v {v.shape}"
         raise ValueError(f"expected w and u (D,), k and v (B, T, D), got {shapes}")
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}; expected auto, {', '.join(METHODS)}")
+    check_known(method, METHODS)
     if method == "auto":
-        method = "sequential" if platform() == "cpu" else "associative"
+        method = by_platform({"cpu": "sequential"}, "associative")
     batch, length, width = k.shape
     dtype = jnp.promote_types(k.dtype, jnp.float32)
     state = empty_state(batch, width, dtype) if state is None else state
@@ -107,7 +108,7 @@ def wkv(
 
 
 def _in_pieces(method: str, chunk: int, w, u, k, v, state):
-    """(T, E) in whole chunks, then what is left: no filling up, since the state decays with any token."""
+    """(T, E) in whole chunks, then what is left: no padding, since the state decays with any token."""
     whole = k.shape[0] // chunk * chunk
     y, state = _over_chunks(method, w, u, to_chunks(k[:whole], chunk), to_chunks(v[:whole], chunk), state)
     y = y.reshape(whole, -1)
@@ -186,18 +187,20 @@ _FORMS = {
 }
 
 
-def _chunk_forward(method, w, u, k, v, state):
+def _chunk_forward(method, shared, state, kv):
+    (w, u), (k, v) = shared, kv
     before, after = _FORMS[method][0](w, k, v, state)
     old, new = _weights(before.p, u + k)
-    return (old * before.aa + new * v) / (old * before.bb + new), after
+    return after, (old * before.aa + new * v) / (old * before.bb + new)
 
 
-def _chunk_backward(method, w, u, k, v, state, dy, dafter):
-    """Gradients of a chunk, given those of its outputs and of the state after it: dw, du, dk, dv, dstate.
+def _chunk_backward(method, shared, state, kv, dafter, dy):
+    """Gradients of a chunk, given those of its outputs and of the state after it: (dw, du), dstate, (dk, dv).
 
     In `dafter` and `dstate`, p stands for a derivative at constant sums e^p aa and e^p bb, on which alone y depends.
     So it has no other way through the chunk than p' = max(p+w, k), back to the token that last set p.
     """
+    (w, u), (k, v) = shared, kv
     states, carry_back = _FORMS[method]
     (aa, bb, p), _ = states(w, k, v, state)
     old, new = _weights(p, u + k)
@@ -212,39 +215,44 @@ def _chunk_backward(method, w, u, k, v, state, dy, dafter):
     dk = dk_now + add * (v * daa + dbb) + jnp.where(t == setter, dafter.p, 0)
     dv = new * g + add * daa
     dw = (decay * (aa * daa + bb * dbb)).sum(0) + (k.shape[0] - 1 - setter) * dafter.p
-    return dw, dk_now.sum(0), dk, dv, WKVState(daa_first, dbb_first, jnp.where(setter < 0, dafter.p, 0))
+    dstate = WKVState(daa_first, dbb_first, jnp.where(setter < 0, dafter.p, 0))
+    return (dw, dk_now.sum(0)), dstate, (dk, dv)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@jax.custom_vjp
+def _from_total(state):
+    """The state as given; its gradient's p, at constant e^p aa and e^p bb, becomes that at constant aa and bb.
+
+    With alpha = e^p aa and beta = e^p bb: dL/dp at constant aa, bb = dL/dp at constant alpha, beta + aa daa + bb dbb.
+    """
+    return state
+
+
+def _from_total_bwd(state, d):
+    return (d._replace(p=d.p + state.aa * d.aa + state.bb * d.bb),)
+
+
+_from_total.defvjp(lambda state: (state, state), _from_total_bwd)
+
+
+@jax.custom_vjp
+def _to_total(state):
+    """The inverse of `_from_total`, for the state after the last chunk."""
+    return state
+
+
+def _to_total_bwd(state, d):
+    return (d._replace(p=d.p - state.aa * d.aa - state.bb * d.bb),)
+
+
+_to_total.defvjp(lambda state: (state, state), _to_total_bwd)
+
+
+@cache  # one object a form: jit's caches go by it
+def _form(method: str) -> ChunkForm:
+    return ChunkForm(partial(_chunk_forward, method), partial(_chunk_backward, method))
+
+
 def _over_chunks(method, w, u, k, v, state):
-    return _over_chunks_fwd(method, w, u, k, v, state)[0]
-
-
-def _over_chunks_fwd(method, w, u, k, v, state):
-    def body(state, kv):
-        y, after = _chunk_forward(method, w, u, *kv, state)
-        return after, (y, state)
-
-    after, (y, borders) = lax.scan(body, state, (k, v))
-    return (y, after), (w, u, k, v, borders, after)
-
-
-def _over_chunks_bwd(method, residuals, cotangents):
-    w, u, k, v, borders, after = residuals
-    dy, dafter = cotangents
-
-    def body(carry, x):
-        dw, du, dstate = carry
-        k, v, state, dy = x
-        dw_chunk, du_chunk, dk, dv, dstate = _chunk_backward(method, w, u, k, v, state, dy, dstate)
-        return (dw + dw_chunk, du + du_chunk, dstate), (dk, dv)
-
-    # From dp at constant aa and bb to dp at constant e^p aa and e^p bb, and back.
-    dafter = dafter._replace(p=dafter.p - after.aa * dafter.aa - after.bb * dafter.bb)
-    start = (jnp.zeros_like(w), jnp.zeros_like(u), dafter)
-    (dw, du, dstate), (dk, dv) = lax.scan(body, start, (k, v, borders, dy), reverse=True)
-    dp = dstate.p + borders.aa[0] * dstate.aa + borders.bb[0] * dstate.bb
-    return dw, du, dk, dv, dstate._replace(p=dp)
-
-
-_over_chunks.defvjp(_over_chunks_fwd, _over_chunks_bwd)
+    y, after = over_chunks(_form(method), (w, u), _from_total(state), (k, v))
+    return y, _to_total(after)

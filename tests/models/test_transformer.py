@@ -13,7 +13,13 @@ from flax import nnx
 
 from lengthscale.models import Interface
 from lengthscale.models.llama import llama
-from lengthscale.models.ops.attention import attention, attention_reference, attention_to_cache, attention_with_cache
+from lengthscale.models.ops.attention import (
+    attention,
+    attention_reference,
+    attention_to_cache,
+    attention_with_cache,
+    attention_with_cache_reference,
+)
 from lengthscale.models.ops.rope import rope, rope_reference
 from lengthscale.models.transformer import SelfAttention, gpt2
 from tests.helpers.compare import assert_close
@@ -99,6 +105,17 @@ def test_attention_with_a_ring_equals_the_whole(filled, length, slots, window, x
     new = slice(filled, filled + length)
     y = attend_with_cache(q[:, new], k[:, new], v[:, new], *caches, 1, filled, window=window)
     assert_close(y, whole[:, new], EXACT)
+
+
+@pytest.mark.parametrize(("filled", "length", "slots", "window"), [(0, 5, 7, 7), (9, 1, 7, 7), (17, 3, 7, 5)])
+def test_attention_with_a_ring_equals_its_reference_in_value_and_gradient(filled, length, slots, window, x64):
+    args = (*queries_and_keys(length, length, heads=4, kv_heads=2), *normal(5, 2, 3, BATCH, 2, slots, 4))
+
+    def of(function):
+        fast = jax.jit(lambda *args: value_and_gradient(lambda *x: function(*x, 1, filled, window=window), *args))
+        return fast(*args)
+
+    assert_close(of(partial(attention_with_cache, block=4)), of(attention_with_cache_reference), EXACT)
 
 
 @pytest.mark.parametrize("length", [1, 6])

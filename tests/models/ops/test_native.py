@@ -167,7 +167,8 @@ def test_refusals_name_the_reason():
 def methods_without(tmp_path, **environment) -> str:
     """What a fresh process says of the kernels, and whether "auto" still runs there."""
     code = (
-        "from models.ops import native; import tests.test_ops as t; from models.ops.selective_scan import *;"
+        "from lengthscale.models.ops import native; import tests.models.ops.test_ops as t;"
+        "from lengthscale.models.ops.selective_scan import *;"
         "selective_scan(*t.scan_arguments(1, 4, 'float32')); print(native.missing())"
     )
     environment = {**os.environ, "LENGTHSCALE_CACHE": str(tmp_path), **environment}

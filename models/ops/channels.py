@@ -1,0 +1,48 @@
+"""Products and sums with one number a channel, whose gradients are matrix products.
+
+    scale  y = x * factor,   dx = dy * factor,   dfactor = sum over all axes but the last of dy * x
+    shift  y = x + bias,     dx = dy,            dbias = sum over all axes but the last of dy
+
+Axes: T time, E channels; "..." are any axes before the channels.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+
+def scale(x: Float[Array, "... E"], factor: Float[Array, " E"]) -> Float[Array, "... E"]:
+    """x * factor, with the factor's gradient by `sum_over_time`."""
+    return _scale(x, factor)
+
+
+def shift(x: Float[Array, "... E"], bias: Float[Array, " E"]) -> Float[Array, "... E"]:
+    """x + bias, with the bias's gradient by `sum_over_time`."""
+    return _shift(x, bias)
+
+
+def sum_over_time(x: Float[Array, "... E"]) -> Float[Array, " E"]:
+    """Sum over all axes but the last, as a product with ones.
+
+    As a sum, XLA fuses it with what is summed and, on a CPU (jax 0.10), walks that by columns: 4x slower, measured on
+    the convolution.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    return jnp.ones(rows.shape[0], x.dtype) @ rows
+
+
+@jax.custom_vjp
+def _scale(x, factor):
+    return x * factor
+
+
+_scale.defvjp(lambda x, factor: (x * factor, (x, factor)), lambda res, g: (g * res[1], sum_over_time(g * res[0])))
+
+
+@jax.custom_vjp
+def _shift(x, bias):
+    return x + bias
+
+
+_shift.defvjp(lambda x, bias: (x + bias, None), lambda _, g: (g, sum_over_time(g)))
