@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -30,20 +29,13 @@ class PeersFolder:
 
     @property
     def journal(self) -> Path:
+        """A record of each case that was finished."""
         return self.path / "journal.jsonl"
 
     @property
     def facts(self) -> Path:
         """What was measured, with which packages and on what."""
         return self.path / FACTS
-
-    @property
-    def table(self) -> Path:
-        return self.path / TABLE
-
-    @property
-    def table_of_all(self) -> Path:
-        return self.path / ALL
 
     def mistakes(self, facts: Mapping[str, Any]) -> list[str]:
         """Why a run with these facts may not be written here: the folder holds something else, or another run.
@@ -67,10 +59,6 @@ class PeersFolder:
             return has_cases or bool(read_lines(self.journal, PeerRecord))
         except (JournalError, OSError):
             return self.facts.exists() and self.journal.exists()
-
-    def write_facts(self, facts: Mapping[str, Any]) -> None:
-        """Replace peers.json."""
-        replace_file(self.facts, json.dumps(facts, indent=1))
 
 
 def write_tables(folder: Path, records: Iterable[PeerRecord]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lengthscale.bench.analysis.text import number
 from lengthscale.bench.host import machine
-from lengthscale.bench.host.sweep import StoppedError
+from lengthscale.bench.host.sweep import StoppedError, new_folder
 from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.crew import Crew
 from lengthscale.bench.peers.files import PeersFolder, publish, write_tables
@@ -26,6 +26,7 @@ from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.environment import ROOT, device_slug
 from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.journal import Journal, locked
 from lengthscale.bench.results.record import Conditions
 
@@ -52,7 +53,7 @@ def run_request(request: Request, console: Console) -> bool:
     machine.set_allocator()
     facts = _facts(request)
     home = ROOT / "results" / device_slug(facts)
-    folder = PeersFolder(request.out or home / time.strftime("peers-%Y%m%d-%H%M%S", time.gmtime()))
+    folder = PeersFolder(request.out or new_folder("peers", facts))
     with _taken(folder, facts) as journal:
         try:
             _measure(request, folder, journal, Conditions(git_sha=facts["git_sha"]), console)
@@ -75,7 +76,7 @@ def _taken(folder: PeersFolder, facts: dict[str, Any]) -> Iterator[Journal[PeerR
         raise RequestError(mistakes)
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path), closing(Journal(folder.journal, PeerRecord)) as journal:
-        folder.write_facts(facts)
+        replace_file(folder.facts, json.dumps(facts, indent=1))
         yield journal
 
 

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from lengthscale.bench.host.machine import TUNABLES
+from lengthscale.bench.host.process import inherited
 from lengthscale.bench.peers import tables
 from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.crew import Crew, start_contender
@@ -54,7 +55,10 @@ def test_known_times_give_the_known_ratio(play):
     record, _ = play(ours="slow", torch="slow", flax="fast", flax_lstmcell="hopeless")
     row = tables.line_of(record)
     assert row.peer == "flax"  # the fastest
+    assert row.ratio is not None
     assert row.ratio == pytest.approx(1 / 3, rel=0.15)
+    assert row.ratio_low is not None
+    assert row.ratio_high is not None
     assert row.ratio_low <= row.ratio <= row.ratio_high
     assert row.ours_us_per_token == pytest.approx(0.03 / 512 * 1e6, rel=0.15)
     assert row.peer_us_per_token == pytest.approx(0.01 / 512 * 1e6, rel=0.15)
@@ -156,6 +160,25 @@ def test_children_stay_for_a_row_and_go_with_it(tmp_path):
     crew.end()
     ours = [line.split()[2] for line in (tmp_path / "log").read_text().splitlines() if line.startswith("prepare ours")]
     assert ours[0] == ours[1] != ours[2]
+
+
+def test_the_surroundings_of_a_child_are_taken_back_whatever_happens(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    mine = os.sched_getaffinity(0)
+    seen = []
+
+    def start_and_fail():
+        with inherited({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}, 1):
+            seen.extend([os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"], os.sched_getaffinity(0)])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        start_and_fail()
+    assert seen == ["1", "1", {min(mine)}]
+    assert os.environ["OMP_NUM_THREADS"] == "5"
+    assert "MKL_NUM_THREADS" not in os.environ
+    assert os.sched_getaffinity(0) == mine
 
 
 def test_a_child_keeps_to_its_cores_and_threads(monkeypatch):

@@ -61,6 +61,8 @@ def test_the_interval_of_a_ratio_pairs_the_rounds():
     drift = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6]
     row = tables.line_of(record_of(LSTM, drift, [2 * x for x in drift], ([0.5] * 7, None)))
     assert (row.ratio, row.ratio_low, row.ratio_high) == pytest.approx((2, 2, 2))
+    assert row.ours_low_us_per_token is not None
+    assert row.ours_high_us_per_token is not None
     assert row.ours_low_us_per_token < 0.9 * row.ours_high_us_per_token
     few = tables.line_of(record_of(LSTM, [1.0, 2.0], [1.0, 2.0]))
     assert (few.ratio, few.ratio_low, few.ours_low_us_per_token) == (1, None, None)

@@ -31,6 +31,7 @@ def sequence(function: Sequence, case: Case, given: Given, work: float | None = 
 
 
 def named(gradients: dict) -> Arrays:
+    """Gradients by array, as outputs are named: "d x"."""
     return {f"d {name}": np.asarray(gradient) for name, gradient in gradients.items()}
 
 

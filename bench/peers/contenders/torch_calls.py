@@ -15,21 +15,25 @@ Parameters = dict[str, tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor
 
 
 def tensor(array, *, transpose: bool = False) -> torch.Tensor:
+    """A copy of an array, which torch may change in place."""
     found = torch.from_numpy(array.copy())
     return found.T.contiguous() if transpose else found
 
 
 def fill(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The parameter, which has the value now; their shapes may differ in axes of length 1."""
     with torch.no_grad():
         parameter.copy_(value.reshape(parameter.shape))
     return parameter
 
 
 def same(gradient: torch.Tensor) -> torch.Tensor:
+    """The gradient of a parameter that is laid out as ours."""
     return gradient
 
 
 def transposed(gradient: torch.Tensor) -> torch.Tensor:
+    """The gradient of a matrix that is ours transposed."""
     return gradient.T
 
 
@@ -60,6 +64,8 @@ def sequence(function: Callable[[], torch.Tensor], parameters: Parameters, case:
 
 
 def without_gradients(function: Callable[[], Any]) -> Callable[[], Any]:
+    """The function in torch's inference mode, as a user would call it."""
+
     def call():
         with torch.inference_mode():
             return function()
