@@ -22,6 +22,7 @@ from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.status import TIMED
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.environment import device_slug, facts_of
+from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.record import Record
 from lengthscale.models import present_name
@@ -43,7 +44,7 @@ class Pair:
     high: float | None
     p: float | None  # Holm's
     memory_ratio: float | None
-    verdict: str  # slower, faster, same, not decided; broken, mended, or failed in both
+    verdict: str  # slower, faster, same, not decided; broken, fixed, or failed in both
 
     @property
     def is_regression(self) -> bool:
@@ -99,33 +100,36 @@ def _holm(p_values: dict) -> dict:
 
 def _pair(cell: Cell, first: Record, second: Record, p: float | None, least_effect: float) -> Pair:
     a, b = _samples(first), _samples(second)
-    ratio = low = high = None
-    if len(a) and len(b):
-        ratio = float(np.median(b) / np.median(a))
-        low, high = intervals.of_ratio_apart(b, a)
+    ratio = Estimate(float(np.median(b) / np.median(a)), *intervals.of_ratio_apart(b, a)) if len(a) and len(b) else None
     memory = [record.row.mem_peak_bytes for record in (first, second)]
     return Pair(
         cell=cell,
         statuses=(first.status, second.status),
-        medians_ms=tuple(float(np.median(x)) if len(x) else None for x in (a, b)),  # pyright: ignore[reportArgumentType]
-        ratio=ratio,
-        low=low,
-        high=high,
+        medians_ms=(_median(a), _median(b)),
+        ratio=ratio and ratio.value,
+        low=ratio and ratio.low,
+        high=ratio and ratio.high,
         p=p,
         memory_ratio=memory[1] / memory[0] if memory[0] and memory[1] else None,
-        verdict=_verdict(first.status, second.status, ratio, low, high, p, least_effect),
+        verdict=_verdict((first.status, second.status), ratio, p, least_effect),
     )
 
 
-def _verdict(before: str, after: str, ratio, low, high, p, least_effect: float) -> str:
+def _median(samples: np.ndarray) -> float | None:
+    return float(np.median(samples)) if len(samples) else None
+
+
+def _verdict(statuses: tuple[str, str], ratio: Estimate | None, p: float | None, least_effect: float) -> str:
+    before, after = statuses
     if before != after and "ok" in (before, after):
-        return "broken" if before == "ok" else "mended"
+        return "broken" if before == "ok" else "fixed"
     if ratio is None:
         return f"{before} in both" if before == after else f"{before}, then {after}"
-    if p is None or low is None:
+    if p is None or ratio.interval is None:
         return "not decided"
-    if p < ALPHA and abs(ratio - 1) >= least_effect:
-        return "slower" if ratio > 1 else "faster"
+    if p < ALPHA and abs(ratio.value - 1) >= least_effect:
+        return "slower" if ratio.value > 1 else "faster"
+    low, high = ratio.interval
     # Same: whatever the ratio is, it is none that would have been called a difference, twice over.
     return "same" if 1 - 2 * least_effect <= low and high <= 1 + 2 * least_effect else "not decided"
 

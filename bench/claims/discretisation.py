@@ -60,6 +60,9 @@ LEVELS = {
 }
 
 
+Found = tuple[float | None, float | None, float | None]  # a figure and its 95% interval
+
+
 def parts(minutes: float) -> list[Part]:
     steps, seeds, starts = affordable(LEVELS, minutes)
     tokens = LENGTH * BATCH
@@ -82,7 +85,7 @@ def judge(records: Records) -> list[Finding]:
     said = [f"loss gap at dt={start} {_signed(gap)}" for start, gap in zip(ENDS, (gaps[0], gaps[-1]), strict=True)]
     what = f"order in dt of the bilinear transform's error in a step ({', '.join(said)})"
     verdict = all_of(each.verdict for each in decisive)
-    overall = _finding(what, order.figure, order.low, order.high, "", verdict, f"{ORDER_RULE}; {GAP_RULE}")
+    overall = _finding(what, (order.figure, order.low, order.high), "", verdict, f"{ORDER_RULE}; {GAP_RULE}")
     return [overall, *steps, *gaps, *rates]
 
 
@@ -90,8 +93,8 @@ def _signed(gap: Finding) -> str:
     return "unknown" if gap.figure is None else f"{gap.figure:+.2g}"
 
 
-def _finding(what, figure, low, high, unit, verdict, rule, note="") -> Finding:
-    return Finding(what, figure, low, high, unit, verdict, rule, LENGTH, LENGTH, note)
+def _finding(what: str, found: Found, unit: str, verdict: str, rule: str, note: str = "") -> Finding:
+    return Finding(what, *found, unit, verdict, rule, LENGTH, LENGTH, note)
 
 
 # a. The error of a step
@@ -102,18 +105,18 @@ def _judge_steps(records: list[Record]) -> list[Finding]:
     order, low, high = order_of(rows_of(records, model=BILINEAR), "transition_error")
     verdict = verdict_within(low, high, 2.9, 3.1)
     what = "bilinear: order in dt of |Abar - exp(dt A)|, trained A, float64"
-    found = [_finding(what, order, low, high, "", verdict, ORDER_RULE)]
+    found = [_finding(what, (order, low, high), "", verdict, ORDER_RULE)]
     rows = rows_of(records, model=ZOH)
     worst = max((max(row.number("transition_error"), row.number("held_error")) for row in rows), default=None)
     verdict = NOT_DECIDED if worst is None else HOLDS if worst < EXACT else FAILS
     what = "zero-order hold: largest error of a step for a held input, all dt"
     note = "" if worst is None else "a maximum has no interval"
-    found.append(_finding(what, worst, None, None, "", verdict, ORDER_RULE, note))
+    found.append(_finding(what, (worst, None, None), "", verdict, ORDER_RULE, note))
     for model, name in ((BILINEAR, "bilinear"), (ZOH, "zero-order hold")):
         order, low, high = order_of(rows_of(records, model=model), "ramp_error")
         what = f"{name}: order in dt of a step's error for an input that rises over it"
         found.append(
-            _finding(what, order, low, high, "", verdict_within(low, high, 1.9, 2.1), "1.9 to 2.1, for either")
+            _finding(what, (order, low, high), "", verdict_within(low, high, 1.9, 2.1), "1.9 to 2.1, for either")
         )
     return found
 
@@ -152,13 +155,13 @@ def _gap(records: list[Record], start: str) -> Finding:
     figure = float(differences.mean()) if seeds else None
     what = f"loss by bilinear less that by zero-order hold, dt starting at {start}, {len(seeds)} seeds"
     if low is None:
-        return _finding(what, figure, None, None, "nats", NOT_DECIDED, GAP_RULE)
+        return _finding(what, (figure, None, None), "nats", NOT_DECIDED, GAP_RULE)
     spread = between_seeds(pairs)
     verdict = verdict_within(low, high, -spread, spread)
     rows = [row for model in STARTS[start] for row in rows_of(records, model=model)]
     note = f"two seeds differ by {spread:.3g} at losses of {pairs.mean():.3g}; after training dt is"
     note += f" {min(row.number('dt_p10') for row in rows):.2g} to {max(row.number('dt_p90') for row in rows):.2g}"
-    return _finding(what, figure, low, high, "nats", verdict, GAP_RULE, note)
+    return _finding(what, (figure, low, high), "nats", verdict, GAP_RULE, note)
 
 
 def between_seeds(pairs: np.ndarray) -> float:
@@ -184,7 +187,7 @@ def _resampled(records: list[Record], start: str, model: str) -> Finding:
     note = ""
     if seeds:
         note = f"{whole.mean():.1f}% as trained, {kept.mean():.1f}% with dt as it was, {doubled.mean():.1f}% with 2 dt"
-    return _finding(what, figure, low, high, "points", verdict_above(low, high, 0.0), RATE_RULE, note)
+    return _finding(what, (figure, low, high), "points", verdict_above(low, high, 0.0), RATE_RULE, note)
 
 
 def _each(seen: dict, case: tuple[float, float], seeds: Iterable[int]) -> np.ndarray:

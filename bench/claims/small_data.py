@@ -50,6 +50,9 @@ LEVELS = {
 Accuracies = dict[int, dict[int, float]]  # of each number of images: each seed's, in percent
 
 
+Found = tuple[float | None, float | None, float | None]  # a figure and its 95% interval
+
+
 def parts(minutes: float) -> list[Part]:
     steps, images, rates, seeds = affordable(LEVELS, minutes)
     tokens = LENGTH * BATCH
@@ -101,12 +104,12 @@ def judge(records: Records) -> list[Finding]:
         figure = float(values.mean()) if len(values) else None
         what = f"accuracy of ResNet less that of ViT, trained on {n} images, {len(values)} seeds"
         note = ", ".join(each[n] for each in notes if n in each)
-        at_each.append(_finding(what, figure, low, high, "points", verdict_above(low, high, 0.0), RULE, note))
+        at_each.append(_finding(what, (figure, low, high), "points", verdict_above(low, high, 0.0), RULE, note))
     slopes = np.array(slopes_of(ahead))
     low, high = intervals.of_few(slopes)
     figure = float(slopes.mean()) if len(slopes) else None
     what = f"slope of the difference of accuracies on log10 of the images, {len(ahead)} numbers of them"
-    slope = _finding(what, figure, low, high, "points a decade", verdict_below(low, high, 0.0), SLOPE_RULE)
+    slope = _finding(what, (figure, low, high), "points a decade", verdict_below(low, high, 0.0), SLOPE_RULE)
     few = [finding for n, finding in zip(numbers, at_each, strict=True) if n <= FEW]
     matched, note = _compute(records)
     verdict = all_of(each.verdict for each in (*few, slope)) if matched else NOT_DECIDED
@@ -114,12 +117,12 @@ def judge(records: Records) -> list[Finding]:
     last = f"; {at_each[-1].figure:.1f} on {IMAGES[-1]}" if at_each[-1].figure is not None else ""
     what = f"points of accuracy that ResNet is ahead of ViT, trained on {IMAGES[0]} images{last}"
     rule = f"{RULE}; {SLOPE_RULE}; FLOPs matched within {MATCHED:g}x"
-    overall = _finding(what, first.figure, first.low, first.high, "points", verdict, rule, note)
+    overall = _finding(what, (first.figure, first.low, first.high), "points", verdict, rule, note)
     return [overall, *at_each, slope]
 
 
-def _finding(what, figure, low, high, unit, verdict, rule, note="") -> Finding:
-    return Finding(what, figure, low, high, unit, verdict, rule, LENGTH, LENGTH, note)
+def _finding(what: str, found: Found, unit: str, verdict: str, rule: str, note: str = "") -> Finding:
+    return Finding(what, *found, unit, verdict, rule, LENGTH, LENGTH, note)
 
 
 def slopes_of(ahead: dict[int, dict[int, float]]) -> list[float]:

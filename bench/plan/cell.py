@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from lengthscale.bench.plan.measures import MEASURES
@@ -47,43 +47,43 @@ class Cell:
 IDENTITY = tuple(field.name for field in fields(Cell))
 
 
-def grid(
-    *,
-    measure: str,
-    models: Iterable[str],
-    lengths: Iterable[int],
-    size: str,
-    methods: Iterable[str],
-    batch: int,
-    dtype: str,
-    data: Mapping[str, str],
-    seeds: Iterable[int],
-    streams: Iterable[str],
-    step_tokens: int,
-) -> list[Cell]:
-    """Cells of one measure, short ones first, so that they foretell the long ones.
+@dataclass(frozen=True)
+class Grid:
+    """Cells of one measure: every length of every model by every method with every seed."""
 
-    data: each model's. streams: the models that may run in chunks. step_tokens: for measures that learn, the tokens of
-    one step: the batch becomes step_tokens / length, so that every length learns from the same tokens in as many steps.
-    """
-    cells = []
-    for length, model, method, seed in itertools.product(sorted(set(lengths)), models, methods, seeds):
-        in_chunks = measure in ("forward", "train") and length > WHOLE_UP_TO and model in streams
-        cells.append(
-            Cell(
-                measure=measure,
-                model=model,
-                size=size,
-                method=method,
-                length=length,
-                batch=max(batch, step_tokens // length) if MEASURES[measure].learns else batch,
-                dtype=dtype,
-                chunk=CHUNK if in_chunks and length % CHUNK == 0 else 0,
-                data=data[model],
-                seed=seed,
-            )
+    measure: str
+    lengths: Sequence[int]
+    data: Mapping[str, str]  # by model
+    streams: Collection[str]  # the models that may run in chunks
+    methods: Sequence[str]
+    seeds: Sequence[int]
+    size: str
+    dtype: str
+    batch: int
+    # For measures that train on a budget, the tokens of one step: the batch becomes step_tokens / length, so that every
+    # length learns from the same tokens in as many steps.
+    step_tokens: int
+
+    def cells(self) -> list[Cell]:
+        """Short ones first, since they predict the long ones."""
+        places = itertools.product(sorted(set(self.lengths)), self.data, self.methods, self.seeds)
+        return [self._cell(*place) for place in places]
+
+    def _cell(self, length: int, model: str, method: str, seed: int) -> Cell:
+        whole = self.measure not in ("forward", "train") or length <= WHOLE_UP_TO or model not in self.streams
+        learns = MEASURES[self.measure].learns
+        return Cell(
+            measure=self.measure,
+            model=model,
+            size=self.size,
+            method=method,
+            length=length,
+            batch=max(self.batch, self.step_tokens // length) if learns else self.batch,
+            dtype=self.dtype,
+            chunk=0 if whole or length % CHUNK else CHUNK,
+            data=self.data[model],
+            seed=seed,
         )
-    return cells
 
 
 _NUMBER = re.compile(r"(\d+)([km]?)", re.IGNORECASE)

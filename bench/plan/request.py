@@ -13,7 +13,7 @@ from lengthscale.bench.data import public
 from lengthscale.bench.data.errors import DataError
 from lengthscale.bench.data.synthetic import Task
 from lengthscale.bench.plan import checks, options
-from lengthscale.bench.plan.cell import Cell, grid
+from lengthscale.bench.plan.cell import Cell, Grid
 from lengthscale.bench.plan.checkpoint import default_data, open_checkpoint, possible_lengths
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.options import Given
@@ -116,9 +116,8 @@ def _cells(parts: _Parts) -> list[Cell]:
     cells: list[Cell] = []
     for measure in values["measures"] or suite.measures:
         listed = suite.lengths(measure)
-        cells += grid(
+        cells += Grid(
             measure=measure,
-            models=list(parts.data_names),
             lengths=values["lengths"] or (possible_lengths(checkpoint, listed) if checkpoint else listed),
             size=str(checkpoint.path) if checkpoint else values["size"] or suite.sweeps[measure].size,
             methods=values["methods"],
@@ -128,7 +127,7 @@ def _cells(parts: _Parts) -> list[Cell]:
             seeds=values["seed"],
             streams=[name for name in parts.data_names if spec_of(name).streams],
             step_tokens=parts.settings.step_tokens,
-        )
+        ).cells()
     return cells
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +23,34 @@ from lengthscale.bench.results.tables import Tables
 OWN = ("cells", "shard", "arguments")  # what one shard's suite.json has for itself
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One run of a sharded sweep."""
+
+    folder: Path
+    suite: dict[str, Any]
+    facts: dict[str, Any]
+
+
 def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple[Path, list[Record]]:
     """(the new folder, its records). Raises RequestError where the runs are not of one sweep, were measured by
     different code or on different devices, or disagree on a cell; nothing has been written then.
     """
-    suites, facts = [_suite(folder) for folder in folders], [facts_of(folder) for folder in folders]
+    shards = [Shard(folder, _suite(folder), facts_of(folder)) for folder in folders]
     mistakes = [f"--out {str(out)!r} is there already; choose another"] if out.exists() else []
-    for folder, suite, held in zip(folders[1:], suites[1:], facts[1:], strict=True):
-        mistakes += _mistakes(folders[0], suites[0], facts[0], folder, suite, held, across_devices)
+    for other in shards[1:]:
+        mistakes += _mistakes(shards[0], other, across_devices)
     records = _records(folders, mistakes)
     if mistakes:
         raise RequestError(mistakes)
     out.mkdir(parents=True)
-    cells = list(dict.fromkeys(key for suite in suites for key in suite["cells"]))
+    cells = list(dict.fromkeys(key for shard in shards for key in shard.suite["cells"]))
     merged = [folder.name for folder in folders]
     merged_folder = RunFolder(out)
     with locked(out), closing(Journal(merged_folder.journal, Record)) as journal:
         for path, held in (
-            (merged_folder.suite, {**suites[0], "shard": "", "cells": cells, "merged": merged}),
-            (merged_folder.environment, {**facts[0], "merged": facts[1:]}),
+            (merged_folder.suite, {**shards[0].suite, "shard": "", "cells": cells, "merged": merged}),
+            (merged_folder.environment, {**shards[0].facts, "merged": [shard.facts for shard in shards[1:]]}),
         ):
             replace_file(path, json.dumps(held, indent=1))
         tables = Tables(merged_folder)
@@ -58,16 +68,18 @@ def _suite(folder: Path) -> dict[str, Any]:
     return suite
 
 
-def _mistakes(first: Path, suite: dict, facts: dict, other: Path, its: dict, theirs: dict, across: bool) -> list[str]:
-    mistakes = []
-    if differing := resume.differences(*({k: v for k, v in each.items() if k not in OWN} for each in (suite, its))):
-        mistakes.append(f"{first} and {other} are not of one sweep ({'; '.join(differing)})")
+def _mistakes(first: Shard, other: Shard, across_devices: bool) -> list[str]:
+    mistakes, names = [], (first.folder, other.folder)
+    suites = [{key: value for key, value in each.suite.items() if key not in OWN} for each in (first, other)]
+    if differing := resume.differences(*suites):
+        mistakes.append(f"{names[0]} and {names[1]} are not of one sweep ({'; '.join(differing)})")
     code = ("code", "packages", "python_version")
-    if differing := resume.differences(*({key: each.get(key) for key in code} for each in (facts, theirs))):
-        mistakes.append(f"{first} and {other} were measured by different code ({'; '.join(differing)})")
-    slugs = [device_slug(each) for each in (facts, theirs)]
-    if slugs[0] != slugs[1] and not across:
-        mistakes.append(f"{first} is of {slugs[0]}, {other} of {slugs[1]}; --across-devices merges them all the same")
+    if differing := resume.differences(*({key: each.facts.get(key) for key in code} for each in (first, other))):
+        mistakes.append(f"{names[0]} and {names[1]} were measured by different code ({'; '.join(differing)})")
+    slugs = [device_slug(each.facts) for each in (first, other)]
+    if slugs[0] != slugs[1] and not across_devices:
+        devices = f"{names[0]} is of {slugs[0]}, {names[1]} of {slugs[1]}"
+        mistakes.append(f"{devices}; --across-devices merges them all the same")
     return mistakes
 
 

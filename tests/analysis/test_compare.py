@@ -121,7 +121,7 @@ def test_a_former_name_and_the_present_one_are_one_model(tmp_path):
     ("before", "after", "expected"),
     [
         ("ok", "oom", "broken"),
-        ("timeout", "ok", "mended"),
+        ("timeout", "ok", "fixed"),
         ("oom", "oom", "oom in both"),
         ("oom", "skipped", "oom, then skipped"),
     ],
