@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lengthscale.bench.analysis import text
 from lengthscale.bench.analysis.crossover import Crossing
 from lengthscale.bench.analysis.fit import Fit
 from lengthscale.bench.plan.series import SeriesKey, distinctions, size_name
 from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.record import Record
@@ -22,16 +23,17 @@ from lengthscale.bench.results.record import Record
 COLUMNS = ("measure", "model", "L", "ms", "tokens/s", "growth", "peak MB", "state KB", "loss", "not ok")
 
 
-def summarise(records: list[Record]) -> list[dict[str, Any]]:
-    """A row of COLUMNS for each series, at its longest length L."""
+def summarise(records: list[Record], fits: list[Fit]) -> list[dict[str, Any]]:
+    """A row of COLUMNS for each series, at its longest length L. growth: the exponent of its time in fits.csv."""
     series: dict[SeriesKey, list[Record]] = {}
     for record in records:
         series.setdefault(record.cell.series(), []).append(record)
     told = distinctions(series)
-    return [_row(key, told[key], mine) for key, mine in series.items()]
+    slopes = {fit.series: fit.slope for fit in fits if fit.quantity == "time_ms"}
+    return [_row(key, told[key], mine, slopes.get(key)) for key, mine in series.items()]
 
 
-def _row(key: SeriesKey, told: str, records: list[Record]) -> dict[str, Any]:
+def _row(key: SeriesKey, told: str, records: list[Record], slope: Estimate | None) -> dict[str, Any]:
     """told: what tells the series from others of its model and size."""
     good = sorted((each for each in records if each.status == Status.OK), key=lambda each: each.cell.length)
     bad = {str(each.status) for each in records if each.status != Status.OK}
@@ -44,7 +46,7 @@ def _row(key: SeriesKey, told: str, records: list[Record]) -> dict[str, Any]:
             "L": good[-1].cell.length,
             "ms": _number(row.time_median_ms),
             "tokens/s": _number(row.tokens_per_s),
-            "growth": _growth(good) if key.measure != "quality" else None,
+            "growth": text.slope(slope.value) if slope else None,
             "peak MB": _number(row.mem_peak_bytes and row.mem_peak_bytes / 1e6),
             "state KB": _number(row.state_bytes and row.state_bytes / 1e3),
             "loss": _number(row.loss) if key.measure == "quality" else None,
@@ -52,23 +54,13 @@ def _row(key: SeriesKey, told: str, records: list[Record]) -> dict[str, Any]:
     return columns
 
 
-def _growth(good: list[Record]) -> str | None:
-    """The log-log slope of the time between the last two lengths."""
-    if len(good) < 2:
-        return None
-    (l1, t1), (l2, t2) = [(each.cell.length, each.row.time_median_ms) for each in good[-2:]]
-    return f"{math.log(t2 / t1) / math.log(l2 / l1):.2f}" if t1 and t2 else None
-
-
 def _number(value: float | None) -> str | None:
-    if value is None:
-        return None
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return None if value is None else text.number(value)
 
 
 def print_summary(rows: list[dict[str, Any]], console: Console) -> None:
     """A table for each measure, of the columns that it has."""
-    console.print("At each curve's longest length L (growth: log-log slope over its last two lengths)")
+    console.print("At each series' longest length L (growth: the exponent of the time over its last three lengths)")
     for measure, group in groupby(rows, key=lambda row: row["measure"]):
         mine = list(group)
         columns = [c for c in COLUMNS[1:] if c in ("model", "L") or any(row[c] not in (None, "") for row in mine)]
@@ -90,9 +82,9 @@ def print_fits(fits: list[Fit], crossings: list[Crossing], console: Console) -> 
             method = "" if series.method == "auto" else f" [{series.method}]"
             name = f"{series.model} {size_name(series.size)}{method}"
             name += f", {told[series]}" if told[series] else ""
-            estimates = [f"{fit.slope.value:.2f}" if fit.slope else fit.status, "", ""]
+            estimates = [text.slope(fit.slope.value) if fit.slope else fit.status, "", ""]
             if fit.slope and fit.slope.interval:
-                estimates[1] = "{:.2f} to {:.2f}".format(*fit.slope.interval)
+                estimates[1] = " to ".join(map(text.slope, fit.slope.interval))
             if fit.shares:
                 estimates[2] = " : ".join(f"{share:.0%}" for share in fit.shares)
             table.add_row(name, *estimates, str(fit.n_points), str(fit.length_max))

@@ -20,11 +20,16 @@ def length(tokens: float) -> str:
     return str(tokens)
 
 
+def slope(value: float) -> str:
+    """An exponent alone: "1.06", and "0.00" where it rounds to -0."""
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
 def exponent(estimate: Estimate) -> str:
     """Such as "1.06 [0.92, 1.21]"."""
     if estimate.interval is None:
-        return f"{estimate.value:.2f}"
-    return f"{estimate.value:.2f} [{estimate.interval[0]:.2f}, {estimate.interval[1]:.2f}]"
+        return slope(estimate.value)
+    return f"{slope(estimate.value)} [{', '.join(map(slope, estimate.interval))}]"
 
 
 def estimated(estimate: Estimate) -> str:

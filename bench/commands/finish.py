@@ -1,4 +1,4 @@
-"""The end of a run: its summary, fits, plots and report, each a step that the others do not depend on.
+"""The end of a run: fits, summary, plots and report, each a step that the others do not depend on.
 
 By now everything that was measured is on disk. Whatever fails here costs its own output: it is printed as one line with
 the command that tries it again, the other steps go on, and the exit code stays that of the measurements.
@@ -9,63 +9,84 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from lengthscale.bench.results.record import Record
+
+if TYPE_CHECKING:
+    from lengthscale.bench.analysis.crossover import Crossing
+    from lengthscale.bench.analysis.fit import Fit
+
+
+@dataclass(frozen=True)
+class End:
+    """What a finished run has: its records are fitted once, for every step that needs the fits."""
+
+    folder: Path
+    records: list[Record]
+    console: Console
+
+    @cached_property
+    def fitted(self) -> tuple[list[Fit], list[Crossing]]:
+        from lengthscale.bench.analysis.fit import fit_records
+
+        return fit_records(self.records)
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
 class Step:
     what: str
     again: str  # the sub-command that makes it again, of a results folder
-    do: Callable[[Path, list[Record], Console], None]
+    do: Callable[[End], None]
 
 
 def finish(folder: Path, records: list[Record], console: Console) -> None:
     """Do all steps, and print what failed."""
+    end = End(folder, records, console)
     for step in STEPS:
         try:
-            step.do(folder, records, console)
+            step.do(end)
         except Exception as error:  # whatever it is: the measurements are worth more than its traceback
-            _say(
+            end.say(
                 f"no {step.what}: {type(error).__name__}: {error} "
-                f"(lengthscale {step.again} {shlex.quote(str(folder))} tries again)",
-                console,
+                f"(lengthscale {step.again} {shlex.quote(str(folder))} tries again)"
             )
 
 
-def _summary(folder: Path, records: list[Record], console: Console) -> None:
+def _summary(end: End) -> None:
     from lengthscale.bench.analysis import summary
 
-    rows = summary.summarise(records)
-    summary.print_summary(rows, console)
-    summary.write_summary(rows, folder)
+    rows = summary.summarise(end.records, end.fitted[0])
+    summary.print_summary(rows, end.console)
+    summary.write_summary(rows, end.folder)
 
 
-def _fits(folder: Path, records: list[Record], console: Console) -> None:
+def _fits(end: End) -> None:
     from lengthscale.bench.analysis import answer, fit
     from lengthscale.bench.results.environment import facts_of
 
-    _say("\n".join(answer.sentences(*fit.fit_folder(folder), facts_of(folder))), console)
+    fit.write_fits(end.folder, *end.fitted)
+    end.say("\n".join(answer.sentences(*end.fitted, facts_of(end.folder))))
 
 
-def _plots(folder: Path, records: list[Record], console: Console) -> None:
+def _plots(end: End) -> None:
     from lengthscale.bench.figures import mpl
 
-    mpl.plot_folder(folder)
+    mpl.plot_folder(end.folder)
 
 
-def _report(folder: Path, records: list[Record], console: Console) -> None:
+def _report(end: End) -> None:
     from lengthscale.bench.figures import html
 
-    _say(f"results: {folder}", console)
-    _say(f"report: {html.write_report(folder)}", console)
-
-
-def _say(line: str, console: Console) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    end.say(f"results: {end.folder}")
+    end.say(f"report: {html.write_report(end.folder)}")
 
 
 STEPS = (

@@ -98,13 +98,14 @@ def sample(
     """
     compilations = _compilations
     step_s = float(np.median(before)) if before else timed(call)[0]
-    slow = step_s > settings.slow_step_s
+    slow = settings.is_slow(step_s)
     if not slow and (before or step_s < 0.1):
         timed(call)
+    # The first call is slower than a sample: of a slow step, what its samples took says when they are enough.
     wanted = -(-(settings.min_samples_slow if slow else settings.min_samples) // rounds)
     seconds: list[float] = []
     while len(seconds) < wanted or (sum(seconds) < settings.min_seconds and len(seconds) < settings.max_samples):
-        if len(before) + len(seconds) >= 2 and sum(before) + sum(seconds) >= settings.max_seconds and slow:
+        if slow and settings.is_enough(len(before) + len(seconds), sum(before) + sum(seconds)):
             break
         seconds.append(timed(call)[0])
     if _compilations != compilations:

@@ -62,11 +62,7 @@ def _cell_seconds(planned: Planned, step_s: float | None, settings: Settings) ->
     """Compiling, a warm-up and the samples; for quality its training steps."""
     if step_s is None:
         return None
-    slow = step_s > settings.slow_step_s
-    samples = max(settings.min_samples, min(settings.min_seconds / step_s, settings.max_samples))
-    if slow:
-        samples = 2 if 2 * step_s >= settings.max_seconds else settings.min_samples_slow
-    calls = planned.calls or 1 + samples
+    calls = planned.calls or 1 + settings.expected_samples(step_s)
     return sum(planned.columns[name] for name in ("trace_s", "lower_s", "compile_s")) + calls * step_s
 
 

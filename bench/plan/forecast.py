@@ -92,9 +92,7 @@ class Forecast:
         step_s = self.step_s(cell)
         if step_s is None:
             return None
-        slow = step_s > self._settings.slow_step_s
-        samples = self._settings.min_samples_slow if slow else self._settings.min_samples
-        calls = 1 + (2 if 2 * step_s >= self._settings.max_seconds else samples)
+        calls = 1 + self._settings.least_samples(step_s)
         needed = calls * step_s
         if needed > self._settings.timeout_s:
             return (

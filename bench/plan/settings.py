@@ -34,6 +34,25 @@ class Settings:
     eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, in so many sequences as they make
     least_sequences: int = 4  # but at least so many
 
+    def is_slow(self, step_s: float) -> bool:
+        """Whether a step is so slow that it gets few samples."""
+        return step_s > self.slow_step_s
+
+    def is_enough(self, samples: int, total_s: float) -> bool:
+        """Whether samples of a slow step took so long together that no more are wanted, however few they are."""
+        return samples >= 2 and total_s >= self.max_seconds
+
+    def least_samples(self, step_s: float) -> int:
+        """How many samples a step of these seconds gets at least."""
+        if not self.is_slow(step_s):
+            return self.min_samples
+        return 2 if self.is_enough(2, 2 * step_s) else self.min_samples_slow
+
+    def expected_samples(self, step_s: float) -> int:
+        """How many samples a step of these seconds gets in its first rounds."""
+        least = self.least_samples(step_s)
+        return least if self.is_slow(step_s) else max(least, min(int(self.min_seconds / step_s), self.max_samples))
+
     def windows_at(self, context: int) -> int:
         """How many of a stream's windows are read at a context."""
         if self.context_tokens is None:

@@ -1,5 +1,7 @@
 """The end of a run: whatever fails there costs its own output, never the others nor the exit code's meaning."""
 
+import csv
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +14,7 @@ from tests.helpers.runs import CELL, finished_run, made
 
 BROKEN = {
     "summary": ("lengthscale.bench.analysis.summary.summarise", "run --resume"),
-    "fits": ("lengthscale.bench.analysis.fit.fit_folder", "fit"),
+    "fits": ("lengthscale.bench.analysis.fit.write_fits", "fit"),
     "plots": ("lengthscale.bench.figures.mpl.plot_folder", "plot"),
     "report": ("lengthscale.bench.figures.html.write_report", "report"),
 }
@@ -66,3 +68,18 @@ def test_the_exit_code_is_that_of_the_measurements(statuses, interrupted, code, 
     )
     assert main(["run", "--suite", "quick"]) == code
     assert capsys.readouterr().out.count("tries again") == (4 if records else 0)
+
+
+def test_seeds_of_one_run_are_series_of_their_own(tmp_path, drawn):
+    """They differ in nothing but the seed; of two at one length no slope can be taken."""
+    cells = [replace(CELL, length=length, seed=seed) for length in (64, 128) for seed in (0, 1)]
+    folder = finished_run(tmp_path / "run", cells)
+    paper = Console(width=200, record=True)
+    finish.finish(folder, read_journal(folder / "journal.jsonl"), paper)
+    assert "tries again" not in paper.export_text()
+    rows = (folder / "summary.md").read_text().splitlines()[2:]
+    assert [row.split(" | ")[1] for row in rows] == ["rnn tiny, seed 0", "rnn tiny, seed 1"]
+    with open(folder / "fits.csv") as file:
+        fits = {(row["seed"], row["quantity"]): row["n_points"] for row in csv.DictReader(file)}
+    assert fits["0", "time_ms"] == fits["1", "time_ms"] == "2"
+    assert drawn == ["plots", "report"]

@@ -111,7 +111,7 @@ def test_a_record_keeps_the_losses_of_each_window(tmp_path):
     assert [row["control"] for row in rows] == ["", "", "", "shuffled beyond 4", ""]
     assert "window_losses" not in rows[0]
     assert validate(folder) == ([], [])
-    assert summarise([kept])[0]["loss"] == f"{kept.rows[2].loss:.3g}"  # of the longest context, in order
+    assert summarise([kept], [])[0]["loss"] == f"{kept.rows[2].loss:.3g}"  # of the longest context, in order
     assert list(read_run(folder).frames["quality"]["context"].fillna(0)) == [4, 16, 64, 0]
     for spoilt, message in (
         (kept.window_losses[:3], "its window_losses are no list for each row"),

@@ -49,7 +49,7 @@ def replayed_runs() -> Iterator[tuple[str, str]]:
             for file in ("fits.csv", "crossovers.csv"):
                 yield f"{name}/{file}", (Path(copy) / file).read_text()
             if (folder / "summary.md").exists():
-                summary.write_summary(summary.summarise(records), Path(copy))
+                summary.write_summary(summary.summarise(records, fits), Path(copy))
                 yield f"{name}/summary.md", (Path(copy) / "summary.md").read_text()
         yield f"{name}/answer", "\n".join(answer.sentences(fits, crossovers, facts_of(folder)))
 
