@@ -23,7 +23,6 @@ from rich.table import Table
 from lengthscale.bench.host import machine
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.settings import Settings
-from lengthscale.bench.results.environment import ROOT
 
 GOOD, SPOILS, CANNOT = "good", "spoils", "cannot"
 COLOURS = {GOOD: "green", SPOILS: "yellow", CANNOT: "red"}
@@ -161,7 +160,7 @@ def debugging() -> Finding:
 
 
 def disk() -> Finding:
-    free = shutil.disk_usage(ROOT).free
+    free = shutil.disk_usage(Path.cwd()).free
     return _judge("disk", f"{free / MIB:,.0f} MiB free for results", free > 200 * MIB, "a run ends where it is full")
 
 

@@ -27,7 +27,7 @@ from lengthscale.bench.plan.request import Request
 from lengthscale.bench.plan.series import SeriesKey
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results import resume
-from lengthscale.bench.results.environment import ROOT, conditions_of, device_slug
+from lengthscale.bench.results.environment import conditions_of, device_home
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.folder import RunFolder
@@ -208,4 +208,4 @@ def _refusal(cell: Cell, request: Request, forecast: Forecast) -> Record | None:
 def new_folder(name: str, described: dict) -> Path:
     """Where a run goes that was not told where: below results/, by device, name and time."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    return ROOT / "results" / device_slug(described) / f"{name}-{stamp}"
+    return device_home(described) / f"{name}-{stamp}"

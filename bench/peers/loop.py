@@ -24,7 +24,7 @@ from lengthscale.bench.peers.rounds import Settings, run_case
 from lengthscale.bench.peers.tables import Line, line_of
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.results.environment import ROOT, device_slug
+from lengthscale.bench.results.environment import device_home
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.journal import Journal, locked
@@ -52,7 +52,7 @@ def run_request(request: Request, console: Console) -> bool:
     """
     machine.set_allocator()
     facts = _facts(request)
-    home = ROOT / "results" / device_slug(facts)
+    home = device_home(facts)
     folder = PeersFolder(request.out or new_folder("peers", facts))
     with _taken(folder, facts) as journal:
         try:

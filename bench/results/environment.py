@@ -35,6 +35,11 @@ def device_slug(environment: dict) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name).strip("-")
 
 
+def device_home(environment: dict[str, Any]) -> Path:
+    """Where runs on this kind of machine go that were not told where: below ./results."""
+    return Path("results") / device_slug(environment)
+
+
 def facts_of(folder: Path) -> dict[str, Any]:
     """A run's environment.json. Raises JournalError where there is none."""
     try:
