@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 
 from lengthscale.bench.plan.cell import IDENTITY
 from lengthscale.bench.plan.measures import MEASURES, OPTIONAL
@@ -24,8 +25,15 @@ Kind = TypeVar("Kind")
 
 
 def line_of(record: Any) -> bytes:
-    """A record as a line of a journal, with its newline."""
-    return msgspec.json.encode(record) + b"\n"
+    """A record as a line of a journal, with its newline. NaN and infinity become null."""
+    return msgspec.json.encode(record, enc_hook=_plain_number) + b"\n"
+
+
+def _plain_number(value: Any) -> int | float:
+    """The Python number of a numpy scalar."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a record holds {type(value).__name__}, which is no number, text or list")
 
 
 def read_journal(path: Path) -> list[Record]:

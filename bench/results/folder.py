@@ -100,7 +100,7 @@ def foreign(folder: Path, is_ours: bool) -> list[str]:
     """
     if is_ours or not folder.is_dir():
         return []
-    held = sorted(path.name for path in folder.iterdir() if path.name not in IGNORED)
+    held = sorted(path.name for path in folder.iterdir() if path.name not in IGNORED and not _is_begun(path))
     if not held:
         return []
     more = f" and {len(held) - 1} more" if len(held) > 1 else ""
@@ -108,6 +108,11 @@ def foreign(folder: Path, is_ours: bool) -> list[str]:
         f"--out {str(folder)!r} is not empty and holds no run of ours (it has {held[0]}{more}); choose another "
         "folder, or a new one"
     ]
+
+
+def _is_begun(path: Path) -> bool:
+    """Whether a file is a journal without a record, as a run leaves it that ended before its first cell."""
+    return path.name == "journal.jsonl" and path.stat().st_size == 0
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

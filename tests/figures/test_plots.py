@@ -311,7 +311,7 @@ def test_a_single_picture_of_chosen_models(folder, tmp_path, monkeypatch, capsys
 
 def test_models_are_chosen_by_their_present_names(tmp_path):
     records = [record("train", m, 64, [timed(1.0, 64)]) for m in ("s4d", "s4d-bilinear", "mamba:rule=zoh")]
-    (tmp_path / "train.csv").write_text(csv_text("train", records))
+    (tmp_path / "train.csv").write_text(csv_of(records))
     chosen = read_run(tmp_path).only(["s4d:rule=bilinear", "mamba:rule=zoh"])
     assert list(chosen.frames["train"]["model"]) == ["s4d-bilinear", "mamba:rule=zoh"]
 

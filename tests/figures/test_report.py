@@ -158,7 +158,7 @@ def test_stale_fits_are_made_anew(tmp_path):
     page = page_of(write_report(folder))
     assert "stale" not in (folder / "fits.csv").read_text() + (folder / "crossovers.csv").read_text()
     shown = page.table("fits")
-    assert [row[shown["columns"].index("model")] for row in shown["rows"]] == [row["model"] for row in fits]
+    assert [row[shown["columns"].index("model")] for row in shown["rows"]] == [each.series.model for each in fits]
 
 
 def test_claims_are_the_folders_own_or_the_newest_beside_it_or_said_to_be_missing(tmp_path):
