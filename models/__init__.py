@@ -64,6 +64,8 @@ class Interface:
         return self.features, self.outputs
 
 
+TOKENS = Interface()  # 256 kinds of them, such as bytes
+
 SIZES = {
     "tiny": Size(32, 2, 19_900, head_size=16),  # tests, and quality on a CPU
     "small": Size(256, 4, 875_000),  # a CPU's default
@@ -75,17 +77,15 @@ def build(
     name: str,
     *,
     size: str | Size = "small",
-    vocab: int = 256,
-    features: int = 0,
-    outputs: int | None = None,
-    side: int = 0,
+    interface: Interface = TOKENS,
     method: str = "auto",
     rngs: nnx.Rngs,
 ) -> SequenceModel:
     """The model called `name` (such as "gru" or "s4d:rule=bilinear"; see models/names.py), its parameters in float32.
 
-    size: a key of SIZES or a Size. vocab, features, outputs, side: see Interface. method: "auto" or one of
-    spec_of(name).methods. Raises ValueError for an unknown name, option, size or method, with the closest known one.
+    size: a key of SIZES or a Size. interface: what goes in and comes out; by default tokens, of 256 kinds. method:
+    "auto" or one of spec_of(name).methods. Raises ValueError for an unknown name, option, size or method, with the
+    closest known one.
     """
     _, options = parse_model(name)
     spec = spec_of(name)
@@ -95,6 +95,5 @@ def build(
         size = SIZES[size]
     if method != "auto" and method not in spec.methods:
         raise ValueError(unknown(f"method of {name}", method, ("auto", *spec.methods)))
-    interface = Interface(vocab, features, outputs, side)
     builder = getattr(importlib.import_module(spec.module), spec.builder)
     return builder(size=size, interface=interface, method=method, rngs=rngs, **options)

@@ -48,16 +48,12 @@ def make_learner(cell: Cell, workload: Workload) -> Learner:
     opened = checkpoint.of_cell(cell)
     if opened:
         return _from_checkpoint(opened, cell)
-    interface = workload.interface
 
     def module(key):
         return build(
             cell.model,
             size=cell.size,
-            vocab=interface.vocab,
-            features=interface.features,
-            outputs=interface.outputs,
-            side=interface.side,
+            interface=workload.interface,
             method=cell.method,
             rngs=nnx.Rngs(key),
         )

@@ -11,7 +11,7 @@ from flax import nnx
 
 from lengthscale.bench.device.learner import TrainedModel
 from lengthscale.bench.device.measures import agreement
-from lengthscale.models import build
+from lengthscale.models import Interface, build
 from lengthscale.models.base import State
 
 
@@ -46,7 +46,7 @@ def test_the_largest_difference_of_any_step_of_any_window(off, monkeypatch):
 @pytest.mark.parametrize(("name", "method"), [("rwkv4", "associative"), ("gru", "auto"), ("transformer", "reference")])
 def test_models_agree_with_themselves(name, method):
     """With every parameter disturbed, or RWKV's blocks would add nothing."""
-    model: Any = build(name, size="tiny", method=method, vocab=11, rngs=nnx.Rngs(0))
+    model: Any = build(name, size="tiny", method=method, interface=Interface(11), rngs=nnx.Rngs(0))
     graph, params = nnx.split(model)
     disturbed = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), params)
     model = nnx.merge(graph, disturbed)

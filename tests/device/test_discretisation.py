@@ -12,7 +12,7 @@ from lengthscale.bench.device import learner
 from lengthscale.bench.device.measures import discretisation, resampling
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
-from lengthscale.models import build, hippo
+from lengthscale.models import Interface, build, hippo
 from lengthscale.models.ops.s4d import s4d
 
 POLES = hippo.s4d_lin(64)
@@ -114,7 +114,7 @@ def layer(model, u):
 
 def test_twice_the_step_is_half_the_rate_of_a_held_signal():
     """A zero-order hold of pairs of equal samples is the same hold with 2 dt; without that it is another filter."""
-    made: Any = build("s4d", size="tiny", features=1, outputs=5, rngs=nnx.Rngs(0))
+    made: Any = build("s4d", size="tiny", interface=Interface(features=1, outputs=5), rngs=nnx.Rngs(0))
     graph, params, statistics = nnx.split(made, nnx.Param, ...)
     made_learner = learner.Learner(graph, lambda key: (params, statistics), 0, "float32")
     trained = learner.TrainedModel(made_learner, params, statistics)

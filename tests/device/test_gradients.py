@@ -10,7 +10,7 @@ from flax import nnx
 
 from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.device.measures import gradients
-from lengthscale.models import build
+from lengthscale.models import Interface, build
 from lengthscale.models.streaming import cross_entropy
 from tests.helpers.compare import assert_close
 
@@ -33,7 +33,7 @@ def test_norms_against_a_jacobian(name, method):
 
     @jax.jit
     def both(key):
-        model: Any = build(name, size="tiny", method=method, vocab=11, rngs=nnx.Rngs(key))
+        model: Any = build(name, size="tiny", method=method, interface=Interface(11), rngs=nnx.Rngs(key))
 
         def losses(x):  # (B,), of the last step
             return cross_entropy(model.logits(model.mix(x, None)[0])[:, -1], targets)

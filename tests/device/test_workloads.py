@@ -172,7 +172,7 @@ def test_a_prefill_of_pairs_reads_both_halves():
 
     @jax.jit
     def both(window):
-        model: Any = build("seq2seq-gru", size="tiny", vocab=200, rngs=nnx.Rngs(0))
+        model: Any = build("seq2seq-gru", size="tiny", interface=Interface(200), rngs=nnx.Rngs(0))
         return *workload.prefill(model, window), model.teach(window[:, :4], window[:, 4:])
 
     outputs, state, taught = both(window)
@@ -289,7 +289,7 @@ def test_a_full_state_has_room_for_one_step_more(model):
 
     @jax.jit
     def run(key):
-        module = build(model, size="tiny", vocab=200, rngs=nnx.Rngs(0))
+        module = build(model, size="tiny", interface=Interface(200), rngs=nnx.Rngs(0))
         state = workload.full_state(module, key)
         outputs, after = module(jnp.asarray(workload.prompt()[0][:, :1]), state)
         return state, outputs, after

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from lengthscale.bench.device.flops import flops_of
-from lengthscale.models import MODELS, SIZES, build
+from lengthscale.models import MODELS, SIZES, Interface, build
 from lengthscale.models.backbone import count_params
 from lengthscale.models.ops import native
 from lengthscale.models.resnet import BatchNorm, ResNet
@@ -19,6 +19,7 @@ from lengthscale.models.vit import split_patches
 from tests.helpers.compare import assert_close
 
 TOLERANCE = 1e-5  # float32: a few hundred roundings of numbers near 1
+IMAGES = partial(Interface, features=3, outputs=5)
 NAMES = [name for name, spec in MODELS.items() if spec.kind == "images"]
 
 
@@ -26,7 +27,7 @@ def split(name, side=16, **others) -> tuple[Any, Any, Any]:
     """(graph, parameters, statistics) of a tiny classifier of 5 classes, made in one program."""
 
     def make():
-        return build(name, size="tiny", side=side, features=3, outputs=5, rngs=nnx.Rngs(0), **others)
+        return build(name, size="tiny", interface=IMAGES(side=side), rngs=nnx.Rngs(0), **others)
 
     graph, _ = nnx.split(nnx.eval_shape(make))
     return graph, *jax.jit(lambda: nnx.split(make(), nnx.Param, ...)[1:])()
@@ -79,7 +80,7 @@ def test_vits_methods_agree_over_several_blocks_of_patches():
 def test_vits_memory_is_linear_up_to_65536_patches():
     def temporaries(side):
         graph, params, _ = nnx.split(
-            nnx.eval_shape(lambda: build("vit", size="tiny", side=side, features=3, outputs=5, rngs=nnx.Rngs(0))),
+            nnx.eval_shape(lambda: build("vit", size="tiny", interface=IMAGES(side=side), rngs=nnx.Rngs(0))),
             nnx.Param,
             ...,
         )
@@ -96,7 +97,7 @@ def test_vits_memory_is_linear_up_to_65536_patches():
 def test_vits_blocks_match_in_parameters_and_resnet_in_flops(size):
     models = {}
     for name in NAMES:
-        make = partial(build, name, size=size, side=32, features=3, outputs=10)
+        make = partial(build, name, size=size, interface=Interface(side=32, features=3, outputs=10))
         models[name] = nnx.eval_shape(lambda make=make: make(rngs=nnx.Rngs(0)))
 
     def flops(name):
@@ -203,7 +204,7 @@ def test_bfloat16_stays_near_float32(name):
 
 def test_bad_arguments_are_refused():
     def make(name, **others) -> Any:
-        return lambda: build(**{"name": name, "size": "tiny", "features": 3, "outputs": 5} | others, rngs=nnx.Rngs(0))
+        return lambda: build(name, size="tiny", interface=IMAGES(**others), rngs=nnx.Rngs(0))
 
     for wrong, message in (
         (make("vit", side=18), r"patch=4, image=\(18, 18\)"),

@@ -11,7 +11,7 @@ import optax
 import pytest
 from flax import nnx
 
-from lengthscale.models import MODELS, SIZES, build, every_model, spec_of, streaming
+from lengthscale.models import MODELS, SIZES, Interface, build, every_model, spec_of, streaming
 from lengthscale.models.backbone import count_params
 from tests.helpers.compare import assert_close
 
@@ -28,7 +28,7 @@ def split_model(name, method="auto"):
     """(graph, parameters) of a tiny model."""
 
     def make(key):
-        return build(name, size="tiny", vocab=VOCAB, method=method, rngs=nnx.Rngs(key))
+        return build(name, size="tiny", interface=Interface(VOCAB), method=method, rngs=nnx.Rngs(key))
 
     graph, _ = nnx.split(nnx.eval_shape(make, jax.random.key(0)))
     return graph, jax.jit(lambda key: nnx.state(make(key)))(jax.random.key(0))

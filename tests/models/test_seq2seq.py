@@ -93,7 +93,9 @@ def test_forget_bias_is_one_in_every_layer():
 
 
 def test_n_to_1_is_the_output_at_the_last_input_that_counts():
-    model = nnx.merge(*rough(lambda rngs: build("transformer", size="tiny", vocab=12, outputs=5, rngs=rngs)))
+    model = nnx.merge(
+        *rough(lambda rngs: build("transformer", size="tiny", interface=Interface(12, outputs=5), rngs=rngs))
+    )
     tokens, lengths = some_tokens(3, 9), jnp.array([5, 9, 1])
 
     @jax.jit
@@ -108,7 +110,7 @@ def test_n_to_1_is_the_output_at_the_last_input_that_counts():
 @pytest.fixture(scope="module")
 def pair():
     """An encoder-decoder as the harness gets it, tiny."""
-    return nnx.merge(*rough(lambda rngs: build("seq2seq-lstm", size="tiny", vocab=12, rngs=rngs)))
+    return nnx.merge(*rough(lambda rngs: build("seq2seq-lstm", size="tiny", interface=Interface(12), rngs=rngs)))
 
 
 def some_tokens(batch, length, seed=0):
@@ -191,7 +193,7 @@ def test_a_bidirectional_encoder_hands_over_both_ends():
 
 def test_it_learns_to_repeat_a_source():
     """From teacher forcing, and shows it running free; every parameter has its share."""
-    graph, params = split(lambda rngs: build("seq2seq-gru", size="tiny", vocab=12, rngs=rngs))
+    graph, params = split(lambda rngs: build("seq2seq-gru", size="tiny", interface=Interface(12), rngs=rngs))
     optimizer = optax.adam(1e-2)
     source = some_tokens(16, 4) % 11 + 1
     inputs = jnp.concatenate([jnp.zeros((16, 1), int), source[:, :-1]], axis=1)
@@ -221,7 +223,7 @@ def test_it_learns_to_repeat_a_source():
 
 
 def test_bfloat16_stays_near_float32():
-    graph, params = split(lambda rngs: build("seq2seq-lstm", size="tiny", vocab=12, rngs=rngs))
+    graph, params = split(lambda rngs: build("seq2seq-lstm", size="tiny", interface=Interface(12), rngs=rngs))
 
     @partial(jax.jit, static_argnums=1)
     def call(params, dtype):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from lengthscale.models import build, streaming
+from lengthscale.models import Interface, build, streaming
 from tests.helpers.compare import assert_close
 
 BATCH, LENGTH = 3, 37
@@ -25,8 +25,8 @@ def random_weights():
 def both(name, inputs, targets, weights, chunk):
     """(the outputs of the whole sequence, its scores in chunks)"""
     regression = inputs.ndim == 3
-    interface: Any = {"features": inputs.shape[2], "outputs": 1} if regression else {"vocab": 9}
-    model: Any = build(name, size="tiny", rngs=nnx.Rngs(0), **interface)
+    interface = Interface(features=inputs.shape[2], outputs=1) if regression else Interface(vocab=9)
+    model: Any = build(name, size="tiny", interface=interface, rngs=nnx.Rngs(0))
     graph, params = nnx.split(model)
     noise = np.random.default_rng(1)  # large parameters, or a state that was lost would not be noticed
     model = nnx.merge(graph, jax.tree.map(lambda x: x + 0.3 * noise.normal(size=x.shape).astype(np.float32), params))
