@@ -41,7 +41,7 @@ class LayerNorm(nnx.LayerNorm):
     The variance takes a second pass, since E[x^2] - E[x]^2 loses digits in float32.
     """
 
-    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         dtype = x.dtype
         x = x.astype(jnp.promote_types(dtype, jnp.float32))
         x = x - x.mean(-1, keepdims=True)
@@ -54,7 +54,7 @@ class LayerNorm(nnx.LayerNorm):
 class RMSNorm(nnx.RMSNorm):
     """x / sqrt(mean x^2 + epsilon) * scale, whose gradient of scale is a product."""
 
-    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         dtype = x.dtype
         x = x.astype(jnp.promote_types(dtype, jnp.float32))
         assert self.scale is not None
@@ -73,7 +73,7 @@ def rms_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.RMSNorm:
 class Linear(nnx.Linear):
     """y = x W + b, with W's and b's gradients as fast products (see `project` and `shift`)."""
 
-    def __call__(self, inputs: Float[Array, "... D"]) -> Float[Array, "... E"]:
+    def __call__(self, inputs: Float[Array, "... D"]) -> Float[Array, "... E"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         y = project(inputs, self.kernel[...])
         return y if self.bias is None else shift(y, self.bias[...])
 

@@ -127,7 +127,7 @@ class _Band(LocalMask):
     def __init__(self, shape, window):
         super().__init__(shape, (None if window is None else window - 1, 0), 0)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index):  # pyright: ignore[reportIncompatibleMethodOverride]
         (q, k), (back, _) = index, self.window_size
         if k.start >= q.stop or (back is not None and k.stop <= q.start - back):
             return np.False_

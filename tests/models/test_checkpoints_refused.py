@@ -8,8 +8,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from lengthscale.models import checkpoints
 from lengthscale.models.checkpoints import CheckpointError, inspect, load
+from lengthscale.models.huggingface import files
 from tests.helpers.small_checkpoints import LANGUAGE, MAMBA, VOCAB, mamba_tensors, write
 
 
@@ -138,7 +138,7 @@ def test_an_index_that_leads_elsewhere(tmp_path, name):
 @pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "model.safetensors"])
 def test_a_file_that_would_fill_the_memory_or_never_end(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(checkpoints, "LONGEST", 1 << 20)
+    monkeypatch.setattr(files, "LONGEST", 1 << 20)
     path = write(tmp_path) / name
     with path.open("wb") as file:  # read as a header: 8 GB of it
         file.write(struct.pack("<Q", 8 << 30))
