@@ -1,7 +1,10 @@
 """Options and fixtures of all tests."""
 
+import importlib.util
 import os
+import sys
 
+import jaxtyping
 import pytest
 
 from lengthscale.bench.data.download import fetch
@@ -11,6 +14,12 @@ from tests.helpers.serving import QUICK, paper, serving, source
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the tests' tolerances are a CPU's; the bench itself uses what is there
 # Nothing here is run for its speed, and compiling is most of what the tests do.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+
+# The shapes in the annotations of the ops are checked at every call, if the checker (of the extra "test") is installed.
+# The hook changes modules as they are imported, so nothing above may import one of these.
+if importlib.util.find_spec("beartype"):
+    assert not any(name.startswith("lengthscale.models.ops") for name in sys.modules)
+    jaxtyping.install_import_hook("lengthscale.models.ops", "beartype.beartype")
 
 
 def pytest_addoption(parser):
@@ -44,6 +53,14 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
         return
     reliability.PATH.write_text(reliability.table(reports))
     terminalreporter.write_line(f"written: {reliability.PATH}")
+
+
+@pytest.fixture
+def unchecked_shapes():
+    """Switch the check of annotations off, so that an op refuses shapes itself, as it does for a user."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

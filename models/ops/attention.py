@@ -31,7 +31,14 @@ MAX_BLOCKS = 512  # a list of the pairs of more would be long: beyond, the block
 WINDOW_BLOCK = 128  # the least that a window brings it down to: blocks as wide as it compute half of what they hold
 
 
-def attention_weights_reference(q, k, *, causal=True, window=None, key_mask=None):
+def attention_weights_reference(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B S J K"],
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    key_mask: Bool[Array, "B S"] | None = None,
+) -> Float[Array, "B H T S"]:
     """(B, H, T, S): how much each query takes of each key, the whole matrix. Arguments as `attention`'s."""
     k = jnp.repeat(k, q.shape[2] // k.shape[2], axis=2)
     scores = jnp.einsum("bthk,bshk->bhts", q, k) * q.shape[-1] ** -0.5
@@ -41,7 +48,15 @@ def attention_weights_reference(q, k, *, causal=True, window=None, key_mask=None
     return jax.nn.softmax(jnp.where(allowed, scores, -1e30)) * allowed  # a row that sees nothing is 0
 
 
-def attention_reference(q, k, v, *, causal=True, window=None, key_mask=None):
+def attention_reference(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B S J K"],
+    v: Float[Array, "B S J K"],
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    key_mask: Bool[Array, "B S"] | None = None,
+) -> Float[Array, "B T H K"]:
     """The equation with the whole (T, S) matrix. Same arguments and result as `attention`."""
     weights = attention_weights_reference(q, k, causal=causal, window=window, key_mask=key_mask)
     return jnp.einsum("bhts,bshk->bthk", weights, jnp.repeat(v, q.shape[2] // v.shape[2], axis=2))
@@ -91,7 +106,17 @@ def attention(
     return _ungrouped(blocked(plan, q_, k_, v_, key_mask), q)
 
 
-def attention_with_cache_reference(q, k, v, k_cache, v_cache, layer, filled, *, window=None):
+def attention_with_cache_reference(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B T J K"],
+    v: Float[Array, "B T J K"],
+    k_cache: Float[Array, "N B J S K"],
+    v_cache: Float[Array, "N B J S K"],
+    layer: Int[Array, ""] | int,
+    filled: Int[Array, ""] | int,
+    *,
+    window: int | None = None,
+) -> Float[Array, "B T H K"]:
     """Same arguments and result as `attention_with_cache`: the ring is put in order of position, then one whole matrix.
 
     Slot s holds the last position before `filled` that is s modulo S; a negative one means that it is still empty.
@@ -115,8 +140,8 @@ def attention_with_cache(
     v: Float[Array, "B T J K"],
     k_cache: Float[Array, "N B J S K"],
     v_cache: Float[Array, "N B J S K"],
-    layer: Int[Array, ""],
-    filled: Int[Array, ""],
+    layer: Int[Array, ""] | int,
+    filled: Int[Array, ""] | int,
     *,
     window: int | None = None,
     method: str = "auto",
@@ -153,12 +178,13 @@ def attention_with_cache(
     q_near = q_[:, : near * group]
     sums = _add_cache(empty_sums(q_near), q_near, k_cache, v_cache, layer, filled, allowed, block)
     if near < length:
-        sums = tuple(x.at[:, : near * group].set(y) for x, y in zip(empty_sums(q_), sums, strict=True))
+        m, l, acc = (x.at[:, : near * group].set(y) for x, y in zip(empty_sums(q_), sums, strict=True))
+        sums = m, l, acc
     if length == 1:
         sums = add_keys(sums, q_, k_, v_, None)
     else:
-        sums = tuple(plan.pad_queries(x) for x in sums)
-        sums = add_pairs(plan, sums, plan.pad_queries(q_), plan.pad_keys(k_), plan.pad_keys(v_))
+        m, l, acc = (plan.pad_queries(x) for x in sums)
+        sums = add_pairs(plan, (m, l, acc), plan.pad_queries(q_), plan.pad_keys(k_), plan.pad_keys(v_))
     return _ungrouped(mean(sums), q)
 
 
@@ -166,7 +192,7 @@ def attention_to_cache(
     q: Float[Array, "B T H K"],
     k_cache: Float[Array, "N B J S K"],
     v_cache: Float[Array, "N B J S K"],
-    layer: Int[Array, ""],
+    layer: Int[Array, ""] | int,
     lengths: Int[Array, " B"],
     *,
     block: int | None = None,

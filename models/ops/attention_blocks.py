@@ -8,19 +8,26 @@ come divided by sqrt(K).
 # jax.custom_vjp's types lose what a function takes and returns:
 # pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jaxtyping import Bool, Float, Int, PyTree, Shaped
 
 _MASKED = -1e30  # finite, so that a row with nothing allowed yet gives no NaN
 _TINY = 1e-30  # the weight of a row that sees no key
 
+# m, l, acc: the running maximum of the scores, the sum of their exponentials, and the values' sum weighted by them.
+Sums = tuple[Float[Array, "G Q"], Float[Array, "G Q"], Float[Array, "G Q K"]]
 
-def allowed_pairs(query, key, causal, window):
+
+def allowed_pairs(
+    query: Int[Array, " T"], key: Int[Array, " S"], causal: bool, window: int | None
+) -> Bool[Array, "T S"]:
     """Positions (queries,) and (keys,) -> (queries, keys): may the query see the key?"""
     query, key = query[:, None], key[None, :]
     allowed = jnp.ones((query.shape[0], key.shape[1]), bool)
@@ -44,18 +51,18 @@ class Plan:
     group: int  # query heads to a key head, R
 
     @property
-    def rows(self):
+    def rows(self) -> int:
         """Rows of a block of queries."""
         return self.block_q * self.group
 
-    def pad_queries(self, x):
+    def pad_queries(self, x: Shaped[Array, "G Q ..."]) -> Shaped[Array, "G Q_padded ..."]:
         """Pad the time axis (the second) to whole blocks."""
         return _pad(x, -self.n_queries % self.block_q * self.group)
 
-    def pad_keys(self, x):
+    def pad_keys(self, x: Shaped[Array, "G S ..."]) -> Shaped[Array, "G S_padded ..."]:
         return _pad(x, -self.n_keys % self.block_k)
 
-    def pairs(self):
+    def pairs(self) -> tuple[Int[np.ndarray, "_ 2"], ...]:
         """Two lists of (query block, key block): those with every key allowed, and those on the mask's edge."""
         whole, edge = [], []
         for i in range(-(-self.n_queries // self.block_q)):
@@ -74,7 +81,7 @@ class Plan:
                 (edge if cut else whole).append((i, j))
         return tuple(np.array(pairs, np.int32).reshape(-1, 2) for pairs in (whole, edge))
 
-    def over_pairs(self, body, carry, key_mask):
+    def over_pairs(self, body: Callable, carry: PyTree[Array], key_mask: Bool[Array, "G S"] | None) -> PyTree[Array]:
         """Run `body(carry, i, j, allowed)` over every pair; allowed is None where nothing is masked."""
         for pairs, on_edge in zip(self.pairs(), (False, True), strict=True):
             if len(pairs) == 0:
@@ -96,14 +103,20 @@ class Plan:
         return (allowed_pairs(query, key, self.causal, self.window) & (key < self.n_keys))[None]
 
 
-def empty_sums(q):
+def empty_sums(q: Float[Array, "G Q K"]) -> Sums:
     """Running maximum, sum and weighted sum of no keys; float32 at least."""
     dtype = jnp.promote_types(q.dtype, jnp.float32)
     rows = q.shape[:2]
     return jnp.full(rows, _MASKED, dtype), jnp.zeros(rows, dtype), jnp.zeros(q.shape, dtype)
 
 
-def add_keys(sums, q, k, v, allowed):
+def add_keys(
+    sums: Sums,
+    q: Float[Array, "G Q K"],
+    k: Float[Array, "G S K"],
+    v: Float[Array, "G S K"],
+    allowed: Bool[Array, "#G #Q S"] | None,
+) -> Sums:
     """Take one block of keys into the running sums of one block of queries (online softmax)."""
     m, l, acc = sums
     scores = _scores(q, k, acc.dtype)
@@ -119,7 +132,14 @@ def add_keys(sums, q, k, v, allowed):
     return m_new, l * shrink + row_sums, acc * shrink[..., None] + pv
 
 
-def add_pairs(plan, sums, q, k, v, key_mask=None):
+def add_pairs(
+    plan: Plan,
+    sums: Sums,
+    q: Float[Array, "G Q K"],
+    k: Float[Array, "G S K"],
+    v: Float[Array, "G S K"],
+    key_mask: Bool[Array, "G S"] | None = None,
+) -> Sums:
     """Take all pairs of the plan into the running sums; everything padded to whole blocks."""
 
     def body(sums, i, j, allowed):
@@ -131,14 +151,20 @@ def add_pairs(plan, sums, q, k, v, key_mask=None):
     return plan.over_pairs(body, sums, key_mask)
 
 
-def mean(sums):
+def mean(sums: Sums) -> Float[Array, "G Q K"]:
     """The softmax's weighted mean of the values; 0 where no key was seen."""
     _, l, acc = sums
     return acc / jnp.maximum(l, _TINY)[..., None]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def blocked(plan, q, k, v, key_mask):
+def blocked(
+    plan: Plan,
+    q: Float[Array, "G Q K"],
+    k: Float[Array, "G S K"],
+    v: Float[Array, "G S K"],
+    key_mask: Bool[Array, "G S"] | None,
+) -> Float[Array, "G Q K"]:
     """Attention over the pairs of the plan; everything padded to whole blocks. key_mask: (G, S) or None."""
     return _blocked_fwd(plan, q, k, v, key_mask)[0]
 

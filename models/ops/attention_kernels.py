@@ -11,11 +11,15 @@ Axes: see attention.py.
 # Splash's types allow for residuals beside its result:
 # pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array, ShapeDtypeStruct
 from jax.experimental.pallas.ops.tpu import splash_attention
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask import LocalMask, MultiHeadMask
+from jaxtyping import Bool, Float
 
 from lengthscale.models.ops import native
 from lengthscale.models.ops.availability import by_platform, reason_against_float32_on_cpu
@@ -26,15 +30,29 @@ _NATIVE_HEAD = 256  # the widest head whose blocks stay in a core's second-level
 _CUDNN_HEAD = 128  # the widest head before Hopper
 # Splash lists all pairs of its blocks, on the host when it is traced (10 s for so many tokens), then in scalar memory.
 SPLASH_LONGEST = 262_144
+ShapedArray = Array | ShapeDtypeStruct  # where shape and dtype are all that is read
 
 
-def fitting(q, k, causal, window, key_mask) -> str:
+def fitting(
+    q: Float[ShapedArray, "B T H K"],
+    k: Float[ShapedArray, "B S J K"],
+    causal: bool,
+    window: int | None,
+    key_mask: Bool[ShapedArray, "B S"] | None,
+) -> str:
     """What "auto" is: the method that the platform is best at, "blocked" where it does not fit."""
     best = by_platform({"cpu": "native", "cuda": "cudnn", "tpu": "splash"}, "blocked")
     return "blocked" if best == "blocked" or misfit(best, q, k, causal, window, key_mask) else best
 
 
-def misfit(method, q, k, causal, window, key_mask) -> str | None:
+def misfit(
+    method: str,
+    q: Float[ShapedArray, "B T H K"],
+    k: Float[ShapedArray, "B S J K"],
+    causal: bool,
+    window: int | None,
+    key_mask: Bool[ShapedArray, "B S"] | None,
+) -> str | None:
     """Why this kernel cannot do what is asked, or None."""
     if key_mask is not None:
         return "it takes no key_mask"
@@ -76,7 +94,14 @@ def _splash_misfit(q, k, causal):
     return None
 
 
-def cudnn(q, k, v, causal, window, implementation="cudnn"):
+def cudnn(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B S J K"],
+    v: Float[Array, "B S J K"],
+    causal: bool,
+    window: int | None,
+    implementation: Literal["cudnn", "xla"] = "cudnn",
+) -> Float[Array, "B T H K"]:
     """cuDNN's flash attention; implementation="xla": the same call anywhere, for tests."""
     size = None if window is None else (window - 1, 0)  # jax counts the keys beside the query's own
     return jax.nn.dot_product_attention(
@@ -84,7 +109,13 @@ def cudnn(q, k, v, causal, window, implementation="cudnn"):
     )
 
 
-def splash(q, k, v, causal, window):
+def splash(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B S J K"],
+    v: Float[Array, "B S J K"],
+    causal: bool,
+    window: int | None,
+) -> Float[Array, "B T H K"]:
     """Splash, its head size and lengths padded to what it needs; on a CPU interpreted."""
     length, heads, size = q.shape[1:]
     block_q, block_k = _block(length), _block(k.shape[1])

@@ -51,8 +51,8 @@ def step_native(
     v: Float[Array, "B 1 J K"],
     k_cache: Float[Array, "N B J S K"],
     v_cache: Float[Array, "N B J S K"],
-    layer: Int[Array, ""],
-    filled: Int[Array, ""],
+    layer: Int[Array, ""] | int,
+    filled: Int[Array, ""] | int,
     window: int | None,
 ) -> Float[Array, "B 1 H K"]:
     """One token's part of models.ops.attention.attention_with_cache (models/ops/native/attention_step.cc).
@@ -63,7 +63,7 @@ def step_native(
     return native.call("attention_step", (native.like(q),), q, k, v, k_cache, v_cache, *place, window=window or 0)[0]
 
 
-def reason_against_step(q, k_cache) -> str | None:
+def reason_against_step(q: Float[Array, "B T H K"], k_cache: Float[Array, "N B J S K"]) -> str | None:
     """Why `step_native` is not available for these, or None."""
     if reason := reason_against_float32_on_cpu((q, k_cache)):
         return reason

@@ -6,7 +6,7 @@ needs, and calls `require` where the user named the method; by "auto" it takes t
 
 from collections.abc import Iterable
 
-from jax import Array
+from jax import Array, ShapeDtypeStruct
 
 from lengthscale.models.ops import native
 from lengthscale.models.ops.platform import platform
@@ -29,12 +29,12 @@ def by_platform(best: dict[str, str], otherwise: str) -> str:
     return best.get(platform(), otherwise)
 
 
-def reason_against_native(arrays: Iterable[Array]) -> str | None:
+def reason_against_native(arrays: Iterable[Array | ShapeDtypeStruct]) -> str | None:
     """Why a C++ kernel is not available for these arrays, or None: it is for float32, on a CPU with a compiler."""
     return reason_against_float32_on_cpu(arrays) or native.missing()
 
 
-def reason_against_float32_on_cpu(arrays: Iterable[Array]) -> str | None:
+def reason_against_float32_on_cpu(arrays: Iterable[Array | ShapeDtypeStruct]) -> str | None:
     """Why what is for float32 on a CPU does not take these arrays, or None; it compiles nothing."""
     dtypes = {array.dtype.name for array in arrays}
     if platform() != "cpu" or dtypes != {"float32"}:
@@ -42,7 +42,7 @@ def reason_against_float32_on_cpu(arrays: Iterable[Array]) -> str | None:
     return None
 
 
-def uses_native(method: str, long_enough: bool, arrays: Iterable[Array]) -> bool:
+def uses_native(method: str, long_enough: bool, arrays: Iterable[Array | ShapeDtypeStruct]) -> bool:
     """Whether an op of two methods, one of them "native", takes the kernel; `method` is known.
 
     By "auto" it does where the sequence is long enough and the kernel is available. Raises ValueError if "native" was

@@ -26,7 +26,14 @@ METHODS = ("shifted", "native")
 NATIVE_STEPS = 8  # from so many on; a token alone stays in the program that XLA makes of its step
 
 
-def causal_conv1d_reference(x, w, bias, before, *, silu=False):
+def causal_conv1d_reference(
+    x: Float[Array, "B T E"],
+    w: Float[Array, "K E"],
+    bias: Float[Array, " E"],
+    before: Float[Array, "B K-1 E"],
+    *,
+    silu: bool = False,
+) -> tuple[Float[Array, "B T E"], Float[Array, "B K-1 E"]]:
     """The equation, transcribed directly. Same arguments and results as `causal_conv1d`."""
 
     def step(window, x_t):  # (B, K-1, E), (B, E)

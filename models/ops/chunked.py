@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
+from jaxtyping import Inexact, PyTree
 
 
 class ChunkForm(NamedTuple):
@@ -38,7 +39,12 @@ class ChunkForm(NamedTuple):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def over_chunks(form: ChunkForm, shared, state, inputs):
+def over_chunks(
+    form: ChunkForm,
+    shared: PyTree[Inexact[Array, "..."]],
+    state: PyTree[Inexact[Array, "..."]],
+    inputs: PyTree[Inexact[Array, "I ..."]],
+) -> tuple[PyTree[Inexact[Array, "I ..."]], PyTree[Inexact[Array, "..."]]]:
     """(outputs, last state) of `form` over the leading axis of `inputs`, the chunks. All are trees of arrays."""
     return _fwd(form, shared, state, inputs)[0]
 

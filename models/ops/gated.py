@@ -32,7 +32,9 @@ METHODS = ("sequential", "native")
 NATIVE_STEPS, NATIVE_TOKENS = 8, 128
 
 
-def rnn_reference(xg, w_h, h0):
+def rnn_reference(
+    xg: Float[Array, "B T D"], w_h: Float[Array, "D D"], h0: Float[Array, "B D"]
+) -> Float[Array, "B T D"]:
     """The RNN's equation, transcribed directly. Same arguments and result as `rnn`."""
 
     def step(h, x):
@@ -42,7 +44,9 @@ def rnn_reference(xg, w_h, h0):
     return jnp.moveaxis(lax.scan(step, h0, jnp.moveaxis(xg, 1, 0))[1], 0, 1)
 
 
-def lstm_reference(xg, w_h, h0, c0):
+def lstm_reference(
+    xg: Float[Array, "B T G"], w_h: Float[Array, "G D"], h0: Float[Array, "B D"], c0: Float[Array, "B D"]
+) -> tuple[Float[Array, "B T D"], Float[Array, "B D"]]:
     """The LSTM's equation, transcribed directly. Same arguments and results as `lstm`."""
 
     def step(state, x):
@@ -56,7 +60,9 @@ def lstm_reference(xg, w_h, h0, c0):
     return jnp.moveaxis(h, 0, 1), c
 
 
-def gru_reference(xg, w_h, b_n, h0):
+def gru_reference(
+    xg: Float[Array, "B T G"], w_h: Float[Array, "G D"], b_n: Float[Array, " D"], h0: Float[Array, "B D"]
+) -> Float[Array, "B T D"]:
     """The GRU's equation, transcribed directly. Same arguments and result as `gru`."""
 
     def step(h, x):
@@ -91,8 +97,8 @@ def rnn(
 
 
 def lstm(
-    xg: Float[Array, "B T 4*D"],
-    w_h: Float[Array, "4*D D"],
+    xg: Float[Array, "B T G"],
+    w_h: Float[Array, "G D"],
     h0: Float[Array, "B D"],
     c0: Float[Array, "B D"],
     *,
@@ -112,8 +118,8 @@ def lstm(
 
 
 def gru(
-    xg: Float[Array, "B T 3*D"],
-    w_h: Float[Array, "3*D D"],
+    xg: Float[Array, "B T G"],
+    w_h: Float[Array, "G D"],
     b_n: Float[Array, " D"],
     h0: Float[Array, "B D"],
     *,

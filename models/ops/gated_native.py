@@ -55,8 +55,8 @@ rnn_native.defvjp(_rnn_fwd, _rnn_bwd)
 
 @jax.custom_vjp
 def lstm_native(
-    xg: Float[Array, "B T 4*D"],
-    w_h: Float[Array, "4*D D"],
+    xg: Float[Array, "B T G"],
+    w_h: Float[Array, "G D"],
     bias: Float[Array, " 4*D"],
     h0: Float[Array, "B D"],
     c0: Float[Array, "B D"],
@@ -91,8 +91,8 @@ lstm_native.defvjp(_lstm_fwd, _lstm_bwd)
 
 @jax.custom_vjp
 def gru_native(
-    xg: Float[Array, "B T 3*D"],
-    w_h: Float[Array, "3*D D"],
+    xg: Float[Array, "B T G"],
+    w_h: Float[Array, "G D"],
     bias: Float[Array, " 3*D"],
     b_n: Float[Array, " D"],
     h0: Float[Array, "B D"],

@@ -15,14 +15,16 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Inexact
+from jaxtyping import Inexact, Shaped
 
 from lengthscale.models.ops.availability import by_platform, check_known
 
 METHODS = ("sequential", "associative", "chunked")
 
 
-def linear_scan_reference(a, b, h0):
+def linear_scan_reference(
+    a: Inexact[Array, "B T *D"], b: Inexact[Array, "B T *D"], h0: Inexact[Array, "B *D"]
+) -> Inexact[Array, "B T *D"]:
     """The equation, transcribed directly. Same arguments and result as `linear_scan`."""
 
     def step(h, ab):
@@ -58,7 +60,9 @@ def linear_scan(
     return jnp.moveaxis(h, 0, 1)
 
 
-def scan_sequential(a, b, h0, reverse=False):
+def scan_sequential(
+    a: Inexact[Array, "T *D"], b: Inexact[Array, "T *D"], h0: Inexact[Array, "*D"], reverse: bool = False
+) -> Inexact[Array, "T *D"]:
     """h over the leading axis, one step at a time."""
 
     def step(h, ab):
@@ -68,7 +72,9 @@ def scan_sequential(a, b, h0, reverse=False):
     return lax.scan(step, h0, (a, b), reverse=reverse)[1]
 
 
-def scan_associative(a, b, h0, reverse=False):
+def scan_associative(
+    a: Inexact[Array, "T *D"], b: Inexact[Array, "T *D"], h0: Inexact[Array, "*D"], reverse: bool = False
+) -> Inexact[Array, "T *D"]:
     """h over the leading axis as a parallel prefix of the maps h -> a h + b."""
 
     def compose(first, second):
@@ -79,7 +85,9 @@ def scan_associative(a, b, h0, reverse=False):
     return lax.associative_scan(compose, (a, b), reverse=reverse)[1]
 
 
-def scan_chunked(a, b, h0, reverse=False, *, chunk):
+def scan_chunked(
+    a: Inexact[Array, "T *D"], b: Inexact[Array, "T *D"], h0: Inexact[Array, "*D"], reverse: bool = False, *, chunk: int
+) -> Inexact[Array, "T *D"]:
     """h over the leading axis: associative inside chunks, one carried state between them."""
     length = a.shape[0]
     a, b = (to_chunks(x, chunk, fill, front=reverse) for x, fill in ((a, 1), (b, 0)))
@@ -93,7 +101,9 @@ def scan_chunked(a, b, h0, reverse=False, *, chunk):
     return h[h.shape[0] - length :] if reverse else h[:length]
 
 
-def to_chunks(x, chunk, fill=0, front=False):
+def to_chunks(
+    x: Shaped[Array, "T *D"], chunk: int, fill: int = 0, front: bool = False
+) -> Shaped[Array, "I {chunk} *D"]:
     """(T, ...) -> (ceil(T / C), C, ...), padded at the end (or in front)."""
     missing = -x.shape[0] % chunk
     widths = [(missing, 0) if front else (0, missing)] + [(0, 0)] * (x.ndim - 1)

@@ -27,7 +27,7 @@ def finish(
     return jnp.where(counts(lengths, h.shape[1])[..., None], h, 0), jnp.where(lengths[:, None] > 0, last, h0)
 
 
-def hold_cell(xg: Float[Array, "B T 4*D"], lengths: Int[Array, " B"] | None) -> Float[Array, "B T 4*D"]:
+def hold_cell(xg: Float[Array, "B T G"], lengths: Int[Array, " B"] | None) -> Float[Array, "B T G"]:
     """An LSTM's gates i, f, g, o before their sigmoids, such that padding leaves the cell as it is: i = 0, f = 1."""
     if lengths is None:
         return xg

@@ -13,7 +13,9 @@ from jax import Array
 from jaxtyping import Float, Int
 
 
-def rope_reference(x, position, theta=10_000.0):
+def rope_reference(
+    x: Float[Array, "B T H K"], position: Int[Array, " T"], theta: float = 10_000.0
+) -> Float[Array, "B T H K"]:
     """The equation in complex numbers. Same arguments and result as `rope`."""
     first, second = jnp.split(x, 2, axis=-1)
     turn = jnp.exp(1j * _angles(x, position, theta))[:, None]

@@ -28,7 +28,13 @@ CHUNK = 32  # of the recurrence
 _einsum = partial(jnp.einsum, precision=lax.Precision.HIGHEST)  # a GPU's TF32 would cost the kernel 13 bits
 
 
-def s4d_reference(u, a, b, c, x0):
+def s4d_reference(
+    u: Float[Array, "B T H"],
+    a: Complex[Array, "H N"],
+    b: Complex[Array, "H N"],
+    c: Complex[Array, "H N"],
+    x0: Complex[Array, "B H N"],
+) -> tuple[Float[Array, "B T H"], Complex[Array, "B H N"]]:
     """The equation, transcribed directly. Same arguments and results as `s4d`."""
 
     def step(x, u_t):

@@ -47,7 +47,16 @@ METHODS = ("sequential", "associative", "chunked", "native", "pallas")
 CHUNK = {"sequential": 64, "associative": 256, "chunked": 64, "native": 64, "pallas": PALLAS_CHUNK}
 
 
-def selective_scan_reference(u, dt, A, B, C, h0, *, discretisation="mamba"):
+def selective_scan_reference(
+    u: Float[Array, "B T E"],
+    dt: Float[Array, "B T E"],
+    A: Float[Array, "E N"],
+    B: Float[Array, "B T N"],
+    C: Float[Array, "B T N"],
+    h0: Float[Array, "B N E"],
+    *,
+    discretisation: str = "mamba",
+) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
     """The equation, transcribed directly. Same arguments and results as `selective_scan`."""
 
     def step(h, x):

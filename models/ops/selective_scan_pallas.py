@@ -28,8 +28,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 from jax.experimental import pallas as pl
+from jaxtyping import Float
 
 from lengthscale.models.ops.platform import platform
 
@@ -41,7 +42,15 @@ GPU_BLOCK = 16
 TPU_BLOCKS = (512, 256, 128)
 
 
-def selective_scan_pallas(u, dt, A, B, C, h0, chunk=CHUNK):
+def selective_scan_pallas(
+    u: Float[Array, "B T E"],
+    dt: Float[Array, "B T E"],
+    A: Float[Array, "E N"],
+    B: Float[Array, "B T N"],
+    C: Float[Array, "B T N"],
+    h0: Float[Array, "B N E"],
+    chunk: int = CHUNK,
+) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
     """As `lengthscale.models.ops.selective_scan.selective_scan`, by the rule "mamba".
 
     Raises ValueError for a chunk that is not a power of two, of RUN at least.

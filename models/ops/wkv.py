@@ -27,6 +27,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from lengthscale.models.ops.availability import by_platform, check_known
@@ -47,14 +48,16 @@ class WKVState(NamedTuple):
     p: Float[Array, "B D"]
 
 
-def empty_state(batch: int, width: int, dtype) -> WKVState:
+def empty_state(batch: int, width: int, dtype: DTypeLike) -> WKVState:
     """The state before the first token, in float32 at least."""
     dtype = jnp.promote_types(dtype, jnp.float32)
     zeros = jnp.zeros((batch, width), dtype)
     return WKVState(zeros, zeros, jnp.full_like(zeros, -1e38))
 
 
-def wkv_reference(w, u, k, v, state):
+def wkv_reference(
+    w: Float[Array, " D"], u: Float[Array, " D"], k: Float[Array, "B T D"], v: Float[Array, "B T D"], state: WKVState
+) -> tuple[Float[Array, "B T D"], WKVState]:
     """The recurrence, transcribed directly. Same arguments and results as `wkv`."""
     state, y = lax.scan(partial(_step, w, u), state, (jnp.moveaxis(k, 1, 0), jnp.moveaxis(v, 1, 0)))
     return jnp.moveaxis(y, 0, 1), state

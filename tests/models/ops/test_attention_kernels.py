@@ -66,7 +66,7 @@ def chosen(target, length=256, *, n_keys=None, dtype="float32", size=64, causal=
         return attention_kernels.fitting(q, k, causal, window, key_mask)
 
 
-MASK = np.ones((2, 256), bool)
+MASK = jax.ShapeDtypeStruct((2, 256), bool)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def gated_arguments(batch, length, width, state):
     """Those of the scan, delta for dt (softplus of it reaches down to 1e-4), then z, D and delta's bias."""
     u, dt, *others = scan_arguments(batch, length, "float32", width=width, state=state)
     rng = np.random.default_rng(3)
-    z, D, bias = (rng.normal(size=shape).astype("float32") for shape in (u.shape, width, width))
+    z, D, bias = (jnp.asarray(rng.normal(size=shape), "float32") for shape in (u.shape, width, width))
     return u, jnp.log(jnp.expm1(dt)) - 2, *others, z, D, bias - 2
 
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -163,7 +164,14 @@ def test_attention_memory_is_linear():
     assert temporaries(16384) < 2.5 * temporaries(8192)
 
 
-def test_wrong_arguments_say_what_was_expected():
+def test_the_checker_of_the_test_run_sees_a_shape_that_its_annotation_forbids():
+    pytest.importorskip("beartype")
+    x = jnp.zeros((1, 4, 1, 2))
+    with pytest.raises(jaxtyping.TypeCheckError, match=r"checking parameter 'k'"):
+        attention.attention(x, jnp.zeros((2, 4, 1, 2)), x)  # another batch
+
+
+def test_wrong_arguments_say_what_was_expected(unchecked_shapes):
     x = jnp.zeros((1, 4, 1, 2))
     with pytest.raises(ValueError, match="unknown method 'fast'; expected auto, blocked, reference"):
         attention.attention(x, x, x, method="fast")

@@ -122,7 +122,7 @@ def test_bfloat16_inputs_keep_a_float32_state():
     assert_close(y, exact, 1e-5)
 
 
-def test_bad_arguments_are_refused():
+def test_bad_arguments_are_refused(unchecked_shapes):
     w, u, k, v, state = arguments(1, 8, "float32")
     with pytest.raises(ValueError, match="unknown method 'fast'; expected auto, sequential, associative"):
         wkv(w, u, k, v, method="fast")
