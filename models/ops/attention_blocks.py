@@ -1,8 +1,24 @@
-"""The machinery of models/ops/attention.py: which blocks meet, the online softmax, and the backward pass of both.
+"""The blocks of models/ops/attention.py: which of them meet, the online softmax, and the backward pass.
 
-Queries lie as (G, T R, K): G is batch x key heads, and the R query heads that share a key head are neighbours in time,
-so that they are rows of one product with its keys, which are never repeated. Keys and values lie as (G, S, K). Queries
-come divided by sqrt(K).
+Forward (the online softmax: Milakov and Gimelshein, arXiv:1805.02867). For one row of queries, the running maximum m,
+sum l and weighted sum acc start at (-1e30, 0, 0); each block of keys k_s and values v_s changes them to m', l', acc':
+
+    x_s = q . k_s          m' = max(m, max_s x_s)          p_s = e^{x_s - m'}
+    l' = e^{m - m'} l + sum_s p_s          acc' = e^{m - m'} acc + sum_s p_s v_s
+
+and after the last block y = acc / l, and lse = m + log l is the logarithm of the softmax's denominator.
+
+Backward (Dao et al., arXiv:2205.14135, appendix B). Of the forward pass q, k, v, y and lse are kept. For each pair of
+blocks, with t for rows of queries, s for keys and dy = dL/dy:
+
+    p_ts = e^{q_t . k_s - lse_t}          delta_t = dy_t . y_t = sum_s p_ts (dy_t . v_s)
+    dv_s = sum_t p_ts dy_t                dx_ts = p_ts (dy_t . v_s - delta_t)
+    dq_t = sum_s dx_ts k_s                dk_s = sum_t dx_ts q_t
+
+A masked pair has p = 0. Queries come divided by sqrt(K), and dq is the gradient of those.
+
+Axes: G batch x key heads, Q = T R rows of queries, S keys, K head size. The R query heads that share a key head are
+neighbours in time, so that they are rows of one product with its keys, which are never repeated.
 """
 
 # jax.custom_vjp's types lose what a function takes and returns:

@@ -2,7 +2,11 @@
 
     y_t = f(bias + sum_k w_k x_{t-K+1+k})          f: none, or SiLU
 
-w[K-1] meets x_t. The state is the last K-1 inputs.
+w[K-1] meets x_t. The state is the last K-1 inputs. The adjoint, with g_t = dL/d(the sum at t):
+
+    dx_s = sum_k w_k g_{s+K-1-k}          dw_k = sum_t g_t x_{t-K+1+k}          dbias = sum_t g_t
+
+dx_s of the K-1 inputs before the first are the gradient of the state; a g beyond either end is 0.
 
 Methods: "native", a C++ kernel for float32 on a CPU, forward and backward (models/ops/native/causal_conv.cc), and
 "shifted", K shifted products in JAX. Axes: B batch, T time, E channels, K taps.

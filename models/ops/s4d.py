@@ -3,8 +3,15 @@
     x_t = a x_{t-1} + b u_t          y_t = 2 Re(c . x_t)
 
 a, b, c are discrete (see models/ops/discretise.py) and complex; x holds one state of each conjugate pair, hence 2 Re.
-As they do not change with time, the outputs are also a convolution, y_t = sum_l K_l u_{t-l} with K_l = 2 Re(c . a^l b),
-plus what is left of the state before, 2 Re(c . a^{t+1} x_0).
+They do not change with time, so the recurrence has a closed form. For tokens t = 1, 2, ... after a state x_0:
+
+    y_t = 2 Re(c . a^t x_0) + sum_{l<t} K_l u_{t-l}          K_l = 2 Re sum_n (c_n b_n) a_n^l
+
+K is the real part of a vector, c b, times the Vandermonde matrix of a (the paper's section 3). Both methods are this
+one identity: over the whole sequence as a convolution, or over each chunk with the state before it as x_0. With
+l = i C + j, the matrix splits into two short tables, a^l = (a^C)^i a^j, and K is one real product of them:
+
+    K_{iC+j} = 2 sum_n Re(w_n a_n^{iC}) Re(a_n^j) - Im(w_n a_n^{iC}) Im(a_n^j)          w = c b
 
     convolution   FFT of twice the length; O(T log T), all tokens at once
     recurrence    from chunk to chunk; inside a chunk of C tokens it is unrolled into products; O(T C), memory as u
