@@ -10,8 +10,8 @@ e^{p'}, and for y divided by e^q above and below the line, this gives
     y = (e^{p-q} aa + e^{u+k-q} v) / (e^{p-q} bb + e^{u+k-q})           q  = max(p, u+k)
     aa' = e^{p+w-p'} aa + e^{k-p'} v,  bb' = e^{p+w-p'} bb + e^{k-p'}   p' = max(p+w, k)
 
-No exponent is above 0 and one of each pair is 0. So, from an empty state, bb is at least 1 after the first token, and the
-denominator of y at every token.
+No exponent is above 0 and one of each pair is 0. So, from an empty state, bb is at least 1 after the first token, and
+the denominator of y is at every token.
 
 Both methods are one skeleton (models/ops/chunked.py): `lax.scan` over chunks of C tokens that keeps the state at chunk
 borders alone, and a backward pass that runs the chunks in reverse and recomputes the states inside each. Memory is O(T
