@@ -80,9 +80,11 @@ def rnn(
     bias: Float[Array, " D"] | None = None,
     method: str = "auto",
 ) -> Float[Array, "B T D"]:
-    """All hidden states of a tanh RNN; xg + bias = W_x x + b (the kernel adds the bias on its way).
+    """All hidden states of a tanh RNN.
 
-    method: one of METHODS, or "auto": native where it is available and there are tokens enough, else sequential.
+    xg: the inputs' part of every step, less the bias, W_x x. w_h: the recurrent weights W. h0: the state before the
+    first step. bias: b (None: 0, or it is in xg already); the kernel adds it to xg without another pass. method: one
+    of METHODS, or "auto": native where it is available, with NATIVE_STEPS and NATIVE_TOKENS at least, else sequential.
     Raises ValueError for an unknown method, and for one that is not available.
     """
     b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
@@ -101,9 +103,9 @@ def lstm(
     bias: Float[Array, " 4*D"] | None = None,
     method: str = "auto",
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B D"]]:
-    """All hidden states and the last cell state of an LSTM, gates in the order i, f, g, o.
+    """All hidden states and the last cell state of an LSTM. The gates are in the order i, f, g, o, and G = 4 D.
 
-    xg, bias, method: as `rnn`'s.
+    h0, c0: the hidden and the cell state before the first step. xg, w_h, bias, method: as `rnn`'s. Raises as `rnn`.
     """
     b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
     if _is_native(method, xg, w_h, b, h0, c0):
@@ -121,9 +123,9 @@ def gru(
     bias: Float[Array, " 3*D"] | None = None,
     method: str = "auto",
 ) -> Float[Array, "B T D"]:
-    """All hidden states of a GRU, gates r, z, n; b_n is the bias in r * (W_n h + b_n).
+    """All hidden states of a GRU. The gates are in the order r, z, n, and G = 3 D.
 
-    xg, bias, method: as `rnn`'s.
+    b_n: the bias in r * (W_n h + b_n). xg, w_h, h0, bias, method: as `rnn`'s. Raises as `rnn`.
     """
     b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
     if _is_native(method, xg, w_h, b, b_n, h0):

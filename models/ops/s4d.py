@@ -62,11 +62,12 @@ def s4d(
     method: str = "auto",
     chunk: int = CHUNK,
 ) -> tuple[Float[Array, "B T H"], Complex[Array, "B H N"]]:
-    """Outputs y, without the skip D u, and the last state; x0 = None is a start from rest.
+    """Outputs y, without the skip D u, and the last state.
 
-    method: one of METHODS, or "auto": the convolution from rest, as in training, the recurrence from a state. (One
-    core, H=256, N=32, T=4096: 7.7 us a token against 10 forward from rest, 21 against 26 with the gradient, 17 against
-    9 from a state.) chunk: of the recurrence. Raises ValueError for an unknown method, or a chunk below 1.
+    u: the inputs. a, b, c: the discrete system. x0: the state before the first token (None: 0). method: one of METHODS,
+    or "auto": the convolution from rest, as in training, the recurrence from a state. (One core, H=256, N=32, T=4096:
+    7.7 us a token against 10 forward from rest, 21 against 26 with the gradient, 17 against 9 from a state.) chunk: of
+    the recurrence. Raises ValueError for an unknown method, or a chunk below 1.
 
     The FFT rounds: with the convolution a later input moves earlier outputs by a rounding error, with the recurrence by
     nothing at all.
@@ -84,7 +85,10 @@ def s4d(
 
 
 def s4d_kernel(w: Complex[Array, "*B H N"], a: Complex[Array, "H N"], length: int) -> Float[Array, "*B H T"]:
-    """2 Re(sum_n w_n a_n^l) for l < T: the impulse response where w = b c, x_0's free response where w = c a x_0."""
+    """2 Re(sum_n w_n a_n^l) for l < T = length: a product with the Vandermonde matrix of a.
+
+    It is the impulse response K where w = b c, and the free response to x_0 where w = c a x_0.
+    """
     chunk = _root(length)
     inner, a_chunk = _powers(a, chunk)
     outer, _ = _powers(a_chunk, -(-length // chunk), 2 * w)

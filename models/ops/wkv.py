@@ -47,7 +47,7 @@ CHUNK = {"sequential": 64, "associative": 1024}
 
 
 class WKVState(NamedTuple):
-    """The sums with and without v, over e^p. Empty: 0, 0, -1e38 (not -inf, whose differences are NaN)."""
+    """The sums with and without v, divided by e^p. Empty: 0, 0, -1e38 (not -inf, whose differences are NaN)."""
 
     aa: Float[Array, "B D"]
     bb: Float[Array, "B D"]
@@ -55,7 +55,7 @@ class WKVState(NamedTuple):
 
 
 def empty_state(batch: int, width: int, dtype: DTypeLike) -> WKVState:
-    """The state before the first token, in float32 at least."""
+    """The state before the first token of a sequence, of shape (batch, width), in `dtype` but float32 at least."""
     dtype = jnp.promote_types(dtype, jnp.float32)
     zeros = jnp.zeros((batch, width), dtype)
     return WKVState(zeros, zeros, jnp.full_like(zeros, -1e38))
