@@ -39,7 +39,10 @@ def attention_weights_reference(
     window: int | None = None,
     key_mask: Bool[Array, "B S"] | None = None,
 ) -> Float[Array, "B H T S"]:
-    """(B, H, T, S): how much each query takes of each key, the whole matrix. Arguments as `attention`'s."""
+    """The softmax's weights, the whole matrix: how much each query takes of each key. Arguments as `attention`'s.
+
+    The row of a query that may see no key is 0.
+    """
     k = jnp.repeat(k, q.shape[2] // k.shape[2], axis=2)
     scores = jnp.einsum("bthk,bshk->bhts", q, k) * q.shape[-1] ** -0.5
     allowed = allowed_pairs(jnp.arange(q.shape[1]), jnp.arange(k.shape[1]), causal, window)
@@ -57,7 +60,7 @@ def attention_reference(
     window: int | None = None,
     key_mask: Bool[Array, "B S"] | None = None,
 ) -> Float[Array, "B T H K"]:
-    """The equation with the whole (T, S) matrix. Same arguments and result as `attention`."""
+    """The outputs, by the equation with the whole (T, S) matrix. Same arguments and result as `attention`."""
     weights = attention_weights_reference(q, k, causal=causal, window=window, key_mask=key_mask)
     return jnp.einsum("bhts,bshk->bthk", weights, jnp.repeat(v, q.shape[2] // v.shape[2], axis=2))
 
@@ -73,13 +76,16 @@ def attention(
     method: str = "auto",
     block: int | None = None,
 ) -> Float[Array, "B T H K"]:
-    """Attention of a sequence to itself (or, with causal=False, to another one).
+    """Attention of a sequence to itself (or, with causal=False, to another one): y, in q's dtype.
 
-    window: keys that a query sees, itself included (None: all). key_mask: the keys that may be seen at all (None: all);
-    a query that sees none gives 0. method: "blocked", "reference" (memory quadratic in T), "native", "cudnn", "splash"
-    (see models/ops/attention_kernels.py), or "auto": the kernel of the platform where it fits and no block is given,
-    else blocked. block: of queries and of keys, if blocked (None: about 512). Raises ValueError for an unknown method,
-    or one that does not fit, a window under 1, heads that do not divide, or a window or cause without S = T.
+    q, k, v: queries, keys and values; J divides H. causal: a query sees no later key. window: the number of keys that a
+    query sees, itself included (None: all). key_mask: the keys that may be seen at all (None: all); a query that sees
+    none gives 0. method: "blocked", "reference" (memory quadratic in T), "native", "cudnn", "splash" (see
+    models/ops/attention_kernels.py), or "auto": the kernel of the platform where it fits and no block is given, else
+    blocked. block: how many queries, and how many keys, if blocked (None: about 512).
+
+    Raises ValueError for an unknown method, one that is not available for these arguments, a window under 1, key heads
+    that do not divide the query heads, and for causal or window if S differs from T.
     """
     check_known(method, METHODS)
     if (causal or window is not None) and q.shape[1] != k.shape[1]:
@@ -117,7 +123,7 @@ def attention_with_cache_reference(
     *,
     window: int | None = None,
 ) -> Float[Array, "B T H K"]:
-    """Same arguments and result as `attention_with_cache`: the ring is put in order of position, then one whole matrix.
+    """The outputs of `attention_with_cache` by the equation, with the whole matrix. Same arguments and result.
 
     Slot s holds the last position before `filled` that is s modulo S; a negative one means that it is still empty.
     """
@@ -147,7 +153,10 @@ def attention_with_cache(
     method: str = "auto",
     block: int | None = None,
 ) -> Float[Array, "B T H K"]:
-    """Causal attention of T new tokens to themselves and to the `filled` ones before, in the cache of one layer of N.
+    """Causal attention of T new tokens to themselves and to the `filled` ones before them: y, in q's dtype.
+
+    q, k, v: of the new tokens. k_cache, v_cache: the caches of all N layers, of which `layer` is read. window, block:
+    as `attention`'s.
 
     The token at position p lies in slot p mod S, so a cache of S = window slots is a ring. With r = filled mod S, the
     next slot to be written, slots before r hold the newest r positions, filled - r + slot; the slots from r on were
@@ -197,9 +206,10 @@ def attention_to_cache(
     *,
     block: int | None = None,
 ) -> Float[Array, "B T H K"]:
-    """Attention to each sequence's first `lengths` keys in the cache of one layer of N, read as `attention_with_cache`.
+    """Attention, not causal, to each sequence's first `lengths` keys in the cache of one layer of N: y, in q's dtype.
 
-    A query that sees none gives 0. No gradient is meant to pass here.
+    The cache is read as in `attention_with_cache`, of `layer` alone; block: keys that are read at a time. A query that
+    sees no key gives 0. No gradient is meant to pass here.
     """
     heads = k_cache.shape[2]
     ends = jnp.repeat(lengths, heads)[:, None, None]

@@ -1,8 +1,24 @@
-"""The machinery of models/ops/attention.py: which blocks meet, the online softmax, and the backward pass of both.
+"""The blocks of models/ops/attention.py: which of them meet, the online softmax, and the backward pass.
 
-Queries lie as (G, T R, K): G is batch x key heads, and the R query heads that share a key head are neighbours in time,
-so that they are rows of one product with its keys, which are never repeated. Keys and values lie as (G, S, K). Queries
-come divided by sqrt(K).
+Forward (the online softmax: Milakov and Gimelshein, arXiv:1805.02867). For one row of queries, the running maximum m,
+sum l and weighted sum acc start at (-1e30, 0, 0); each block of keys k_s and values v_s changes them to m', l', acc':
+
+    x_s = q . k_s          m' = max(m, max_s x_s)          p_s = e^{x_s - m'}
+    l' = e^{m - m'} l + sum_s p_s          acc' = e^{m - m'} acc + sum_s p_s v_s
+
+and after the last block y = acc / l, and lse = m + log l is the logarithm of the softmax's denominator.
+
+Backward (Dao et al., arXiv:2205.14135, appendix B). Of the forward pass q, k, v, y and lse are kept. For each pair of
+blocks, with t for rows of queries, s for keys and dy = dL/dy:
+
+    p_ts = e^{q_t . k_s - lse_t}          delta_t = dy_t . y_t = sum_s p_ts (dy_t . v_s)
+    dv_s = sum_t p_ts dy_t                dx_ts = p_ts (dy_t . v_s - delta_t)
+    dq_t = sum_s dx_ts k_s                dk_s = sum_t dx_ts q_t
+
+A masked pair has p = 0. Queries come divided by sqrt(K), and dq is the gradient of those.
+
+Axes: G batch x key heads, Q = T R rows of queries, S keys, K head size. The R query heads that share a key head are
+neighbours in time, so that they are rows of one product with its keys, which are never repeated.
 """
 
 # jax.custom_vjp's types lose what a function takes and returns:
@@ -28,7 +44,10 @@ Sums = tuple[Float[Array, "G Q"], Float[Array, "G Q"], Float[Array, "G Q K"]]
 def allowed_pairs(
     query: Int[Array, " T"], key: Int[Array, " S"], causal: bool, window: int | None
 ) -> Bool[Array, "T S"]:
-    """Positions (queries,) and (keys,) -> (queries, keys): may the query see the key?"""
+    """Whether each query may see each key, by their positions.
+
+    causal: no later key is seen. window: the number of keys that a query sees, itself included (None: all).
+    """
     query, key = query[:, None], key[None, :]
     allowed = jnp.ones((query.shape[0], key.shape[1]), bool)
     if causal:
@@ -40,7 +59,10 @@ def allowed_pairs(
 
 @dataclass(frozen=True)
 class Plan:
-    """Which blocks meet, known when the program is traced."""
+    """Sizes of a blocked product of queries and keys, from which its pairs of blocks are known when it is traced.
+
+    block_q, block_k: how many queries and keys make a block. causal, window: as in `allowed_pairs`.
+    """
 
     n_queries: int
     n_keys: int
@@ -52,14 +74,15 @@ class Plan:
 
     @property
     def rows(self) -> int:
-        """Rows of a block of queries."""
+        """The number of rows in a block of queries."""
         return self.block_q * self.group
 
     def pad_queries(self, x: Shaped[Array, "G Q ..."]) -> Shaped[Array, "G Q_padded ..."]:
-        """Pad the time axis (the second) to whole blocks."""
+        """x with its second axis, the rows of queries, padded by zeros to whole blocks."""
         return _pad(x, -self.n_queries % self.block_q * self.group)
 
     def pad_keys(self, x: Shaped[Array, "G S ..."]) -> Shaped[Array, "G S_padded ..."]:
+        """x with its second axis, the keys, padded by zeros to whole blocks."""
         return _pad(x, -self.n_keys % self.block_k)
 
     def pairs(self) -> tuple[Int[np.ndarray, "_ 2"], ...]:
@@ -82,7 +105,7 @@ class Plan:
         return tuple(np.array(pairs, np.int32).reshape(-1, 2) for pairs in (whole, edge))
 
     def over_pairs(self, body: Callable, carry: PyTree[Array], key_mask: Bool[Array, "G S"] | None) -> PyTree[Array]:
-        """Run `body(carry, i, j, allowed)` over every pair; allowed is None where nothing is masked."""
+        """The last carry of `body(carry, i, j, allowed)` over every pair; allowed is None where nothing is masked."""
         for pairs, on_edge in zip(self.pairs(), (False, True), strict=True):
             if len(pairs) == 0:
                 continue
@@ -104,7 +127,7 @@ class Plan:
 
 
 def empty_sums(q: Float[Array, "G Q K"]) -> Sums:
-    """Running maximum, sum and weighted sum of no keys; float32 at least."""
+    """The running sums of no keys, for queries of q's shape; in float32 at least."""
     dtype = jnp.promote_types(q.dtype, jnp.float32)
     rows = q.shape[:2]
     return jnp.full(rows, _MASKED, dtype), jnp.zeros(rows, dtype), jnp.zeros(q.shape, dtype)
@@ -117,7 +140,10 @@ def add_keys(
     v: Float[Array, "G S K"],
     allowed: Bool[Array, "#G #Q S"] | None,
 ) -> Sums:
-    """Take one block of keys into the running sums of one block of queries (online softmax)."""
+    """The running sums of one block of queries after one more block of keys (online softmax).
+
+    allowed: the keys that each query may see (None: all).
+    """
     m, l, acc = sums
     scores = _scores(q, k, acc.dtype)
     if allowed is not None:
@@ -140,7 +166,10 @@ def add_pairs(
     v: Float[Array, "G S K"],
     key_mask: Bool[Array, "G S"] | None = None,
 ) -> Sums:
-    """Take all pairs of the plan into the running sums; everything padded to whole blocks."""
+    """The running sums after all pairs of the plan; every argument is padded to whole blocks.
+
+    key_mask: the keys that may be seen at all (None: all).
+    """
 
     def body(sums, i, j, allowed):
         mine = tuple(_block(x, i, plan.rows) for x in sums)
@@ -165,7 +194,7 @@ def blocked(
     v: Float[Array, "G S K"],
     key_mask: Bool[Array, "G S"] | None,
 ) -> Float[Array, "G Q K"]:
-    """Attention over the pairs of the plan; everything padded to whole blocks. key_mask: (G, S) or None."""
+    """Attention over the pairs of the plan, in q's dtype, with the gradient above; arguments as `add_pairs`'."""
     return _blocked_fwd(plan, q, k, v, key_mask)[0]
 
 

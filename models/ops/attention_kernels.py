@@ -40,7 +40,10 @@ def fitting(
     window: int | None,
     key_mask: Bool[ShapedArray, "B S"] | None,
 ) -> str:
-    """What "auto" is: the method that the platform is best at, "blocked" where it does not fit."""
+    """The method that "auto" stands for: the platform's kernel, or "blocked" where that is not available.
+
+    Arguments as `models.ops.attention.attention`'s; of the arrays, only shape and dtype are read.
+    """
     best = by_platform({"cpu": "native", "cuda": "cudnn", "tpu": "splash"}, "blocked")
     return "blocked" if best == "blocked" or misfit(best, q, k, causal, window, key_mask) else best
 
@@ -53,7 +56,10 @@ def misfit(
     window: int | None,
     key_mask: Bool[ShapedArray, "B S"] | None,
 ) -> str | None:
-    """Why this kernel cannot do what is asked, or None."""
+    """Why the kernel "native", "cudnn" or "splash" is not available for these arguments, or None.
+
+    Arguments as `fitting`'s.
+    """
     if key_mask is not None:
         return "it takes no key_mask"
     if method == "native":
@@ -102,7 +108,10 @@ def cudnn(
     window: int | None,
     implementation: Literal["cudnn", "xla"] = "cudnn",
 ) -> Float[Array, "B T H K"]:
-    """cuDNN's flash attention; implementation="xla": the same call anywhere, for tests."""
+    """Attention by cuDNN's kernel, through jax; implementation="xla": the same call on any platform, for tests.
+
+    Arguments as `models.ops.attention.attention`'s, for which `misfit` gives no reason (Dao et al., arXiv:2205.14135).
+    """
     size = None if window is None else (window - 1, 0)  # jax counts the keys beside the query's own
     return jax.nn.dot_product_attention(
         q, k, v, is_causal=causal, local_window_size=size, implementation=implementation
@@ -116,7 +125,10 @@ def splash(
     causal: bool,
     window: int | None,
 ) -> Float[Array, "B T H K"]:
-    """Splash, its head size and lengths padded to what it needs; on a CPU interpreted."""
+    """Attention by Splash, with head size and lengths padded to what it needs; on a CPU it is interpreted.
+
+    Arguments as `models.ops.attention.attention`'s, for which `misfit` gives no reason.
+    """
     length, heads, size = q.shape[1:]
     block_q, block_k = _block(length), _block(k.shape[1])
     q = _fill(q * size**-0.5, block_q)

@@ -22,7 +22,10 @@ def attention_native(
     causal: bool,
     window: int | None,
 ) -> Float[Array, "B T H K"]:
-    """All in float32, K a multiple of 8. window: keys that a query sees, itself included."""
+    """Attention by the kernel, all in float32, K a multiple of 8; arguments as `models.ops.attention.attention`'s.
+
+    Available where `models.ops.attention_kernels.misfit` gives no reason against it.
+    """
     return _forward(q, k, v, causal, window)[0]
 
 
@@ -55,16 +58,17 @@ def step_native(
     filled: Int[Array, ""] | int,
     window: int | None,
 ) -> Float[Array, "B 1 H K"]:
-    """One token's part of models.ops.attention.attention_with_cache (models/ops/native/attention_step.cc).
+    """`models.ops.attention.attention_with_cache` for one token by the kernel (models/ops/native/attention_step.cc).
 
-    The cache is read once, where it lies. No gradient passes.
+    Same arguments, all in float32, K a multiple of 16. The cache is read once and not copied. It has no gradient.
+    Available where `reason_against_step` gives no reason against it.
     """
     place = (jnp.asarray(number, jnp.int32) for number in (layer, filled))
     return native.call("attention_step", (native.like(q),), q, k, v, k_cache, v_cache, *place, window=window or 0)[0]
 
 
 def reason_against_step(q: Float[Array, "B T H K"], k_cache: Float[Array, "N B J S K"]) -> str | None:
-    """Why `step_native` is not available for these, or None."""
+    """Why `step_native` is not available for these queries and this cache, or None."""
     if reason := reason_against_float32_on_cpu((q, k_cache)):
         return reason
     if q.shape[1] != 1 or q.shape[3] % 16:

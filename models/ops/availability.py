@@ -43,10 +43,11 @@ def reason_against_float32_on_cpu(arrays: Iterable[Array | ShapeDtypeStruct]) ->
 
 
 def uses_native(method: str, long_enough: bool, arrays: Iterable[Array | ShapeDtypeStruct]) -> bool:
-    """Whether an op of two methods, one of them "native", takes the kernel; `method` is known.
+    """Whether an op of two methods, one of them "native", takes the kernel.
 
-    By "auto" it does where the sequence is long enough and the kernel is available. Raises ValueError if "native" was
-    named and is not available.
+    method: the one that the user named, checked by `check_known`. long_enough: whether the kernel is worth it, for
+    "auto", which takes it if it is also available. arrays: all arguments of the kernel. Raises ValueError if "native"
+    was named and is not available.
     """
     if method not in ("auto", "native") or (method == "auto" and not long_enough):
         return False

@@ -2,7 +2,11 @@
 
     y_t = f(bias + sum_k w_k x_{t-K+1+k})          f: none, or SiLU
 
-w[K-1] meets x_t. The state is the last K-1 inputs.
+w[K-1] meets x_t. The state is the last K-1 inputs. The adjoint, with g_t = dL/d(the sum at t):
+
+    dx_s = sum_k w_k g_{s+K-1-k}          dw_k = sum_t g_t x_{t-K+1+k}          dbias = sum_t g_t
+
+dx_s of the K-1 inputs before the first are the gradient of the state; a g beyond either end is 0.
 
 Methods: "native", a C++ kernel for float32 on a CPU, forward and backward (models/ops/native/causal_conv.cc), and
 "shifted", K shifted products in JAX. Axes: B batch, T time, E channels, K taps.
@@ -54,10 +58,11 @@ def causal_conv1d(
     silu: bool = False,
     method: str = "auto",
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B K-1 E"]]:
-    """y, and the last K-1 inputs. before: the K-1 inputs that came before x.
+    """The outputs y, and the last K-1 inputs, which are `before` of the next piece of the sequence.
 
-    method: one of METHODS, or "auto": native where it is available and there are steps enough, else shifted. Raises
-    ValueError for an unknown method, and for one that is not available.
+    x: the inputs. w: the taps; w[K-1] meets the current input. before: the K-1 inputs that came before x, zeros at the
+    start of a sequence. silu: whether f is SiLU. method: one of METHODS, or "auto": native where it is available and x
+    has NATIVE_STEPS at least, else shifted. Raises ValueError for an unknown method, and for one that is not available.
     """
     check_known(method, METHODS)
     length, n_before = x.shape[1], before.shape[1]

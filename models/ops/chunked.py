@@ -45,7 +45,11 @@ def over_chunks(
     state: PyTree[Inexact[Array, "..."]],
     inputs: PyTree[Inexact[Array, "I ..."]],
 ) -> tuple[PyTree[Inexact[Array, "I ..."]], PyTree[Inexact[Array, "..."]]]:
-    """(outputs, last state) of `form` over the leading axis of `inputs`, the chunks. All are trees of arrays."""
+    """The outputs of all chunks, stacked, and the state after the last one.
+
+    form: how one chunk is computed. shared: the parameters of all chunks. state: the state before the first one.
+    inputs: those of all chunks; their leading axis is the chunks. All but the form are trees of arrays.
+    """
     return _fwd(form, shared, state, inputs)[0]
 
 

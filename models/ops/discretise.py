@@ -27,13 +27,20 @@ RULES = ("zoh", "bilinear", "mamba", "euler", "backward_diff")
 def discretise(
     A: Inexact[Array, "..."], B: Inexact[Array, "..."] | float, dt: Inexact[Array, "..."], rule: str
 ) -> tuple[Inexact[Array, "..."], Inexact[Array, "..."]]:
-    """(Abar, Bbar) of A, B and dt, which broadcast. Raises ValueError for an unknown rule."""
+    """(Abar, Bbar): the system of one step of length dt, elementwise.
+
+    A, B, dt: of the continuous system, real or complex; their shapes broadcast. rule: one of RULES. Raises ValueError
+    for an unknown rule.
+    """
     a, gain = transition(dt * A, rule)
     return a, dt * B if gain is None else gain * dt * B
 
 
 def transition(z: Inexact[Array, "*S"], rule: str) -> tuple[Inexact[Array, "*S"], Inexact[Array, "*S"] | None]:
-    """(Abar, gain) of z = dt A, real or complex; the gain is None where it is 1, so that nobody multiplies by it."""
+    """(Abar, gain) of z = dt A, real or complex; the gain is None where it is 1, to save a multiplication by it.
+
+    rule: one of RULES. Raises ValueError for an unknown rule.
+    """
     if rule == "zoh":
         exp_z = jnp.exp(z)
         return exp_z, _expm1_over(z, exp_z)

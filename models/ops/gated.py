@@ -4,20 +4,15 @@
     LSTM  i, f, g, o = split(x_g + W h);  c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c)
     GRU   r, z = sigmoid(x_rz + W_rz h);  n = tanh(x_n + r (W_n h + b_n));        h = (1 - z) n + z h
 
-The input's part x_g = W_x x + b of all steps is one matrix product outside (see models/rnn.py and its neighbours), so
-the scan holds only what is sequential. The backward scan makes gate gradients alone, and the gradient of W is one
-matrix product after it; autodiff would add a whole dW at every step.
+The input's part x_g = W_x x + b of all steps is one matrix product outside (see models/rnn.py, models/lstm.py and
+models/gru.py), so that the scan holds only what is sequential. The adjoints are in models/ops/gated_scan.py.
 
-Methods: "native", a C++ kernel for float32 on a CPU (models/ops/gated_native.py), and "sequential", a `lax.scan`.
+Methods: "native", a C++ kernel for float32 on a CPU (models/ops/gated_native.py), and "sequential", a `lax.scan`
+(models/ops/gated_scan.py).
 
-Axes: B batch, T time, D width, G gates x D. Inside the scan, a step's state is a column, (D, B), for `W @ h` reads W
-along its rows: 1.8x faster than `h @ W` at batch 8 on CPU. A batch of one becomes a vector.
+Axes: B batch, T time, D width, G gates x D: 4 D in an LSTM, 3 D in a GRU.
 """
 
-# jax.custom_vjp's types lose what a function takes and returns:
-# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.nn import sigmoid
@@ -26,6 +21,7 @@ from jaxtyping import Float
 from lengthscale.models.ops.availability import check_known, uses_native
 from lengthscale.models.ops.channels import shift
 from lengthscale.models.ops.gated_native import gru_native, lstm_native, rnn_native
+from lengthscale.models.ops.gated_scan import gru_scan, lstm_scan, rnn_scan
 
 METHODS = ("sequential", "native")
 # The kernel packs W first: from so many steps, and tokens in all of a batch's, that costs less than it gains.
@@ -84,16 +80,18 @@ def rnn(
     bias: Float[Array, " D"] | None = None,
     method: str = "auto",
 ) -> Float[Array, "B T D"]:
-    """All hidden states of a tanh RNN; xg + bias = W_x x + b (the kernel adds the bias on its way).
+    """All hidden states of a tanh RNN.
 
-    method: one of METHODS, or "auto": native where it is available and there are tokens enough, else sequential.
+    xg: the inputs' part of every step, less the bias, W_x x. w_h: the recurrent weights W. h0: the state before the
+    first step. bias: b (None: 0, or it is in xg already); the kernel adds it to xg without another pass. method: one
+    of METHODS, or "auto": native where it is available, with NATIVE_STEPS and NATIVE_TOKENS at least, else sequential.
     Raises ValueError for an unknown method, and for one that is not available.
     """
     b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
     if _is_native(method, xg, w_h, b, h0):
         return rnn_native(xg, w_h, b, h0)
     xg = xg if bias is None else shift(xg, bias)
-    return _from_columns(_rnn(_to_columns(xg), w_h, _column(h0)))
+    return rnn_scan(xg, w_h, h0)
 
 
 def lstm(
@@ -105,16 +103,15 @@ def lstm(
     bias: Float[Array, " 4*D"] | None = None,
     method: str = "auto",
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B D"]]:
-    """All hidden states and the last cell state of an LSTM, gates in the order i, f, g, o.
+    """All hidden states and the last cell state of an LSTM. The gates are in the order i, f, g, o, and G = 4 D.
 
-    xg, bias, method: as `rnn`'s.
+    h0, c0: the hidden and the cell state before the first step. xg, w_h, bias, method: as `rnn`'s. Raises as `rnn`.
     """
     b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
     if _is_native(method, xg, w_h, b, h0, c0):
         return lstm_native(xg, w_h, b, h0, c0)
     xg = xg if bias is None else shift(xg, bias)
-    h, c = _lstm(_to_columns(xg), w_h, _column(h0), _column(c0))
-    return _from_columns(h), _from_column(c)
+    return lstm_scan(xg, w_h, h0, c0)
 
 
 def gru(
@@ -126,174 +123,18 @@ def gru(
     bias: Float[Array, " 3*D"] | None = None,
     method: str = "auto",
 ) -> Float[Array, "B T D"]:
-    """All hidden states of a GRU, gates r, z, n; b_n is the bias in r * (W_n h + b_n).
+    """All hidden states of a GRU. The gates are in the order r, z, n, and G = 3 D.
 
-    xg, bias, method: as `rnn`'s.
+    b_n: the bias in r * (W_n h + b_n). xg, w_h, h0, bias, method: as `rnn`'s. Raises as `rnn`.
     """
     b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
     if _is_native(method, xg, w_h, b, b_n, h0):
         return gru_native(xg, w_h, b, b_n, h0)
     xg = xg if bias is None else shift(xg, bias)
-    b_n = b_n if h0.shape[0] == 1 else b_n[:, None]
-    return _from_columns(_gru(_to_columns(xg), w_h, b_n, _column(h0)))
+    return gru_scan(xg, w_h, b_n, h0)
 
 
 def _is_native(method: str, xg, *others) -> bool:
     check_known(method, METHODS)
     batch, length, _ = xg.shape
     return uses_native(method, length >= NATIVE_STEPS and batch * length >= NATIVE_TOKENS, (xg, *others))
-
-
-def _to_columns(x):  # (B, T, D) -> (T, D) for a batch of one, else (T, D, B)
-    return x[0] if x.shape[0] == 1 else x.transpose(1, 2, 0)
-
-
-def _from_columns(x):
-    return x[None] if x.ndim == 2 else x.transpose(2, 0, 1)
-
-
-def _column(x):  # (B, D) -> (D,) for a batch of one, else (D, B)
-    return x[0] if x.shape[0] == 1 else x.T
-
-
-def _from_column(x):
-    return x[None] if x.ndim == 1 else x.T
-
-
-def _weight_gradient(dg, h_before):
-    """sum_t dg_t h_{t-1}^T as one matrix product."""
-    axes = ((0,), (0,)) if dg.ndim == 2 else ((0, 2), (0, 2))
-    return lax.dot_general(dg, h_before, (axes, ((), ())))
-
-
-def _before(first, x):
-    """x_{t-1} for every t."""
-    return jnp.concatenate([first[None], x[:-1]])
-
-
-@jax.custom_vjp
-def _rnn(xg, w_h, h0):
-    def step(h, x):
-        h = jnp.tanh(x + w_h @ h)
-        return h, h
-
-    return lax.scan(step, h0, xg)[1]
-
-
-def _rnn_fwd(xg, w_h, h0):
-    h = _rnn(xg, w_h, h0)
-    return h, (h, w_h, h0)
-
-
-def _rnn_bwd(residuals, dh_out):
-    h, w_h, h0 = residuals
-    w_t = w_h.T
-
-    def step(dh, x):
-        dh_t, h_t = x
-        dg = (dh + dh_t) * (1 - h_t * h_t)
-        return w_t @ dg, dg
-
-    dh0, dg = lax.scan(step, jnp.zeros_like(h0), (dh_out, h), reverse=True)
-    return dg, _weight_gradient(dg, _before(h0, h)), dh0
-
-
-_rnn.defvjp(_rnn_fwd, _rnn_bwd)
-
-
-@jax.custom_vjp
-def _lstm(xg, w_h, h0, c0):
-    (h, c), _ = _lstm_scan(xg, w_h, h0, c0, keep=False)
-    return h, c
-
-
-def _lstm_scan(xg, w_h, h0, c0, keep: bool):
-    """(all h, last c), and with `keep` the gates and cells that the gradient needs."""
-
-    def step(state, x):
-        h, c = state
-        i, f, g, o = jnp.split(x + w_h @ h, 4)
-        i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
-        c = f * c + i * g
-        h = o * jnp.tanh(c)
-        return (h, c), (h, (jnp.concatenate([i, f, g, o]), c) if keep else None)
-
-    (_, c), (h, kept) = lax.scan(step, (h0, c0), xg)
-    return (h, c), kept
-
-
-def _lstm_fwd(xg, w_h, h0, c0):
-    (h, c_last), (gates, c) = _lstm_scan(xg, w_h, h0, c0, keep=True)
-    return (h, c_last), (h, gates, c, w_h, h0, c0)
-
-
-def _lstm_bwd(residuals, cotangents):
-    dh_out, dc_last = cotangents
-    h, gates, c, w_h, h0, c0 = residuals
-    w_t = w_h.T
-
-    def step(carry, x):
-        dh, dc = carry
-        dh_t, gates, c, c_before = x
-        i, f, g, o = jnp.split(gates, 4)
-        tanh_c = jnp.tanh(c)
-        dh = dh + dh_t
-        dc = dc + dh * o * (1 - tanh_c * tanh_c)
-        di, df, do = dc * g * i * (1 - i), dc * c_before * f * (1 - f), dh * tanh_c * o * (1 - o)
-        dg = jnp.concatenate([di, df, dc * i * (1 - g * g), do])
-        return (w_t @ dg, dc * f), dg
-
-    (dh0, dc0), dg = lax.scan(step, (jnp.zeros_like(h0), dc_last), (dh_out, gates, c, _before(c0, c)), reverse=True)
-    return dg, _weight_gradient(dg, _before(h0, h)), dh0, dc0
-
-
-_lstm.defvjp(_lstm_fwd, _lstm_bwd)
-
-
-@jax.custom_vjp
-def _gru(xg, w_h, b_n, h0):
-    return _gru_scan(xg, w_h, b_n, h0, keep=False)[0]
-
-
-def _gru_scan(xg, w_h, b_n, h0, keep: bool):
-    """All h, and with `keep` the gates and the inner sum W_n h + b_n that the gradient needs."""
-
-    def step(h, x):
-        x_r, x_z, x_n = jnp.split(x, 3)
-        h_r, h_z, h_n = jnp.split(w_h @ h, 3)
-        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
-        inner = h_n + b_n
-        n = jnp.tanh(x_n + r * inner)
-        h = (1 - z) * n + z * h
-        return h, (h, jnp.concatenate([r, z, n, inner]) if keep else None)
-
-    return lax.scan(step, h0, xg)[1]
-
-
-def _gru_fwd(xg, w_h, b_n, h0):
-    h, kept = _gru_scan(xg, w_h, b_n, h0, keep=True)
-    return h, (h, kept, w_h, b_n, h0)
-
-
-def _gru_bwd(residuals, dh_out):
-    h, kept, w_h, b_n, h0 = residuals
-    w_t = w_h.T
-    h_before = _before(h0, h)
-
-    def step(dh, x):
-        dh_t, kept, h = x
-        r, z, n, inner = jnp.split(kept, 4)
-        dh = dh + dh_t
-        dn = dh * (1 - z) * (1 - n * n)
-        dr, dz = dn * inner * r * (1 - r), dh * (h - n) * z * (1 - z)
-        dg = jnp.concatenate([dr, dz, dn * r])  # gradient of W h; x_g's differs in n alone
-        return dh * z + w_t @ dg, (dg, dn)
-
-    dh0, (dg, dn) = lax.scan(step, jnp.zeros_like(h0), (dh_out, kept, h_before), reverse=True)
-    split = 2 * h0.shape[0]
-    dxg = jnp.concatenate([dg[:, :split], dn], axis=1)
-    db_n = dg[:, split:].sum(0) if b_n.ndim == 1 and h0.ndim == 1 else dg[:, split:].sum((0, 2))[:, None]
-    return dxg, _weight_gradient(dg, h_before), db_n, dh0
-
-
-_gru.defvjp(_gru_fwd, _gru_bwd)

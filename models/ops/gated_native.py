@@ -35,7 +35,7 @@ def rnn_native(
     bias: Float[Array, " D"],
     h0: Float[Array, "B D"],
 ) -> Float[Array, "B T D"]:
-    """As models.ops.gated.rnn with the bias, all in float32."""
+    """`models.ops.gated.rnn` by the kernel. Same arguments, with the bias, all in float32."""
     return native.call("rnn_forward", (native.like(xg),), xg, w_h, bias, h0, in_place={0: 0})[0]
 
 
@@ -61,7 +61,7 @@ def lstm_native(
     h0: Float[Array, "B D"],
     c0: Float[Array, "B D"],
 ) -> tuple[Float[Array, "B T D"], Float[Array, "B D"]]:
-    """As models.ops.gated.lstm with the bias, all in float32."""
+    """`models.ops.gated.lstm` by the kernel. Same arguments, with the bias, all in float32."""
     h, c, _, _ = _lstm_forward(xg, w_h, bias, h0, c0, kept=0)
     return h, c
 
@@ -97,7 +97,7 @@ def gru_native(
     b_n: Float[Array, " D"],
     h0: Float[Array, "B D"],
 ) -> Float[Array, "B T D"]:
-    """As models.ops.gated.gru with the bias, all in float32."""
+    """`models.ops.gated.gru` by the kernel. Same arguments, with the bias, all in float32."""
     return _gru_forward(xg, w_h, bias, b_n, h0, kept=0)[0]
 
 

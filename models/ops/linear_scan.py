@@ -44,11 +44,12 @@ def linear_scan(
     method: str = "auto",
     chunk: int = 128,
 ) -> Inexact[Array, "B T *D"]:
-    """All states h_1..h_T of h_t = a_t h_{t-1} + b_t, real or complex.
+    """All states h_1, ..., h_T of h_t = a_t h_{t-1} + b_t, real or complex.
 
-    method: "sequential" (`lax.scan`), "associative" (`lax.associative_scan`, depth log T), "chunked" (`lax.scan` over
-    chunks of `chunk` steps, associative inside), or "auto": sequential on CPU, associative elsewhere.
-    Raises ValueError for an unknown method or shapes that differ.
+    h0: the state before the first step (None: 0). method: "sequential" (`lax.scan`), "associative"
+    (`lax.associative_scan`, depth log T), "chunked" (`lax.scan` over chunks of `chunk` steps, associative inside), or
+    "auto": sequential on CPU, associative elsewhere. Raises ValueError for an unknown method, and if the shapes of a
+    and b differ.
     """
     if a.shape != b.shape:
         raise ValueError(f"a and b must have one shape, got a {a.shape}, b {b.shape}")
@@ -63,7 +64,7 @@ def linear_scan(
 def scan_sequential(
     a: Inexact[Array, "T *D"], b: Inexact[Array, "T *D"], h0: Inexact[Array, "*D"], reverse: bool = False
 ) -> Inexact[Array, "T *D"]:
-    """h over the leading axis, one step at a time."""
+    """All states over the leading axis, one step at a time; reverse: from the last to the first."""
 
     def step(h, ab):
         h = ab[0] * h + ab[1]
@@ -75,7 +76,7 @@ def scan_sequential(
 def scan_associative(
     a: Inexact[Array, "T *D"], b: Inexact[Array, "T *D"], h0: Inexact[Array, "*D"], reverse: bool = False
 ) -> Inexact[Array, "T *D"]:
-    """h over the leading axis as a parallel prefix of the maps h -> a h + b."""
+    """All states over the leading axis as a parallel prefix of the maps h -> a h + b; reverse: from the last."""
 
     def compose(first, second):
         return second[0] * first[0], second[0] * first[1] + second[1]
@@ -88,7 +89,7 @@ def scan_associative(
 def scan_chunked(
     a: Inexact[Array, "T *D"], b: Inexact[Array, "T *D"], h0: Inexact[Array, "*D"], reverse: bool = False, *, chunk: int
 ) -> Inexact[Array, "T *D"]:
-    """h over the leading axis: associative inside chunks, one carried state between them."""
+    """All states over the leading axis: associative inside chunks of `chunk` steps, one state carried between them."""
     length = a.shape[0]
     a, b = (to_chunks(x, chunk, fill, front=reverse) for x, fill in ((a, 1), (b, 0)))
 
@@ -104,7 +105,7 @@ def scan_chunked(
 def to_chunks(
     x: Shaped[Array, "T *D"], chunk: int, fill: int = 0, front: bool = False
 ) -> Shaped[Array, "I {chunk} *D"]:
-    """(T, ...) -> (ceil(T / C), C, ...), padded at the end (or in front)."""
+    """x in chunks, (ceil(T / C), C, ...) with C = chunk, padded with `fill` at the end (front: in front)."""
     missing = -x.shape[0] % chunk
     widths = [(missing, 0) if front else (0, missing)] + [(0, 0)] * (x.ndim - 1)
     x = jnp.pad(x, widths, constant_values=fill) if missing else x

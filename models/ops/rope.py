@@ -24,7 +24,11 @@ def rope_reference(
 
 
 def rope(x: Float[Array, "B T H K"], position: Int[Array, " T"], theta: float = 10_000.0) -> Float[Array, "B T H K"]:
-    """Queries or keys turned by their positions. Angles are in float32 at least: bfloat16 has not the digits."""
+    """Queries or keys x, rotated by their positions; in x's dtype.
+
+    position: of every token. theta: the base of the rates. The angles are in float32 at least, since bfloat16 has too
+    few digits for them. Raises ValueError for an odd K.
+    """
     angle = _angles(x, position, theta)
     cos, sin = jnp.cos(angle)[:, None], jnp.sin(angle)[:, None]
     first, second = jnp.split(x, 2, axis=-1)

@@ -3,8 +3,15 @@
     x_t = a x_{t-1} + b u_t          y_t = 2 Re(c . x_t)
 
 a, b, c are discrete (see models/ops/discretise.py) and complex; x holds one state of each conjugate pair, hence 2 Re.
-As they do not change with time, the outputs are also a convolution, y_t = sum_l K_l u_{t-l} with K_l = 2 Re(c . a^l b),
-plus what is left of the state before, 2 Re(c . a^{t+1} x_0).
+They do not change with time, so the recurrence has a closed form. For tokens t = 1, 2, ... after a state x_0:
+
+    y_t = 2 Re(c . a^t x_0) + sum_{l<t} K_l u_{t-l}          K_l = 2 Re sum_n (c_n b_n) a_n^l
+
+K is the real part of a vector, c b, times the Vandermonde matrix of a (the paper's section 3). Both methods are this
+one identity: over the whole sequence as a convolution, or over each chunk with the state before it as x_0. With
+l = i C + j, the matrix splits into two short tables, a^l = (a^C)^i a^j, and K is one real product of them:
+
+    K_{iC+j} = 2 sum_n Re(w_n a_n^{iC}) Re(a_n^j) - Im(w_n a_n^{iC}) Im(a_n^j)          w = c b
 
     convolution   FFT of twice the length; O(T log T), all tokens at once
     recurrence    from chunk to chunk; inside a chunk of C tokens it is unrolled into products; O(T C), memory as u
@@ -55,11 +62,12 @@ def s4d(
     method: str = "auto",
     chunk: int = CHUNK,
 ) -> tuple[Float[Array, "B T H"], Complex[Array, "B H N"]]:
-    """Outputs y, without the skip D u, and the last state; x0 = None is a start from rest.
+    """Outputs y, without the skip D u, and the last state.
 
-    method: one of METHODS, or "auto": the convolution from rest, as in training, the recurrence from a state. (One
-    core, H=256, N=32, T=4096: 7.7 us a token against 10 forward from rest, 21 against 26 with the gradient, 17 against
-    9 from a state.) chunk: of the recurrence. Raises ValueError for an unknown method, or a chunk below 1.
+    u: the inputs. a, b, c: the discrete system. x0: the state before the first token (None: 0). method: one of METHODS,
+    or "auto": the convolution from rest, as in training, the recurrence from a state. (One core, H=256, N=32, T=4096:
+    7.7 us a token against 10 forward from rest, 21 against 26 with the gradient, 17 against 9 from a state.) chunk: of
+    the recurrence. Raises ValueError for an unknown method, or a chunk below 1.
 
     The FFT rounds: with the convolution a later input moves earlier outputs by a rounding error, with the recurrence by
     nothing at all.
@@ -77,7 +85,10 @@ def s4d(
 
 
 def s4d_kernel(w: Complex[Array, "*B H N"], a: Complex[Array, "H N"], length: int) -> Float[Array, "*B H T"]:
-    """2 Re(sum_n w_n a_n^l) for l < T: the impulse response where w = b c, x_0's free response where w = c a x_0."""
+    """2 Re(sum_n w_n a_n^l) for l < T = length: a product with the Vandermonde matrix of a.
+
+    It is the impulse response K where w = b c, and the free response to x_0 where w = c a x_0.
+    """
     chunk = _root(length)
     inner, a_chunk = _powers(a, chunk)
     outer, _ = _powers(a_chunk, -(-length // chunk), 2 * w)

@@ -83,10 +83,11 @@ def selective_scan(
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
     """Outputs y and the last state, without the skip D u and the gate, which are the block's.
 
-    dt is positive (after softplus), A negative. discretisation: one of models.ops.discretise.RULES. method: one of
-    METHODS, or "auto": on CPU native, and chunked where there is no compiler or no kernel for it; on CUDA and TPU
-    pallas; associative otherwise. Both kernels are for the rule "mamba", and by "auto" for float32. chunk: tokens
-    between kept states (default: CHUNK of the method). Raises ValueError for an unknown method, one that is not
+    u: the inputs. dt: the steps, positive (after softplus). A: negative. B, C: what a token writes to the state and
+    reads of it. h0: the state before the first token (None: 0). discretisation: one of models.ops.discretise.RULES.
+    method: one of METHODS, or "auto": on CPU native, and chunked where there is no compiler or no kernel for it; on
+    CUDA and TPU pallas; associative otherwise. Both kernels are for the rule "mamba", and by "auto" for float32. chunk:
+    tokens between kept states (default: CHUNK of the method). Raises ValueError for an unknown method, one that is not
     available, and a chunk that the method does not support.
     """
     if h0 is None:
@@ -121,10 +122,10 @@ def gated_selective_scan(
     discretisation: str = "mamba",
     method: str = "auto",
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
-    """(y + D u) silu(z) and the last state: `selective_scan` with dt = softplus(delta + delta_bias) and all that a
-    Mamba block has around it. The native method makes it in one pass.
+    """(y + D u) silu(z) and the last state, y being `selective_scan`'s with dt = softplus(delta + delta_bias).
 
-    The state is in h0's precision, the outputs in u's. Raises as `selective_scan`.
+    This is the middle of a Mamba block; the native method computes it in one pass. z: the gate. D: the skip. The other
+    arguments: as `selective_scan`'s. The state is in h0's precision, the outputs in u's. Raises as `selective_scan`.
     """
     method = _chosen(method, discretisation, h0.dtype)
     if method == "native" and u.shape[1] > 1 and {x.dtype for x in (u, delta, z, D, delta_bias)} == {h0.dtype}:

@@ -51,9 +51,9 @@ def selective_scan_pallas(
     h0: Float[Array, "B N E"],
     chunk: int = CHUNK,
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
-    """As `lengthscale.models.ops.selective_scan.selective_scan`, by the rule "mamba".
+    """`models.ops.selective_scan.selective_scan` by the kernels, with the rule "mamba". Same arguments and results.
 
-    Raises ValueError for a chunk that is not a power of two, of RUN at least.
+    chunk: tokens between kept states. Raises ValueError for a chunk that is not a power of two, of RUN at least.
     """
     if chunk < RUN or chunk & (chunk - 1):
         raise ValueError(f"the chunk of method pallas must be a power of two, of {RUN} at least, got {chunk}")

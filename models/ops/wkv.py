@@ -2,10 +2,16 @@
 
     y_t = (sum_{i<t} e^{(t-1-i) w + k_i} v_i + e^{u + k_t} v_t) / (the same sums without v)
 
-as a recurrence on the sums aa and bb, both divided by e^p, p being the largest exponent in them:
+The two sums are a recurrence, alpha_t = e^w alpha_{t-1} + e^{k_t} v_t and beta_t = e^w beta_{t-1} + e^{k_t}, and y_t =
+(alpha_{t-1} + e^{u+k_t} v_t) / (beta_{t-1} + e^{u+k_t}). They overflow: k may be over 88. So the state is (aa, bb, p)
+with alpha = e^p aa and beta = e^p bb, p being the largest exponent in the sums. Put into the recurrence and divided by
+e^{p'}, and for y divided by e^q above and below the line, this gives
 
     y = (e^{p-q} aa + e^{u+k-q} v) / (e^{p-q} bb + e^{u+k-q})           q  = max(p, u+k)
     aa' = e^{p+w-p'} aa + e^{k-p'} v,  bb' = e^{p+w-p'} bb + e^{k-p'}   p' = max(p+w, k)
+
+No exponent is above 0 and one of each pair is 0. So, from an empty state, bb is at least 1 after the first token, and
+the denominator of y is at every token.
 
 Both methods are one skeleton (models/ops/chunked.py): `lax.scan` over chunks of C tokens that keeps the state at chunk
 borders alone, and a backward pass that runs the chunks in reverse and recomputes the states inside each. Memory is O(T
@@ -41,7 +47,7 @@ CHUNK = {"sequential": 64, "associative": 1024}
 
 
 class WKVState(NamedTuple):
-    """The sums with and without v, over e^p. Empty: 0, 0, -1e38 (not -inf, whose differences are NaN)."""
+    """The sums with and without v, divided by e^p. Empty: 0, 0, -1e38 (not -inf, whose differences are NaN)."""
 
     aa: Float[Array, "B D"]
     bb: Float[Array, "B D"]
@@ -49,7 +55,7 @@ class WKVState(NamedTuple):
 
 
 def empty_state(batch: int, width: int, dtype: DTypeLike) -> WKVState:
-    """The state before the first token, in float32 at least."""
+    """The state before the first token of a sequence, of shape (batch, width), in `dtype` but float32 at least."""
     dtype = jnp.promote_types(dtype, jnp.float32)
     zeros = jnp.zeros((batch, width), dtype)
     return WKVState(zeros, zeros, jnp.full_like(zeros, -1e38))
@@ -200,6 +206,16 @@ def _chunk_forward(method, shared, state, kv):
 def _chunk_backward(method, shared, state, kv, dafter, dy):
     """Gradients of a chunk, given those of its outputs and of the state after it: (dw, du), dstate, (dk, dv).
 
+    The adjoint (the chain rule on the recurrence above), daa_t and dbb_t being the gradients of the sums after token t,
+    (old, new) = (e^{p-q}, e^{u+k-q}) and (decay, add) = (e^{p+w-p'}, e^{k-p'}) the weights of token t:
+
+        g_t = dy_t / (old_t bb_{t-1} + new_t)
+        daa_{t-1} = decay_t daa_t + old_t g_t          dbb_{t-1} = decay_t dbb_t - old_t g_t y_t
+        dv_t = new_t g_t + add_t daa_t
+        dk_t = new_t g_t (v_t - y_t) + add_t (v_t daa_t + dbb_t)          du = sum_t new_t g_t (v_t - y_t)
+        dw = sum_t decay_t (aa_{t-1} daa_t + bb_{t-1} dbb_t)
+
+    all at constant p, for the choice of p changes no y. What p itself adds, where it is an output, is the following.
     In `dafter` and `dstate`, p stands for a derivative at constant sums e^p aa and e^p bb, on which alone y depends.
     So it has no other way through the chunk than p' = max(p+w, k), back to the token that last set p.
     """

@@ -57,9 +57,9 @@ def queries_and_keys(length, n_keys, heads, kv_heads, size=4):
 
 MASKS = {
     "window": {"causal": True, "window": 5},
-    "holes": {"causal": False, "key_mask": np.random.default_rng(3).random((BATCH, 19)) < 0.5},
-    "nothing to see": {"causal": False, "key_mask": np.arange(19) < np.array([[0], [8]])},
-    "causal and padded": {"causal": True, "key_mask": np.arange(19) < np.array([[7], [18]])},
+    "holes": {"causal": False, "key_mask": jnp.asarray(np.random.default_rng(3).random((BATCH, 19)) < 0.5)},
+    "nothing to see": {"causal": False, "key_mask": jnp.arange(19) < jnp.array([[0], [8]])},
+    "causal and padded": {"causal": True, "key_mask": jnp.arange(19) < jnp.array([[7], [18]])},
 }
 
 

@@ -52,8 +52,9 @@ def missing() -> str | None:
 def call(
     name: str, results: tuple, *args: jax.Array, in_place: dict[int, int] | None = None, **sizes: int
 ) -> Sequence[jax.Array]:
-    """The handler's results, of these shapes and types; sizes are its attributes.
+    """The results of the handler called `name`, of these shapes and types.
 
+    args: its arrays. sizes: its attributes.
     in_place: arguments, by number, that the handler may overwrite with a result; XLA copies those still wanted.
     """
     assert name in HANDLERS
@@ -63,12 +64,15 @@ def call(
 
 
 def like(x) -> jax.ShapeDtypeStruct:
-    """A result of this array's shape and type."""
+    """The description of a result that has the shape and type of x."""
     return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
 
 def flops(name: str, *shapes: tuple[int, ...], **sizes: int) -> int:
-    """FLOPs of a handler on arguments of these shapes with these attributes, counted as in bench/device/flops.py."""
+    """The FLOPs of the handler called `name`, for arguments of these shapes and with these attributes (sizes).
+
+    They are counted as in bench/device/flops.py. Raises KeyError for an unknown name.
+    """
     return _FLOPS[name](*shapes, **sizes)
 
 
