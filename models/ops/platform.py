@@ -35,7 +35,7 @@ def is_here(platform: str) -> bool:
 def lowering_for(platform: str) -> AbstractContextManager:
     """A context in which programs are traced and lowered for "cpu", "cuda" or "tpu", whatever this machine has.
 
-    It is for `jax.export` (platforms=[platform]) and for compiling ahead of time; what is traced runs on that platform only.
+    For `jax.export` (platforms=[platform]) and for compiling ahead of time; what is traced runs on that platform only.
     Raises ValueError for another platform.
     """
     if platform not in _DEVICES:
