@@ -28,7 +28,7 @@ METHODS = ("blocked", "reference", "native", "cudnn", "splash")
 # little faster, but XLA does not share so small a product among the cores: on two, 512 are 1.9x faster (T=8192).
 BLOCK = 512
 MAX_BLOCKS = 512  # a list of the pairs of more would be long: beyond, the blocks grow
-WINDOW_BLOCK = 128  # the least that a window brings it down to: blocks as wide as it compute half of what they hold
+WINDOW_BLOCK = 128  # the smallest block for a window: half of what a block as wide as the window computes is masked
 
 
 def attention_weights_reference(
@@ -158,10 +158,10 @@ def attention_with_cache(
     q, k, v: of the new tokens. k_cache, v_cache: the caches of all N layers, of which `layer` is read. window, block:
     as `attention`'s.
 
-    The token at position p lies in slot p mod S, so a cache of S = window slots is a ring. With r = filled mod S, the
+    The token at position p is in slot p mod S, so a cache of S = window slots is a ring. With r = filled mod S, the
     next slot to be written, slots before r hold the newest r positions, filled - r + slot; the slots from r on were
     written one pass earlier and hold filled - r + slot - S, which is negative if they are still empty. The cache is
-    read block by block where it lies: neither a layer's slice nor a whole score row is ever copied, and blocks that
+    read in place, block by block: neither a layer's slice nor a whole row of scores is ever copied, and blocks that
     hold nothing yet are skipped.
 
     method: "native" (of one token, in float32 on a CPU), or "auto": native where it is available and no block is given,
@@ -178,7 +178,7 @@ def attention_with_cache(
     q_, k_, v_ = (_grouped(x, heads) for x in (_scaled(q), k, v))
     near = length if window is None else min(length, window - 1)  # queries that may see anything before themselves
     query = filled + jnp.repeat(jnp.arange(near), group)
-    turned = filled % capacity  # slots before this one hold the ring's latest turn, the others the turn before
+    turned = filled % capacity  # slots before this one were written in the ring's latest pass, the others one earlier
 
     def allowed(slot):
         position = slot + filled - turned - jnp.where(slot < turned, 0, capacity)
@@ -221,7 +221,7 @@ def attention_to_cache(
 
 
 def _add_cache(sums, q, k_cache, v_cache, layer, end, allowed, block):
-    """Take the keys of one layer's slots before `end` into the running sums; allowed(slots) is their mask."""
+    """The running sums after the keys in one layer's slots before `end`; allowed(slots) is their mask."""
     _, batch, heads, capacity, size = k_cache.shape
     block = min(block or BLOCK, capacity)
 
@@ -259,12 +259,12 @@ def _plan(q, k, block, causal, window):
 
 
 def _even(block, length):
-    """About `block`, for equal blocks: of 1,025 tokens (1,024 patches and a class token) 2 of 513, not 3 of 512."""
+    """A size near `block` for equal blocks: 1,025 tokens (1,024 patches and a class) are 2 of 513, not 3 of 512."""
     return -(-length // max(1, round(length / block)))
 
 
 def _scaled(q):
-    """By 1 / sqrt(K) here and not at every score (in bfloat16 exact where K is a power of 4, as 16, 64 and 256 are)."""
+    """q / sqrt(K), instead of a division of every score (exact in bfloat16 if K is a power of 4: 16, 64, 256)."""
     return q * q.shape[-1] ** -0.5
 
 

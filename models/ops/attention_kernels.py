@@ -1,14 +1,16 @@
-"""Which kernel fits, and others': cuDNN's on CUDA, Splash (jax's own Pallas kernel) on TPU; memory is linear in all.
+"""The kernels of attention: which one is available, and those of others, cuDNN's for CUDA and Splash for TPU.
 
-cuDNN is asked for when the program is traced, by jax: without a CUDA device that fails, even where the call would never
-run. So it is taken where such a device is; what is exported from elsewhere is blocked. A mask of keys, which cuDNN
-takes as a (T, S) matrix and Splash does not take where a query sees nothing, is left to the blocked form too. On a CPU
-there is a kernel of ours, models/ops/attention_native.py.
+Splash is jax's own Pallas kernel. On a CPU there is a kernel of ours, models/ops/attention_native.py. The memory of all
+of them is linear in T.
 
-Axes: see attention.py.
+jax looks for cuDNN when the program is traced, which fails without a CUDA device, even if the call never runs. So cuDNN
+is available only where such a device is; a program that is exported elsewhere is blocked. A mask of keys is left to the
+blocked form too: cuDNN takes it as a (T, S) matrix, and Splash does not support a query that sees no key.
+
+Axes: see models/ops/attention.py.
 """
 
-# Splash's types allow for residuals beside its result:
+# Splash's types allow for residuals in addition to its result:
 # pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 
 from typing import Literal
@@ -25,7 +27,7 @@ from lengthscale.models.ops import native
 from lengthscale.models.ops.availability import by_platform, reason_against_float32_on_cpu
 from lengthscale.models.ops.platform import is_here, platform
 
-_LANES = 128  # a TPU's row: of a block's keys, and of a head's size (narrower ones lie in memory as wide)
+_LANES = 128  # a TPU's row: of a block's keys, and of a head's size (a narrower one takes as much memory)
 _NATIVE_HEAD = 256  # the widest head whose blocks stay in a core's second-level cache
 _CUDNN_HEAD = 128  # the widest head before Hopper
 # Splash lists all pairs of its blocks, on the host when it is traced (10 s for so many tokens), then in scalar memory.
@@ -79,7 +81,7 @@ def _native_misfit(q, k):
 
 def _cudnn_misfit(q, k, causal):
     if not is_here("cuda"):
-        return "it needs a CUDA device, when traced already"
+        return "it needs a CUDA device, already when it is traced"
     if q.dtype not in (jnp.float16, jnp.bfloat16):
         return f"it needs float16 or bfloat16, got {q.dtype}"
     if q.shape[3] % 8 or q.shape[3] > _CUDNN_HEAD:
@@ -112,7 +114,7 @@ def cudnn(
 
     Arguments as `models.ops.attention.attention`'s, for which `misfit` gives no reason (Dao et al., arXiv:2205.14135).
     """
-    size = None if window is None else (window - 1, 0)  # jax counts the keys beside the query's own
+    size = None if window is None else (window - 1, 0)  # jax does not count the query's own key
     return jax.nn.dot_product_attention(
         q, k, v, is_causal=causal, local_window_size=size, implementation=implementation
     )
@@ -131,8 +133,8 @@ def splash(
     """
     length, heads, size = q.shape[1:]
     block_q, block_k = _block(length), _block(k.shape[1])
-    q = _fill(q * size**-0.5, block_q)
-    k, v = _fill(k, block_k), _fill(v, block_k)
+    q = _padded(q * size**-0.5, block_q)
+    k, v = _padded(k, block_k), _padded(v, block_k)
     lengths = q.shape[1], k.shape[1]
     run = splash_attention.make_splash_mha_single_device(
         MultiHeadMask([_Band(lengths, window) if causal else splash_attention.FullMask(lengths)] * heads),
@@ -151,20 +153,20 @@ def splash(
 
 
 def _block(length):
-    """Up to 8 blocks, and then of 1,024 tokens: little padding, and a short list of them."""
+    """The size of a block: up to 8 blocks, then 1,024 tokens. This means little padding, and few blocks."""
     return next((block for block in (_LANES, 256, 512) if length <= 8 * block), 1024)
 
 
-def _fill(x, block):
-    """Zeros behind the tokens, and behind each head's numbers."""
+def _padded(x, block):
+    """x padded by zeros: the tokens to whole blocks, and each head to whole rows of a TPU."""
     return jnp.pad(x, [(0, 0), (0, -x.shape[1] % block), (0, 0), (0, -x.shape[3] % _LANES)])
 
 
 class _Band(LocalMask):
-    """The causal mask, or that of a window; blocks that hold all or nothing are one truth value.
+    """The causal mask, or a window's; a block that is all allowed or all masked is one truth value.
 
-    Splash asks every block of the (T, S) matrix for its any() and all() when it is traced: whole blocks would take it
-    6 s for 32,768 tokens.
+    When it is traced, Splash calls any() and all() of every block of the (T, S) matrix. With blocks as arrays this
+    would take 6 s for 32,768 tokens.
     """
 
     def __init__(self, shape, window):

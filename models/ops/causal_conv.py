@@ -1,4 +1,4 @@
-"""Depthwise causal convolution over time, with the SiLU that follows it in Mamba and its kin (arXiv:2312.00752, 3.4).
+"""Depthwise causal convolution over time, with the SiLU that follows it in Mamba (Gu and Dao, arXiv:2312.00752, 3.4).
 
     y_t = f(bias + sum_k w_k x_{t-K+1+k})          f: none, or SiLU
 
@@ -27,7 +27,7 @@ from lengthscale.models.ops.availability import check_known, uses_native
 from lengthscale.models.ops.channels import sum_over_time
 
 METHODS = ("shifted", "native")
-NATIVE_STEPS = 8  # from so many on; a token alone stays in the program that XLA makes of its step
+NATIVE_STEPS = 8  # the fewest for the kernel; XLA fuses the step of a single token with the operations around it
 
 
 def causal_conv1d_reference(
@@ -83,7 +83,7 @@ def _shifted(x, w, bias):
 def _shifted_bwd(residuals, g):
     x, w = residuals
     width, length = w.shape[0], g.shape[1]
-    g = lax.optimization_barrier(g)  # once, not in each of the products below: what comes after is often a nonlinearity
+    g = lax.optimization_barrier(g)  # once, not in each product below: it is often the gradient of a nonlinearity
     dx = sum(jnp.pad(g * w[k], ((0, 0), (k, width - 1 - k), (0, 0))) for k in range(width))
     dw = jnp.stack([sum_over_time(x[:, k : k + length] * g) for k in range(width)])
     return dx, dw, sum_over_time(g)

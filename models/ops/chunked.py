@@ -28,7 +28,7 @@ from jaxtyping import Inexact, PyTree
 
 
 class ChunkForm(NamedTuple):
-    """How one chunk is computed. Its identity is part of jit's keys: make each form once, or cache what makes it.
+    """How one chunk is computed. jit's caches compare it by identity: make each form once, or cache what makes it.
 
     forward: (shared, state, inputs) -> (state after, outputs). backward: (shared, state, inputs, gradient of the state
     after, gradient of the outputs) -> the gradients of (shared, state, inputs).

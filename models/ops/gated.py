@@ -24,7 +24,7 @@ from lengthscale.models.ops.gated_native import gru_native, lstm_native, rnn_nat
 from lengthscale.models.ops.gated_scan import gru_scan, lstm_scan, rnn_scan
 
 METHODS = ("sequential", "native")
-# The kernel packs W first: from so many steps, and tokens in all of a batch's, that costs less than it gains.
+# The kernel packs W first. With this many steps, and tokens in the whole batch, it gains more than that costs.
 NATIVE_STEPS, NATIVE_TOKENS = 8, 128
 
 

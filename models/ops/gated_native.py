@@ -1,6 +1,7 @@
 """The recurrences of RNN, LSTM and GRU by C++ kernels on a CPU (models/ops/native/gated.cc). Axes: models/ops/gated.py.
 
-Sequences stay rows, (B, T, D), as the layers give them; what is kept for the gradient is what the form in JAX keeps.
+Sequences stay rows, (B, T, D), as the layers pass them. The adjoints, and what is kept for them, are those of
+models/ops/gated_scan.py.
 """
 
 # jax.custom_vjp's types lose what a function takes and returns:

@@ -1,8 +1,8 @@
 """Sequences of unequal length in one batch: each counts up to its own length, the rest is padding (torch's "packed").
 
-A recurrence runs over the padding too, which neither its outputs up to the length nor their gradients can feel. What
-is left to do: outputs past the length are zero, the final state is the one at the last step that counts, and the
-reverse direction starts there. Axes: B batch, T time, D width.
+A recurrence runs over the padding too, which changes neither its outputs up to the length nor their gradients. The rest
+is done here: outputs past the length are zero, the final state is the one at the last step that counts, and the reverse
+direction starts there. Axes: B batch, T time, D width.
 """
 
 import jax.numpy as jnp

@@ -1,10 +1,11 @@
-"""The platform that a program is traced for: what "auto" goes by in every op.
+"""The platform that a program is traced for, by which every op chooses its method if that is "auto".
 
 It is the default backend's, unless `lowering_for` says otherwise; so a CPU machine can export a GPU's or a TPU's form.
 `jax.lax.platform_dependent` would trace the forms of all platforms, and a gradient would keep the residuals of all.
 
-`lowering_for` sets an abstract device, jax's own stand-in for hardware that is not here. It is part of the key of jit's
-caches, so that a function traced for one platform is traced anew for another; and Pallas takes a GPU's kind from it.
+`lowering_for` sets an abstract device, jax's description of hardware that this machine does not have. It is part of the
+key of jit's caches, so that a function traced for one platform is traced again for another; and Pallas takes a GPU's
+kind from it.
 """
 
 from contextlib import AbstractContextManager
@@ -22,19 +23,19 @@ _ROCM_KINDS = ("gfx", "AMD", "Radeon")  # how the kinds of its devices begin; th
 
 
 def platform() -> str:
-    """ "cpu", "cuda", "tpu", or another name that jax knows ("rocm"): what is being traced here is for it."""
+    """The platform that is being traced for: "cpu", "cuda", "tpu", or another name that jax knows ("rocm")."""
     return _platform_of(jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0])
 
 
 def is_here(platform: str) -> bool:
-    """Whether the default backend is this platform's: where a form asks the device itself, it must be."""
+    """Whether the default backend is this platform's, which a kernel needs that queries the device when traced."""
     return _platform_of(jax.devices()[0]) == platform
 
 
 def lowering_for(platform: str) -> AbstractContextManager:
-    """Within it, programs are traced and lowered for "cpu", "cuda" or "tpu", whatever is here.
+    """A context in which programs are traced and lowered for "cpu", "cuda" or "tpu", whatever this machine has.
 
-    For `jax.export` (platforms=[platform]) and for compiling ahead of time; what is traced in it runs nowhere else.
+    For `jax.export` (platforms=[platform]) and for compiling ahead of time; what is traced runs on that platform only.
     Raises ValueError for another platform.
     """
     if platform not in _DEVICES:

@@ -1,6 +1,6 @@
 """Rotary positions (Su et al., arXiv:2104.09864, section 3.2), in GPT-NeoX's and Llama's layout ("rotate half").
 
-Channels i and i + K/2 are the two parts of one number, turned by an angle in proportion to the position t:
+Channels i and i + K/2 are the two parts of one number, rotated by an angle in proportion to the position t:
 
     (x_i + j x_{i+K/2}) e^{j t theta^(-2i/K)}        i < K/2
 

@@ -14,7 +14,7 @@ l = i C + j, the matrix splits into two short tables, a^l = (a^C)^i a^j, and K i
     K_{iC+j} = 2 sum_n Re(w_n a_n^{iC}) Re(a_n^j) - Im(w_n a_n^{iC}) Im(a_n^j)          w = c b
 
     convolution   FFT of twice the length; O(T log T), all tokens at once
-    recurrence    from chunk to chunk; inside a chunk of C tokens it is unrolled into products; O(T C), memory as u
+    recurrence    from chunk to chunk; inside a chunk of C tokens it is unrolled into products; O(T C), memory O(T)
 
 No form ever holds the states of all tokens, (B, T, H, N): sums over powers of a are products of two short tables, a^i
 and a^{iC}. The tables are recurrences too: on a CPU complex exponentials cost seven times as much (measured).
@@ -127,7 +127,7 @@ def _states(u, a, b, x0, chunk):
     powers, a_chunk = _powers(a, chunk)
     impulses = _pairs(_powers(a, chunk, b)[0])
 
-    def driven(u):  # what a piece adds to the state behind it: sum_j a^{C-1-j} b u_j
+    def driven(u):  # what the inputs of a piece add to the state after it: sum_j a^{C-1-j} b u_j
         return _complex(_einsum("bijh,jhp->ibhp", u, impulses[: u.shape[2]][::-1]))
 
     tail = (u.shape[1] - 1) % chunk + 1
@@ -153,7 +153,7 @@ def _toeplitz(kernel):
 
 
 def _chunks(u, chunk):
-    """(B, T, H) -> (B, I, C, H), filled up with zeros."""
+    """(B, T, H) -> (B, I, C, H), padded with zeros."""
     u = jnp.pad(u, ((0, 0), (0, -u.shape[1] % chunk), (0, 0)))
     return u.reshape(u.shape[0], -1, chunk, u.shape[2])
 

@@ -5,7 +5,7 @@
 Abar = exp(dt A) and Bbar = dt B as in Mamba's code, or by another rule of models/ops/discretise.py, whose gain is what
 Bbar has beyond dt B.
 
-Every method is one skeleton (models/ops/chunked.py): `lax.scan` over chunks of C tokens, keeping the state at chunk
+The methods share one skeleton (models/ops/chunked.py): `lax.scan` over chunks of C tokens, keeping the state at chunk
 borders alone, and a backward pass that runs the chunks in reverse and recomputes the states inside each. Memory is O(T
 E + T/C N E): the (T, N, E) states are never whole in memory. What differs is the form inside a chunk:
 
@@ -13,11 +13,11 @@ E + T/C N E): the (T, N, E) states are never whole in memory. What differs is th
     associative   `lax.associative_scan` over the chunk, all sequences at once, gradient of the chunk by autodiff
     chunked       as sequential, gradient of the chunk by hand
 
-All but two, that is: "native" (models/ops/selective_scan_native.py) is the same skeleton in C++, for a CPU, and
-"pallas" (models/ops/selective_scan_pallas.py) runs the chunks at once, by kernels for GPU and TPU.
+Two methods are outside of it: "native" (models/ops/selective_scan_native.py) is the same skeleton in C++, for a CPU,
+and "pallas" (models/ops/selective_scan_pallas.py) runs all chunks at the same time, by kernels for GPU and TPU.
 
 Axes: B batch, T time, C chunk, E inner width, N state size. The wide axis E is last, so that a CPU's vectors are full,
-and a batch of one is squeezed away, since XLA does not vectorise round a size-1 axis (5x, measured).
+and a batch of one is squeezed away, since XLA does not vectorise across an axis of size 1 (5x, measured).
 """
 
 # jax.custom_vjp's types lose what a function takes and returns:
@@ -215,9 +215,8 @@ def _backward_by_hand(rule, A, h0, xs, dh, dy):
 
     For the rule "mamba" a' = a, g = 1 and g' = 0. (The chain rule on Gu and Dao, arXiv:2312.00752, algorithm 2.)
 
-    The exponentials at once; then all sums over N or E in the steps, as products, where h and dh are in the cache.
-
-    As sums over the whole chunk they took half of the time: XLA vectorises no sum over an axis that is not the last.
+    All exponentials are computed first. The sums over N and E are products inside the steps, where h and dh are in the
+    cache. As sums over the whole chunk they took half of the time: XLA vectorises only sums over the last axis.
     """
     u, dt, B, C = xs
     dtu = dt * u
@@ -255,7 +254,7 @@ _BACKWARD = {
 }
 
 
-@cache  # one object a form: jit's caches go by it
+@cache  # one object for each form, since jit's caches compare it by identity
 def _form(rule: str, method: str) -> ChunkForm:
     forward = _chunk_associative if method == "associative" else _chunk_sequential
     return ChunkForm(partial(forward, rule), partial(_BACKWARD[method], rule))

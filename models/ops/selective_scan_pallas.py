@@ -9,8 +9,8 @@ h -> exp(A sum dt) h + end, where `end` is its last state from a start of zero:
     2. `lax.associative_scan` over the chunks: the state before each
     3. kernel: every chunk's outputs, from that state
 
-The gradient is the same in reverse, lambda_t = C_t dy_t + exp(dt_{t+1} A) lambda_{t+1}. Its last kernel computes the
-chunk's states anew: those between runs of R tokens, kept in registers, then those of each run. In memory there are only
+The gradient is the same in reverse, lambda_t = C_t dy_t + exp(dt_{t+1} A) lambda_{t+1}. Its last kernel recomputes the
+chunk's states: those between runs of R tokens, kept in registers, then those of each run. In memory there are only
 the states between chunks, O(T/C N E), and each block's part of dB and dC. (Recomputing the states in the backward pass
 is Gu and Dao's: arXiv:2312.00752, section 3.3.2.)
 
@@ -167,7 +167,7 @@ def _gradient_kernel(u, dt, A, B, C, before, dy, after, du, ddt, dA, dB, dC):
     _, dA[...] = lax.fori_loop(0, runs, backward_run, (after[...], jnp.zeros_like(A)))
 
 
-# Round the kernels: grid (I, B, blocks of E), the chunks first since a GPU's other two axes end at 65,535.
+# The calls of the kernels: grid (I, B, blocks of E), the chunks first since a GPU limits the other two axes to 65,535.
 
 
 def _call(kernel, chunk, block, arrays, inputs, outputs):
@@ -218,7 +218,7 @@ def _chunk_decays(chunk, dt, A):
 
 
 def _between_chunks(decays, ends, edge, reverse=False):
-    """What comes into every chunk, and what leaves the last: x -> decay x + end over the chunks, from `edge`."""
+    """The value before every chunk, and after the last: x -> decay x + end over the chunks, starting from `edge`."""
 
     def compose(first, second):
         return second[0] * first[0], second[0] * first[1] + second[1]

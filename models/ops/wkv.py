@@ -13,15 +13,15 @@ e^{p'}, and for y divided by e^q above and below the line, this gives
 No exponent is above 0 and one of each pair is 0. So, from an empty state, bb is at least 1 after the first token, and
 the denominator of y is at every token.
 
-Both methods are one skeleton (models/ops/chunked.py): `lax.scan` over chunks of C tokens that keeps the state at chunk
-borders alone, and a backward pass that runs the chunks in reverse and recomputes the states inside each. Memory is O(T
-E). Inside a chunk:
+Both methods share one skeleton (models/ops/chunked.py): `lax.scan` over chunks of C tokens that keeps only the state at
+chunk borders, and a backward pass that runs the chunks in reverse and recomputes the states inside each. Memory is
+O(T E). Inside a chunk:
 
     sequential    `lax.scan` for p, all exponentials at once, `lax.scan` for the sums
     associative   `lax.associative_scan` on (p, aa, bb) for runs of tokens
 
-Axes: B batch, T time, D channels, C chunk, E = B D. Channels do not meet, so the batch is more of them; then no scan
-has a batch axis of one, round which XLA would not vectorise.
+Axes: B batch, T time, D channels, C chunk, E = B D. Channels do not meet, so the batch counts as more of them. Then no
+scan has a batch axis of one, across which XLA would not vectorise.
 """
 
 # jax.custom_vjp's types lose what a function takes and returns:
@@ -267,7 +267,7 @@ def _to_total_bwd(state, d):
 _to_total.defvjp(lambda state: (state, state), _to_total_bwd)
 
 
-@cache  # one object a form: jit's caches go by it
+@cache  # one object for each form, since jit's caches compare it by identity
 def _form(method: str) -> ChunkForm:
     return ChunkForm(partial(_chunk_forward, method), partial(_chunk_backward, method))
 

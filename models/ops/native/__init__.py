@@ -1,9 +1,9 @@
-"""Kernels in C++ for a CPU, where XLA's own loops are the limit; compiled here, for this machine, when first asked for.
+"""Kernels in C++ for a CPU, where XLA's own loops are the limit; compiled on this machine when they are first needed.
 
 They are called through XLA's foreign function interface (jax.ffi), inside `jit` like any operation, and share the cores
-of XLA's own thread pool. Where there is no compiler (or LENGTHSCALE_NATIVE=0), `missing()` says why, and the ops keep
-to their forms in JAX, to which every kernel is held by a test. The library is kept in $LENGTHSCALE_CACHE or
-~/.cache/lengthscale, under a name made of all that it depends on.
+of XLA's own thread pool. Where there is no compiler (or LENGTHSCALE_NATIVE=0), `missing()` says why, and the ops use
+their forms in JAX, against which a test checks every kernel. The library is kept in $LENGTHSCALE_CACHE or
+~/.cache/lengthscale, under a name that is a hash of all that it depends on.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ COMPILE_SECONDS = 120
 
 @cache
 def missing() -> str | None:
-    """Why there are no kernels here, or None: they are compiled and known to XLA."""
+    """Why the kernels are not available on this machine, or None if they are compiled and registered with XLA."""
     if os.environ.get("LENGTHSCALE_NATIVE") == "0":
         return "LENGTHSCALE_NATIVE=0"
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
@@ -55,7 +55,7 @@ def call(
     """The results of the handler called `name`, of these shapes and types.
 
     args: its arrays. sizes: its attributes.
-    in_place: arguments, by number, that the handler may overwrite with a result; XLA copies those still wanted.
+    in_place: arguments, by number, that the handler may overwrite with a result; XLA copies those that are used later.
     """
     assert name in HANDLERS
     attributes = {key: np.int64(value) for key, value in sizes.items()}
@@ -136,9 +136,9 @@ _FLOPS = {
     "selective_scan_forward": _scan_flops(2 + 3 + 2, 1),
     # the states again, dC; dh, dB, d(dt u), dh a, dz, ddt, dA; dt u, du, ddt
     "selective_scan_backward": _scan_flops(5 + 2 + 2 + 2 + 2 + 1 + 1 + 2 + 2, 1 + 1 + 2),
-    # beside that: softplus of a sum (4); the skip (2), sigmoid of z and two products
+    # in addition: softplus of a sum (4); the skip (2), sigmoid of z and two products
     "gated_selective_scan_forward": _scan_flops(2 + 3 + 2, 1 + 4 + 2 + 3),
-    # beside that: y again; softplus and its slope; dy, dz; du, ddelta, dD, dbias
+    # in addition: y again; softplus and its slope; dy, dz; du, ddelta, dD, dbias
     "gated_selective_scan_backward": _scan_flops(5 + 2 + 2 + 2 + 2 + 1 + 1 + 2 + 2 + 2, 1 + 1 + 2 + 5 + 3 + 8 + 6),
     # the product with W_h, and each channel's share of the equation and its gradient (models/ops/gated.py)
     "rnn_forward": _gated_flops(3),
@@ -151,7 +151,7 @@ _FLOPS = {
 
 
 def _library(compiler: str) -> Path:
-    """The compiled library; made if it is not in the cache. Two processes may make it at once: the last one stays."""
+    """The path of the library, compiled if it is not in the cache. If two processes compile it, the last one stays."""
     folder = Path(__file__).parent
     sources = [folder / name for name in SOURCES]
     command = [*compiler.split(), *FLAGS, f"-I{jax.ffi.include_dir()}"]
@@ -165,7 +165,7 @@ def _library(compiler: str) -> Path:
     try:
         kept.mkdir(parents=True, exist_ok=True)
         file, made = tempfile.mkstemp(suffix=".so", dir=kept)
-    except OSError:  # no home, or one that may not be written: for this process alone
+    except OSError:  # no home, or one that is read-only: for this process only
         file, made = tempfile.mkstemp(suffix=".so")
     os.close(file)
     try:
