@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -26,6 +27,9 @@ from lengthscale.bench.results.environment import facts_of
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.journal import FAILED
 from lengthscale.models import MODELS, SIZES
+
+if TYPE_CHECKING:
+    from lengthscale.bench.figures.run import Run
 
 OK, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130  # 1 is compare's, validate's and doctor's
 
@@ -97,25 +101,27 @@ def _claims(args: argparse.Namespace, console: Console) -> int:
 def _show(folder: Path, records: list[dict], console: Console) -> None:
     from lengthscale.bench.analysis import answer, fit, summary
     from lengthscale.bench.figures import mpl as plots
+    from lengthscale.bench.figures.run import read_run
 
     rows = summary.summarise(records)
     summary.print_summary(rows, console)
     summary.write_summary(rows, folder)
-    sentences = answer.sentences(*fit.fit_folder(folder), facts_of(folder))
-    plots.plot_folder(folder)
+    run = read_run(folder, fit.fit_folder(folder))
+    sentences = answer.sentences(run.fits, run.crossovers, facts_of(folder))
+    plots.plot_folder(run)
     console.print("\n".join(sentences), highlight=False, markup=False)
     console.print(f"results: {folder}", highlight=False, soft_wrap=True)
-    _report_on(folder, console)
+    _report_on(run, console)
 
 
-def _report_on(folder: Path, console: Console) -> None:
+def _report_on(run: Run, console: Console) -> None:
     """Print where the report is. By now the run's figures are on disk: nothing that only draws them may fail it."""
     try:
         from lengthscale.bench.figures.html import write_report
 
-        path = write_report(folder)
+        path = write_report(run)
     except Exception as error:  # whatever it is, it is said, and `report DIR` raises it
-        said = f"no report: {type(error).__name__}: {error} (./run_bench.sh report {folder} tries again)"
+        said = f"no report: {type(error).__name__}: {error} (./run_bench.sh report {run.folder} tries again)"
     else:
         said = f"report: {path}"
     console.print(said, highlight=False, markup=False, soft_wrap=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 from lengthscale.bench.analysis.answer import device_name
 from lengthscale.bench.claims.claim import Claim, Records
 from lengthscale.bench.claims.table import figure_text
-from lengthscale.bench.figures.mpl.gallery import paths_of
-from lengthscale.bench.figures.mpl.style import THEMES, plt, save
+from lengthscale.bench.figures.mpl.sheet import paths_of
+from lengthscale.bench.figures.mpl.theme import applied, plt, save
+from lengthscale.bench.figures.style import THEMES
 
 _LETTERS = 105  # in a line below the title
 _LINE = 11  # points
@@ -28,7 +29,7 @@ def draw(out: Path, claim: Claim, row: dict, records: Records, described: dict) 
     caption = f"{device_name(described)} · jax {described['packages']['jax']}{commit}"
     written = []
     for theme in THEMES.values():
-        with theme.applied():
+        with applied(theme):
             figure, axes = plt.subplots(figsize=(6.6, 4.3 + _LINE * len(lines) / 72), layout="constrained")
             claim.draw(axes, records)
             axes.set_title(f"{claim.number}. {claim.statement}", pad=8 + _LINE * len(lines))

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lengthscale.bench.figures.mpl import STYLE, plt, short
+from lengthscale.bench.analysis.answer import tokens
+from lengthscale.bench.figures.mpl.theme import look, plt
+from lengthscale.bench.figures.style import LIGHT
 from lengthscale.bench.peers.files import FACTS, TABLE
 
 # A row's colour and marker are those of the model that it is a part of.
@@ -47,11 +49,12 @@ def _draw(axes, frame: pd.DataFrame, measure: str, cores: int) -> None:
     axes.set_title(f"{title}, {cores} core{'s' if cores > 1 else ''}", fontsize=10)
     axes.axhline(1, color="0.3", lw=1)
     lengths = sorted(int(length) for length in frame["length"].unique())
-    axes.set_xticks(lengths, [short(length) for length in lengths])
+    axes.set_xticks(lengths, [tokens(length) for length in lengths])
     axes.minorticks_off()
     axes.grid(alpha=0.25)
     for (name, batch), points in frame.groupby(["row", "batch"]):
-        colour, marker = STYLE[_MODEL.get(name, name)]
+        style = look(LIGHT, _MODEL.get(name, name))
+        colour, marker = style["color"], style["marker"]
         line = ":" if name == "mamba-associative" else "-" if batch == 1 else "--"
         good = points[points["ratio"].notna()].sort_values("length")
         label = name if batch == 1 else f"{name}, batch {batch}"

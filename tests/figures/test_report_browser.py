@@ -10,9 +10,8 @@ from itertools import pairwise
 
 import pytest
 
-from lengthscale.bench.figures.html import write_report
 from tests.helpers.browsing import BROWSER, QUIET, TABLE, column, curves, opened, redrawn
-from tests.helpers.reports import LENGTHS, PLANTED, first_run, second_run
+from tests.helpers.reports import LENGTHS, PLANTED, first_run, report_of, second_run
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright: LENGTHSCALE_EXTRAS=browser installs it")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium, such as Debian's package chromium")
@@ -24,7 +23,7 @@ def reports(tmp_path_factory):
     """One run's page, and that of two."""
     home = tmp_path_factory.mktemp("some-cpu-2cpu")
     a, b = first_run(home / "a"), second_run(home / "b")
-    return write_report(a), write_report(a, b)
+    return report_of(a), report_of(a, b)
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,12 @@ import numpy as np
 import psutil
 import pytest
 
-from lengthscale.bench.figures.mpl.data import read_run
-from lengthscale.bench.figures.mpl.figure import render
-from lengthscale.bench.figures.mpl.gallery import panels_of
-from lengthscale.bench.figures.mpl.style import LIGHT, plt
+from lengthscale.bench.figures.catalog import figures_of, select
+from lengthscale.bench.figures.mpl.sheet import render
+from lengthscale.bench.figures.mpl.theme import plt
+from lengthscale.bench.figures.run import read_run
+from lengthscale.bench.figures.spec import Sheet
+from lengthscale.bench.figures.style import LIGHT
 from lengthscale.bench.host import runner
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
@@ -128,8 +130,8 @@ def test_a_loss_that_is_not_finite(tmp_path):
     good |= {"rows": [{**row, "context": context, "loss": 2.0} for context in (1, 4)]}
     both = [rates.add_rates(each, {}) | {"environment": ENVIRONMENT} for each in (good, record)]
     (tmp_path / "quality.csv").write_text(csv_text("quality", both))
-    (panel,) = panels_of(read_run(tmp_path), "quality", "loss")
-    (axes, *_) = render([panel], LIGHT, []).axes
+    (figure,) = select(figures_of(read_run(tmp_path)), "quality", "loss")
+    (axes, *_) = render(Sheet((figure,), ()), LIGHT).axes
     curves = [line.get_color() for line in axes.lines if np.array_equal(line.get_ydata(), [2.0, 2.0])]
     assert curves == [LIGHT.colour("gru")]
     assert [line.get_marker() for line in axes.lines if line.get_color() == LIGHT.colour("rnn")] == ["x"]

@@ -7,7 +7,7 @@ from html import escape
 
 from lengthscale.bench.analysis.answer import number
 from lengthscale.bench.analysis.summary import size_name
-from lengthscale.bench.figures.mpl.costs import STEPS
+from lengthscale.bench.figures.costs import STEPS
 
 _WIDTH, _LONGEST = 60, 300  # letters of a line, and of a message
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from html import escape
 
 from lengthscale.bench.analysis.answer import SHARED, slope_text
+from lengthscale.bench.figures.costs import STEPS
 from lengthscale.bench.figures.html import about
 from lengthscale.bench.figures.html.claims import COMMAND, Verdicts
-from lengthscale.bench.figures.mpl.costs import STEPS
-from lengthscale.bench.figures.mpl.data import Run
+from lengthscale.bench.figures.run import Run
 from lengthscale.bench.results import verdicts as claims_table
 
 _SIGNS = {"holds": "✓", "fails": "✕", "not decided": "?"}
@@ -28,7 +28,6 @@ class Part:
 
     run: Run
     sentences: list[str]
-    fits: list[dict]
     verdicts: Verdicts
     missing: list[about.Missing]
     again: about.Again
@@ -36,7 +35,7 @@ class Part:
 
 def growth(part: Part, letter: str) -> str:
     """Exponents of the time, of what shares the first curve's size and the like: a row for each model."""
-    rows = [row for row in part.fits if row["quantity"] == "time_ms" and row["slope"] is not None]
+    rows = [row for row in part.run.fits if row["quantity"] == "time_ms" and row["slope"] is not None]
     if not rows:
         return ""
     rows = [row for row in rows if all(row[key] == rows[0][key] for key in SHARED)]
@@ -108,7 +107,7 @@ def reproduce(part: Part, letter: str) -> str:
     head = f"<h3>{badge(letter)}{escape(name_of(part))}</h3>" if letter else ""
     lines = escape("\n".join(part.again.lines))
     notes = "".join(f"<li>{escape(note)}</li>" for note in part.again.notes)
-    settings = escape(about.settings_of(part.run.folder))
+    settings = escape(about.settings_of(part.run))
     return (
         f'{head}<pre class="box" tabindex="0"><code>{lines}</code></pre>'
         + (f"<ul>{notes}</ul>" if notes else "")

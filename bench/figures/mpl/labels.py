@@ -13,9 +13,8 @@ import numpy as np
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox, offset_copy
 
-from lengthscale.bench.figures.mpl.style import Theme
+from lengthscale.bench.figures.style import Theme
 
-MOST = 9  # names beside one pair of axes; more of them are a legend
 SIZE = 8
 _GAP = 7  # points from the axes to the names
 Label = tuple["End", Annotation]
