@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from lengthscale.bench.figures.spec import Figure
 
 HOLDS, FAILS, NOT_DECIDED = "holds", "fails", "not decided"
 VERDICTS = (HOLDS, FAILS, NOT_DECIDED)
@@ -53,7 +55,7 @@ class Claim:
     statement: str
     parts: Callable[[float], list[Part]]  # minutes for this claim -> what to run, tighter with more
     judge: Callable[[Records], list[Finding]]  # the first is the claim's overall verdict
-    draw: Callable[[Any, Records], None]  # on matplotlib axes; called where any record is ok
+    figure: Callable[[Records], Figure]  # without title; called where any record is ok
     share: float  # of the budget
 
 

@@ -13,7 +13,7 @@ from itertools import groupby
 from lengthscale.bench.analysis.answer import tokens
 
 Numbers = tuple[float, ...]
-AT_ENDS, AT_POINTS, IN_LEGEND = "at the curves' ends", "at the points", "in a legend"  # where curves have their names
+AT_ENDS, AT_POINTS, IN_LEGEND, NOWHERE = "at ends", "at points", "in a legend", ""  # where curves have their names
 
 
 @dataclass(frozen=True)

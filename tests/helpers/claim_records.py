@@ -2,14 +2,13 @@
 
 from dataclasses import asdict
 
-import matplotlib
 import numpy as np
 
 from lengthscale.bench.claims import CLAIMS
+from lengthscale.bench.figures.mpl.axes import draw
+from lengthscale.bench.figures.mpl.theme import plt
+from lengthscale.bench.figures.style import LIGHT
 from lengthscale.bench.plan.cell import Cell
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 WINDOWS = 40
 DIFFICULTY = np.random.default_rng(0).normal(2.0, 0.5, WINDOWS)  # of each window, for every model and context
@@ -54,7 +53,7 @@ def record_of_windows(
 def drawn(number, records):
     """The texts of the claim's picture."""
     figure, axes = plt.subplots()
-    CLAIMS[number].draw(axes, records)
+    draw(axes, CLAIMS[number].figure(records), LIGHT)
     figure.canvas.draw()
     legend = axes.get_legend()
     texts = [*axes.texts, *(legend.get_texts() if legend else []), *axes.get_yticklabels()]

@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm, to_hex
 from lengthscale.bench.figures.mpl import marks, ticks
 from lengthscale.bench.figures.mpl.labels import End
 from lengthscale.bench.figures.mpl.theme import line, look, plt
-from lengthscale.bench.figures.spec import IN_LEGEND, Curve, Ends, Figure, HeatMap
+from lengthscale.bench.figures.spec import AT_ENDS, AT_POINTS, IN_LEGEND, Curve, Ends, Figure, HeatMap
 from lengthscale.bench.figures.style import Theme, contrast
 
 _MANY_LETTERS = 70  # of a name in a legend within the axes, which then are small
@@ -33,14 +33,15 @@ def draw(axes, figure: Figure, theme: Theme) -> list[End]:
             ticks.at_round_numbers(axis)
     if figure.names == IN_LEGEND:
         _draw_legend(axes)
-    drawn = [curve for curve in figure.curves if curve.x and not curve.faint]
-    return [_end_of(curve, theme) for curve in drawn] if figure.names != IN_LEGEND else []
+    if figure.names not in (AT_ENDS, AT_POINTS):
+        return []
+    return [_end_of(curve, theme) for curve in figure.curves if not curve.faint]
 
 
 def _scale(axes, figure: Figure) -> None:
     x, y = figure.x, figure.y
     axes.set_yscale(y.scale, **({"linthresh": y.linear_to} if y.scale == "symlog" else {}))
-    if x.lengths and (len(x.lengths) > 1 or x.trained):
+    if x.lengths:
         ticks.at_lengths(axes, x.lengths, x.trained)
     else:
         axes.set_xscale(x.scale)
