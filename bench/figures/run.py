@@ -161,7 +161,7 @@ def _measured(file: Csv) -> list[Row]:
 def _typed(row: dict[str, str]) -> dict:
     """As fit.py makes them; but names stay words."""
     named = {*IDENTITY, "model_short", "model_long", "quantity", "status", "note"} - {"batch", "seed", "length"}
-    return {name: text if name in named else _value(text) for name, text in row.items()}
+    return {name: (text or None) if name in named else _value(text) for name, text in row.items()}
 
 
 def _value(text: str) -> float | int | str | None:
