@@ -43,8 +43,8 @@ class Cost:
 BANDS = "band: 95% interval of the median; pale: p10 to p90"
 BARS = "bar: 95% interval of the median"
 PLANNED = "dotted: planned by the compiler"
-FOLLOWED = 0.15  # a fit that missed the longest length by more, foretold from the others, is not extrapolated
-EXTRAPOLATED = f"dashed: extrapolated by the fit, where it foretold the longest length within {FOLLOWED:.0%}"
+FOLLOWED = 0.15  # a fit that missed the longest length by more, predicted from the others, is not extrapolated
+EXTRAPOLATED = f"dashed: extrapolated by the fit, where it predicted the longest length within {FOLLOWED:.0%}"
 COSTS = {
     "time": Cost("time_median_ms", 1, "time", "time of a step (ms)", (1, 2), 1, "time_ms"),
     "throughput": Cost("tokens_per_s", 1, "throughput", "tokens/s", (-1,), -1, "time_ms"),
@@ -176,7 +176,7 @@ def _marks(run: Run, measure: str, cost: Cost, curves: tuple[Curve, ...]) -> tup
 
 
 def _slopes(curves: tuple[Curve, ...], slopes: set[int]) -> list[Slope]:
-    """Of a line over the curves' lengths, from beside their first values; what decodes grows no faster than L."""
+    """Of lines over the curves' lengths that start next to the first values."""
     if len({length for curve in curves for length in curve.x}) < 2:
         return []
     start, end = min(curve.x[0] for curve in curves), max(curve.x[-1] for curve in curves)

@@ -222,4 +222,4 @@ class Sheet:
     legend_on_top: bool = False  # one for all figures
 
 
-CROWD = 9  # names beside one pair of axes, and bands in it; more of them are a legend and bars
+CROWD = 9  # at most so many names next to one pair of axes, and bands in it; beyond, a legend and bars

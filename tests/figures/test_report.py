@@ -198,7 +198,7 @@ def test_how_to_do_it_again(tmp_path, page):
     assert again.lines == ["git checkout abc", "./run_bench.sh", f"./run_bench.sh report '{folder}'"]
     assert "Merged of s1, s2: each ran a part with --shard." in again.notes
     assert any("uncommitted changes" in note for note in again.notes)
-    assert "Set then: JAX_X=1 2." in again.notes
+    assert "Flags at that time: JAX_X=1 2." in again.notes
     suite = json.loads((folder / "suite.json").read_text())
     del suite["arguments"]
     (folder / "suite.json").write_text(json.dumps(suite))

@@ -301,9 +301,9 @@ def test_two_runs(reports, open_page):
     redrawn(page, page.locator("button.model[data-model=gru]").click)
     assert curves(page) == [f"{model} {run}" for run in "AB" for model in ("transformer", "mamba")]
     assert curves(page, "ratio-train") == ["transformer", "mamba"]
-    assert page.locator("#beside .count").inner_text() == "29 of 29 rows"
-    page.locator("#beside select[name=verdict]").select_option("slower")
-    shown = page.locator("#beside .count").inner_text()
+    assert page.locator("#comparison .count").inner_text() == "29 of 29 rows"
+    page.locator("#comparison select[name=verdict]").select_option("slower")
+    shown = page.locator("#comparison .count").inner_text()
     assert int(shown.split()[0]) >= 25
     page.locator(f"{TABLE} select[name=run]").select_option("B")
     assert page.locator(f"{TABLE} .count").inner_text() == "35 of 70 rows"

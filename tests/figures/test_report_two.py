@@ -1,4 +1,4 @@
-"""Two runs beside each other, where a report is written, and what is refused before anything is."""
+"""Two runs compared, where a report is written, and what is refused before anything is."""
 
 import json
 
@@ -28,14 +28,17 @@ def both(folder, other):
     return page_of(report_of(folder, other))
 
 
-def test_two_runs_beside_each_other(folder, other, both):
+def test_two_runs_compared(folder, other, both):
     pairs, _, _ = compare.compare(folder, other)
     rows = both.table("ratios")
     at = {name: rows["columns"].index(name) for name in ("ratio", "verdict", "length")}
     assert [row[at["ratio"]] for row in rows["rows"]] == ["" if p.ratio is None else f"{p.ratio:.4g}" for p in pairs]
     timed = [row for row in rows["rows"] if row[at["ratio"]]]
     assert len(timed) == 17 + 8 + 3
-    assert "A is of Some CPU, 2 cores, B of Another <b>CPU</b>, 4 cores: a ratio is one of devices." in both.text
+    assert (
+        "A was measured on Some CPU, 2 cores, B on Another <b>CPU</b>, 4 cores: the ratios compare devices."
+        in both.text
+    )
     for run in (folder, other):
         facts = json.loads((run / "environment.json").read_text())
         for sentence in answer.sentences(*fit.fit_records(read_journal(run / "journal.jsonl")), facts):

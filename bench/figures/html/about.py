@@ -1,4 +1,4 @@
-"""What a reader must know besides the figures: machine, noise, what failed and why, how to do it again."""
+"""What a reader must know in addition to the figures: machine, noise, what failed and why, how to do it again."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def commit(facts: dict) -> str:
 
 @dataclass(frozen=True)
 class Again:
-    """How to do a run again: lines for a shell, and what must be said besides."""
+    """How to do a run again: lines for a shell, and what else must be said."""
 
     lines: list[str]
     notes: list[str]
@@ -131,7 +131,7 @@ def reproduce(run: Run) -> Again:
     if not sha:
         notes.append("Which commit was measured is not known.")
     if variables := [f"{name}={value}" for name, value in _pairs(facts.get("jax_flags"))]:
-        notes.append(f"Set then: {', '.join(variables)}.")
+        notes.append(f"Flags at that time: {', '.join(variables)}.")
     lines.append(f"./run_bench.sh report {shlex.quote(str(_from_root(run.folder)))}")
     return Again(lines, notes)
 

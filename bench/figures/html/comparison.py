@@ -1,4 +1,4 @@
-"""Two runs beside each other: the ratio of every cell that both have (bench/analysis/compare.py)."""
+"""Two runs compared: the ratio of every cell that both have (bench/analysis/compare.py)."""
 
 from __future__ import annotations
 
@@ -33,13 +33,17 @@ class Comparison:
         said = [self.devices] if self.devices else []
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
         said += [
-            f"Of {len(self.pairs)} cells in both: {verdicts} (B beside A)." if self.pairs else "No cell is in both."
+            f"Of {len(self.pairs)} cells in both: {verdicts} (B compared with A)."
+            if self.pairs
+            else "No cell is in both."
         ]
         said += [
             f"{len(only)} cells are in {name} alone." for name, only in (("A", self.only_a), ("B", self.only_b)) if only
         ]
         if self.pairs:
-            said.append("The runs were made at different times: where most cells moved alike, the machine may have.")
+            said.append(
+                "The runs were made at different times: where most cells changed alike, the machine may have changed."
+            )
         return said
 
 
@@ -48,7 +52,9 @@ def read(a: Run, b: Run) -> Comparison:
     pairs, only_a, only_b = compare(a.folder, b.folder)
     facts = [a.environment, b.environment]
     names = [device_name(each) for each in facts]
-    devices = f"A is of {names[0]}, B of {names[1]}: a ratio is one of devices." if names[0] != names[1] else ""
+    devices = (
+        f"A was measured on {names[0]}, B on {names[1]}: the ratios compare devices." if names[0] != names[1] else ""
+    )
     keys = [key for key in resume.SAME if key not in ("cpu_model", "n_cpus", "device_kind")]
     differing = resume.differences(*({key: each.get(key) for key in (*keys, "git_sha")} for each in facts))
     return Comparison(pairs, only_a, only_b, devices, differing)

@@ -30,7 +30,7 @@ from lengthscale.bench.figures.html.sections import Part
 from lengthscale.bench.figures.spec import Figure
 from lengthscale.bench.figures.style import DARK, LIGHT, Theme
 
-FIRST = ("train-time", "forward-time", "decode-time")  # the one beside the answer, if it is there
+FIRST = ("train-time", "forward-time", "decode-time")  # the first that the run has is next to the answer
 _SCRIPTS = ("charts.js", "tables.js", "report.js")
 
 
@@ -39,7 +39,7 @@ class Page:
     parts: list[Part]  # one or two
     figures: list[Figure]
     measured: Measurements
-    tables: list[Table]  # besides those
+    tables: list[Table]  # the others
     comparison: Comparison | None = None
 
 
@@ -59,7 +59,7 @@ def html_of(page: Page) -> str:
         first=_plot(first, "h3") if first else '<p class="note">No figure can be drawn of this folder.</p>',
         verdicts=_chips(page),
         groups="".join(_group(name, [figure for figure in rest if figure.place.group == name]) for name in GROUPS),
-        beside=_comparison(page.comparison) if page.comparison else "",
+        comparison=_comparison(page.comparison) if page.comparison else "",
         claims=_claims(page),
         missing="".join(sections.missing(part, letter) for part, letter in _lettered(page)),
         environment=_environment(page),
@@ -147,7 +147,7 @@ def _heading(page: Page) -> str:
 def _nav(page: Page) -> str:
     links = [("answer", "Answer"), ("plots", "Plots"), ("claims", "Claims"), ("table", "Table")]
     links += [("missing", "Not measured"), ("environment", "Environment"), ("reproduce", "Reproduce")]
-    links[1:1] = [("beside", "A beside B")] if page.comparison else []
+    links[1:1] = [("comparison", "A compared with B")] if page.comparison else []
     return "".join(f'<a href="#{name}">{text}</a>' for name, text in links)
 
 
@@ -183,7 +183,7 @@ def _group(name: str, figures: list[Figure]) -> str:
 
 
 def _chips(page: Page) -> str:
-    """What stands beside the first plot: verdicts, where there are any, and exponents."""
+    """What stands next to the first plot: verdicts, where there are any, and exponents."""
     growth = [sections.growth(part, letter) for part, letter in _lettered(page)]
     made = []
     for part, letter in _lettered(page):
@@ -215,7 +215,8 @@ def _comparison(comparison: Comparison) -> str:
     lines = [*comparison.said, *(f"Not the same: {each}." for each in comparison.differing)]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return (
-        f'<section id="beside" aria-labelledby="beside-title"><h2 id="beside-title">A beside B</h2><ul>{items}</ul>'
+        '<section id="comparison" aria-labelledby="comparison-title"><h2 id="comparison-title">A compared with B</h2>'
+        f"<ul>{items}</ul>"
         '<div class="table-tool" data-tables="ratios"></div></section>'
     )
 

@@ -1,6 +1,6 @@
 """The sections of the page that are about one run, as HTML; whatever comes from the data is escaped.
 
-letter: "A" or "B" where two runs are beside each other, else "".
+letter: "A" or "B" where two runs are compared, else "".
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ def growth(part: Part, letter: str) -> str:
 
 
 def no_claims() -> str:
-    return (
-        f'<p class="note">Not put to the test on this device yet. It takes about 20 minutes: <code>{COMMAND}</code></p>'
-    )
+    return f'<p class="note">Not tested on this device yet. That takes about 20 minutes: <code>{COMMAND}</code></p>'
 
 
 def source(part: Part) -> str:
@@ -85,8 +83,8 @@ def verdicts_table(part: Part, letter: str) -> str:
         rest = "".join(f"<td>{escape(each)}</td>" for each in (row["decided_by"], lengths, row["note"]))
         main = "".join(f"<td>{each}</td>" for each in cells)
         lines.append(f'<tr{place}><th scope="row">{head}</th>{main}{rest}</tr>')
-    columns = ("claim", "measured", "figure [95% interval]", "verdict", "decided by", "lengths", "note")
-    return table(columns, lines, "The article's claims, put to the test")
+    columns = ("claim", "measured", "estimate [95% interval]", "verdict", "decided by", "lengths", "note")
+    return table(columns, lines, "The article's claims, tested")
 
 
 def missing(part: Part, letter: str) -> str:

@@ -6,7 +6,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const charts = (() => {
   const STRIP = 15; // pixels of a line of crosses
   const GAP = 14; // pixels between names at the curves' ends
-  const MOST = 14; // names beside one pair of axes
+  const MOST = 14; // names next to one pair of axes
   const LETTER = 5.8; // pixels of a letter within the axes
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const faded = (colour, alpha) => {
