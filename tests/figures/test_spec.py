@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from lengthscale.bench.analysis import fit
@@ -13,7 +14,7 @@ from lengthscale.bench.figures import catalog, compared, html, mpl, run
 from lengthscale.bench.figures.html.payload import payload
 from lengthscale.bench.figures.mpl.axes import draw
 from lengthscale.bench.figures.mpl.theme import plt
-from lengthscale.bench.figures.spec import Crossing, Extrapolated, Failure, Failures
+from lengthscale.bench.figures.spec import Cross, Crossing, Extrapolated, Failure, Failures
 from lengthscale.bench.figures.style import LIGHT
 from lengthscale.bench.peers import plot
 from lengthscale.bench.results.errors import JournalError
@@ -38,7 +39,7 @@ def test_file_and_page_show_the_same_values(described):
     for figure in (each for each in described if each.place.group):
         picture, axes = plt.subplots()
         draw(axes, figure, LIGHT)
-        lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+        lines = [(np.ravel(line.get_xdata()).tolist(), np.ravel(line.get_ydata()).tolist()) for line in axes.lines]
         curves = payload(figure, lambda _: 0)["curves"]
         assert curves
         assert all((curve["x"], curve["y"]) in lines for curve in curves), figure.title
@@ -123,7 +124,7 @@ def test_the_picture_of_peers(tmp_path):
     assert (forward.title, train.title) == ("Forward, 1 core", "Forward + backward, 1 core")
     [curve] = train.curves
     assert (curve.model, curve.x, curve.y, curve.dash) == ("lstm", (512,), (2,), 0)
-    assert [(mark.x, mark.y) for mark in train.marks if type(mark).__name__ == "Cross"] == [(2048, 1)]
+    assert [(mark.x, mark.y) for mark in train.marks if isinstance(mark, Cross)] == [(2048, 1)]
     assert [(curve.name, curve.dash) for curve in forward.curves] == [("mamba, batch 8", 1)]
     assert plot.plot_peers(tmp_path) == [tmp_path / "peers.png", tmp_path / "peers.svg"]
     text = (tmp_path / "peers.svg").read_text()

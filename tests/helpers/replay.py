@@ -83,7 +83,8 @@ def replayed_pages() -> Iterator[tuple[str, str]]:
                 shutil.copy(verdicts, Path(home) / verdicts.parent.name)
             copy = Path(home) / folder.name
             shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("plots", "report*"))
-            text = write_report(*read_folders(copy)).read_text().replace(home, "")
+            [run] = read_folders(copy)
+            text = write_report(run).read_text().replace(home, "")
         text = re.sub(r"<style>.*?</style>|<script>.*?</script>|<meta http-equiv.*?>", "", text, flags=re.DOTALL)
         yield f"{folder.relative_to(RESULTS).as_posix()}/report.html", text
 
