@@ -6,7 +6,7 @@ This file imports neither jax nor flax.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
@@ -33,23 +33,32 @@ def parse_model(text: str) -> tuple[str, dict[str, str]]:
     known = {option.name: option for option in MODELS[name].options}
     if colon and not known:
         raise ValueError(f"{name} has no options, got {text!r}")
-    given: dict[str, str] = {}
-    mistakes = []
-    for item in listed.split(",") if colon else ():
-        key, equals, value = (part.strip() for part in item.partition("="))
-        if not (key and equals and value):
-            mistakes.append(f"{name}: options are written as {name}:key=value,key=value, got {item!r}")
-        elif key not in known:
-            mistakes.append(unknown(f"option of {name}", key, known))
-        elif key in given:
-            mistakes.append(f"{name}: {key} is given twice")
-        elif value not in known[key].values:
-            mistakes.append(unknown(f"{key} of {name}", value, known[key].values))
-        else:
-            given[key] = value
+    given, mistakes = parse_options(name, listed, known) if colon else ({}, [])
+    mistakes += [
+        unknown(f"{key} of {name}", value, known[key].values)
+        for key, value in given.items()
+        if value not in known[key].values
+    ]
     if mistakes:
         raise ValueError("\n".join(mistakes))
     return name, {option.name: given.get(option.name, option.default) for option in MODELS[name].options}
+
+
+def parse_options(owner: str, listed: str, known: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """({option: its text}, what is wrong) of the `key=value,key=value` behind a name's colon; known: the options."""
+    given: dict[str, str] = {}
+    mistakes = []
+    for item in listed.split(","):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not (key and equals and value):
+            mistakes.append(f"{owner}: options are written as {owner}:key=value,key=value, got {item!r}")
+        elif key not in known:
+            mistakes.append(unknown(f"option of {owner}", key, known))
+        elif key in given:
+            mistakes.append(f"{owner}: {key} is given twice")
+        else:
+            given[key] = value
+    return given, mistakes
 
 
 def canonical(text: str) -> str:

@@ -13,7 +13,7 @@ from lengthscale.bench.data import images
 from lengthscale.bench.data.errors import DataError
 from lengthscale.bench.data.images import Images
 from lengthscale.bench.data.streams import Stream
-from lengthscale.models import unknown
+from lengthscale.models.names import parse_options
 
 Data = Stream | Images
 
@@ -27,21 +27,12 @@ def apply(data: Data, name: str) -> Data:
     known = OPTIONS[type(data)]
     if not known:
         raise DataError(f"{base} has no options, got {name!r}")
-    mistakes, given = [], []
-    for item in listed.split(","):
-        key, equals, value = (part.strip() for part in item.partition("="))
-        if not (key and equals and value):
-            mistakes.append(f"{base}: options are written as {base}:key=value,key=value, got {item!r}")
-        elif key not in known:
-            mistakes.append(unknown(f"option of {base}", key, known))
-        elif key in given:
-            mistakes.append(f"{base}: {key} is given twice")
-        else:
-            given.append(key)
-            try:
-                data = known[key](data, value)
-            except DataError as error:
-                mistakes.append(f"{base}: {error}")
+    given, mistakes = parse_options(base, listed, known)
+    for key, value in given.items():
+        try:
+            data = known[key](data, value)
+        except DataError as error:
+            mistakes.append(f"{base}: {error}")
     if mistakes:
         raise DataError("\n".join(mistakes))
     return replace(data, name=name)

@@ -44,7 +44,10 @@ class Checkout:
         (self.bin / name).chmod(0o755)
 
     def start(self, *arguments, **variables):
-        """In a group of processes of its own, as a terminal starts it."""
+        """In a group of processes of its own that an interrupt ends, as a terminal starts it.
+
+        A shell makes what it runs in the background ignore interrupts; the tests may be run so, and it is inherited.
+        """
         return subprocess.Popen(
             ["./run_bench.sh", *arguments],
             cwd=self.root,
@@ -59,6 +62,7 @@ class Checkout:
             stderr=subprocess.PIPE,
             text=True,
             process_group=0,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *arguments, **variables):
