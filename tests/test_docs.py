@@ -19,7 +19,9 @@ def test_every_model_is_in_the_table_of_systems():
     named = {name for row in ROWS for name in re.findall(r"`([^`]+)`", row[0])}
     options = {name: spec.options for name, spec in MODELS.items() if spec.options}
     texts = {name: "; ".join(f"{o.name}: {', '.join(o.values)}" for o in known) for name, known in options.items()}
-    assert dict(re.match(r"`([^`]+)` \((.+)\)$", row[0]).groups() for row in ROWS if "(" in row[0]) == texts
+    written = [re.fullmatch(r"`([^`]+)` \((.+)\)", row[0]) for row in ROWS if "(" in row[0]]
+    assert {match[1]: match[2] for match in written if match} == texts
+    assert len(written) == len(texts)
     assert named == set(MODELS)
     for row in ROWS:
         names, file = re.findall(r"`([^`]+)`", row[0]), row[2].strip("`")

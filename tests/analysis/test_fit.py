@@ -66,6 +66,8 @@ def test_the_crossings_interval_covers_the_truth_in_95_of_100(counts):
         random = np.random.default_rng(seed)
         row = crossover(curve("transformer", parabola, counts, random), curve("mamba", line, counts, random))
         assert (row.status, row.model_short, row.model_long) == ("crosses", "transformer", "mamba")
+        assert row.length.low is not None
+        assert row.length.high is not None
         covered += row.length.low <= TRUE_CROSSING <= row.length.high
     assert 0.93 * runs <= covered <= 0.97 * runs
 
@@ -75,6 +77,7 @@ def test_the_terms_are_found_and_the_longest_is_foretold():
     assert row.terms.b == pytest.approx(0.05, rel=0.02)
     assert row.terms.c == pytest.approx(2e-5, rel=0.02)
     assert row.shares[2] == pytest.approx(2e-5 * 16384**2 / parabola(16384), rel=0.02)
+    assert row.shares is not None
     assert sum(row.shares) == pytest.approx(1)
     assert row.predicted_length == 32768
     assert row.predicted == pytest.approx(parabola(32768), rel=0.02)
@@ -84,6 +87,7 @@ def test_the_terms_are_found_and_the_longest_is_foretold():
 def test_the_longest_is_foretold_from_the_others_within_15_percent(cost):
     for seed in range(20):
         row = fit.fit_curve(curve("model", cost, FEW, np.random.default_rng(seed), noise=0.02))
+        assert row.left_out_error is not None
         assert abs(row.left_out_error) < 0.15
 
 
@@ -109,6 +113,7 @@ def test_a_crossing_beyond_the_range_is_extrapolated_and_never_measured():
     assert row.extrapolated_length == pytest.approx(40_000, rel=0.1)
     never = crossover(curve("rnn", lambda length: 0.01 * length, MANY, random, noise=0.001), late)
     assert (never.model_short, never.extrapolated_length) == ("rnn", None)
+    assert never.note is not None
     assert "not up to" in never.note
 
 

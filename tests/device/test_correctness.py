@@ -38,6 +38,7 @@ def check(cell):
 def test_forms_that_are_right_pass(cell):
     record = check(cell)
     assert record.status == "ok", record.message
+    assert isinstance(record.content, Checked)
     assert record.content.worst <= correctness.TOLERANCES[cell.dtype]
 
 

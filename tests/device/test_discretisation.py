@@ -12,6 +12,7 @@ from lengthscale.bench.device import learner
 from lengthscale.bench.device.measures import discretisation, resampling
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
+from lengthscale.bench.results.messages import Measured
 from lengthscale.models import Interface, build, hippo
 from lengthscale.models.ops.s4d import s4d
 
@@ -72,6 +73,7 @@ def test_a_zero_order_hold_is_exact_for_a_held_input():
 @pytest.mark.parametrize(("model", "rule"), [("s4d", "zoh"), ("s4d:rule=bilinear,dt=large", "bilinear")])
 def test_the_model_that_was_trained_is_measured(model, rule):
     result = discretisation.run(cell("discretisation", model), settings(learning_rate=0.1), Report())
+    assert isinstance(result.content, Measured)
     rows = result.content.rows
     assert (result.status, len(rows)) == ("ok", len(discretisation.STEPS))
     row = rows[0]
@@ -135,6 +137,7 @@ def test_twice_the_step_is_half_the_rate_of_a_held_signal():
 @pytest.mark.parametrize(("model", "dt"), [("s4d:dt=small", 1e-3), ("s4d:rule=bilinear,dt=large", 1e-1)])
 def test_a_trained_model_at_half_the_rate(model, dt):
     result = resampling.run(cell("resampling", model), settings(learning_rate=1e-6), Report())
+    assert isinstance(result.content, Measured)
     rows = result.content.rows
     assert result.status == "ok"
     assert [row.eval_length for row in rows] == [16, 8, 8]
@@ -142,4 +145,4 @@ def test_a_trained_model_at_half_the_rate(model, dt):
     assert {row.n_sequences for row in rows} == {32}
     assert [getattr(row, f"dt_{name}") for row in rows for name in ("p10", "p90")] == pytest.approx([dt] * 6, rel=1e-4)
     assert len({row.loss for row in rows}) == 3
-    assert all(0 <= row.accuracy <= 1 for row in rows)
+    assert all(row.accuracy is not None and 0 <= row.accuracy <= 1 for row in rows)

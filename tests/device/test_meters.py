@@ -16,6 +16,7 @@ from lengthscale.bench.device import memory, peaks, program, timing
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results import rates
+from lengthscale.bench.results.messages import Measured
 from lengthscale.bench.results.record import Row
 from tests.helpers.runs import made
 
@@ -176,6 +177,7 @@ def test_the_meter_of_memory_does_not_lengthen_the_first_call(monkeypatch):
         advance=lambda args, results: calls.append(results) or args,
     )
     result = program.measure(short, SETTINGS, Mock())
+    assert isinstance(result.content, Measured)
     assert len(calls) == len(result.content.samples_ms) + 2
 
 

@@ -100,10 +100,12 @@ def test_a_record_keeps_the_losses_of_each_window(tmp_path):
     (kept,) = read_journal(folder / "journal.jsonl")
     points = [(row.context, row.control) for row in kept.rows]
     assert points == [(4, None), (16, None), (64, None), (16, "shuffled beyond 4"), (None, None)]
+    assert kept.window_losses is not None
     assert [len(mine) for mine in kept.window_losses] == [6, 6, 4, 6, 6]
     for row, mine in zip(kept.rows, kept.window_losses, strict=True):
-        assert np.mean(mine) == pytest.approx(row.loss, rel=1e-6)
-        assert np.ptp(mine) > 0.01
+        losses = np.array(mine, float)
+        assert losses.mean() == pytest.approx(row.loss, rel=1e-6)
+        assert np.ptp(losses) > 0.01
         assert [float(f"{value:.7g}") for value in mine] == list(mine)
     np.testing.assert_array_equal(paired.losses(kept, 16, "shuffled beyond 4"), kept.window_losses[3])
     with open(folder / "quality.csv") as file:

@@ -4,7 +4,7 @@ import json
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace as replace_fields
 
@@ -14,6 +14,8 @@ from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.journal import Journal
 from lengthscale.bench.results.record import SCHEMA, Conditions, Record, Row
 from lengthscale.bench.results.tables import Tables
+
+Fields = TypeVar("Fields", Record, Row)
 
 CELL = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
 CELLS = tuple(replace(CELL, model=model, length=length) for model in ("rnn", "gru") for length in (16, 32))
@@ -56,8 +58,8 @@ def made(cell: Cell, status: Status | str = Status.OK, **fields: Any) -> Record:
     return Record(**{**known, **fields})
 
 
-def changed(record: Record, **fields: Any) -> Record:
-    """The record with other fields."""
+def changed(record: Fields, **fields: Any) -> Fields:
+    """The record, or the row, with other fields."""
     return replace_fields(record, **fields)
 
 

@@ -25,7 +25,7 @@ Answer = Callable[["Handler"], None]
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: "Server"
+    server: "Server"  # pyright: ignore[reportIncompatibleVariableOverride] - the only class that makes one
 
     def do_GET(self):
         with self.server.turn:
@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_):
+    def log_message(self, format, *args):
         pass
 
 
