@@ -6,7 +6,7 @@ This file imports neither jax nor flax.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
@@ -33,32 +33,33 @@ def parse_model(text: str) -> tuple[str, dict[str, str]]:
     known = {option.name: option for option in MODELS[name].options}
     if colon and not known:
         raise ValueError(f"{name} has no options, got {text!r}")
-    given, mistakes = parse_options(name, listed, known) if colon else ({}, [])
-    mistakes += [
-        unknown(f"{key} of {name}", value, known[key].values)
-        for key, value in given.items()
-        if value not in known[key].values
-    ]
+    given, mistakes = {}, []
+    for key, value, wrong in parse_options(name, listed, known) if colon else ():
+        if wrong:
+            mistakes.append(wrong)
+        elif value not in known[key].values:
+            mistakes.append(unknown(f"{key} of {name}", value, known[key].values))
+        else:
+            given[key] = value
     if mistakes:
         raise ValueError("\n".join(mistakes))
     return name, {option.name: given.get(option.name, option.default) for option in MODELS[name].options}
 
 
-def parse_options(owner: str, listed: str, known: Collection[str]) -> tuple[dict[str, str], list[str]]:
-    """({option: its text}, what is wrong) of the `key=value,key=value` behind a name's colon; known: the options."""
-    given: dict[str, str] = {}
-    mistakes = []
+def parse_options(owner: str, listed: str, known: Collection[str]) -> Iterator[tuple[str, str, str]]:
+    """(option, its text, what is wrong or "") for each `key=value` behind a name's colon; known: the options' names."""
+    given = set()
     for item in listed.split(","):
         key, equals, value = (part.strip() for part in item.partition("="))
+        wrong = ""
         if not (key and equals and value):
-            mistakes.append(f"{owner}: options are written as {owner}:key=value,key=value, got {item!r}")
+            wrong = f"{owner}: options are written as {owner}:key=value,key=value, got {item!r}"
         elif key not in known:
-            mistakes.append(unknown(f"option of {owner}", key, known))
+            wrong = unknown(f"option of {owner}", key, known)
         elif key in given:
-            mistakes.append(f"{owner}: {key} is given twice")
-        else:
-            given[key] = value
-    return given, mistakes
+            wrong = f"{owner}: {key} is given twice"
+        given.add(key)
+        yield key, value, wrong
 
 
 def canonical(text: str) -> str:

@@ -2,7 +2,7 @@
 
 A claim is a frozen value of three functions and a few words: one file each, one line in bench/claims/__init__.py. Its
 `judge` gets all records that its parts' journals hold, failed and skipped ones too (`rows_of` gives the rows of those
-that are ok), and never raises for what is missing: a figure that cannot be had is a Finding that is not decided.
+that are ok), and never raises for what is missing: a figure that is unavailable is a Finding that is not decided.
 """
 
 from __future__ import annotations

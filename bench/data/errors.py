@@ -2,4 +2,4 @@
 
 
 class DataError(ValueError):
-    """The data cannot be had or used; the message says which and why."""
+    """The data are unavailable or cannot be used; the message says which and why."""

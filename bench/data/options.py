@@ -27,8 +27,11 @@ def apply(data: Data, name: str) -> Data:
     known = OPTIONS[type(data)]
     if not known:
         raise DataError(f"{base} has no options, got {name!r}")
-    given, mistakes = parse_options(base, listed, known)
-    for key, value in given.items():
+    mistakes = []
+    for key, value, wrong in parse_options(base, listed, known):
+        if wrong:
+            mistakes.append(wrong)
+            continue
         try:
             data = known[key](data, value)
         except DataError as error:

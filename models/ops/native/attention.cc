@@ -217,7 +217,7 @@ struct Backward {
     }
   }
 
-  // k / sqrt(K), filled up with zeros.
+  // k / sqrt(K), padded with zeros.
   void copy_rows(int64_t n, const float* k, float* rows) {
     std::fill_n(rows, wide * kPanel * kPanel, 0.0f);
     for (int64_t i = 0; i < n; ++i)
