@@ -14,7 +14,8 @@ from rich.console import Console
 
 from lengthscale.bench.analysis.text import number
 from lengthscale.bench.host import machine
-from lengthscale.bench.host.sweep import StoppedError, new_folder
+from lengthscale.bench.host.errors import StoppedError
+from lengthscale.bench.host.sweep import new_folder
 from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.crew import Crew
 from lengthscale.bench.peers.files import PeersFolder, publish, write_tables

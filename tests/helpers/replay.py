@@ -55,7 +55,7 @@ def replayed_runs() -> Iterator[tuple[str, str]]:
 
 
 def replayed_claims() -> Iterator[tuple[str, str]]:
-    """(path, text) of each claim's rows of claims.csv, less the notes on time and load that a run adds."""
+    """(path, text) of each claim's rows of claims.csv, less the notes on time and load that a run adds, and rounded."""
     for home in sorted(path.parent for path in RESULTS.glob("*/*/claims.csv")):
         for claim in CLAIMS.values():
             parts = {part.name: part for part in sorted((home / claim.name).iterdir())}
@@ -66,7 +66,12 @@ def replayed_claims() -> Iterator[tuple[str, str]]:
             rows = table.rows_of_claim(claim, claim.judge(records), **about)
             text = io.StringIO()
             csv.DictWriter(text, table.COLUMNS, lineterminator="\n").writerows(rows)
-            yield f"{home.relative_to(RESULTS).as_posix()}/{claim.name}", text.getvalue()
+            yield f"{home.relative_to(RESULTS).as_posix()}/{claim.name}", _rounded(text.getvalue())
+
+
+def _rounded(text: str) -> str:
+    """With 9 digits of each number: the last ones depend on Python's version, whose 3.12 changed what sum() rounds."""
+    return re.sub(r"-?\d+\.\d{9,}(e-?\d+)?", lambda match: f"{float(match[0]):.9g}", text)
 
 
 def replayed_peers() -> Iterator[tuple[str, str]]:
