@@ -44,10 +44,7 @@ class Checkout:
         (self.bin / name).chmod(0o755)
 
     def start(self, *arguments, **variables):
-        """In a group of processes of its own that an interrupt ends, as a terminal starts it.
-
-        A shell makes what it runs in the background ignore interrupts; the tests may be run so, and it is inherited.
-        """
+        """In a group of processes of its own, as a terminal starts it."""
         return subprocess.Popen(
             ["./run_bench.sh", *arguments],
             cwd=self.root,
@@ -62,7 +59,6 @@ class Checkout:
             stderr=subprocess.PIPE,
             text=True,
             process_group=0,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *arguments, **variables):
@@ -85,7 +81,13 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path):
-    return Checkout(tmp_path)
+    """What it starts can be interrupted, also where pytest runs in a shell's background and ignores interrupts.
+
+    A process inherits that a signal is ignored, and not that it is handled.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield Checkout(tmp_path)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_it_is_made_once_and_says_what_it_installs(checkout):
