@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lengthscale.bench.data import Images
 from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.device.evaluation import HeldOut
 from lengthscale.bench.plan.cell import Cell
@@ -76,6 +77,29 @@ class OneSequence:
 
     def full_state(self, model, key) -> State:
         return fill(model.init_state(self.cell.batch, self.cell.length), self.cell.length - 1, key)
+
+
+class OfImages:
+    """Batches of training images, drawn by the cell's seed: what the workloads on patches and on pixels share."""
+
+    cell: Cell
+    data: Images
+
+    def arrays(self, images: np.ndarray, labels: np.ndarray) -> Arrays:
+        """What `loss` takes, of images as they are stored, (B, height, width, channels), and their labels, (B,)."""
+        raise NotImplementedError
+
+    def example(self) -> Arrays:
+        return next(self.training_batches())
+
+    def training_batches(self) -> Iterator[Arrays]:
+        rng = np.random.default_rng(self.cell.seed)
+        while True:
+            chosen = rng.integers(0, len(self.data.train), self.cell.batch)
+            yield self.arrays(self.data.train[chosen], self.data.train_labels[chosen])
+
+    def prompt(self) -> Arrays:
+        return self.example()[:1]
 
 
 def fill(state: State, position: int, key) -> State:

@@ -10,7 +10,7 @@ import numpy as np
 from lengthscale.bench.data import Images
 from lengthscale.bench.data.images import at_side
 from lengthscale.bench.device.evaluation import HeldOut, of_sequences
-from lengthscale.bench.device.workloads.base import Arrays, side_of
+from lengthscale.bench.device.workloads.base import OfImages, side_of
 from lengthscale.bench.plan import checkpoint
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
@@ -21,7 +21,7 @@ PATCH = 4
 AT_ONCE = 65_536  # patches of all images that are evaluated side by side
 
 
-class Workload:
+class Workload(OfImages):
     def __init__(self, cell: Cell, data: Images):
         self.cell = cell
         self.data = data
@@ -29,14 +29,8 @@ class Workload:
         self.side = opened.interface.side if opened else PATCH * side_of(cell.length)
         self.interface = Interface(features=data.train.shape[-1], outputs=len(data.classes), side=self.side)
 
-    def example(self) -> Arrays:
-        return next(self.training_batches())
-
-    def training_batches(self) -> Iterator[Arrays]:
-        rng = np.random.default_rng(self.cell.seed)
-        while True:
-            chosen = rng.integers(0, len(self.data.train), self.cell.batch)
-            yield self.scaled(self.data.train[chosen]), self.data.train_labels[chosen]
+    def arrays(self, images, labels):
+        return self.scaled(images), labels
 
     def scaled(self, images: np.ndarray) -> np.ndarray:
         """From -1 to 1, as ViT's own preprocessing makes them."""
@@ -44,9 +38,6 @@ class Workload:
 
     def loss(self, model, images, labels):
         return cross_entropy(model(images, train=True), labels).mean()
-
-    def prompt(self) -> Arrays:
-        return self.example()[:1]
 
     def prefill(self, model, images):
         return model(images), None

@@ -13,28 +13,22 @@ from lengthscale.bench.data import Images
 from lengthscale.bench.data.images import at_side
 from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.device.evaluation import HeldOut, of_sequences, score
-from lengthscale.bench.device.workloads.base import Arrays, OneSequence, side_of
+from lengthscale.bench.device.workloads.base import OfImages, OneSequence, side_of
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import Interface, streaming
 
 
-class Workload(OneSequence):
+class Workload(OfImages, OneSequence):
     def __init__(self, cell: Cell, data: Images):
         self.cell = cell
         self.data = data
         self.side = side_of(cell.length)
         self.interface = Interface(features=data.train.shape[-1], outputs=len(data.classes))
 
-    def example(self) -> Arrays:
-        return next(self.training_batches())
-
-    def training_batches(self) -> Iterator[Arrays]:
-        rng = np.random.default_rng(self.cell.seed)
-        while True:
-            chosen = rng.integers(0, len(self.data.train), self.cell.batch)
-            batch = self.sequences(self.data.train[chosen], self.data.train_labels[chosen])
-            yield batch.inputs, batch.targets, batch.weights
+    def arrays(self, images, labels):
+        batch = self.sequences(images, labels)
+        return batch.inputs, batch.targets, batch.weights
 
     def sequences(self, images: np.ndarray, labels: np.ndarray) -> Batch:
         """Pixels from 0 to 1; the last step alone is scored."""
@@ -46,9 +40,6 @@ class Workload(OneSequence):
 
     def loss(self, model, inputs, targets, weights):
         return streaming.loss(model, inputs, targets, weights, chunk=self.cell.chunk)
-
-    def prompt(self) -> Arrays:
-        return self.example()[:1]
 
     def last_scored(self, sequences: int) -> Batch:
         return self.sequences(self.data.held_out[:sequences], self.data.held_out_labels[:sequences])
