@@ -100,7 +100,7 @@ def _holm(p_values: dict) -> dict:
 
 def _pair(cell: Cell, first: Record, second: Record, p: float | None, least_effect: float) -> Pair:
     a, b = _samples(first), _samples(second)
-    ratio = Estimate(float(np.median(b) / np.median(a)), *intervals.of_ratio_apart(b, a)) if len(a) and len(b) else None
+    ratio = intervals.ratio_of_independent(b, a) if len(a) and len(b) else None
     memory = [record.row.mem_peak_bytes for record in (first, second)]
     return Pair(
         cell=cell,

@@ -2,7 +2,7 @@
 
 A claim is a frozen value of three functions and a few words: one file each, one line in bench/claims/__init__.py. Its
 `judge` gets all records that its parts' journals hold, failed and skipped ones too (`rows_of` gives the rows of those
-that are ok), and never raises for what is missing: a figure that is unavailable is a Finding that is not decided.
+that are ok), and never raises for what is missing: without an estimate a Finding is not decided.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Record, Row
 from lengthscale.models import present_name
 
@@ -21,23 +22,26 @@ VERDICTS = (HOLDS, FAILS, NOT_DECIDED)
 
 
 class Records(dict[str, list[Record]]):
-    """The records of each part, by its name; a part that has not run has none. peaks: each part's measured rates."""
+    """The records of each part, by its name; a part that has not run has none.
+
+    peaks: the machine's rates (bench/device/peaks.py) that were measured with each part.
+    """
 
     def __init__(self, parts: Mapping[str, list[Record]] | None = None, peaks: Mapping[str, dict] | None = None):
         super().__init__(parts or {})
         self.peaks = dict(peaks or {})
 
     def peaks_of(self, record: Record) -> dict[str, Any]:
-        """The machine's rates (bench/device/peaks.py) when the record was measured."""
+        """The machine's rates when the record was measured; empty where they were not."""
         return next((self.peaks.get(name, {}) for name, part in self.items() if record in part), {})
 
     def together(self) -> list[Record]:
-        """Those of all parts."""
+        """The records of all parts."""
         return [record for part in self.values() for record in part]
 
 
 class CellRow(NamedTuple):
-    """A row with the cell that it is of."""
+    """A row and the cell that it belongs to."""
 
     cell: Cell
     row: Row
@@ -48,6 +52,7 @@ class CellRow(NamedTuple):
 
 
 Level = TypeVar("Level")
+Lengths = tuple[int | None, int | None]  # the shortest and the longest that a finding is about
 
 
 @dataclass(frozen=True)
@@ -60,21 +65,31 @@ class Part:
 
 @dataclass(frozen=True)
 class Finding:
-    """A row of claims.csv. low, high: the figure's 95% interval; None where there is none."""
+    """A row of claims.csv."""
 
-    measured: str
-    figure: float | None
-    low: float | None
-    high: float | None
+    measured: str  # what was measured, in words
+    estimate: Estimate | None  # None: not measured
     unit: str
     verdict: str  # of VERDICTS
     decided_by: str  # the rule, in words with its thresholds
-    length_min: int | None
-    length_max: int | None
-    note: str = ""  # what a reader must know besides, such as why nothing is decided; time and failures are added to it
+    lengths: Lengths = (None, None)
+    note: str = ""  # what else a reader must know, such as why nothing is decided; time and failures are added to it
 
     def __post_init__(self):
         assert self.verdict in VERDICTS, self.verdict
+
+    def columns(self) -> dict[str, Any]:
+        """The finding's columns of claims.csv."""
+        return {
+            **{name: getattr(self, name) for name in ("measured", "unit", "verdict", "decided_by", "note")},
+            **{"figure": None, "low": None, "high": None},
+            **({} if self.estimate is None else _columns_of(self.estimate)),
+            **dict(zip(("length_min", "length_max"), self.lengths, strict=True)),
+        }
+
+
+def _columns_of(estimate: Estimate) -> dict[str, float | None]:
+    return {"figure": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 @dataclass(frozen=True)
@@ -89,7 +104,10 @@ class Claim:
 
 
 def affordable(levels: dict[float, Level], minutes: float) -> Level:
-    """Of what takes so many minutes on 2 cores: the most that the minutes allow, or the least that there is."""
+    """The largest level that the minutes allow, or the smallest level of all.
+
+    levels: the minutes on 2 cores that a level takes -> what it runs.
+    """
     return levels[max((needed for needed in levels if needed <= minutes), default=min(levels))]
 
 
@@ -109,23 +127,25 @@ def rows_of(records: Iterable[Record], **cell: object) -> list[CellRow]:
     return [CellRow(record.cell, row) for record in good for row in record.rows]
 
 
-def verdict_below(low: float | None, high: float | None, threshold: float) -> str:
-    """`figure < threshold`; as verdict_within."""
-    return verdict_within(low, high, float("-inf"), threshold)
+def verdict_below(estimate: Estimate | None, threshold: float) -> str:
+    """The verdict on "the estimate is below the threshold"; see `verdict_within`."""
+    return verdict_within(estimate, float("-inf"), threshold)
 
 
-def verdict_above(low: float | None, high: float | None, threshold: float) -> str:
-    """`figure > threshold`; as verdict_within."""
-    return verdict_within(low, high, threshold, float("inf"))
+def verdict_above(estimate: Estimate | None, threshold: float) -> str:
+    """The verdict on "the estimate is above the threshold"; see `verdict_within`."""
+    return verdict_within(estimate, threshold, float("inf"))
 
 
-def verdict_within(low: float | None, high: float | None, least: float, most: float) -> str:
-    """`least < figure < most`: holds where the whole interval is inside, fails where it is all outside.
+def verdict_within(estimate: Estimate | None, least: float, most: float) -> str:
+    """The verdict on "the estimate is between least and most".
 
-    Without an interval (None) nothing is decided; one of no width (a figure that is exact) decides.
+    It holds where the whole interval is inside, and fails where the whole interval is outside. Without an interval
+    nothing is decided; an interval of no width (an exact value) decides.
     """
-    if low is None or high is None:
+    if estimate is None or estimate.interval is None:
         return NOT_DECIDED
+    low, high = estimate.interval
     assert low <= high, (low, high)
     if least < low and high < most:
         return HOLDS
@@ -133,7 +153,7 @@ def verdict_within(low: float | None, high: float | None, least: float, most: fl
 
 
 def all_of(verdicts: Iterable[str]) -> str:
-    """Of a claim that says several things at once: it fails with any of them, and holds with all (not with none)."""
+    """The verdict on a claim that says several things: it fails if one fails, and holds if all hold (at least one)."""
     verdicts = list(verdicts)
     if FAILS in verdicts:
         return FAILS

@@ -5,8 +5,8 @@
     <out>/claims.md               the verdicts as a table
     <out>/claims/<claim>.png|svg  a picture of each claim, and <claim>-dark
 
-Each claim has its share of the budget. Nothing begins after its claim's time is over, but what is sampled in turns is
-not parted; what was left the same command with the same --out goes on with.
+Each claim has its share of the budget. No cell begins after its claim's time is over, except that cells sampled
+round-robin stay together. The same command with the same --out goes on with the cells that are left.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Work:
 def run_claims(wanted: Wanted, console: Console) -> tuple[bool, bool]:
     """(whether some cells failed, whether it was interrupted).
 
-    Raises as make_request and run_sweep do; wrong use of the command is told before anything is measured.
+    Raises as make_request and run_sweep do; a mistake in the request is an error before anything is measured.
     """
     from lengthscale.bench.claims import picture  # and matplotlib with it
 

@@ -1,13 +1,13 @@
 """Claim 3: Mamba infers about five times faster than a Transformer.
 
-The ratio of decoding speeds is a surface over context and batch: at the same batch, at the largest cache that was
-measured; and each model at its own largest batch that fits the memory. Multi-head attention (GPT-2's) and grouped
-queries (Llama's), whose cache is smaller. Beside it the Mamba paper's own account (arXiv:2312.00752, section 4.5):
-decoding waits for memory, so that a step takes
+The ratio of decoding speeds is a surface over context and batch. It is judged at the same batch, where the cache is
+largest, and with each model at its own largest batch that fits the memory; for multi-head attention (GPT-2's) and for
+grouped queries (Llama's), whose cache is smaller. It is compared with a prediction from the Mamba paper's explanation
+(arXiv:2312.00752, section 4.5): decoding waits for memory, so a step takes
 
     (parameters + batch x cache of the context) / bandwidth
 
-with the cache's bytes from the states' shapes and the machine's copying rate for the bandwidth, which cancels in a
+The cache's bytes follow from the shapes of the states. The bandwidth is the machine's copying rate; it cancels in a
 ratio.
 """
 
@@ -30,15 +30,16 @@ from lengthscale.bench.claims.claim import (
     verdict_within,
 )
 from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Record
 
 FAST = "mamba"
 SLOW = {"transformer": "multi-head", "transformer++": "grouped queries"}
 MEMORY = "4g"  # that a program may take
 ABOUT_FIVE = 4.0  # the paper's "4-5x"
-FORETOLD = (0.75, 1.33)
+PREDICTED = (0.75, 1.33)
 RULE = f"at least {ABOUT_FIVE:g} times the tokens a second (the paper's 4 to 5)"
-FORETOLD_RULE = f"measured over foretold within {FORETOLD[0]} to {FORETOLD[1]}"
+PREDICTED_RULE = f"measured over foretold within {PREDICTED[0]} to {PREDICTED[1]}"
 BYTES = {"float32": 4, "bfloat16": 2}  # a parameter
 
 # minutes -> (suite, batches, contexts)
@@ -59,7 +60,7 @@ def parts(minutes: float) -> list[Part]:
 
 @dataclass(frozen=True)
 class Place:
-    """A context and a batch, with what Mamba and one Transformer did there."""
+    """A context and a batch, with the records of Mamba and of one Transformer there."""
 
     length: int
     batch: int
@@ -67,27 +68,32 @@ class Place:
     slow: Record
 
     @property
-    def ratio(self) -> ratios.Ratio:
-        return ratios.of_speeds(self.fast, self.slow)
+    def ratio(self) -> Estimate:
+        """The measured ratio of their speeds."""
+        ratio = ratios.of_speeds(self.fast, self.slow)
+        assert ratio is not None
+        return ratio
 
     @property
-    def foretold(self) -> float:
-        return foretold_bytes(self.slow) / foretold_bytes(self.fast)
+    def predicted(self) -> float:
+        """The ratio of their speeds by the bytes that a step reads."""
+        return bytes_read(self.slow) / bytes_read(self.fast)
 
 
-def foretold_bytes(record: Record) -> float:
-    """What a step must read by the paper's account. The state is the whole batch's."""
+def bytes_read(record: Record) -> float:
+    """The bytes that a step must read by the paper's explanation: the parameters and the whole batch's state."""
     row = record.row
     return row.number("n_params") * BYTES[record.cell.dtype] + row.number("state_bytes")
 
 
-def foretold_ms(record: Record, records: Records) -> float | None:
+def predicted_ms(record: Record, records: Records) -> float | None:
+    """The predicted time of a step in ms; None where the machine's copying rate is not known."""
     bandwidth = records.peaks_of(record).get("copy_bytes_per_s")
-    return foretold_bytes(record) / bandwidth * 1e3 if bandwidth else None
+    return bytes_read(record) / bandwidth * 1e3 if bandwidth else None
 
 
 def places(records: Records, slow: str) -> list[Place]:
-    """Where both were measured, the smallest cache first."""
+    """The contexts and batches where Mamba and `slow` were measured, the smallest cache first."""
     everything = [record for record in records.together() if record.status == Status.OK]
     found = {(r.cell.model, r.cell.length, r.cell.batch): r for r in everything if r.samples_ms}
     both = [
@@ -109,7 +115,7 @@ def judge(records: Records) -> list[Finding]:
             _prediction(slow, kind, place, records) for place in (both[:1] + both[-1:] if len(both) > 1 else both)
         ]
         findings.append(_at_own_batches(records, slow, kind))
-    ratios_measured = [ratio for slow in SLOW for place in places(records, slow) if (ratio := place.ratio.figure)]
+    ratios_measured = [place.ratio.value for slow in SLOW for place in places(records, slow)]
     if len(ratios_measured) > 1:
         surface = (
             f"over all contexts, batches and kinds from {min(ratios_measured):.2g}x to {max(ratios_measured):.2g}x"
@@ -121,36 +127,36 @@ def judge(records: Records) -> list[Finding]:
 def _at_place(slow: str, kind: str, place: Place) -> Finding:
     ratio = place.ratio
     what = f"{FAST} over {slow} ({kind}): tokens/s at a context of {place.length}, batch {place.batch}"
-    note = f"foretold {place.foretold:.3g}"
-    verdict = verdict_above(ratio.low, ratio.high, ABOUT_FIVE)
-    return Finding(what, *ratio, "x", verdict, RULE, place.length, place.length, note)
+    note = f"foretold {place.predicted:.3g}"
+    lengths = (place.length, place.length)
+    return Finding(what, ratio, "x", verdict_above(ratio, ABOUT_FIVE), RULE, lengths, note)
 
 
 def _nothing(slow: str, kind: str) -> Finding:
     what = f"{FAST} over {slow} ({kind}): tokens/s"
-    return Finding(what, None, None, None, "x", NOT_DECIDED, RULE, None, None, "not measured at any context and batch")
+    return Finding(what, None, "x", NOT_DECIDED, RULE, note="not measured at any context and batch")
 
 
 def _prediction(slow: str, kind: str, place: Place, records: Records) -> Finding:
-    """The measured ratio over the foretold one."""
-    ratio = ratios.Ratio(*(figure and figure / place.foretold for figure in place.ratio))
-    times = [f"{each:.3g}" if (each := foretold_ms(record, records)) else "?" for record in (place.fast, place.slow)]
+    """The measured ratio over the predicted one."""
+    ratio = place.ratio.times(1 / place.predicted)
+    times = [f"{each:.3g}" if (each := predicted_ms(record, records)) else "?" for record in (place.fast, place.slow)]
     medians = [f"{record.row.number('time_median_ms'):.3g}" for record in (place.fast, place.slow)]
-    note = f"ratio foretold {place.foretold:.3g}; ms a step, {FAST} and {slow}: foretold {' and '.join(times)}, "
+    note = f"ratio foretold {place.predicted:.3g}; ms a step, {FAST} and {slow}: foretold {' and '.join(times)}, "
     note += f"measured {' and '.join(medians)}"
     what = f"{FAST} over {slow} ({kind}), context {place.length}, batch {place.batch}: ratio measured over foretold"
-    verdict = verdict_within(ratio.low, ratio.high, *FORETOLD)
-    return Finding(what, *ratio, "", verdict, FORETOLD_RULE, place.length, place.length, note)
+    verdict = verdict_within(ratio, *PREDICTED)
+    return Finding(what, ratio, "", verdict, PREDICTED_RULE, (place.length, place.length), note)
 
 
 def _at_own_batches(records: Records, slow: str, kind: str) -> Finding:
-    """Each at the largest of the batches that fits the memory, at the longest context that both have."""
+    """Each model at its largest batch that fits the memory, at the longest context that both have."""
     everything = records.together()
     lengths = {model: {row.cell.length for row in rows_of(everything, model=model)} for model in (FAST, slow)}
     common = lengths[FAST] & lengths[slow]
     what = f"{FAST} over {slow} ({kind}): tokens/s, each at its largest batch in {MEMORY}"
     if not common:
-        return Finding(what, None, None, None, "x", NOT_DECIDED, RULE, None, None, "no context that both have")
+        return Finding(what, None, "x", NOT_DECIDED, RULE, note="no context that both have")
     length = max(common)
     largest = {}
     for model in (FAST, slow):
@@ -161,7 +167,7 @@ def _at_own_batches(records: Records, slow: str, kind: str) -> Finding:
     what += f", context {length}: {batches[0]} and {batches[1]}"
     tried = max(record.cell.batch for record in everything)
     note = f"larger batches than {tried} were not tried" if tried in batches else ""
-    return Finding(what, *ratio, "x", verdict_above(ratio.low, ratio.high, ABOUT_FIVE), RULE, length, length, note)
+    return Finding(what, ratio, "x", verdict_above(ratio, ABOUT_FIVE), RULE, (length, length), note)
 
 
 def draw(axes, records: Records) -> None:
@@ -175,8 +181,7 @@ def draw(axes, records: Records) -> None:
     found = {slow: {(place.length, place.batch): place for place in places(records, slow)} for slow in SLOW}
     grid = np.full((len(batches), len(lengths)), np.nan)
     for (length, batch), place in found[first].items():
-        assert place.ratio.figure is not None
-        grid[batches.index(batch), lengths.index(length)] = np.log2(place.ratio.figure)
+        grid[batches.index(batch), lengths.index(length)] = np.log2(place.ratio.value)
     pale = 2 * np.nanmax(np.abs(grid), initial=1.0)  # so that black can be read on it
     axes.imshow(grid, origin="lower", aspect="auto", cmap="PuOr", norm=TwoSlopeNorm(0, -pale, pale))
     axes.grid(False)
@@ -192,7 +197,7 @@ def draw(axes, records: Records) -> None:
 
 def _said(slow: str, place: Place | None, everything: list[Record], length: int, batch: int) -> str:
     if place:
-        return f"{slow}: {place.ratio.figure:.2g}x (foretold {place.foretold:.2g}x)"
+        return f"{slow}: {place.ratio.value:.2g}x (foretold {place.predicted:.2g}x)"
     mine = [r for r in everything if (r.cell.length, r.cell.batch) == (length, batch)]
     statuses = {r.cell.model: r.status for r in mine}
     missing = next(model for model in (slow, FAST) if statuses.get(model) != "ok")

@@ -1,13 +1,15 @@
 """Claim 8: an SSM is discretised by the bilinear transform or a zero-order hold.
 
-Put to the test as "either will do", in three parts, with S4D (bench/device/measures/discretisation.py and resampling.py
-say what is computed):
+It is tested as "either will do", with S4D and in three parts. What they compute is in bench/device/measures/
+(discretisation.py and resampling.py).
 
-a. Against the matrix exponential: a zero-order hold is exact for an input that is held, the bilinear transform is off
-   by dt^3 a step. For an input that rises over the step both are off by dt^2: neither sees between two samples.
-b. After training, at small and at large dt: is the loss of the two further apart than that of two seeds? The gap is of
-   the same seed, first parameters and batches. Two seeds differ by sqrt(2) standard deviations, root mean square.
-c. Zero-shot, on half as many samples of the same images: what doubling dt is worth, for either rule.
+a. Compared with the matrix exponential: a zero-order hold is exact for a held input, and the bilinear transform has an
+   error of dt^3 a step. For an input that rises over the step both have an error of dt^2, since neither knows the input
+   between two samples.
+b. After training, at small and at large dt: do the losses of the two rules differ more than those of two seeds? The gap
+   is between runs of the same seed, first parameters and batches. Two seeds differ by sqrt(2) standard deviations, root
+   mean square.
+c. Zero-shot, on half as many samples of the same images: the gain of doubling dt, for either rule.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from lengthscale.bench.claims.claim import (
 )
 from lengthscale.bench.claims.look import look
 from lengthscale.bench.results import intervals
+from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Record
 
 ZOH, BILINEAR = "s4d", "s4d:rule=bilinear"
@@ -44,8 +47,9 @@ STARTS = {  # of dt -> the models, by zero-order hold and bilinear
 }
 ENDS = ("1e-3", "1e-1")
 LENGTH, BATCH = 144, 16  # pixels of 12 x 12; images a step
+LENGTHS = (LENGTH, LENGTH)
 SMALL_Z = 0.3  # dt |A| up to which the error's leading term is nearly all of it
-EXACT = 1e-12  # of a state of about 1, in float64
+EXACT = 1e-12  # for a state of about 1, in float64
 ORDER_RULE = f"bilinear: slope of log error on log dt 2.9 to 3.1 (dt |A| < {SMALL_Z:g}); zero-order hold: < {EXACT:g}"
 GAP_RULE = "|loss by bilinear - by zero-order hold| of one seed < the difference of two seeds (root mean square)"
 RATE_RULE = "accuracy on half as many samples with dt doubled, less that with dt as it was: above 0"
@@ -58,9 +62,6 @@ LEVELS = {
     15.0: (600, 8, tuple(STARTS)),
     40.0: (1500, 12, tuple(STARTS)),
 }
-
-
-Found = tuple[float | None, float | None, float | None]  # a figure and its 95% interval
 
 
 def parts(minutes: float) -> list[Part]:
@@ -82,49 +83,44 @@ def judge(records: Records) -> list[Finding]:
     rates = [_resampled(trained, start, model) for start in ENDS for model in STARTS[start]]
     decisive = [*steps[:2], *gaps]
     order = steps[0]
-    said = [f"loss gap at dt={start} {_signed(gap)}" for start, gap in zip(ENDS, (gaps[0], gaps[-1]), strict=True)]
+    ends = zip(ENDS, (gaps[0], gaps[-1]), strict=True)
+    said = [f"loss gap at dt={start} {_signed(gap.estimate)}" for start, gap in ends]
     what = f"order in dt of the bilinear transform's error in a step ({', '.join(said)})"
     verdict = all_of(each.verdict for each in decisive)
-    overall = _finding(what, (order.figure, order.low, order.high), "", verdict, f"{ORDER_RULE}; {GAP_RULE}")
+    overall = Finding(what, order.estimate, "", verdict, f"{ORDER_RULE}; {GAP_RULE}", LENGTHS)
     return [overall, *steps, *gaps, *rates]
 
 
-def _signed(gap: Finding) -> str:
-    return "unknown" if gap.figure is None else f"{gap.figure:+.2g}"
-
-
-def _finding(what: str, found: Found, unit: str, verdict: str, rule: str, note: str = "") -> Finding:
-    return Finding(what, *found, unit, verdict, rule, LENGTH, LENGTH, note)
+def _signed(gap: Estimate | None) -> str:
+    return "unknown" if gap is None else f"{gap.value:+.2g}"
 
 
 # a. The error of a step
 
 
 def _judge_steps(records: list[Record]) -> list[Finding]:
-    """Of bilinear's state, of the zero-order hold's state and held input; of both for a ramp, which decide nothing."""
-    order, low, high = order_of(rows_of(records, model=BILINEAR), "transition_error")
-    verdict = verdict_within(low, high, 2.9, 3.1)
+    """The errors of the bilinear state, and of the zero-order hold's; then of both for a ramp, which decide nothing."""
+    order = order_of(rows_of(records, model=BILINEAR), "transition_error")
     what = "bilinear: order in dt of |Abar - exp(dt A)|, trained A, float64"
-    found = [_finding(what, (order, low, high), "", verdict, ORDER_RULE)]
+    found = [Finding(what, order, "", verdict_within(order, 2.9, 3.1), ORDER_RULE, LENGTHS)]
     rows = rows_of(records, model=ZOH)
     worst = max((max(row.number("transition_error"), row.number("held_error")) for row in rows), default=None)
     verdict = NOT_DECIDED if worst is None else HOLDS if worst < EXACT else FAILS
     what = "zero-order hold: largest error of a step for a held input, all dt"
     note = "" if worst is None else "a maximum has no interval"
-    found.append(_finding(what, (worst, None, None), "", verdict, ORDER_RULE, note))
+    largest = None if worst is None else Estimate(worst)
+    found.append(Finding(what, largest, "", verdict, ORDER_RULE, LENGTHS, note))
     for model, name in ((BILINEAR, "bilinear"), (ZOH, "zero-order hold")):
-        order, low, high = order_of(rows_of(records, model=model), "ramp_error")
+        order = order_of(rows_of(records, model=model), "ramp_error")
         what = f"{name}: order in dt of a step's error for an input that rises over it"
-        found.append(
-            _finding(what, (order, low, high), "", verdict_within(low, high, 1.9, 2.1), "1.9 to 2.1, for either")
-        )
+        found.append(Finding(what, order, "", verdict_within(order, 1.9, 2.1), "1.9 to 2.1, for either", LENGTHS))
     return found
 
 
-def order_of(rows: list[CellRow], error: str) -> tuple[float | None, float | None, float | None]:
-    """(the slope of log error on log dt, its lowest and highest between neighbouring dt), where dt |A| is small.
+def order_of(rows: list[CellRow], error: str) -> Estimate | None:
+    """The slope of log error on log dt where dt |A| is small; None of fewer than 3 points.
 
-    The errors are exact but for rounding, so what an interval can hold is how far the slope itself changes.
+    The errors are exact but for rounding. So the interval is the range of the slope between neighbouring dt.
     """
     points = sorted(
         (row.number("dt"), row.number(error))
@@ -132,17 +128,17 @@ def order_of(rows: list[CellRow], error: str) -> tuple[float | None, float | Non
         if row.number("largest_z") < SMALL_Z and row.number(error) > 0
     )
     if len(points) < 3:
-        return None, None, None
+        return None
     steps, errors = np.log(np.array(points)).T
     local = np.diff(errors) / np.diff(steps)
-    return float(np.polyfit(steps, errors, 1)[0]), float(local.min()), float(local.max())
+    return Estimate(float(np.polyfit(steps, errors, 1)[0]), float(local.min()), float(local.max()))
 
 
 # b. The loss after training
 
 
 def _losses(records: list[Record], model: str) -> dict[int, float]:
-    """Of each seed, at the rate of training."""
+    """The loss of each seed, at the sampling rate of training."""
     return {row.cell.seed: row.number("loss") for row in rows_of(records, model=model) if row.number("rate") == 1}
 
 
@@ -150,22 +146,19 @@ def _gap(records: list[Record], start: str) -> Finding:
     zoh, bilinear = (_losses(records, model) for model in STARTS[start])
     seeds = sorted(set(zoh) & set(bilinear))
     pairs = np.array([(zoh[seed], bilinear[seed]) for seed in seeds]).reshape(-1, 2)
-    differences = pairs[:, 1] - pairs[:, 0]
-    low, high = intervals.of_few(differences)
-    figure = float(differences.mean()) if seeds else None
+    gap = intervals.mean_of_few(pairs[:, 1] - pairs[:, 0])
     what = f"loss by bilinear less that by zero-order hold, dt starting at {start}, {len(seeds)} seeds"
-    if low is None:
-        return _finding(what, (figure, None, None), "nats", NOT_DECIDED, GAP_RULE)
+    if gap is None or gap.interval is None:
+        return Finding(what, gap, "nats", NOT_DECIDED, GAP_RULE, LENGTHS)
     spread = between_seeds(pairs)
-    verdict = verdict_within(low, high, -spread, spread)
     rows = [row for model in STARTS[start] for row in rows_of(records, model=model)]
     note = f"two seeds differ by {spread:.3g} at losses of {pairs.mean():.3g}; after training dt is"
     note += f" {min(row.number('dt_p10') for row in rows):.2g} to {max(row.number('dt_p90') for row in rows):.2g}"
-    return _finding(what, (figure, low, high), "nats", verdict, GAP_RULE, note)
+    return Finding(what, gap, "nats", verdict_within(gap, -spread, spread), GAP_RULE, LENGTHS, note)
 
 
 def between_seeds(pairs: np.ndarray) -> float:
-    """The root mean square difference of two seeds' losses, by one rule; of losses (seeds, rules)."""
+    """The root mean square difference of the losses of two seeds under one rule. pairs: losses, (seeds, rules)."""
     return math.sqrt(2 * np.mean(np.var(pairs, axis=0, ddof=1)))
 
 
@@ -180,14 +173,12 @@ def _resampled(records: list[Record], start: str, model: str) -> Finding:
     }
     seeds = sorted({seed for _, _, seed in seen})
     whole, kept, doubled = (_each(seen, case, seeds) for case in ((1.0, 1.0), (0.5, 1.0), (0.5, 2.0)))
-    gain = doubled - kept
-    low, high = intervals.of_few(gain)
-    figure = float(gain.mean()) if seeds else None
+    gain = intervals.mean_of_few(doubled - kept)
     what = f"{rule}, dt starting at {start}: accuracy that doubling dt at half the rate brings, {len(seeds)} seeds"
     note = ""
     if seeds:
         note = f"{whole.mean():.1f}% as trained, {kept.mean():.1f}% with dt as it was, {doubled.mean():.1f}% with 2 dt"
-    return _finding(what, (figure, low, high), "points", verdict_above(low, high, 0.0), RATE_RULE, note)
+    return Finding(what, gain, "points", verdict_above(gain, 0.0), RATE_RULE, LENGTHS, note)
 
 
 def _each(seen: dict, case: tuple[float, float], seeds: Iterable[int]) -> np.ndarray:
@@ -204,18 +195,17 @@ def draw(axes, records: Records) -> None:
     for model, name in ((BILINEAR, "bilinear"), (ZOH, "zero-order hold")):
         rows = sorted(rows_of(records.get("errors", []), model=model), key=lambda row: row.number("dt"))
         for error, line in markers.items() if rows else ():
-            order = order_of(rows, error)[0]
-            slope = (
-                f", order {order:.2f}" if order is not None and max(row.number(error) for row in rows) > EXACT else ""
-            )
+            order = order_of(rows, error)
+            slope = f", order {order.value:.2f}" if order and max(row.number(error) for row in rows) > EXACT else ""
             values = [row.number(error) or np.nan for row in rows]
             style = look(model) | {"ls": line}
             axes.plot([row.number("dt") for row in rows], values, ms=4, label=f"{name}: {said[error]}{slope}", **style)
     for start in STARTS:
-        gap = _gap(records.get("trained", []), start)
-        if gap.low is not None:
-            text = f"loss gap, dt from {start}: {gap.figure:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
-            axes.plot([], [], " ", label=f"{text}\n  {gap.note.partition(';')[0]}")
+        finding = _gap(records.get("trained", []), start)
+        gap = finding.estimate
+        if gap and gap.interval:
+            text = f"loss gap, dt from {start}: {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+            axes.plot([], [], " ", label=f"{text}\n  {finding.note.partition(';')[0]}")
     axes.axhline(EXACT, color="0.5", lw=0.8, ls="--")
     axes.set(xscale="log", yscale="log", xlabel="dt", ylabel="largest error of a step, of all modes")
     axes.legend(fontsize=7)

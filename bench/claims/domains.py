@@ -1,11 +1,11 @@
 """Claim 5: Mamba leads on language, audio and genomics.
 
-On Shakespeare, E. coli and music (mu-law), bytes, bases and samples as tokens: models of equal width and parameters
-(within 5%), trained on the same tokens in as many steps, each at its best learning rate, and the loss on the same
-held-out targets given the longest context that all were trained to read. Mamba leads another model where its loss less
-the other's has an interval below 0: the wider one of that over windows, in pairs, and that over seeds. It leads on a
-domain where it leads all others. That it does not is a result: Mamba's own paper has S4 ahead of S6 on raw audio, and
-bacterial DNA holds hardly any long-range information.
+The tokens are bytes of Shakespeare, bases of E. coli and samples of music (mu-law). The models have equal width and
+parameters (within 5%) and are trained on the same tokens in as many steps, each at its best learning rate. The loss is
+measured on the same held-out targets, given the longest context that all models were trained to read. Mamba leads
+another model if the interval of its loss less the other's is below 0, where the interval is the wider one of two: over
+windows, in pairs, and over seeds. It leads on a domain if it leads all others there. A failure is a result: in Mamba's
+own paper S4 is ahead of S6 on raw audio, and bacterial DNA has hardly any long-range information.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from lengthscale.bench.claims.claim import NOT_DECIDED, Claim, Finding, Part, Re
 from lengthscale.bench.claims.look import look
 from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses
 from lengthscale.bench.results import intervals
+from lengthscale.bench.results.estimate import Estimate
 
 MODEL = "mamba"
 DOMAINS = {"text": "language", "audio": "audio", "genome": "genomics"}
 TARGETS = 64
-SEEDS = 3  # with fewer, chance in the weights cannot be told from the model
+SEEDS = 3  # with fewer, the effect of random weights cannot be separated from that of the model
 RULE = f"{MODEL}'s loss less the other's below 0, over windows in pairs and over {SEEDS} seeds or more"
 
 # The likeliest first, then those to both sides of it: of 3e-3, 1e-2, 3e-2 the first had the lowest loss on text, with
@@ -45,9 +46,9 @@ class Level(NamedTuple):
     windows: int
 
 
-# minutes -> what to run: a model's first cell takes 15 to 20 s, most of it compiling, and another seed's 6. With 3
-# seeds one other model that is not behind decides, so they come before all models do; what did not begin in the minutes
-# that there are the same command goes on with.
+# minutes -> what to run: a model's first cell takes 15 to 20 s, most of it compiling, and another seed takes 6 s. The
+# seeds come before further models, since with 3 seeds one model that is not behind decides. The same command goes on
+# with what did not begin in the minutes given.
 LEVELS = {
     0.0: Level(1, 1, 256, 1024, 2**17, 32),
     2.0: Level(1, 3, 256, 1024, 2**18, 64),
@@ -58,7 +59,7 @@ LEVELS = {
 
 
 def parts(minutes: float) -> list[Part]:
-    """The likeliest rates on all domains first, so that what is left out is not a domain."""
+    """The most promising rates on all domains first, so that no domain is left out."""
     level = affordable(LEVELS, minutes)
     tried: dict[str, list[str]] = {}  # rate -> models
     for number in range(level.rates):
@@ -78,7 +79,7 @@ def parts(minutes: float) -> list[Part]:
 
 
 class Lead(NamedTuple):
-    """Of Mamba over another model on a domain; below 0 it leads."""
+    """Mamba's loss less another model's on a domain; below 0 Mamba leads."""
 
     data: str
     other: str
@@ -99,7 +100,7 @@ def lead(records: Records, data: str, other: str) -> Lead:
     context = max(row.context for row in mine[0].rows if row.context)
     of, to = ([losses(r, context) for r in each if r.cell.seed in seeds] for each in (mine, theirs))
     found = _over_seeds(of, to)
-    verdict = verdict_below(found.low, found.high, 0.0)
+    verdict = verdict_below(found.estimate, 0.0)
     if len(seeds) < SEEDS:
         verdict = NOT_DECIDED
         note += f"; seeds: {len(seeds)}, so that the interval is over windows alone, and {SEEDS} are needed"
@@ -107,75 +108,73 @@ def lead(records: Records, data: str, other: str) -> Lead:
 
 
 def _over_seeds(of: list[np.ndarray], to: list[np.ndarray]) -> Difference:
-    """The mean difference, with the ends of whichever is farther out: its interval over windows, or over seeds."""
+    """The mean difference; its interval reaches as far as the one over windows and the one over seeds."""
     lengths = {len(each) for each in (*of, *to)}
     if lengths == {0} or len(lengths) > 1:
         return Difference()
     whole = difference(np.mean(of, axis=0), np.mean(to, axis=0))
-    apart = np.mean(of, axis=1) - np.mean(to, axis=1)
-    low, high = intervals.of_few(apart)
-    if whole.low is None or whole.high is None or low is None or high is None:
+    windows, seeds = whole.estimate, intervals.mean_of_few(np.mean(of, axis=1) - np.mean(to, axis=1))
+    if not (windows and windows.interval and seeds and seeds.interval):
         return whole
-    return whole._replace(low=min(low, whole.low), high=max(high, whole.high))
+    ends = zip(windows.interval, seeds.interval, strict=True)
+    (low, high) = (pick(each) for pick, each in zip((min, max), ends, strict=True))
+    return whole._replace(estimate=Estimate(windows.value, low, high))
 
 
 def judge(records: Records) -> list[Finding]:
     leads = {data: [lead(records, data, other) for other in OTHERS] for data in DOMAINS}
     domains = {data: all_of(each.verdict for each in mine) for data, mine in leads.items()}
     tables = [_domain(data, mine, domains[data]) for data, mine in leads.items()]
-    measured = [table for table in tables if table.figure is not None]
-    worst = max(measured, key=_figure, default=tables[0])
+    measured = [table for table in tables if table.estimate]
+    worst = max(measured, key=lambda table: _value(table.estimate), default=tables[0])
     said = ", ".join(f"{DOMAINS[data]} {verdict}" for data, verdict in domains.items())
-    ends = (_least(tables), max((t.length_max for t in tables if t.length_max is not None), default=None))
+    contexts = [context for table in tables for context in table.lengths if context is not None]
+    lengths = (min(contexts, default=None), max(contexts, default=None))
     what = f"{worst.measured}, the worst of {len(measured)} domains measured"
-    figures = (worst.figure, worst.low, worst.high, worst.unit)
     rule = f"{RULE}, for each of {', '.join(OTHERS)} on each domain"
-    overall = Finding(what, *figures, all_of(domains.values()), rule, *ends, f"{said}; {worst.note}")
+    note = f"{said}; {worst.note}"
+    overall = Finding(what, worst.estimate, worst.unit, all_of(domains.values()), rule, lengths, note)
     return [overall, *tables, *(_finding(each) for mine in leads.values() for each in mine)]
 
 
-def _least(tables: list[Finding]) -> int | None:
-    return min((table.length_min for table in tables if table.length_min is not None), default=None)
-
-
-def _figure(found: Finding) -> float:
-    assert found.figure is not None
-    return found.figure
+def _value(estimate: Estimate | None) -> float:
+    assert estimate is not None
+    return estimate.value
 
 
 def _domain(data: str, leads: list[Lead], verdict: str) -> Finding:
-    """Mamba against the best of the others, which its verdict hangs on."""
-    known = [each for each in leads if each.difference.figure is not None]
+    """Mamba compared with the best of the others, on which its verdict depends."""
+    known = [each for each in leads if each.difference.estimate]
     if not known:
         what = f"{DOMAINS[data]} ({data}): loss of {MODEL} less that of the best other"
-        return Finding(what, None, None, None, "nats a token", verdict, RULE, None, None, leads[0].note)
-    best = max(known, key=lambda each: each.difference.figure or 0.0)
+        return Finding(what, None, "nats a token", verdict, RULE, note=leads[0].note)
+    best = max(known, key=lambda each: _value(each.difference.estimate))
     missing = [each.other for each in leads if each not in known]
     note = "; ".join([best.note, *([f"without {', '.join(missing)}"] if missing else [])])
     what = f"{DOMAINS[data]} ({data}): loss of {MODEL} less that of the best other, {best.other}"
-    figures = best.difference[:3]
-    return Finding(what, *figures, "nats a token", verdict, RULE, best.context, best.context, note)
+    lengths = (best.context, best.context)
+    return Finding(what, best.difference.estimate, "nats a token", verdict, RULE, lengths, note)
 
 
 def _finding(each: Lead) -> Finding:
     what = f"{each.data}: loss of {MODEL} less that of {each.other}"
     what += f", {each.seeds} seeds, {each.difference.windows} windows" if each.seeds else ""
-    figures = each.difference[:3]
-    return Finding(what, *figures, "nats a token", each.verdict, RULE, each.context, each.context, each.note)
+    lengths = (each.context, each.context)
+    return Finding(what, each.difference.estimate, "nats a token", each.verdict, RULE, lengths, each.note)
 
 
 def draw(axes, records: Records) -> None:
     """A line for each domain and other model, with its interval; left of 0 Mamba leads."""
     for group, data in enumerate(DOMAINS):
         for place, other in enumerate(OTHERS):
-            found, at = lead(records, data, other).difference, -group * (len(OTHERS) + 0.7) - place
-            if found.figure is None:
+            found, at = lead(records, data, other).difference.estimate, -group * (len(OTHERS) + 0.7) - place
+            if found is None:
                 axes.annotate(f"{other} not measured", (0, at), xytext=(6, 0), textcoords="offset points", **_SMALL)
                 continue
-            low, high = (found.figure if end is None else end for end in (found.low, found.high))
-            bar = [[found.figure - low], [high - found.figure]]
-            axes.errorbar([found.figure], [at], xerr=bar, capsize=3, ms=6, **{**look(other), "ls": ""})
-            text = f"{other} {found.figure:+.3f}"
+            low, high = found.interval or (found.value, found.value)
+            bar = [[found.value - low], [high - found.value]]
+            axes.errorbar([found.value], [at], xerr=bar, capsize=3, ms=6, **{**look(other), "ls": ""})
+            text = f"{other} {found.value:+.3f}"
             axes.annotate(text, (high, at), xytext=(6, 0), textcoords="offset points", **_SMALL)
     axes.axvline(0, color="0.5", lw=0.8)
     middles = [-group * (len(OTHERS) + 0.7) - (len(OTHERS) - 1) / 2 for group in range(len(DOMAINS))]

@@ -1,8 +1,7 @@
 """Claim 1: a plain RNN loses long dependencies, LSTM and GRU keep them.
 
 The adding problem at T = 100 (Hochreiter and Schmidhuber 1997) with one bare layer of each, equal in parameters, each
-at the learning rate that trains it best; and after training the norm of d loss_T / d x_t against the lag T - t.
-
+at its best learning rate; and after training the norm of d loss_T / d x_t against the lag T - t.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ def trained(records: Records, model: str) -> tuple[dict[int, list[CellRow]], str
         return {}, "no trained model"
     losses = {rate: [rows[0].number("train_loss") for rows in seeds.values()] for rate, seeds in rates.items()}
     best = learning_rates.best_of(losses)
-    return dict(rates[best]), learning_rates.told(best, rates)
+    return dict(rates[best]), learning_rates.note_on(best, rates)
 
 
 def lag_of(row: CellRow) -> float:
@@ -80,10 +79,10 @@ def lag_of(row: CellRow) -> float:
 
 
 def slope_of(rows: list[CellRow]) -> float | None:
-    """Decades a step: of log10 of the median norm on the middle of its range of lags, least squares.
+    """The slope of log10 of the median norm on the middle of its range of lags, least squares: decades a step.
 
-    The first norm that is 0 counts as the smallest there is, so that a steep slope is rather too flat; what lies beyond
-    says no more.
+    The first norm that is 0 counts as the smallest float32 whose square is not 0, so that a steep slope is
+    underestimated; the norms beyond it are left out.
     """
     points = []
     for row in rows:
@@ -100,22 +99,23 @@ def judge(records: Records) -> list[Finding]:
         seeds, note = trained(records, model)
         is_rnn = model == "rnn-plain"
         losses = np.array([rows[0].number("train_loss") for rows in seeds.values()])
-        low, high = intervals.of_few(losses)
-        figure = float(losses.mean()) if len(losses) else None
-        verdict = verdict_above(low, high, LOST) if is_rnn else verdict_below(low, high, KEPT)
+        error = intervals.mean_of_few(losses)
+        verdict = verdict_above(error, LOST) if is_rnn else verdict_below(error, KEPT)
         what = f"{model}: squared error on the adding problem, T={LENGTH} (chance {CHANCE:.3f}), {len(seeds)} seeds"
-        errors.append(Finding(what, figure, low, high, "", verdict, RULE, LENGTH, LENGTH, note))
+        errors.append(Finding(what, error, "", verdict, RULE, (LENGTH, LENGTH), note))
         fitted = np.array([slope for rows in seeds.values() if (slope := slope_of(rows)) is not None])
-        low, high = intervals.of_few(fitted)
-        figure = float(fitted.mean()) if len(fitted) else None
-        verdict = verdict_below(low, high, STEEP) if is_rnn else verdict_above(low, high, FLAT)
+        slope = intervals.mean_of_few(fitted)
+        verdict = verdict_below(slope, STEEP) if is_rnn else verdict_above(slope, FLAT)
         what = f"{model}: slope of log10 |d loss_T / d x_t| on the lag, after training, {len(fitted)} seeds"
-        slopes.append(Finding(what, figure, low, high, "decades a step", verdict, SLOPE_RULE, LENGTH, LENGTH, note))
+        slopes.append(Finding(what, slope, "decades a step", verdict, SLOPE_RULE, (LENGTH, LENGTH), note))
     overall = all_of(each.verdict for each in (*errors, *slopes))
-    rnn = errors[0]
-    others = "".join(f", {each.measured.split(':')[0]} {each.figure:.2g}" for each in errors[1:] if each.figure)
+    others = "".join(
+        f", {model} {each.estimate.value:.2g}"
+        for model, each in zip(MODELS[1:], errors[1:], strict=True)
+        if each.estimate
+    )
     what = f"squared error of a plain RNN on the adding problem, T={LENGTH} (chance {CHANCE:.3f}{others})"
-    first = Finding(what, rnn.figure, rnn.low, rnn.high, "", overall, f"{RULE}; {SLOPE_RULE}", LENGTH, LENGTH)
+    first = Finding(what, errors[0].estimate, "", overall, f"{RULE}; {SLOPE_RULE}", (LENGTH, LENGTH))
     return [first, *errors, *slopes]
 
 

@@ -1,7 +1,7 @@
 """Claim 7: RWKV trains in parallel and infers as an RNN.
 
-That the two forms are one model: the logits of a trained RWKV-4, a sequence read whole by the parallel scan against the
-same one step by step. That it infers as an RNN: the time of a token does not depend on the context.
+The two forms are one model if the logits of a trained RWKV-4 agree: one sequence, read whole by the parallel scan and
+read step by step. It infers as an RNN if the time of a token does not depend on the context.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lengthscale.bench.claims.claim import (
 )
 from lengthscale.bench.claims.look import look, ticks_at_lengths
 from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Record
 
 AGREE = 1e-4  # of any logit
@@ -30,7 +31,7 @@ PARALLEL = "associative"
 SHORT, LONG, BEFORE = 1024, 65_536, 16_384
 FLAT = (0.9, 1.1)
 MODELS = ("rwkv4", "transformer")
-BESIDE = "mamba"
+COMPARED = "mamba"
 AGREE_RULE = f"largest difference of any logit below {AGREE:g} (float32)"
 RATIO_RULE = f"RWKV within {FLAT[0]} to {FLAT[1]}"
 GROWS_RULE = f"attention above {FLAT[1]}, and still growing: above 1 from 16k to 64k"
@@ -39,8 +40,8 @@ GROWS_RULE = f"attention above {FLAT[1]}, and still growing: above 1 from 16k to
 LEVELS = {
     0.0: ("quick", MODELS, "tiny", "1k,16k,64k", "256", "0"),
     1.0: ("quick", MODELS, "small", "1k,16k,64k", "1k", "0"),
-    2.0: ("quick", (*MODELS, BESIDE), "small", "1k,4k,16k,64k", "256,1k", "0"),
-    5.0: ("default", (*MODELS, BESIDE), "small", "1k,4k,16k,64k", "256,1k,4k", "0,1,2"),
+    2.0: ("quick", (*MODELS, COMPARED), "small", "1k,4k,16k,64k", "256,1k", "0"),
+    5.0: ("default", (*MODELS, COMPARED), "small", "1k,4k,16k,64k", "256,1k,4k", "0,1,2"),
 }
 
 
@@ -56,54 +57,60 @@ def judge(records: Records) -> list[Finding]:
     agreement, decode = records.get("agreement", []), records.get("decode", [])
     agree = _agree(agreement)
     flat, grows, grows_on = (
-        _ratio(decode, model, over, under)
-        for model, over, under in (("rwkv4", LONG, SHORT), ("transformer", LONG, SHORT), ("transformer", LONG, BEFORE))
+        _ratio(decode, model, lengths)
+        for model, lengths in (
+            ("rwkv4", (SHORT, LONG)),
+            ("transformer", (SHORT, LONG)),
+            ("transformer", (BEFORE, LONG)),
+        )
     )
     findings = [
         agree,
-        _finding("rwkv4", LONG, SHORT, flat, verdict_within(flat.low, flat.high, *FLAT), RATIO_RULE),
-        _finding("transformer", LONG, SHORT, grows, verdict_above(grows.low, grows.high, FLAT[1]), GROWS_RULE),
-        _finding("transformer", LONG, BEFORE, grows_on, verdict_above(grows_on.low, grows_on.high, 1.0), GROWS_RULE),
+        _finding("rwkv4", (SHORT, LONG), flat, verdict_within(flat, *FLAT), RATIO_RULE),
+        _finding("transformer", (SHORT, LONG), grows, verdict_above(grows, FLAT[1]), GROWS_RULE),
+        _finding("transformer", (BEFORE, LONG), grows_on, verdict_above(grows_on, 1.0), GROWS_RULE),
     ]
-    others = [f"Transformer {grows.figure:.3g}"] if grows.figure else []
-    others += [f"largest difference of logits {agree.figure:.1e}"] if agree.figure is not None else []
+    others = [f"Transformer {grows.value:.3g}"] if grows else []
+    others += [f"largest difference of logits {agree.estimate.value:.1e}"] if agree.estimate else []
     what = f"time of a token of RWKV-4 at a context of {LONG // 1024}k over that at {SHORT // 1024}k"
     what += f" ({', '.join(others)})" if others else ""
     rule = f"{AGREE_RULE}; {RATIO_RULE}; {GROWS_RULE}"
-    overall = Finding(what, *flat, "x", all_of(each.verdict for each in findings), rule, SHORT, LONG)
-    beside = _ratio(decode, BESIDE, LONG, SHORT)
-    if beside.figure is not None:
-        verdict = verdict_within(beside.low, beside.high, *FLAT)
-        findings.append(_finding(BESIDE, LONG, SHORT, beside, verdict, f"as {RATIO_RULE}"))
+    overall = Finding(what, flat, "x", all_of(each.verdict for each in findings), rule, (SHORT, LONG))
+    if compared := _ratio(decode, COMPARED, (SHORT, LONG)):
+        verdict = verdict_within(compared, *FLAT)
+        findings.append(_finding(COMPARED, (SHORT, LONG), compared, verdict, f"as {RATIO_RULE}"))
     return [overall, *findings]
 
 
 def _agree(records: list[Record]) -> Finding:
     rows = rows_of(records, method=PARALLEL, dtype="float32")
     what = "RWKV-4, trained: largest difference of any logit, a sequence read whole (parallel scan) and step by step"
-    lengths = [record.cell.length for record in records]
-    ends = (min(lengths, default=None), max(lengths, default=None))
+    measured = [record.cell.length for record in records]
+    lengths = (min(measured, default=None), max(measured, default=None))
     broken = [record for record in records if record.status == Status.NAN]
     if broken or not rows:
         note = broken[0].message if broken else ""
-        return Finding(what, None, None, None, "", FAILS if broken else NOT_DECIDED, AGREE_RULE, *ends, note)
+        return Finding(what, None, "", FAILS if broken else NOT_DECIDED, AGREE_RULE, lengths, note)
     worst = max(row.number("max_difference") for row in rows)
     note = f"the largest logit is {max(row.number('largest_logit') for row in rows):.3g}; a maximum has no interval"
-    return Finding(what, worst, None, None, "", HOLDS if worst < AGREE else FAILS, AGREE_RULE, *ends, note)
+    return Finding(what, Estimate(worst), "", HOLDS if worst < AGREE else FAILS, AGREE_RULE, lengths, note)
 
 
-def _ratio(records: list[Record], model: str, over: int, under: int) -> ratios.Ratio:
-    return ratios.of_times(*(ratios.found(records, model=model, length=length) for length in (over, under)))
+def _ratio(records: list[Record], model: str, lengths: tuple[int, int]) -> Estimate | None:
+    """The time of a token at the longer of two contexts over that at the shorter one."""
+    short, long = (ratios.found(records, model=model, length=length) for length in lengths)
+    return ratios.of_times(long, short)
 
 
-def _finding(model: str, over: int, under: int, ratio: ratios.Ratio, verdict: str, rule: str) -> Finding:
-    what = f"{model}: time of a token at a context of {over // 1024}k over that at {under // 1024}k"
-    return Finding(what, *ratio, "x", verdict, rule, under, over)
+def _finding(model: str, lengths: tuple[int, int], ratio: Estimate | None, verdict: str, rule: str) -> Finding:
+    short, long = lengths
+    what = f"{model}: time of a token at a context of {long // 1024}k over that at {short // 1024}k"
+    return Finding(what, ratio, "x", verdict, rule, lengths)
 
 
 def draw(axes, records: Records) -> None:
     """The time of a token over the one at the shortest context, against the context."""
-    for model in (*MODELS, BESIDE):
+    for model in (*MODELS, COMPARED):
         rows = sorted(rows_of(records.get("decode", []), model=model), key=lambda row: row.cell.length)
         if not rows:
             continue

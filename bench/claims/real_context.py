@@ -1,18 +1,20 @@
 """Claim 4: Mamba gets better on real data up to a million tokens.
 
-The loss on the same held-out targets of source code (the one set here whose held-out part is longer than 2^20 tokens)
-given the last c tokens before them, c = 2^6, 2^8 ... 2^20. Mamba gets better up to c where loss(c) - loss(c / 4) has an
-interval below 0, over windows in pairs. Beyond the length it was trained at its state may blow up; that is a result.
+The loss is measured on held-out targets of source code, the only data set here whose held-out part is longer than 2^20
+tokens, given the last c tokens before them, c = 2^6, 2^8 ... 2^20. Mamba gets better up to c if the interval of
+loss(c) - loss(c / 4), paired over windows, is below 0. Beyond the length that it was trained at, its state may blow up;
+that is a result.
 
-Flat is what is not so and surely gains less than FLAT = 0.001 nats a token: a hundredth of what LZMA gains from a
-fourfold window on the same kind of text (1.88 bits a byte at 2^12, 1.23 at 2^20: 0.11 nats for each factor of 4).
+A step is flat if it is not better and its gain is certainly below FLAT = 0.001 nats a token. That is a hundredth of
+what LZMA gains from a fourfold window on the same kind of text (1.88 bits a byte at 2^12, 1.23 at 2^20: 0.11 nats for
+each factor of 4).
 
-Two controls of the protocol: where one fails nothing is decided. Shuffled, without which no gain is believed: the
-longest context that all windows are read at, all but its last NEAR tokens shuffled, must keep less than half of what
-the same context in its order gains over NEAR tokens (FLAT, where it gains little). Planted, without which neither a
-gain nor flatness is believed: in a stream with a repeat at a known distance (bench/data/planted.py) the gain must be
-found at that context and not below. There a Transformer is asked, which learns it in a few hundred steps where
-recurrent models of this size do not: it is the protocol that is tested.
+Two controls test the protocol; where one fails, nothing is decided. Shuffled, for gains: the longest context that all
+windows are read at, with all but its last NEAR tokens shuffled, must keep less than half of what the same context in
+order gains over NEAR tokens (or less than FLAT, where that gain is small). Planted, for gains and for flatness: in a
+stream with a repeat at a known distance (bench/data/planted.py) the gain must appear at that context and not below it.
+This control uses a Transformer, which learns the repeat in a few hundred steps where recurrent models of this size do
+not: it tests the protocol and not the model.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from lengthscale.bench.claims.claim import (
 from lengthscale.bench.claims.look import look, ticks_at_lengths
 from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses, mean_losses, records_of
 from lengthscale.bench.data import planted
+from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Record
 
 MODEL, DATA = "mamba", "code"
@@ -44,7 +47,7 @@ FIRST, MILLION, FACTOR = 64, 2**20, 4
 FLAT = 0.001  # nats a token
 NEAR = 256  # tokens that stay as they are
 FINDER = "transformer"
-LEAST, MOST = 0.5, 0.1  # of what is to be gained: at the distance more than this, below it less than that
+LEAST, MOST = 0.5, 0.1  # shares of the possible gain: at the distance more than LEAST, below it less than MOST
 RULE = (
     f"better up to c: loss(c) - loss(c / {FACTOR}) below 0; flat or worse: above -{FLAT:g} nats. Holds: better at "
     f"every c up to 2^20. Fails: flat or worse at some c up to 2^20, and better at none beyond it"
@@ -98,7 +101,7 @@ def parts(minutes: float) -> list[Part]:
 
 
 class Step(NamedTuple):
-    """What a fourfold context buys."""
+    """What a context four times as long buys."""
 
     context: int
     difference: Difference
@@ -107,7 +110,7 @@ class Step(NamedTuple):
 
 
 def steps_of(records: list[Record]) -> list[Step]:
-    """One for each context with one of a quarter, short ones first; several records are seeds."""
+    """A step for each context of which a quarter was measured too, short ones first; several records are seeds."""
     contexts = sorted({row.context for record in records for row in record.rows if row.context})
     found = []
     for context in contexts:
@@ -123,15 +126,14 @@ def steps_of(records: list[Record]) -> list[Step]:
 
 
 def _verdict(step: Difference) -> str:
-    """HOLDS: surely better; FAILS: surely better by less than FLAT, or not at all."""
-    better = verdict_below(step.low, step.high, 0.0)
-    if better == HOLDS:
+    """HOLDS: certainly better. FAILS: certainly better by less than FLAT, or not at all."""
+    if verdict_below(step.estimate, 0.0) == HOLDS:
         return HOLDS
-    return FAILS if verdict_above(step.low, step.high, -FLAT) == HOLDS else NOT_DECIDED
+    return FAILS if verdict_above(step.estimate, -FLAT) == HOLDS else NOT_DECIDED
 
 
 def better_up_to(steps: list[Step]) -> int | None:
-    """The largest context that the loss surely falls to, with no flat step before; None where it falls at none."""
+    """The largest context at which the loss certainly falls, with no flat step before it; None where there is none."""
     largest = None
     for step in steps:
         if step.verdict == FAILS:
@@ -169,16 +171,16 @@ def judge(records: Records) -> list[Finding]:
     said += [f"{'failed' if each.verdict == FAILS else 'undecided'}: {each.measured}" for each in broken]
     verdict = NOT_DECIDED if broken else verdict
     facts = [DATA]
-    if mine:  # what a small model does not learn on a small budget says little of a large one's
+    if mine:  # a small model on a small budget says little about a large one
         cell, row = mine[0].cell, mine[0].row
         facts += [cell.size, f"{row.train_tokens:,} tokens of training at {cell.length:,}"]
     what = f"largest context up to which the loss of {MODEL} ({', '.join(facts)}) falls"
     largest = better_up_to(steps)
     if steps and largest is None:
         what += f": none from {steps[0].context:,} on, by what can be told"
-    figure = None if largest is None else float(largest)
-    ends = (FIRST, longest) if steps else (None, None)
-    overall = Finding(what, figure, None, None, "tokens", verdict, RULE, *ends, "; ".join(said))
+    found = None if largest is None else Estimate(float(largest))
+    lengths = (FIRST, longest) if steps else (None, None)
+    overall = Finding(what, found, "tokens", verdict, RULE, lengths, "; ".join(said))
     return [overall, *map(_finding, steps), shuffle, *plants]
 
 
@@ -186,12 +188,12 @@ def _finding(step: Step) -> Finding:
     before = step.context // FACTOR
     what = f"{MODEL} on {DATA}: loss given {step.context:,} tokens less that given {before:,}"
     note = "; ".join(text for text in (step.note, f"{step.difference.windows} windows") if text)
-    figures = step.difference[:3]
-    return Finding(what, *figures, "nats a token", step.verdict, RULE, before, step.context, note)
+    lengths = (before, step.context)
+    return Finding(what, step.difference.estimate, "nats a token", step.verdict, RULE, lengths, note)
 
 
 def shuffled(records: list[Record]) -> tuple[Difference, Difference, int | None]:
-    """(the loss with the far context shuffled, and in order, both less that given NEAR tokens; how long it is)."""
+    """(the loss with the far context shuffled, and in order, both less that given NEAR tokens; the length of it)."""
     name = f"shuffled beyond {NEAR}"
     context = next((row.context for each in records for row in each.rows if row.control == name), None)
     if context is None:
@@ -203,51 +205,53 @@ def shuffled(records: list[Record]) -> tuple[Difference, Difference, int | None]
 
 def _shuffled(records: list[Record]) -> Finding:
     left, real, context = shuffled(records)
+    in_order = real.estimate
     what = f"control: loss given {f'{context:,} tokens' if context else 'a context'} shuffled beyond {NEAR}, "
     what += f"less that given {NEAR}"
-    note = f"in order {real.figure:.2g} [{real.low:.2g}, {real.high:.2g}]" if real.low is not None else ""
-    verdict = verdict_above(left.low, left.high, min(-FLAT, (real.figure or 0.0) / 2))
-    return Finding(what, *left[:3], "nats a token", verdict, SHUFFLED_RULE, NEAR, context, note)
+    note = ""
+    if in_order and in_order.interval:
+        note = f"in order {in_order.value:.2g} [{in_order.low:.2g}, {in_order.high:.2g}]"
+    verdict = verdict_above(left.estimate, min(-FLAT, (in_order.value if in_order else 0.0) / 2))
+    return Finding(what, left.estimate, "nats a token", verdict, SHUFFLED_RULE, (NEAR, context), note)
 
 
 def _planted(part: list[Record]) -> list[Finding]:
-    """At the distance the gain, below it none."""
+    """The gain at the distance of the repeat, and below it, where there must be none."""
     distance, found = planted.DISTANCE, records_of(part, model=FINDER)
     gain = planted.CHANCE - planted.floor()
     findings = []
     for context in (distance, distance // FACTOR):
-        ends = (context // FACTOR, context)
-        before, at = (losses(found[0], c) if found else np.zeros(0) for c in ends)
-        share = difference(before / gain, at / gain)
-        if context == distance:
-            verdict = verdict_above(share.low, share.high, LEAST)
-        else:
-            verdict = verdict_within(share.low, share.high, -MOST, MOST)
-        what = f"control: {FINDER} on a repeat planted at {distance} tokens: gain from {ends[0]} to {context} tokens"
+        lengths = (context // FACTOR, context)
+        before, at = (losses(found[0], c) if found else np.zeros(0) for c in lengths)
+        share = difference(before / gain, at / gain).estimate
+        verdict = verdict_above(share, LEAST) if context == distance else verdict_within(share, -MOST, MOST)
+        what = f"control: {FINDER} on a repeat planted at {distance} tokens: gain from {lengths[0]} to {context} tokens"
         what += " of what is to be gained"
-        findings.append(Finding(what, *share[:3], "", verdict, PLANTED_RULE, *ends))
+        findings.append(Finding(what, share, "", verdict, PLANTED_RULE, lengths))
     return findings
 
 
 def draw(axes, records: Records) -> None:
     """What each fourfold context buys, about the band in which it is flat."""
     mine, _ = best_rate(_without_control(records), model=MODEL, data=DATA)
-    steps = [step for step in steps_of(mine) if step.difference.figure is not None]
+    steps = [step for step in steps_of(mine) if step.difference.estimate]
     style = {**look(MODEL), "ls": ""}
     for better in (True, False):
         chosen = [step for step in steps if (step.verdict == HOLDS) == better]
         if chosen:
             face = {} if better else {"mfc": "none"}
             label = f"{MODEL}: {'better' if better else 'flat, worse, or not decided'}"
-            _bars(axes, [step.context for step in chosen], [step.difference for step in chosen], label, style | face)
+            found = [step.difference.estimate for step in chosen if step.difference.estimate]
+            _bars(axes, [step.context for step in chosen], found, label, style | face)
     left, _, longest = shuffled(mine)
-    if left.figure is not None and longest is not None:
+    if left.estimate and longest is not None:
         beside = {"color": "0.5", "marker": "D", "ls": ""}
-        _bars(axes, [longest * 1.25], [left], f"control: shuffled beyond {NEAR}, less {NEAR} tokens", beside)
+        _bars(axes, [longest * 1.25], [left.estimate], f"control: shuffled beyond {NEAR}, less {NEAR} tokens", beside)
     axes.axhspan(-FLAT, FLAT, color="0.5", alpha=0.2, lw=0)
     axes.axhline(0, color="0.5", lw=0.8)
     axes.set_yscale("symlog", linthresh=FLAT)
-    ends = [abs(value) for each in (*steps, Step(0, left, "")) for value in each.difference[:3] if value is not None]
+    estimates = [each.estimate for each in (*(step.difference for step in steps), left) if each.estimate]
+    ends = [abs(value) for each in estimates for value in (each.value, each.low, each.high) if value is not None]
     axes.set_ylim(-2 * max([FLAT, *ends]), 2 * max([FLAT, *ends]))
     axes.set(xlabel="context c (tokens)", ylabel=f"loss(c) - loss(c / {FACTOR}), nats a token (below 0: better)")
     if mine:
@@ -257,9 +261,9 @@ def draw(axes, records: Records) -> None:
         axes.legend(fontsize=8)
 
 
-def _bars(axes, at: list, found: list[Difference], label: str, style: dict) -> None:
+def _bars(axes, at: list, found: list[Estimate], label: str, style: dict) -> None:
     """With their intervals; without one, a point alone."""
-    figures = np.array([each.figure for each in found], float)
+    figures = np.array([each.value for each in found], float)
     low, high = (np.array([getattr(each, end) for each in found], float) for end in ("low", "high"))  # None: nan
     axes.errorbar(
         at, figures, yerr=np.nan_to_num([figures - low, high - figures]), label=label, capsize=2, ms=5, **style

@@ -1,8 +1,8 @@
 """Claim 2: a Transformer's cost is quadratic in length, Mamba's and RWKV's linear.
 
 The exponent of the linear models is that of the whole step. A Transformer's step is a linear part (its MLPs and
-projections) and attention, so that its own exponent creeps from 1 to 2; attention's own part is told apart by a
-difference that a linear part does not survive:
+projections) plus attention, so the exponent of the whole step rises slowly from 1 to 2. A difference in which the
+linear part cancels gives the exponent of attention alone:
 
     T(f L) - f T(L) = c (f^2 - f) L^2   for T(L) = b L + c L^2;   exponent = log_f of that at f L over that at L
 """
@@ -23,6 +23,7 @@ from lengthscale.bench.claims.claim import (
     NOT_DECIDED,
     Claim,
     Finding,
+    Lengths,
     Part,
     Records,
     affordable,
@@ -31,8 +32,9 @@ from lengthscale.bench.claims.claim import (
 )
 from lengthscale.bench.claims.look import look, ticks_at_lengths
 from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.estimate import Estimate
 
-QUADRATIC, CLAIMED = "transformer", ("mamba", "rwkv4")  # the others are measured beside them
+QUADRATIC, CLAIMED = "transformer", ("mamba", "rwkv4")  # other models are measured too, but decide nothing
 WHOLE = ("forward", "train")  # measures of whole sequences
 ONE, TWO, NONE = (0.95, 1.05), (1.8, 2.2), (-0.05, 0.05)
 LINEAR_RULE = f"linear: exponent of the whole step within {ONE[0]} to {ONE[1]}"
@@ -66,19 +68,15 @@ def parts(minutes: float) -> list[Part]:
 Fits = dict[tuple[str, str, str], Fit]  # by measure, quantity and model
 
 
-class Exponent(NamedTuple):
-    figure: float | None
-    low: float | None
-    high: float | None
-    length_min: int | None
-    length_max: int | None
+class OwnPart(NamedTuple):
+    """The exponent of attention's own part, and the lengths that it is of."""
+
+    exponent: Estimate | None = None
+    lengths: Lengths = (None, None)
 
 
-UNKNOWN = Exponent(None, None, None, None, None)
-
-
-def own_exponent(curve: Curve | None) -> Exponent:
-    """Of attention's own part, from three lengths L, f L, f^2 L: f the largest that the curve has."""
+def own_part(curve: Curve | None) -> OwnPart:
+    """Attention's own part, from three lengths L, f L, f^2 L, with the largest f that the curve has."""
     points = {point.length: point for point in curve.points} if curve else {}
     triples = [
         (first, middle, last)
@@ -88,25 +86,25 @@ def own_exponent(curve: Curve | None) -> Exponent:
         if first < middle < last and first * last == middle * middle
     ]
     if not curve or not triples:
-        return UNKNOWN
+        return OwnPart()
     triple = min(triples)
     chosen = tuple(points[length] for length in triple)
     factor = triple[1] / triple[0]
 
     def exponent(times):
-        """Where a difference is not positive there is no such part: as far below 2 or above it as can be."""
+        """Where a difference is not positive there is no such part: minus or plus infinity."""
         low, high = times[..., 1] - factor * times[..., 0], times[..., 2] - factor * times[..., 1]
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.log(high / low) / math.log(factor)
         return np.where(high <= 0, -np.inf, np.where(low <= 0, np.inf, found))
 
-    figure = float(exponent(np.array([point.value for point in chosen])))
+    value = float(exponent(np.array([point.value for point in chosen])))
     drawn = draws(chosen, curve.seed)
-    ends = (triple[0], triple[2])
-    if not math.isfinite(figure) or drawn is None:
-        return Exponent(figure if math.isfinite(figure) else None, None, None, *ends)
+    lengths = (triple[0], triple[2])
+    if not math.isfinite(value) or drawn is None:
+        return OwnPart(Estimate(value) if math.isfinite(value) else None, lengths)
     low, high = np.quantile(exponent(np.exp(drawn)), (0.025, 0.975), method="nearest")
-    return Exponent(figure, float(low), float(high), *ends)
+    return OwnPart(Estimate(value, float(low), float(high)), lengths)
 
 
 def judge(records: Records) -> list[Finding]:
@@ -114,19 +112,18 @@ def judge(records: Records) -> list[Finding]:
     curves = {(c.series.measure, c.series.model): c for c in curves_of(everything) if c.quantity == "time_ms"}
     fits, crossings = fit_records(everything)
     by_series = {(fit.series.measure, fit.quantity, fit.series.model): fit for fit in fits}
-    claimed, beside = [], []
+    claimed, others = [], []
     asked = [measure for measure in WHOLE if measure in records] or list(WHOLE)
     for measure in asked:
         claimed.append(_own(measure, curves.get((measure, QUADRATIC)), by_series))
         claimed += [_slope(measure, "time_ms", model, by_series, ONE, LINEAR_RULE) for model in CLAIMED]
-    others = list(dict.fromkeys(model for _, model in curves if model not in (QUADRATIC, *CLAIMED)))
-    beside += [_slope(measure, "time_ms", model, by_series, ONE, LINEAR_RULE) for model in others for measure in asked]
+    more = list(dict.fromkeys(model for _, model in curves if model not in (QUADRATIC, *CLAIMED)))
+    others += [_slope(measure, "time_ms", model, by_series, ONE, LINEAR_RULE) for model in more for measure in asked]
     if any(measure == "decode" for measure, _ in curves):
-        beside.append(_slope("decode", "time_ms", QUADRATIC, by_series, (0.5, math.inf), DECODE_RULE))
-        flat = [*CLAIMED, *others]
-        beside += [_slope("decode", "time_ms", model, by_series, NONE, DECODE_RULE) for model in flat]
-    beside.append(_slope("train", "memory_bytes", QUADRATIC, by_series, (1.5, math.inf), MEMORY_RULE))
-    beside += [_crossing(row) for row in crossings if _is_asked(row)]
+        others.append(_slope("decode", "time_ms", QUADRATIC, by_series, (0.5, math.inf), DECODE_RULE))
+        others += [_slope("decode", "time_ms", model, by_series, NONE, DECODE_RULE) for model in (*CLAIMED, *more)]
+    others.append(_slope("train", "memory_bytes", QUADRATIC, by_series, (1.5, math.inf), MEMORY_RULE))
+    others += [_crossing(row) for row in crossings if _is_asked(row)]
     steps = " and of ".join({"forward": "prefill", "train": "a training step"}[measure] for measure in asked)
     rule = f"time of {steps}: {OWN_RULE}; {LINEAR_RULE}; for Mamba and RWKV alike"
     own = next(each for each in reversed(claimed) if "own part" in each.measured)
@@ -136,27 +133,20 @@ def judge(records: Records) -> list[Finding]:
         if (fit := by_series.get(("train", "time_ms", model))) and fit.slope
     )
     what = "exponent of a training step's time: attention's own part" + (f" (whole step: {linear})" if linear else "")
-    overall = Finding(
-        what,
-        *(own.figure, own.low, own.high, ""),
-        all_of(each.verdict for each in claimed),
-        rule,
-        *(own.length_min, own.length_max),
-    )
-    return [overall, *claimed, *beside]
+    overall = Finding(what, own.estimate, "", all_of(each.verdict for each in claimed), rule, own.lengths)
+    return [overall, *claimed, *others]
 
 
 def _own(measure: str, curve: Curve | None, by_series: Fits) -> Finding:
-    found = own_exponent(curve)
+    found = own_part(curve)
     whole = by_series.get((measure, "time_ms", QUADRATIC))
-    note = "three lengths L, f L, f^2 L are needed" if found.figure is None else ""
+    note = "three lengths L, f L, f^2 L are needed" if found.exponent is None else ""
     if whole and whole.slope and whole.shares:
         share = whole.shares[2]
         note = f"exponent of the whole step {whole.slope.value:.2f}, of which attention is {share:.0%} at the end"
-    verdict = verdict_within(found.low, found.high, *TWO)
+    verdict = verdict_within(found.exponent, *TWO)
     what = f"{QUADRATIC}, {measure}: exponent of attention's own part of the time"
-    ends = (found.length_min, found.length_max)
-    return Finding(what, found.figure, found.low, found.high, "", verdict, OWN_RULE, *ends, note)
+    return Finding(what, found.exponent, "", verdict, OWN_RULE, found.lengths, note)
 
 
 def _slope(measure: str, quantity: str, model: str, by_series: Fits, bounds: tuple[float, float], rule: str) -> Finding:
@@ -166,10 +156,9 @@ def _slope(measure: str, quantity: str, model: str, by_series: Fits, bounds: tup
     what = f"{model}, {measure}: exponent of the {kind}"
     if fit is None or fit.slope is None:
         said = "; ".join(text for text in (fit.status, fit.note) if text) if fit else "not measured"
-        return Finding(what, None, None, None, "", NOT_DECIDED, rule, None, None, said)
-    slope, ends = fit.slope, (fit.tail_from, fit.length_max)
-    verdict = verdict_within(slope.low, slope.high, *bounds)
-    return Finding(what, slope.value, slope.low, slope.high, "", verdict, rule, *ends, fit.note)
+        return Finding(what, None, "", NOT_DECIDED, rule, note=said)
+    lengths = (fit.tail_from, fit.length_max)
+    return Finding(what, fit.slope, "", verdict_within(fit.slope, *bounds), rule, lengths, fit.note)
 
 
 def _is_asked(crossing: Crossing) -> bool:
@@ -179,7 +168,7 @@ def _is_asked(crossing: Crossing) -> bool:
 
 
 def _linear(crossing: Crossing) -> str:
-    """Of the two models the one that is not the Transformer."""
+    """The one of the two models that is not the Transformer."""
     return crossing.model_long if crossing.model_short == QUADRATIC else crossing.model_short
 
 
@@ -194,10 +183,8 @@ def _crossing(crossing: Crossing) -> Finding:
         length = crossing.extrapolated_length
         note = f"beyond the range: at {length:,.0f} by the fits" if length else "beyond the range"
     what = f"{crossing.series.measure}: length from which {linear} is cheaper than {QUADRATIC}"
-    at = crossing.length
-    figures = (at.value, at.low, at.high) if at else (None, None, None)
-    ends = (crossing.range_min, crossing.range_max)
-    return Finding(what, *figures, "tokens", verdict, CROSS_RULE, *ends, note)
+    lengths = (crossing.range_min, crossing.range_max)
+    return Finding(what, crossing.length, "tokens", verdict, CROSS_RULE, lengths, note)
 
 
 def draw(axes, records: Records) -> None:
@@ -210,9 +197,9 @@ def draw(axes, records: Records) -> None:
     cheaper = {_linear(each): each.length.value for each in crossings if _is_asked(each) and each.length}
     for curve in (curve for curve in curves_of(mine) if curve.quantity == "time_ms"):
         model = curve.series.model
-        own = own_exponent(curve) if model == QUADRATIC else UNKNOWN
+        own = own_part(curve).exponent if model == QUADRATIC else None
         label = model + (f": exponent {slopes[model].value:.2f}" if model in slopes else "")
-        label += f", attention's own part {own.figure:.2f}" if own.figure is not None else ""
+        label += f", attention's own part {own.value:.2f}" if own else ""
         label += f", cheaper than {QUADRATIC} from {cheaper[model]:,.0f}" if model in cheaper else ""
         axes.plot(curve.lengths, curve.values, ms=5, label=label, **look(model))
         if model in cheaper:

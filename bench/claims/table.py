@@ -20,7 +20,7 @@ def rows_of_claim(claim: Claim, findings: list[Finding], **about: str | None) ->
     """Rows of COLUMNS. about: device, git_sha, command."""
     assert findings, f"claim {claim.name} found nothing"
     known = {"claim": claim.number, "name": claim.name, "statement": claim.statement, **about}
-    return [known | {key: getattr(each, key) for key in COLUMNS if hasattr(each, key)} for each in findings]
+    return [known | finding.columns() for finding in findings]
 
 
 def update(folder: Path, rows: list[dict]) -> list[dict]:

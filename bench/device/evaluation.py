@@ -33,11 +33,11 @@ def of_sequences(loss: np.ndarray, accuracy: np.ndarray | None, **columns: Any) 
 
     loss: nats a target or a squared error, (sequences,). accuracy: None where there are no classes.
     """
-    low, high = intervals.of_mean(loss)
-    columns |= {"loss": float(loss.mean()), "loss_low": low, "loss_high": high, "n_sequences": len(loss)}
+    mean = intervals.mean(loss)
+    columns |= {"loss": mean.value, "loss_low": mean.low, "loss_high": mean.high, "n_sequences": len(loss)}
     if accuracy is not None:
-        low, high = intervals.of_mean(accuracy)
-        columns |= {"accuracy": float(accuracy.mean()), "accuracy_low": low, "accuracy_high": high}
+        mean = intervals.mean(accuracy)
+        columns |= {"accuracy": mean.value, "accuracy_low": mean.low, "accuracy_high": mean.high}
     return HeldOut(columns)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results import intervals
+from lengthscale.bench.results.estimate import Estimate
 
 FEW, NOISY, COARSE_TICKS = 5, 0.05, 1000
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
@@ -38,27 +39,25 @@ class CompiledInTimedRegionError(RuntimeError):
 def columns(seconds: tuple[float, ...], tokens: int) -> dict:
     """The TIME columns of calls that took `seconds` each and handled `tokens` tokens each."""
     ms = np.array(seconds) * 1e3
-    median = float(np.median(ms))
-    low, high = intervals.of_median(ms)
+    median = intervals.median(ms)
     return {
-        "time_median_ms": median,
+        "time_median_ms": median.value,
         "time_p10_ms": float(np.quantile(ms, 0.1)),
         "time_p90_ms": float(np.quantile(ms, 0.9)),
-        "time_low_ms": low,
-        "time_high_ms": high,
+        "time_low_ms": median.low,
+        "time_high_ms": median.high,
         "n_samples": len(ms),
-        "tokens_per_s": tokens / median * 1e3,
-        "flags": " ".join(_flags(np.array(seconds), *(x and x / 1e3 for x in (low, high)))) or None,
+        "tokens_per_s": tokens / median.value * 1e3,
+        "flags": " ".join(_flags(len(ms), median.times(1e-3))) or None,
     }
 
 
-def _flags(seconds: np.ndarray, low: float | None, high: float | None) -> list[str]:
-    """What a reader should know of these samples before quoting them. low, high: the median's interval."""
-    median = float(np.median(seconds))
-    flags = ["few"] if len(seconds) < FEW else []
-    if low is not None and high is not None and high - low > 2 * NOISY * median:
+def _flags(n_samples: int, median: Estimate) -> list[str]:
+    """What a reader should know of these samples before quoting their median, which is in seconds."""
+    flags = ["few"] if n_samples < FEW else []
+    if median.interval and median.interval[1] - median.interval[0] > 2 * NOISY * median.value:
         flags.append("noisy")
-    if median < COARSE_TICKS * time.get_clock_info("perf_counter").resolution:
+    if median.value < COARSE_TICKS * time.get_clock_info("perf_counter").resolution:
         flags.append("coarse")
     return flags
 

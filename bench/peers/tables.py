@@ -127,13 +127,12 @@ def lines_of_all(record: PeerRecord) -> list[ContenderLine]:
 
 
 def _with_ours(line: Line, ours: ContenderRow) -> Line:
-    unit = _us_per_token(line.case)
-    low, high = intervals.of_median(np.array(ours.samples_s))
+    time = intervals.median(np.array(ours.samples_s)).times(_us_per_token(line.case))
     return replace(
         line,
-        ours_us_per_token=_median_s(ours) * unit,
-        ours_low_us_per_token=_scaled(low, unit),
-        ours_high_us_per_token=_scaled(high, unit),
+        ours_us_per_token=time.value,
+        ours_low_us_per_token=time.low,
+        ours_high_us_per_token=time.high,
         temp_mb=_scaled(ours.temp_bytes, 1e-6),
         peak_mb=_scaled(ours.peak_bytes, 1e-6),
     )
@@ -144,14 +143,14 @@ def _with_peer(line: Line, ours: ContenderRow, rows: tuple[ContenderRow, ...]) -
     if not peers:
         return line
     fastest = min(peers, key=_median_s)
-    low, high = intervals.of_ratio(np.array(fastest.samples_s), np.array(ours.samples_s))
+    ratio = intervals.ratio(np.array(fastest.samples_s), np.array(ours.samples_s))
     return replace(
         line,
         peer=fastest.contender,
         peer_us_per_token=_median_s(fastest) * _us_per_token(line.case),
-        ratio=_median_s(fastest) / _median_s(ours),
-        ratio_low=low,
-        ratio_high=high,
+        ratio=ratio.value,
+        ratio_low=ratio.low,
+        ratio_high=ratio.high,
     )
 
 

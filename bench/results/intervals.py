@@ -1,56 +1,71 @@
-"""How sure a figure is: 95% intervals, by bootstrap (Efron and Tibshirani 1993) but for `of_few`.
+"""Estimates from samples: a median, a mean or a ratio with its 95% interval.
 
-Each is (low, high), or (None, None) for fewer than 3 values, which cannot carry one, or where one is not finite.
+The intervals are by bootstrap (Efron and Tibshirani 1993), but for `mean_of_few`. There is no interval where there are
+fewer than 3 values, or where one is not finite. All but `mean_of_few` need at least one value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
 
-Interval = tuple[float | None, float | None]
+from lengthscale.bench.results.estimate import Estimate
+
 RESAMPLES = 2000
 
 
-def of_median(values: np.ndarray) -> Interval:
+def median(values: np.ndarray) -> Estimate:
+    """The median of values, (n,)."""
     return _bootstrap((values,), np.median)
 
 
-def of_mean(values: np.ndarray) -> Interval:
+def mean(values: np.ndarray) -> Estimate:
+    """The mean of values, (n,)."""
     return _bootstrap((values,), np.mean)
 
 
-def of_few(values: np.ndarray) -> Interval:
-    """Of the mean of a few normal values, by Student's t: a bootstrap of 3 seeds would hold it in 75 of 100."""
+def mean_of_few(values: np.ndarray) -> Estimate | None:
+    """The mean of a few normal values, (n,), with its interval by Student's t; None of no values.
+
+    A bootstrap's interval of 3 seeds would cover the mean in 75% of all cases and not in 95%.
+    """
+    if not len(values):
+        return None
+    middle = float(np.mean(values))
     if len(values) < 3 or not np.isfinite(values).all():
-        return None, None
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-    return float(np.mean(values) - half), float(np.mean(values) + half)
+        return Estimate(middle)
+    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    return Estimate(middle, middle - half, middle + half)
 
 
-def of_ratio(values: np.ndarray, to: np.ndarray) -> Interval:
-    """Of the ratio of two medians whose values come from the same rounds, which are drawn as a whole."""
+def ratio(values: np.ndarray, to: np.ndarray) -> Estimate:
+    """The median of values, (n,), over the median of `to`, (m,), where the i-th of both are of the same round.
+
+    The bootstrap draws whole rounds; rounds that only one of the two has do not count for the interval.
+    """
     rounds = min(len(values), len(to))
-    return _bootstrap((values[:rounds], to[:rounds]), _ratio, paired=True)
+    paired = _bootstrap((values[:rounds], to[:rounds]), _ratio, paired=True)
+    return replace(paired, value=float(_ratio(values, to)))
 
 
-def of_ratio_apart(values: np.ndarray, to: np.ndarray) -> Interval:
-    """Of the ratio of two medians whose values have nothing to do with each other."""
-    return _bootstrap((values, to), _ratio) if len(to) >= 3 else (None, None)
+def ratio_of_independent(values: np.ndarray, to: np.ndarray) -> Estimate:
+    """The median of values, (n,), over the median of `to`, (m,), that were sampled independently."""
+    return _bootstrap((values, to), _ratio)
 
 
 def _ratio(values: np.ndarray, to: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.median(values, axis=axis) / np.median(to, axis=axis)
 
 
-def _bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable, paired: bool = False) -> Interval:
-    if len(samples[0]) < 3 or not all(np.isfinite(values).all() for values in samples):
-        return None, None
+def _bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable, paired: bool = False) -> Estimate:
+    value = float(statistic(*samples))
+    if min(map(len, samples)) < 3 or not all(np.isfinite(values).all() for values in samples):
+        return Estimate(value)
     if all(np.ptp(values) == 0 for values in samples):  # scipy warns of what has no spread
-        exact = float(statistic(*samples))
-        return exact, exact
+        return Estimate(value, value, value)
     result = stats.bootstrap(
         samples,
         statistic,
@@ -61,4 +76,4 @@ def _bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable, paired: boo
         batch=200,
         rng=np.random.default_rng(0),
     )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    return Estimate(value, float(result.confidence_interval.low), float(result.confidence_interval.high))

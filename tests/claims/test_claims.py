@@ -20,6 +20,7 @@ from lengthscale.bench.plan.options import from_arguments
 from lengthscale.bench.plan.run_options import OPTIONS
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.codec import read_journal
+from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.journal import Journal
 from lengthscale.bench.results.messages import Done
@@ -32,18 +33,25 @@ from tests.helpers.runs import changed
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [(1.1, 1.9, HOLDS), (0.9, 1.5, NOT_DECIDED), (2.0, 3.0, FAILS), (0.1, 1.0, FAILS), (None, None, NOT_DECIDED)],
+    ("estimate", "verdict"),
+    [
+        (Estimate(1.5, 1.1, 1.9), HOLDS),
+        (Estimate(1.2, 0.9, 1.5), NOT_DECIDED),
+        (Estimate(2.5, 2.0, 3.0), FAILS),
+        (Estimate(0.5, 0.1, 1.0), FAILS),
+        (Estimate(1.5), NOT_DECIDED),
+        (None, NOT_DECIDED),
+    ],
 )
-def test_an_interval_decides_as_a_whole(low, high, verdict):
-    assert claim.verdict_within(low, high, 1.0, 2.0) == verdict
+def test_an_interval_decides_as_a_whole(estimate, verdict):
+    assert claim.verdict_within(estimate, 1.0, 2.0) == verdict
 
 
 def test_one_sided_rules():
-    assert claim.verdict_below(0.1, 0.2, 0.3) == HOLDS
-    assert claim.verdict_below(0.3, 0.4, 0.3) == FAILS
-    assert claim.verdict_above(0.4, 0.5, 0.3) == HOLDS
-    assert claim.verdict_above(0.2, 0.4, 0.3) == NOT_DECIDED
+    assert claim.verdict_below(Estimate(0.15, 0.1, 0.2), 0.3) == HOLDS
+    assert claim.verdict_below(Estimate(0.35, 0.3, 0.4), 0.3) == FAILS
+    assert claim.verdict_above(Estimate(0.45, 0.4, 0.5), 0.3) == HOLDS
+    assert claim.verdict_above(Estimate(0.35, 0.2, 0.4), 0.3) == NOT_DECIDED
     assert claim.all_of([HOLDS, HOLDS]) == HOLDS
     assert claim.all_of([HOLDS, NOT_DECIDED]) == NOT_DECIDED
     assert claim.all_of([NOT_DECIDED, FAILS]) == FAILS
@@ -77,7 +85,7 @@ def test_nothing_measured_decides_nothing(number):
         findings = CLAIMS[number].judge(parts(records))
         assert findings
         assert {each.verdict for each in findings} == {NOT_DECIDED}
-        assert {each.figure for each in findings} == {None}
+        assert {each.estimate for each in findings} == {None}
 
 
 # The command
@@ -90,9 +98,8 @@ def toy_part(name, length):
 def toy(number, name, share=1.0, verdict=HOLDS):
     def judge(records):
         count = sum(len(part) for part in records.values())
-        found = Finding(
-            f"{count} cells", float(count), None, 1 / 3, "x", verdict if count == 4 else NOT_DECIDED, "4 cells", 16, 32
-        )
+        estimate, decided = Estimate(float(count), None, 1 / 3), verdict if count == 4 else NOT_DECIDED
+        found = Finding(f"{count} cells", estimate, "x", decided, "4 cells", (16, 32))
         return [found, dataclasses.replace(found, measured="an aside")]
 
     def parts(minutes):

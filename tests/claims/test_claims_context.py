@@ -11,6 +11,7 @@ from lengthscale.bench.claims import domains, paired, real_context
 from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED
 from lengthscale.bench.data import planted
 from lengthscale.bench.results import intervals
+from lengthscale.bench.results.estimate import Estimate
 from tests.helpers.claim_records import WINDOWS, drawn, found, parts, record_of_windows
 from tests.helpers.runs import changed
 
@@ -61,26 +62,26 @@ def context_records(*args, below=0.0, at=FLOOR, **options):
 def test_real_context(records, verdict, largest):
     findings = real_context.judge(records)
     assert findings[0].verdict == verdict, findings
-    assert findings[0].figure == largest
+    assert findings[0].estimate == (largest and Estimate(largest))
     assert all(each.decided_by for each in findings)
 
 
 def test_what_a_fourfold_context_buys():
     findings = real_context.judge(context_records([0.05] * 3 + [0.0] * 4, windows={2**18: 5, 2**20: 2}))
     step = found(findings, "mamba on code: loss given 4,096 tokens less that given 1,024")
-    assert step.figure == pytest.approx(-0.05)
-    assert step.low == pytest.approx(-0.05 - 1.96 * 0.002 * 2**0.5 / WINDOWS**0.5, abs=3e-4)
-    assert (step.verdict, step.length_min, step.length_max, step.note) == (HOLDS, 1024, 4096, "40 windows")
+    assert step.estimate.value == pytest.approx(-0.05)
+    assert step.estimate.low == pytest.approx(-0.05 - 1.96 * 0.002 * 2**0.5 / WINDOWS**0.5, abs=3e-4)
+    assert (step.verdict, step.lengths, step.note) == (HOLDS, (1024, 4096), "40 windows")
     assert found(findings, "mamba on code: loss given 65,536").verdict == FAILS
     assert found(findings, "mamba on code: loss given 262,144").note == "5 windows"
     last = found(findings, "mamba on code: loss given 1,048,576")
-    assert (last.low, last.verdict) == (None, NOT_DECIDED)  # two windows carry no interval
+    assert (last.estimate.low, last.verdict) == (None, NOT_DECIDED)  # two windows carry no interval
 
 
 def test_failing_controls_are_named():
     findings = real_context.judge(context_records([0.05] * 7, shuffled=-0.25, at=planted.CHANCE))
     shuffled = found(findings, "control: loss given 1,048,576 tokens shuffled beyond 256, less")
-    assert shuffled.figure == pytest.approx(-0.25)
+    assert shuffled.estimate.value == pytest.approx(-0.25)
     assert shuffled.note.startswith("in order -0.3 ")
     assert shuffled.verdict == FAILS
     note = findings[0].note
@@ -95,7 +96,7 @@ def test_failing_controls_are_named():
 def test_how_far_the_budget_went_is_said():
     findings = real_context.judge(context_records([0.05] * 5, contexts=CONTEXTS[:6]))
     assert "the budget reached contexts of 65,536 tokens" in findings[0].note
-    assert findings[0].length_max == 65_536
+    assert findings[0].lengths[1] == 65_536
 
 
 # 5: domains
@@ -142,13 +143,14 @@ def test_the_table_of_differences():
     findings = domains.judge(records)
     verdicts = {each.measured.split(" ")[0]: each.verdict for each in findings[1:4]}
     assert verdicts == {"language": HOLDS, "audio": FAILS, "genomics": HOLDS}
-    assert findings[0].figure == pytest.approx(0.1)
+    assert findings[0].estimate.value == pytest.approx(0.1)
     assert findings[0].measured.startswith("audio (audio): loss of mamba less that of the best other, s4d")
     assert findings[0].note.startswith("language holds, audio fails, genomics holds")
     ahead = found(findings, "audio: loss of mamba less that of gru, 3 seeds, 40 windows")
-    assert (ahead.figure, ahead.verdict) == (pytest.approx(-0.2), HOLDS)
-    assert (ahead.length_min, ahead.length_max) == (448, 448)
-    assert ahead.high - ahead.low >= 2 * 4.30 * 0.001 / 3**0.5 * 0.99  # Student's t over seeds 0.001 apart
+    assert (ahead.estimate.value, ahead.verdict) == (pytest.approx(-0.2), HOLDS)
+    assert ahead.lengths == (448, 448)
+    low, high = ahead.estimate.interval
+    assert high - low >= 2 * 4.30 * 0.001 / 3**0.5 * 0.99  # Student's t over seeds 0.001 apart
     texts = drawn(5, records)
     for expected in ("s4d +0.100", "gru -0.200", "audio"):
         assert expected in texts.replace("\N{MINUS SIGN}", "-")
@@ -167,9 +169,9 @@ def test_each_model_has_its_best_rate():
     records["text-other"] = [diverged, *better, one_seed]
     findings = domains.judge(records)
     gru = found(findings, "text: loss of mamba less that of gru")
-    assert gru.figure == pytest.approx(1.0)
+    assert gru.estimate.value == pytest.approx(1.0)
     assert "gru: learning rate 0.003 of 0.003, 0.01, at the sweep's edge" in gru.note
-    assert found(findings, "text: loss of mamba less that of s4d").figure == pytest.approx(-0.1)
+    assert found(findings, "text: loss of mamba less that of s4d").estimate.value == pytest.approx(-0.1)
 
 
 def test_records_without_raw_losses_are_no_evidence():
@@ -185,18 +187,18 @@ def test_records_without_raw_losses_are_no_evidence():
 def test_pairs_are_surer_than_windows_apart():
     one = record_of_windows("mamba", "text", [(64, None, 2.0, 0.02), (256, None, 1.9, 0.02)])
     near, far = paired.losses(one, 64), paired.losses(one, 256)
-    apart = paired.difference(far, near)
-    assert apart.figure == pytest.approx(-0.1)
+    apart = paired.difference(far, near).estimate
+    assert apart.value == pytest.approx(-0.1)
     assert apart.low < -0.1 < apart.high
-    alone = intervals.of_mean(far)
-    assert alone[1] - alone[0] > 8 * (apart.high - apart.low)  # windows differ by 0.5, what context buys by 0.03
+    alone = intervals.mean(far)
+    assert alone.high - alone.low > 8 * (apart.high - apart.low)  # windows differ by 0.5, what context buys by 0.03
 
 
 def test_pairs_are_of_the_windows_that_both_have():
     of, to = np.array([1.0, 2.0, 4.0]), np.array([0.5, 1.5, 3.5, 100.0])
-    assert paired.difference(of, to) == (0.5, 0.5, 0.5, 3)
-    assert paired.difference(of[:2], to) == (0.5, None, None, 2)
-    assert paired.difference(np.array([1.0, np.nan, 2.0]), to) == (None, None, None, 3)
-    assert paired.difference(np.zeros(0), to) == (None, None, None, 0)
-    few = paired.difference(np.array([1.0, 2.0, 3.0]), np.zeros(3))
+    assert paired.difference(of, to) == (Estimate(0.5, 0.5, 0.5), 3)
+    assert paired.difference(of[:2], to) == (Estimate(0.5), 2)
+    assert paired.difference(np.array([1.0, np.nan, 2.0]), to) == (None, 3)
+    assert paired.difference(np.zeros(0), to) == (None, 0)
+    few = paired.difference(np.array([1.0, 2.0, 3.0]), np.zeros(3)).estimate
     assert (few.low, few.high) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), rel=1e-4)

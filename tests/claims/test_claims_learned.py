@@ -57,12 +57,12 @@ def test_the_gap_its_slope_and_their_intervals():
     overall, first, *_, last, slope = small_data.judge(classified(shrinking))
     half = 4.3027 * math.sqrt(1 / 75) / math.sqrt(3)
     assert first.measured == "accuracy of ResNet less that of ViT, trained on 100 images, 3 seeds"
-    assert first.figure == pytest.approx(20 - 1 / 15)
-    assert (first.low, first.high) == pytest.approx((20 - 1 / 15 - half, 20 - 1 / 15 + half), abs=1e-4)
-    assert last.figure == pytest.approx(100 * shrinking(4000) - 1 / 15)
-    assert slope.figure == pytest.approx(-10)
-    assert (slope.low, slope.high) == pytest.approx((-10, -10))  # the seeds are off by as much at each
-    assert (overall.figure, overall.low, overall.high) == (first.figure, first.low, first.high)
+    assert first.estimate.value == pytest.approx(20 - 1 / 15)
+    assert first.estimate.interval == pytest.approx((20 - 1 / 15 - half, 20 - 1 / 15 + half), abs=1e-4)
+    assert last.estimate.value == pytest.approx(100 * shrinking(4000) - 1 / 15)
+    assert slope.estimate.value == pytest.approx(-10)
+    assert slope.estimate.interval == pytest.approx((-10, -10))  # the seeds are off by as much at each
+    assert overall.estimate == first.estimate
     assert overall.note.startswith("ResNet had 0.90 of ViT's FLOPs, in 1.0")
     text = drawn(6, classified(shrinking))
     assert "ResNet: 70.0% on 100, 54.0% on 4000" in text
@@ -74,7 +74,7 @@ def test_the_learning_rate_is_each_models_best_at_each_number_of_images():
     records |= classified(lambda n: 0.0, vit=0.6, images=(100,), rate=1e-3, scatter=0.0)
     records |= classified(lambda n: 0.0, vit=0.99, images=(100,), rate=1e-2, scatter=0.0, seeds=1)  # others diverged
     first = small_data.judge(parts(records))[1]
-    assert first.figure == pytest.approx(70 - 60)
+    assert first.estimate.value == pytest.approx(70 - 60)
     rates = "of 0.001, 0.003, 0.01"
     assert first.note == f"resnet 70.0% at learning rate 0.003 {rates}, vit 60.0% at learning rate 0.001 {rates}"
 
@@ -150,15 +150,15 @@ def test_discretisation(records, verdict):
 
 def test_the_order_is_fitted_where_dt_is_small():
     overall, order, exact, *ramps = discretisation.judge(both(stepped(), trained()))[:5]
-    assert (order.figure, order.low, order.high) == pytest.approx((3, 3, 3))
-    assert (exact.figure, exact.verdict) == (1e-15, HOLDS)
-    assert [ramp.figure for ramp in ramps] == pytest.approx([2, 2])
+    assert (order.estimate.value, *order.estimate.interval) == pytest.approx((3, 3, 3))
+    assert (exact.estimate.value, exact.verdict) == (1e-15, HOLDS)
+    assert [ramp.estimate.value for ramp in ramps] == pytest.approx([2, 2])
     assert overall.measured.startswith(
         "order in dt of the bilinear transform's error in a step (loss gap at dt=1e-3 +0.0"
     )
     rows = [row.columns() for row in stepped()[1].rows[:2]]
     few = [record("discretisation", discretisation.BILINEAR, 144, rows=rows)]
-    assert discretisation.judge(both(few, []))[1].figure is None
+    assert discretisation.judge(both(few, []))[1].estimate is None
 
 
 def test_records_with_former_names_are_judged_alike():
@@ -177,7 +177,7 @@ def test_records_with_former_names_are_judged_alike():
 def test_the_gap_of_a_seed_against_that_of_two_seeds():
     gap = discretisation.judge(both(stepped(), trained(noise=0.0)))[5]
     assert gap.measured == "loss by bilinear less that by zero-order hold, dt starting at 1e-3, 5 seeds"
-    assert (gap.figure, gap.low, gap.high) == pytest.approx((0.01, 0.01, 0.01))
+    assert (gap.estimate.value, *gap.estimate.interval) == pytest.approx((0.01, 0.01, 0.01))
     spread = math.sqrt(2 * np.var([-0.1, 0, 0.1, -0.1, 0], ddof=1))
     assert gap.note == f"two seeds differ by {spread:.3g} at losses of 0.985; after training dt is 0.0009 to 0.0011"
     drawn_seeds = np.random.default_rng(0).normal(0, 0.3, (4000, 2))
@@ -193,5 +193,5 @@ def test_what_doubling_dt_is_worth(doubled, verdict):
     rates = discretisation.judge(both(stepped(), trained(doubled=doubled, seeds=5)))[-4:]
     assert {each.verdict for each in rates} == {verdict}
     assert rates[0].measured.startswith("zero-order hold, dt starting at 1e-3: accuracy that doubling dt")
-    assert rates[0].figure == pytest.approx(100 * (doubled + 0.02 - 0.2))
+    assert rates[0].estimate.value == pytest.approx(100 * (doubled + 0.02 - 0.2))
     assert rates[0].note == f"80.0% as trained, 20.0% with dt as it was, {100 * doubled + 2:.1f}% with 2 dt"

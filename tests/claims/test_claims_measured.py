@@ -67,10 +67,10 @@ def test_the_learning_rate_is_each_models_best():
     }
     findings = long_dependencies.judge(parts(records))
     (gru,) = (each for each in findings if each.measured.startswith("gru-plain: squared"))
-    assert gru.figure == pytest.approx(4e-4)  # 3, 4 and 5 e-4
+    assert gru.estimate.value == pytest.approx(4e-4)  # 3, 4 and 5 e-4
     assert gru.note == "learning rate 0.003 of 0.001, 0.003, 0.1"
     half = 4.3027 * 1e-4 / math.sqrt(3)  # Student's t of 2 degrees of freedom
-    assert (gru.low, gru.high) == pytest.approx((4e-4 - half, 4e-4 + half), rel=1e-4)
+    assert gru.estimate.interval == pytest.approx((4e-4 - half, 4e-4 + half), rel=1e-4)
     assert "gru-plain: squared error 0.0004" in drawn(1, records)
 
 
@@ -130,13 +130,14 @@ def test_scaling(records, verdict):
 def test_attentions_own_exponent_is_free_of_the_linear_part():
     def own(cost):
         (found,) = (c for c in scaling.curves_of(curve("transformer", cost, spread=0.0)) if c.quantity == "time_ms")
-        return scaling.own_exponent(found)
+        return scaling.own_part(found)
 
-    assert own(lambda length: length + 1e-5 * length**2)[:3] == pytest.approx((2, 2, 2))
-    assert own(lambda length: length + 1e-5 * length**1.5)[:3] == pytest.approx((1.5, 1.5, 1.5))
-    assert own(quadratic)[3:] == (1024, 16_384)
-    assert own(lambda length: length**0.9)[:3] == (None, None, None)  # there is no such part
-    assert scaling.own_exponent(None) == scaling.UNKNOWN
+    square, less = (own(lambda length, power=power: length + 1e-5 * length**power).exponent for power in (2, 1.5))
+    assert (square.value, square.low, square.high) == pytest.approx((2, 2, 2))
+    assert (less.value, less.low, less.high) == pytest.approx((1.5, 1.5, 1.5))
+    assert own(quadratic).lengths == (1024, 16_384)
+    assert own(lambda length: length**0.9).exponent is None  # there is no such part
+    assert scaling.own_part(None) == scaling.OwnPart()
 
 
 def test_the_crossover_is_found():
@@ -146,8 +147,8 @@ def test_the_crossover_is_found():
     )
     truth = 1885.6  # the root of 2 + 0.01 L + 1e-5 L^2 = 0.03 L
     assert crossing.verdict == HOLDS
-    assert crossing.figure == pytest.approx(truth, rel=0.05)
-    assert f"mamba: exponent 1.00, cheaper than transformer from {crossing.figure:,.0f}" in drawn(2, scaled())
+    assert crossing.estimate.value == pytest.approx(truth, rel=0.05)
+    assert f"mamba: exponent 1.00, cheaper than transformer from {crossing.estimate.value:,.0f}" in drawn(2, scaled())
 
 
 # 3: decoding
@@ -178,7 +179,7 @@ def test_decode_speed(records, verdict):
     assert verdict_of(3, records) == verdict
     first = decode_speed.judge(records)[0]
     assert first.measured.endswith("tokens/s at a context of 16384, batch 8")
-    assert (first.length_min, first.length_max) == (16_384, 16_384)
+    assert first.lengths == (16_384, 16_384)
 
 
 def test_the_ratio_at_each_models_own_batch():
@@ -186,7 +187,7 @@ def test_the_ratio_at_each_models_own_batch():
     findings = decode_speed.judge(decoded(5.0))
     own = next(each for each in findings if "largest batch" in each.measured)
     assert own.measured.endswith("context 16384: 32 and 8")
-    assert own.figure == pytest.approx(20, rel=0.01)
+    assert own.estimate.value == pytest.approx(20, rel=0.01)
     assert own.note == "larger batches than 32 were not tried"
 
 
@@ -198,11 +199,11 @@ def test_what_the_paper_foretells():
         *((1024, 1), (1024, 8), (16_384, 1), (1024, 32), (16_384, 8))
     ]
     first = places[0]
-    assert first.foretold == pytest.approx((4000 + 16 * 1024) / (4000 + 6000))
-    assert decode_speed.foretold_ms(first.fast, records) == pytest.approx(10_000 / 1e10 * 1e3)
-    assert decode_speed.foretold_ms(first.fast, Records(records)) is None
+    assert first.predicted == pytest.approx((4000 + 16 * 1024) / (4000 + 6000))
+    assert decode_speed.predicted_ms(first.fast, records) == pytest.approx(10_000 / 1e10 * 1e3)
+    assert decode_speed.predicted_ms(first.fast, Records(records)) is None
     finding = next(each for each in decode_speed.judge(decoded(5.0)) if "measured over foretold" in each.measured)
-    assert finding.figure == pytest.approx(1 / first.foretold, rel=0.01)
+    assert finding.estimate.value == pytest.approx(1 / first.predicted, rel=0.01)
     assert finding.verdict == FAILS
     texts = drawn(3, decoded(5.0))
     assert "transformer: 5x (foretold 4" in texts
@@ -247,9 +248,9 @@ def test_parallel_and_recurrent(records, verdict):
 def test_the_ratio_of_times_and_its_interval():
     findings = parallel_and_recurrent.judge(both_forms(1e-6))
     grown = findings[3]
-    assert grown.figure == pytest.approx(5, rel=0.005)
-    assert (grown.low, grown.high) == pytest.approx((5, 5), rel=0.01)
-    assert (grown.length_min, grown.length_max) == (1024, 65_536)
+    assert grown.estimate.value == pytest.approx(5, rel=0.005)
+    assert grown.estimate.interval == pytest.approx((5, 5), rel=0.01)
+    assert grown.lengths == (1024, 65_536)
     assert "transformer: 1 ms at 1024, 5 ms at 65536" in drawn(7, both_forms(1e-6))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from lengthscale.bench.claims import CLAIMS, table
 from lengthscale.bench.claims.claim import Finding
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Row
 from tests.helpers.runs import FACTS, made, written_run
 
@@ -123,6 +124,6 @@ def flowing(text):
 def verdicts(home, verdict, device="some-cpu-2cpu"):
     home.mkdir(exist_ok=True)
     claim = next(iter(CLAIMS.values()))
-    finding = Finding("a <ratio>", 4.9, 4.7, 5.2, "x", verdict, "over 4", 256, 4096, "took long")
+    finding = Finding("a <ratio>", Estimate(4.9, 4.7, 5.2), "x", verdict, "over 4", (256, 4096), "took long")
     table.update(home, table.rows_of_claim(claim, [finding], device=device, git_sha="fed", command="c"))
     return claim
