@@ -39,7 +39,7 @@ MEMORY = "4g"  # that a program may take
 ABOUT_FIVE = 4.0  # the paper's "4-5x"
 PREDICTED = (0.75, 1.33)
 RULE = f"at least {ABOUT_FIVE:g} times the tokens a second (the paper's 4 to 5)"
-PREDICTED_RULE = f"measured over foretold within {PREDICTED[0]} to {PREDICTED[1]}"
+PREDICTED_RULE = f"measured over predicted within {PREDICTED[0]} to {PREDICTED[1]}"
 BYTES = {"float32": 4, "bfloat16": 2}  # a parameter
 
 # minutes -> (suite, batches, contexts)
@@ -127,7 +127,7 @@ def judge(records: Records) -> list[Finding]:
 def _at_place(slow: str, kind: str, place: Place) -> Finding:
     ratio = place.ratio
     what = f"{FAST} over {slow} ({kind}): tokens/s at a context of {place.length}, batch {place.batch}"
-    note = f"foretold {place.predicted:.3g}"
+    note = f"predicted {place.predicted:.3g}"
     lengths = (place.length, place.length)
     return Finding(what, ratio, "x", verdict_above(ratio, ABOUT_FIVE), RULE, lengths, note)
 
@@ -142,9 +142,9 @@ def _prediction(slow: str, kind: str, place: Place, records: Records) -> Finding
     ratio = place.ratio.times(1 / place.predicted)
     times = [f"{each:.3g}" if (each := predicted_ms(record, records)) else "?" for record in (place.fast, place.slow)]
     medians = [f"{record.row.number('time_median_ms'):.3g}" for record in (place.fast, place.slow)]
-    note = f"ratio foretold {place.predicted:.3g}; ms a step, {FAST} and {slow}: foretold {' and '.join(times)}, "
+    note = f"predicted ratio {place.predicted:.3g}; ms a step, {FAST} and {slow}: predicted {' and '.join(times)}, "
     note += f"measured {' and '.join(medians)}"
-    what = f"{FAST} over {slow} ({kind}), context {place.length}, batch {place.batch}: ratio measured over foretold"
+    what = f"{FAST} over {slow} ({kind}), context {place.length}, batch {place.batch}: ratio measured over predicted"
     verdict = verdict_within(ratio, *PREDICTED)
     return Finding(what, ratio, "", verdict, PREDICTED_RULE, (place.length, place.length), note)
 
@@ -197,7 +197,7 @@ def draw(axes, records: Records) -> None:
 
 def _said(slow: str, place: Place | None, everything: list[Record], length: int, batch: int) -> str:
     if place:
-        return f"{slow}: {place.ratio.value:.2g}x (foretold {place.predicted:.2g}x)"
+        return f"{slow}: {place.ratio.value:.2g}x (predicted {place.predicted:.2g}x)"
     mine = [r for r in everything if (r.cell.length, r.cell.batch) == (length, batch)]
     statuses = {r.cell.model: r.status for r in mine}
     missing = next(model for model in (slow, FAST) if statuses.get(model) != "ok")

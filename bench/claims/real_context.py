@@ -54,7 +54,7 @@ RULE = (
 )
 SHUFFLED_RULE = f"better than {NEAR} tokens by less than half of the same context in its order, or than {FLAT:g} nats"
 PLANTED_RULE = (
-    f"of the {planted.CHANCE - planted.floor():.2f} nats that are to be gained more than {LEAST:.0%} at the distance, "
+    f"of the possible gain of {planted.CHANCE - planted.floor():.2f} nats more than {LEAST:.0%} at the distance, "
     f"less than {MOST:.0%} below it"
 )
 
@@ -177,7 +177,7 @@ def judge(records: Records) -> list[Finding]:
     what = f"largest context up to which the loss of {MODEL} ({', '.join(facts)}) falls"
     largest = better_up_to(steps)
     if steps and largest is None:
-        what += f": none from {steps[0].context:,} on, by what can be told"
+        what += f": none from {steps[0].context:,} on, as far as the intervals show"
     found = None if largest is None else Estimate(float(largest))
     lengths = (FIRST, longest) if steps else (None, None)
     overall = Finding(what, found, "tokens", verdict, RULE, lengths, "; ".join(said))
@@ -226,7 +226,7 @@ def _planted(part: list[Record]) -> list[Finding]:
         share = difference(before / gain, at / gain).estimate
         verdict = verdict_above(share, LEAST) if context == distance else verdict_within(share, -MOST, MOST)
         what = f"control: {FINDER} on a repeat planted at {distance} tokens: gain from {lengths[0]} to {context} tokens"
-        what += " of what is to be gained"
+        what += ", as a share of the possible gain"
         findings.append(Finding(what, share, "", verdict, PLANTED_RULE, lengths))
     return findings
 

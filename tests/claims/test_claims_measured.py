@@ -202,11 +202,11 @@ def test_what_the_paper_foretells():
     assert first.predicted == pytest.approx((4000 + 16 * 1024) / (4000 + 6000))
     assert decode_speed.predicted_ms(first.fast, records) == pytest.approx(10_000 / 1e10 * 1e3)
     assert decode_speed.predicted_ms(first.fast, Records(records)) is None
-    finding = next(each for each in decode_speed.judge(decoded(5.0)) if "measured over foretold" in each.measured)
+    finding = next(each for each in decode_speed.judge(decoded(5.0)) if "measured over predicted" in each.measured)
     assert finding.estimate.value == pytest.approx(1 / first.predicted, rel=0.01)
     assert finding.verdict == FAILS
     texts = drawn(3, decoded(5.0))
-    assert "transformer: 5x (foretold 4" in texts
+    assert "transformer: 5x (predicted 4" in texts
     assert "transformer: skipped" in texts
 
 
