@@ -149,6 +149,7 @@ def test_the_table_of_differences():
     ahead = found(findings, "audio: loss of mamba less that of gru, 3 seeds, 40 windows")
     assert (ahead.estimate.value, ahead.verdict) == (pytest.approx(-0.2), HOLDS)
     assert ahead.lengths == (448, 448)
+    assert ahead.estimate.interval
     low, high = ahead.estimate.interval
     assert high - low >= 2 * 4.30 * 0.001 / 3**0.5 * 0.99  # Student's t over seeds 0.001 apart
     texts = drawn(5, records)
