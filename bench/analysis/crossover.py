@@ -59,11 +59,9 @@ def crossing_of(row: TextRow) -> Crossing:
 
     Raises JournalError where a number is something else.
     """
-    shared = {name: row.text(name) for name in ("measure", "size", "dtype")}
-    shared |= {name: row.whole(name) for name in ("batch", "seed")}
     return Crossing(
         quantity=row.text("quantity"),
-        series=SeriesKey(**shared, model="", method="", data=""),
+        series=row.series(row.text("measure")),
         model_short=row.text("model_short"),
         model_long=row.text("model_long"),
         status=row.text("status"),

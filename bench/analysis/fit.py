@@ -81,10 +81,7 @@ class Fit:
 def fit_of(row: TextRow) -> Fit:
     """The fit that a row of fits.csv is of. Raises JournalError where a number is something else."""
     return Fit(
-        series=SeriesKey(
-            **{name: row.text(name) for name in ("measure", "model", "size", "method", "dtype", "data")},
-            **{name: row.whole(name) for name in ("batch", "seed")},
-        ),
+        series=row.series(row.text("measure")),
         quantity=row.text("quantity"),
         n_points=row.whole("n_points"),
         length_min=row.whole("length_min"),

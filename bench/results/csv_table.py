@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.series import SeriesKey
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.estimate import Estimate
 
@@ -48,6 +50,12 @@ class TextRow:
         """The number with its interval, which the columns NAME_low and NAME_high have; None where it is blank."""
         value, low, high = (self.known(column) for column in (name, f"{name}_low", f"{name}_high"))
         return None if value is None else Estimate(value, low, high)
+
+    def series(self, measure: str) -> SeriesKey:
+        """The series of a measure that it is a row of; of fits.csv too. What has no column is ""."""
+        model, size, method, dtype, data = map(self.text, ("model", "size", "method", "dtype", "data"))
+        batch = 0 if measure in MEASURES and MEASURES[measure].learns else self.whole("batch")
+        return SeriesKey(measure, model, size, method, batch, dtype, data, self.whole("seed"))
 
     @property
     def ok(self) -> bool:
