@@ -8,6 +8,7 @@ side. Beyond the range the fits alone go on, each scaled to its longest point.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from lengthscale.bench.analysis.curves import FEWEST, NOT_ENOUGH, Curve, draws
 from lengthscale.bench.analysis.terms import extrapolate, fit_terms
 from lengthscale.bench.plan.series import SeriesKey
+from lengthscale.bench.results.csv_table import CsvTable, TextRow, table_of
 from lengthscale.bench.results.estimate import Estimate
 
 CROSSES, BEYOND, NOT_DECIDED = "crosses", "beyond the range", "not decided"
@@ -50,6 +52,30 @@ class Crossing:
         length = self.length
         ends = {"length": length.value, "length_low": length.low, "length_high": length.high} if length else {}
         return {**{name: getattr(self.series, name) for name in SHARED}, **own, **ends}
+
+
+def crossing_of(row: TextRow) -> Crossing:
+    """The crossing that a row of crossovers.csv is of; of its series the row says only what SHARED names.
+
+    Raises JournalError where a number is something else.
+    """
+    return Crossing(
+        quantity=row.text("quantity"),
+        series=row.series(row.text("measure")),
+        model_short=row.text("model_short"),
+        model_long=row.text("model_long"),
+        status=row.text("status"),
+        length=row.estimate("length"),
+        range_min=row.whole("range_min") or None,
+        range_max=row.whole("range_max") or None,
+        extrapolated_length=row.known("extrapolated_length"),
+        note=row.text("note") or None,
+    )
+
+
+def table_of_crossings(crossings: Iterable[Crossing]) -> CsvTable:
+    """crossovers.csv."""
+    return table_of(CROSSING_COLUMNS, (crossing.columns() for crossing in crossings))
 
 
 def crossovers(curves: list[Curve]) -> list[Crossing]:

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from lengthscale.bench.analysis.crossover import CROSSING_COLUMNS, Crossing, crossovers
+from lengthscale.bench.analysis.crossover import Crossing, crossing_of, crossovers, table_of_crossings
 from lengthscale.bench.analysis.curves import FEWEST, NOT_ENOUGH, Curve, Point, curves_of, draws
 from lengthscale.bench.analysis.terms import Terms, extrapolate, fit_terms
 from lengthscale.bench.plan.series import SeriesKey
-from lengthscale.bench.results.codec import table_text
+from lengthscale.bench.results.csv_table import CsvTable, TextRow, read_table, table_of
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.folder import RunFolder
@@ -78,17 +78,50 @@ class Fit:
         }
 
 
+def fit_of(row: TextRow) -> Fit:
+    """The fit that a row of fits.csv is of. Raises JournalError where a number is something else."""
+    return Fit(
+        series=row.series(row.text("measure")),
+        quantity=row.text("quantity"),
+        n_points=row.whole("n_points"),
+        length_min=row.whole("length_min"),
+        length_max=row.whole("length_max"),
+        value=row.number("figure"),
+        note=row.text("note"),
+        slope=row.estimate("slope"),
+        tail_from=row.whole("tail_from") or None,
+        terms=Terms(*map(row.number, ("a", "b", "c"))) if row.has("a") else None,
+        left_out_error=row.known("left_out_error"),
+        predicted=row.known("predicted"),
+    )
+
+
 def fit_records(records: Iterable[Record]) -> tuple[list[Fit], list[Crossing]]:
     """The rows of fits.csv and of crossovers.csv."""
     curves = curves_of(records)
     return [fit_curve(curve) for curve in curves], crossovers(curves)
 
 
+def table_of_fits(fits: Iterable[Fit]) -> CsvTable:
+    """fits.csv."""
+    return table_of(FIT_COLUMNS, (fit.columns() for fit in fits))
+
+
 def write_fits(folder: Path, fits: list[Fit], crossings: list[Crossing]) -> None:
     """Write fits.csv and crossovers.csv."""
     run = RunFolder(folder)
-    replace_file(run.fits, table_text(FIT_COLUMNS, (fit.columns() for fit in fits)))
-    replace_file(run.crossovers, table_text(CROSSING_COLUMNS, (crossing.columns() for crossing in crossings)))
+    replace_file(run.fits, table_of_fits(fits).text)
+    replace_file(run.crossovers, table_of_crossings(crossings).text)
+
+
+def read_fits(folder: Path) -> tuple[list[Fit], list[Crossing]]:
+    """What is in the folder's fits.csv and crossovers.csv, with the digits that those have; nothing of a missing file.
+
+    Raises JournalError where a number is something else.
+    """
+    run = RunFolder(folder)
+    fits, crossings = (read_table(path).text_rows() if path.exists() else [] for path in (run.fits, run.crossovers))
+    return [fit_of(row) for row in fits], [crossing_of(row) for row in crossings]
 
 
 def fit_folder(folder: Path) -> tuple[list[Fit], list[Crossing]]:

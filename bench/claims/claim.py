@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+from lengthscale.bench.figures.spec import Figure
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.estimate import Estimate
@@ -99,7 +100,7 @@ class Claim:
     statement: str
     parts: Callable[[float], list[Part]]  # minutes for this claim -> what to run, tighter with more
     judge: Callable[[Records], list[Finding]]  # the first is the claim's overall verdict
-    draw: Callable[[Any, Records], None]  # on matplotlib axes; called where any record is ok
+    figure: Callable[[Records], Figure]  # without title; called where any record is ok
     share: float  # of the budget
 
 

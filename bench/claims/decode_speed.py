@@ -13,10 +13,10 @@ ratio.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from lengthscale.bench.analysis import text
 from lengthscale.bench.claims import ratios
 from lengthscale.bench.claims.claim import (
     NOT_DECIDED,
@@ -29,6 +29,7 @@ from lengthscale.bench.claims.claim import (
     verdict_above,
     verdict_within,
 )
+from lengthscale.bench.figures.spec import Axis, Figure, HeatMap
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Record
@@ -170,29 +171,35 @@ def _at_own_batches(records: Records, slow: str, kind: str) -> Finding:
     return Finding(what, ratio, "x", verdict_above(ratio, ABOUT_FIVE), RULE, (length, length), note)
 
 
-def draw(axes, records: Records) -> None:
+def figure(records: Records) -> Figure:
     """The surface: a square for each context and batch, its colour the ratio to multi-head attention."""
-    from matplotlib.colors import TwoSlopeNorm
-
     first, *_ = SLOW
     everything = records.together()
     lengths = sorted({record.cell.length for record in everything})
-    batches = sorted({record.cell.batch for record in everything})
+    batches = sorted({record.cell.batch for record in everything}, reverse=True)
     found = {slow: {(place.length, place.batch): place for place in places(records, slow)} for slow in SLOW}
-    grid = np.full((len(batches), len(lengths)), np.nan)
-    for (length, batch), place in found[first].items():
-        grid[batches.index(batch), lengths.index(length)] = np.log2(place.ratio.value)
-    pale = 2 * np.nanmax(np.abs(grid), initial=1.0)  # so that black can be read on it
-    axes.imshow(grid, origin="lower", aspect="auto", cmap="PuOr", norm=TwoSlopeNorm(0, -pale, pale))
-    axes.grid(False)
-    for row, batch in enumerate(batches):
-        for column, length in enumerate(lengths):
-            lines = [_said(slow, found[slow].get((length, batch)), everything, length, batch) for slow in SLOW]
-            colour = {"color": "black"} if np.isfinite(grid[row, column]) else {}  # else the theme's
-            axes.text(column, row, "\n".join(lines), ha="center", va="center", fontsize=8, **colour)
-    axes.set_xticks(range(len(lengths)), [f"{length // 1024}k" for length in lengths])
-    axes.set_yticks(range(len(batches)), [str(batch) for batch in batches])
-    axes.set(xlabel="context (tokens)", ylabel="batch (sequences)")
+    values = [[_ratio_at(found[first].get((length, batch))) for length in lengths] for batch in batches]
+
+    def text_at(length: int, batch: int) -> str:
+        return "\n".join(_said(slow, found[slow].get((length, batch)), everything, length, batch) for slow in SLOW)
+
+    farthest = max((abs(math.log(ratio)) for row in values for ratio in row if not math.isnan(ratio)), default=1.0)
+    return Figure(
+        "",
+        x=Axis("context (tokens)"),
+        y=Axis("batch (sequences)"),
+        heat=HeatMap(
+            columns=tuple(map(text.length, lengths)),
+            rows=tuple(map(str, batches)),
+            values=tuple(map(tuple, values)),
+            texts=tuple(tuple(text_at(length, batch) for length in lengths) for batch in batches),
+            most=max(2.0, math.exp(farthest)) ** 2,  # pale, for the words on it
+        ),
+    )
+
+
+def _ratio_at(place: Place | None) -> float:
+    return math.nan if place is None else place.ratio.value
 
 
 def _said(slow: str, place: Place | None, everything: list[Record], length: int, batch: int) -> str:
@@ -210,6 +217,6 @@ CLAIM = Claim(
     statement="Mamba infers about five times faster than a Transformer",
     parts=parts,
     judge=judge,
-    draw=draw,
+    figure=figure,
     share=0.11,
 )

@@ -34,7 +34,7 @@ from lengthscale.bench.claims.claim import (
     verdict_above,
     verdict_within,
 )
-from lengthscale.bench.claims.look import look
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Curve, Figure, Rule
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Record
@@ -188,27 +188,33 @@ def _each(seen: dict, case: tuple[float, float], seeds: Iterable[int]) -> np.nda
 # The picture
 
 
-def draw(axes, records: Records) -> None:
+def figure(records: Records) -> Figure:
     """The error of a step against dt; the losses after training in the words."""
-    markers = {"transition_error": "-", "ramp_error": ":"}
+    dashes = {"transition_error": 0, "ramp_error": 2}
     said = {"transition_error": "the state", "ramp_error": "an input that rises over the step"}
+    curves = []
     for model, name in ((BILINEAR, "bilinear"), (ZOH, "zero-order hold")):
         rows = sorted(rows_of(records.get("errors", []), model=model), key=lambda row: row.number("dt"))
-        for error, line in markers.items() if rows else ():
+        for error, dash in dashes.items() if rows else ():
             order = order_of(rows, error)
-            slope = f", order {order.value:.2f}" if order and max(row.number(error) for row in rows) > EXACT else ""
-            values = [row.number(error) or np.nan for row in rows]
-            style = look(model) | {"ls": line}
-            axes.plot([row.number("dt") for row in rows], values, ms=4, label=f"{name}: {said[error]}{slope}", **style)
+            exact = max(row.number(error) for row in rows) <= EXACT
+            text = f"{name}: {said[error]}" + (f", order {order.value:.2f}" if order and not exact else "")
+            values = tuple(row.number(error) or math.nan for row in rows)
+            curves.append(Curve(model, text, tuple(row.number("dt") for row in rows), values, dash=dash))
     for start in STARTS:
         finding = _gap(records.get("trained", []), start)
         gap = finding.estimate
         if gap and gap.interval:
             text = f"loss gap, dt from {start}: {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
-            axes.plot([], [], " ", label=f"{text}\n  {finding.note.partition(';')[0]}")
-    axes.axhline(EXACT, color="0.5", lw=0.8, ls="--")
-    axes.set(xscale="log", yscale="log", xlabel="dt", ylabel="largest error of a step, of all modes")
-    axes.legend(fontsize=7)
+            curves.append(Curve("", f"{text}\n  {finding.note.partition(';')[0]}", (), ()))
+    return Figure(
+        "",
+        x=Axis("dt", "log"),
+        y=Axis("largest error of a step, of all modes", "log"),
+        curves=tuple(curves),
+        marks=(Rule(y=EXACT),),
+        names=IN_LEGEND,
+    )
 
 
 CLAIM = Claim(
@@ -217,6 +223,6 @@ CLAIM = Claim(
     statement="An SSM is discretised by the bilinear transform or a zero-order hold",
     parts=parts,
     judge=judge,
-    draw=draw,
+    figure=figure,
     share=0.17,
 )

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lengthscale.bench.claims.claim import NOT_DECIDED, Claim, Finding, Part, Records, affordable, all_of, verdict_below
-from lengthscale.bench.claims.look import look
 from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses
+from lengthscale.bench.figures.spec import NOWHERE, Axis, Curve, Ends, Figure, Mark, Rule, Words
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
 
@@ -163,28 +163,30 @@ def _finding(each: Lead) -> Finding:
     return Finding(what, each.difference.estimate, "nats a token", each.verdict, RULE, lengths, each.note)
 
 
-def draw(axes, records: Records) -> None:
+def figure(records: Records) -> Figure:
     """A line for each domain and other model, with its interval; left of 0 Mamba leads."""
+    curves: list[Curve] = []
+    marks: list[Mark] = [Rule(x=0.0, solid=True)]
     for group, data in enumerate(DOMAINS):
         for place, other in enumerate(OTHERS):
             found, at = lead(records, data, other).difference.estimate, -group * (len(OTHERS) + 0.7) - place
             if found is None:
-                axes.annotate(f"{other} not measured", (0, at), xytext=(6, 0), textcoords="offset points", **_SMALL)
+                marks.append(Words(f"{other} not measured", 0.0, at))
                 continue
             low, high = found.interval or (found.value, found.value)
-            bar = [[found.value - low], [high - found.value]]
-            axes.errorbar([found.value], [at], xerr=bar, capsize=3, ms=6, **{**look(other), "ls": ""})
-            text = f"{other} {found.value:+.3f}"
-            axes.annotate(text, (high, at), xytext=(6, 0), textcoords="offset points", **_SMALL)
-    axes.axvline(0, color="0.5", lw=0.8)
+            across = Ends((low,), (high,))
+            curves.append(Curve(other, other, (found.value,), (at,), across=across, joined=False))
+            marks.append(Words(f"{other} {found.value:+.3f}", high, at))
     middles = [-group * (len(OTHERS) + 0.7) - (len(OTHERS) - 1) / 2 for group in range(len(DOMAINS))]
-    axes.set_yticks(middles, DOMAINS, rotation=90, va="center")
-    axes.margins(x=0.25)
-    axes.set_ylim(middles[-1] + middles[0] - 0.7, 0.7)  # also where a line was not measured
-    axes.set_xlabel(f"loss of {MODEL} less the other's (nats a token); left of 0 {MODEL} leads")
-
-
-_SMALL = {"va": "center", "fontsize": 8}
+    ends = (middles[-1] + middles[0] - 0.7, 0.7)  # also where a line was not measured
+    return Figure(
+        "",
+        x=Axis(f"loss of {MODEL} less the other's (nats a token); left of 0 {MODEL} leads", margin=0.25),
+        y=Axis("", ticks=tuple(zip(middles, DOMAINS, strict=True)), upright=False, limits=ends),
+        curves=tuple(curves),
+        marks=tuple(marks),
+        names=NOWHERE,
+    )
 
 
 CLAIM = Claim(
@@ -193,6 +195,6 @@ CLAIM = Claim(
     statement="Mamba leads on language, audio and genomics",
     parts=parts,
     judge=judge,
-    draw=draw,
+    figure=figure,
     share=0.225,
 )

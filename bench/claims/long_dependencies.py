@@ -24,7 +24,7 @@ from lengthscale.bench.claims.claim import (
     verdict_above,
     verdict_below,
 )
-from lengthscale.bench.claims.look import look
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Curve, Ends, Figure, Words
 from lengthscale.bench.results import intervals
 
 MODELS = ("rnn-plain", "gru-plain", "lstm-plain")
@@ -119,8 +119,9 @@ def judge(records: Records) -> list[Finding]:
     return [first, *errors, *slopes]
 
 
-def draw(axes, records: Records) -> None:
-    """The gradient against the lag: an exponential decay is a straight line."""
+def figure(records: Records) -> Figure:
+    """The gradient against the lag: an exponential decay is a straight line; the band holds all seeds."""
+    curves, marks = [], []
     for model in MODELS:
         seeds, _ = trained(records, model)
         if not seeds:
@@ -130,14 +131,21 @@ def draw(axes, records: Records) -> None:
         error = np.mean([rows[0].number("train_loss") for rows in seeds.values()])
         median = np.median(norms, axis=0)
         shown = median > 0
-        label = f"{model}: squared error {error:.2g}"
-        axes.plot(lags[shown], median[shown], ms=5, label=label, **look(model))
-        edges = (np.where((edge := of(norms, axis=0)) > 0, edge, np.nan) for of in (np.min, np.max))
-        axes.fill_between(lags, *edges, color=look(model)["color"], alpha=0.15, lw=0)
-        if not shown.all():
-            axes.annotate(f"  below {SMALLEST:.0e} beyond", (lags[shown][-1], median[shown][-1]), fontsize=8)
-    axes.set(yscale="log", xlabel="lag T - t (steps)", ylabel="norm of d loss_T / d x_t, after training")
-    axes.legend(fontsize=8)
+        low, high = (np.where((edge := of(norms, axis=0)) > 0, edge, np.nan)[shown] for of in (np.min, np.max))
+        x, y = lags[shown], median[shown]
+        name = f"{model}: squared error {error:.2g}"
+        band = Ends(tuple(low.tolist()), tuple(high.tolist()))
+        curves.append(Curve(model, name, tuple(x.tolist()), tuple(y.tolist()), spread=band))
+        if shown.any() and not shown.all():
+            marks.append(Words(f"below {SMALLEST:.0e} beyond", float(x[-1]), float(y[-1])))
+    return Figure(
+        "",
+        x=Axis("lag T - t (steps)"),
+        y=Axis("norm of d loss_T / d x_t, after training", "log"),
+        curves=tuple(curves),
+        marks=tuple(marks),
+        names=IN_LEGEND,
+    )
 
 
 CLAIM = Claim(
@@ -146,6 +154,6 @@ CLAIM = Claim(
     statement="A plain RNN loses long dependencies; LSTM and GRU keep them",
     parts=parts,
     judge=judge,
-    draw=draw,
+    figure=figure,
     share=0.12,
 )

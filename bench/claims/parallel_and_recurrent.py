@@ -21,7 +21,7 @@ from lengthscale.bench.claims.claim import (
     verdict_above,
     verdict_within,
 )
-from lengthscale.bench.claims.look import look, ticks_at_lengths
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Curve, Ends, Figure, Span
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Record
@@ -108,22 +108,29 @@ def _finding(model: str, lengths: tuple[int, int], ratio: Estimate | None, verdi
     return Finding(what, ratio, "x", verdict, rule, lengths)
 
 
-def draw(axes, records: Records) -> None:
-    """The time of a token over the one at the shortest context, against the context."""
+def figure(records: Records) -> Figure:
+    """The time of a token over the one at the shortest context, against the context; the band is p10 to p90."""
+    curves = []
     for model in (*MODELS, COMPARED):
         rows = sorted(rows_of(records.get("decode", []), model=model), key=lambda row: row.cell.length)
         if not rows:
             continue
         first = rows[0].number("time_median_ms")
-        lengths = [row.cell.length for row in rows]
-        label = f"{model}: {first:.3g} ms at {lengths[0]}, {rows[-1].number('time_median_ms'):.3g} ms at {lengths[-1]}"
-        axes.plot(lengths, [row.number("time_median_ms") / first for row in rows], ms=5, label=label, **look(model))
-        edges = ([row.number(f"time_{end}_ms") / first for row in rows] for end in ("p10", "p90"))
-        axes.fill_between(lengths, *edges, color=look(model)["color"], alpha=0.15, lw=0)
-    axes.axhspan(*FLAT, color="0.5", alpha=0.15, lw=0)
-    axes.set(yscale="log", xlabel="context (tokens)", ylabel="time of a token, over that at the shortest context")
-    ticks_at_lengths(axes, [record.cell.length for record in records.get("decode", [])])
-    axes.legend(fontsize=8)
+        lengths = tuple(row.cell.length for row in rows)
+        name = f"{model}: {first:.3g} ms at {lengths[0]}, {rows[-1].number('time_median_ms'):.3g} ms at {lengths[-1]}"
+        median, low, high = (
+            tuple(row.number(f"time_{end}_ms") / first for row in rows) for end in ("median", "p10", "p90")
+        )
+        curves.append(Curve(model, name, lengths, median, spread=Ends(low, high)))
+    contexts = sorted({record.cell.length for record in records.get("decode", [])})
+    return Figure(
+        "",
+        x=Axis("context (tokens)", "log", lengths=tuple(contexts)),
+        y=Axis("time of a token, over that at the shortest context", "log"),
+        curves=tuple(curves),
+        marks=(Span(*FLAT),),
+        names=IN_LEGEND,
+    )
 
 
 CLAIM = Claim(
@@ -132,6 +139,6 @@ CLAIM = Claim(
     statement="RWKV trains in parallel and infers as an RNN",
     parts=parts,
     judge=judge,
-    draw=draw,
+    figure=figure,
     share=0.07,
 )

@@ -19,6 +19,9 @@ not: it tests the protocol and not the model.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,9 +39,9 @@ from lengthscale.bench.claims.claim import (
     verdict_below,
     verdict_within,
 )
-from lengthscale.bench.claims.look import look, ticks_at_lengths
 from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses, mean_losses, records_of
 from lengthscale.bench.data import planted
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Curve, Ends, Figure, Rule, Span
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Record
 
@@ -231,43 +234,42 @@ def _planted(part: list[Record]) -> list[Finding]:
     return findings
 
 
-def draw(axes, records: Records) -> None:
+def figure(records: Records) -> Figure:
     """What each fourfold context buys, about the band in which it is flat."""
     mine, _ = best_rate(_without_control(records), model=MODEL, data=DATA)
-    steps = [step for step in steps_of(mine) if step.difference.estimate]
-    style = {**look(MODEL), "ls": ""}
-    for better in (True, False):
-        chosen = [step for step in steps if (step.verdict == HOLDS) == better]
-        if chosen:
-            face = {} if better else {"mfc": "none"}
-            label = f"{MODEL}: {'better' if better else 'flat, worse, or not decided'}"
-            found = [step.difference.estimate for step in chosen if step.difference.estimate]
-            _bars(axes, [step.context for step in chosen], found, label, style | face)
+    gains = [(step, step.difference.estimate) for step in steps_of(mine) if step.difference.estimate]
+    curves = []
+    for better, said in ((True, "better"), (False, "flat, worse, or not decided")):
+        chosen = {float(step.context): gain for step, gain in gains if (step.verdict == HOLDS) == better}
+        curves += [replace(_points(MODEL, f"{MODEL}: {said}", chosen), hollow=not better)] if chosen else []
     left, _, longest = shuffled(mine)
     if left.estimate and longest is not None:
-        beside = {"color": "0.5", "marker": "D", "ls": ""}
-        _bars(axes, [longest * 1.25], [left.estimate], f"control: shuffled beyond {NEAR}, less {NEAR} tokens", beside)
-    axes.axhspan(-FLAT, FLAT, color="0.5", alpha=0.2, lw=0)
-    axes.axhline(0, color="0.5", lw=0.8)
-    axes.set_yscale("symlog", linthresh=FLAT)
-    estimates = [each.estimate for each in (*(step.difference for step in steps), left) if each.estimate]
-    ends = [abs(value) for each in estimates for value in (each.value, each.low, each.high) if value is not None]
-    axes.set_ylim(-2 * max([FLAT, *ends]), 2 * max([FLAT, *ends]))
-    axes.set(xlabel="context c (tokens)", ylabel=f"loss(c) - loss(c / {FACTOR}), nats a token (below 0: better)")
-    if mine:
-        axes.axvline(mine[0].cell.length, color="0.5", lw=0.8, ls=":", label="trained length")
-    ticks_at_lengths(axes, [step.context for step in steps])
-    if steps:
-        axes.legend(fontsize=8)
-
-
-def _bars(axes, at: list, found: list[Estimate], label: str, style: dict) -> None:
-    """With their intervals; without one, a point alone."""
-    figures = np.array([each.value for each in found], float)
-    low, high = (np.array([getattr(each, end) for each in found], float) for end in ("low", "high"))  # None: nan
-    axes.errorbar(
-        at, figures, yerr=np.nan_to_num([figures - low, high - figures]), label=label, capsize=2, ms=5, **style
+        control = f"control: shuffled beyond {NEAR}, less {NEAR} tokens"
+        curves.append(_points("", control, {longest * 1.25: left.estimate}))
+    drawn = [gain for _, gain in gains] + ([left.estimate] if left.estimate else [])
+    ends = [abs(value) for each in drawn for value in (each.value, *(each.interval or ()))]
+    most = 2 * max([FLAT, *ends])
+    trained = [Rule(x=float(mine[0].cell.length), name="trained length")] if mine else []
+    return Figure(
+        "",
+        x=Axis("context c (tokens)", "log", lengths=tuple(step.context for step, _ in gains)),
+        y=Axis(
+            f"loss(c) - loss(c / {FACTOR}), nats a token (below 0: better)",
+            "symlog",
+            limits=(-most, most),
+            linear_to=FLAT,
+        ),
+        curves=tuple(curves),
+        marks=(Span(-FLAT, FLAT), Rule(y=0.0, solid=True), *trained),
+        names=IN_LEGEND,
     )
+
+
+def _points(model: str, name: str, found: Mapping[float, Estimate]) -> Curve:
+    """Single points with their intervals, at the contexts that are the keys."""
+    values = tuple(each.value for each in found.values())
+    low, high = zip(*(each.interval or (math.nan, math.nan) for each in found.values()), strict=True)
+    return Curve(model, name, tuple(found), values, interval=Ends(low, high), joined=False)
 
 
 CLAIM = Claim(
@@ -276,6 +278,6 @@ CLAIM = Claim(
     statement="Mamba gets better on real data up to a million tokens",
     parts=parts,
     judge=judge,
-    draw=draw,
+    figure=figure,
     share=0.08,
 )

@@ -30,7 +30,8 @@ from lengthscale.bench.claims.claim import (
     all_of,
     verdict_within,
 )
-from lengthscale.bench.claims.look import look, ticks_at_lengths
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Figure, Rule
+from lengthscale.bench.figures.spec import Curve as Drawn
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.estimate import Estimate
 
@@ -187,7 +188,7 @@ def _crossing(crossing: Crossing) -> Finding:
     return Finding(what, crossing.length, "tokens", verdict, CROSS_RULE, lengths, note)
 
 
-def draw(axes, records: Records) -> None:
+def figure(records: Records) -> Figure:
     """The time of a training step (or of prefill, if that is all there is) against the length, with its exponents."""
     good = {name: sum(r.status == Status.OK for r in records.get(name, [])) for name in WHOLE}
     measure = "train" if good["train"] >= good["forward"] else "forward"
@@ -195,19 +196,24 @@ def draw(axes, records: Records) -> None:
     fits, crossings = fit_records(mine)
     slopes = {fit.series.model: fit.slope for fit in fits if fit.quantity == "time_ms" and fit.slope}
     cheaper = {_linear(each): each.length.value for each in crossings if _is_asked(each) and each.length}
+    drawn = []
     for curve in (curve for curve in curves_of(mine) if curve.quantity == "time_ms"):
         model = curve.series.model
         own = own_part(curve).exponent if model == QUADRATIC else None
-        label = model + (f": exponent {slopes[model].value:.2f}" if model in slopes else "")
-        label += f", attention's own part {own.value:.2f}" if own else ""
-        label += f", cheaper than {QUADRATIC} from {cheaper[model]:,.0f}" if model in cheaper else ""
-        axes.plot(curve.lengths, curve.values, ms=5, label=label, **look(model))
-        if model in cheaper:
-            axes.axvline(cheaper[model], color=look(model)["color"], ls=":", lw=1)
+        name = model + (f": exponent {slopes[model].value:.2f}" if model in slopes else "")
+        name += f", attention's own part {own.value:.2f}" if own else ""
+        name += f", cheaper than {QUADRATIC} from {cheaper[model]:,.0f}" if model in cheaper else ""
+        drawn.append(Drawn(model, name, tuple(curve.lengths.tolist()), tuple(curve.values.tolist())))
     what = "a training step" if measure == "train" else "prefill"
-    axes.set(yscale="log", xlabel="sequence length (tokens)", ylabel=f"time of {what} (ms)")
-    ticks_at_lengths(axes, [record.cell.length for record in mine])
-    axes.legend(fontsize=8)
+    lengths = sorted({record.cell.length for record in mine})
+    return Figure(
+        "",
+        x=Axis("sequence length (tokens)", "log", lengths=tuple(lengths)),
+        y=Axis(f"time of {what} (ms)", "log"),
+        curves=tuple(drawn),
+        marks=tuple(Rule(x=cheaper[each.model], model=each.model) for each in drawn if each.model in cheaper),
+        names=IN_LEGEND,
+    )
 
 
 CLAIM = Claim(
@@ -216,6 +222,6 @@ CLAIM = Claim(
     statement="A Transformer's cost is quadratic in length, Mamba's and RWKV's linear",
     parts=parts,
     judge=judge,
-    draw=draw,
+    figure=figure,
     share=0.17,
 )

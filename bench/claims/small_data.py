@@ -27,7 +27,7 @@ from lengthscale.bench.claims.claim import (
     verdict_above,
     verdict_below,
 )
-from lengthscale.bench.claims.look import look
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Curve, Ends, Figure
 from lengthscale.bench.results import intervals
 
 CNN, VIT = "resnet", "vit"
@@ -142,23 +142,26 @@ def _compute(records: Records) -> tuple[bool, str]:
     return 1 / MATCHED < ratio < MATCHED, note
 
 
-def draw(axes, records: Records) -> None:
+def figure(records: Records) -> Figure:
     """Accuracy against the number of images; the band holds all seeds."""
-    shown = set()
+    curves = []
     for model, name in ((CNN, "ResNet"), (VIT, "ViT")):
         found, _ = accuracies(records, model)
         if not found:
             continue
         values = [list(seeds.values()) for seeds in found.values()]
-        means = [np.mean(seeds) for seeds in values]
-        label = f"{name}: {means[0]:.1f}% on {min(found)}, {means[-1]:.1f}% on {max(found)}"
-        axes.plot(list(found), means, ms=5, label=label, **look(model))
-        axes.fill_between(list(found), [*map(min, values)], [*map(max, values)], color=look(model)["color"], alpha=0.15)
-        shown |= set(found)
-    axes.set(xscale="log", xlabel="images to train on", ylabel="accuracy on held-out images (%)")
-    axes.set_xticks(sorted(shown), [f"{n:,}" for n in sorted(shown)], minor=False)
-    axes.minorticks_off()
-    axes.legend(fontsize=8)
+        means = [float(np.mean(seeds)) for seeds in values]
+        said = f"{name}: {means[0]:.1f}% on {min(found)}, {means[-1]:.1f}% on {max(found)}"
+        band = Ends(tuple(map(min, values)), tuple(map(max, values)))
+        curves.append(Curve(model, said, tuple(found), tuple(means), spread=band))
+    shown = sorted({int(images) for curve in curves for images in curve.x})
+    return Figure(
+        "",
+        x=Axis("images to train on", "log", ticks=tuple((images, f"{images:,}") for images in shown)),
+        y=Axis("accuracy on held-out images (%)"),
+        curves=tuple(curves),
+        names=IN_LEGEND,
+    )
 
 
 CLAIM = Claim(
@@ -167,6 +170,6 @@ CLAIM = Claim(
     statement="A ViT needs much data; a CNN's inductive bias wins on little",
     parts=parts,
     judge=judge,
-    draw=draw,
+    figure=figure,
     share=0.155,
 )

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lengthscale.bench.claims.claim import HOLDS, NOT_DECIDED, Claim, Finding
-from lengthscale.bench.results.codec import plain, table_text
+from lengthscale.bench.results.csv_table import table_of
 from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.verdicts import COLUMNS, FILE, VERDICTS, figure_text, overall, read
 
@@ -26,10 +26,10 @@ def rows_of_claim(claim: Claim, findings: list[Finding], **about: str | None) ->
 def update(folder: Path, rows: list[dict]) -> list[dict]:
     """Put the rows of some claims into the folder's file, in place of those it has of them: all of its rows now."""
     mine = {str(row["claim"]) for row in rows}
-    texts = [{key: _plain(row[key]) for key in COLUMNS} for row in rows]
+    texts = table_of(COLUMNS, ({key: row[key] for key in COLUMNS} for row in rows)).dicts()
     all_rows = [row for row in read(folder) if row["claim"] not in mine] + texts
     all_rows.sort(key=lambda row: int(row["claim"]))  # stable: a claim's first row stays its first
-    replace_file(folder / FILE, table_text(COLUMNS, all_rows))
+    replace_file(folder / FILE, table_of(COLUMNS, all_rows).text)
     replace_file(folder / VERDICTS, markdown(all_rows))
     return all_rows
 
@@ -57,8 +57,3 @@ def markdown(rows: list[dict]) -> str:
         cells = (f"{row['claim']}. {row['statement']}", verdict, figure_text(row), row["measured"])
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _plain(value) -> str:
-    """The text that a value has in the CSV."""
-    return "" if value is None else str(plain(value))

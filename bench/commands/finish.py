@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +20,12 @@ from lengthscale.bench.results.record import Record
 if TYPE_CHECKING:
     from lengthscale.bench.analysis.crossover import Crossing
     from lengthscale.bench.analysis.fit import Fit
+    from lengthscale.bench.figures.run import Run
 
 
 @dataclass(frozen=True)
 class End:
-    """What a finished run has: its records are fitted once, for every step that needs the fits."""
+    """What a finished run has: its records become rows once and are fitted once, for every step that needs either."""
 
     folder: Path
     records: list[Record]
@@ -35,6 +36,18 @@ class End:
         from lengthscale.bench.analysis.fit import fit_records
 
         return fit_records(self.records)
+
+    @cached_property
+    def rows(self) -> Run:
+        """The run without fits."""
+        from lengthscale.bench.figures.run import run_of
+
+        return run_of(self.folder, self.records)
+
+    @property
+    def run(self) -> Run:
+        fits, crossings = self.fitted
+        return replace(self.rows, fits=fits, crossings=crossings)
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -79,14 +92,18 @@ def _fits(end: End) -> None:
 def _plots(end: End) -> None:
     from lengthscale.bench.figures import mpl
 
-    mpl.plot_folder(end.folder)
+    try:
+        run = end.run
+    except Exception:  # the step of the fits says that there are none; the measurements are drawn all the same
+        run = end.rows
+    mpl.plot_folder(run)
 
 
 def _report(end: End) -> None:
     from lengthscale.bench.figures import html
 
     end.say(f"results: {end.folder}")
-    end.say(f"report: {html.write_report(end.folder)}")
+    end.say(f"report: {html.write_report(end.run)}")
 
 
 STEPS = (

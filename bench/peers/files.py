@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any
 from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.peers.rows import ROWS
 from lengthscale.bench.peers.tables import ALL_COLUMNS, COLUMNS, IDENTITY, columns_of, line_of, lines_of_all
-from lengthscale.bench.results.codec import read_lines, table_text
+from lengthscale.bench.results.codec import read_lines
+from lengthscale.bench.results.csv_table import read_table, table_of
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.folder import foreign, read_object
@@ -69,24 +69,19 @@ def write_tables(folder: Path, records: Iterable[PeerRecord]) -> None:
 
 
 def _write(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
-    replace_file(path, table_text(columns, rows, digits=5))
+    replace_file(path, table_of(columns, rows, digits=5).text)
 
 
 def publish(folder: Path, home: Path) -> None:
     """Put a run's rows into the tables of `home`, in place of those of the same cases; a row tells its commit."""
     home.mkdir(parents=True, exist_ok=True)
     for name, columns in ((TABLE, COLUMNS), (ALL, ALL_COLUMNS)):
-        new = _read(folder / name)
+        new = read_table(folder / name).dicts()
         again = {_identity(row) for row in new}
-        kept = [row for row in _read(home / name) if _identity(row) not in again] if (home / name).exists() else []
+        held = read_table(home / name).dicts() if (home / name).exists() else []
+        kept = [row for row in held if _identity(row) not in again]
         _write(home / name, columns, sorted(kept + new, key=_place))
     shutil.copyfile(folder / FACTS, home / FACTS)
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    """A table's rows as their text: what is only moved to another table is not written anew."""
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _identity(row: Mapping[str, str]) -> tuple[str, ...]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +13,7 @@ import numpy as np
 
 from lengthscale.bench.plan.cell import IDENTITY
 from lengthscale.bench.plan.measures import MEASURES, OPTIONAL
+from lengthscale.bench.results.csv_table import CsvTable, table_of
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.record import SCHEMA, Conditions, Record
 
@@ -98,12 +96,17 @@ def _column(line: bytes) -> int:
 
 
 def csv_of(records: list[Record]) -> str:
-    """The CSV of the records of one measure: a line for each row, and one for each cell that has no row."""
+    """The CSV of the records of one measure, as text."""
+    return table_of_records(records).text
+
+
+def table_of_records(records: list[Record]) -> CsvTable:
+    """The CSV of the records of one measure: a row for each row, and one for each cell that has no row."""
     measure = records[0].cell.measure
     held = {name for record in records for row in record.rows for name in OPTIONAL if getattr(row, name) is not None}
     own = [column for column in MEASURES[measure].columns if column not in OPTIONAL or column in held]
     columns = (*IDENTITY[1:], "n_params", *OUTCOME, *own, *Conditions.__struct_fields__)
-    return table_text(columns, (line for record in records for line in _lines(record)))
+    return table_of(columns, (line for record in records for line in _lines(record)))
 
 
 def _lines(record: Record) -> Iterable[dict[str, Any]]:
@@ -112,19 +115,3 @@ def _lines(record: Record) -> Iterable[dict[str, Any]]:
     conditions = msgspec.structs.asdict(record.environment) if record.environment else {}
     for row in record.rows or (None,):
         yield {**shared, **(row.columns() if row else {}), **conditions}
-
-
-def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], digits: int = 6) -> str:
-    """A CSV with a header. Floats have so many digits; None is a blank: "not measured". Raises ValueError for a column
-    that is not listed.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), extrasaction="raise", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: plain(value, digits) for name, value in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def plain(value: Any, digits: int = 6) -> Any:
-    """A value as it stands in a CSV."""
-    return f"{value:.{digits}g}" if isinstance(value, float) and math.isfinite(value) else value

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
+
+from lengthscale.bench.results.csv_table import read_table
 
 COLUMNS = (
     *("claim", "name", "statement", "measured", "figure", "low", "high", "unit", "verdict", "decided_by"),
@@ -15,10 +16,7 @@ FILE, VERDICTS = "claims.csv", "claims.md"
 def read(folder: Path) -> list[dict]:
     """The rows of the folder's file, all as text; none where there is no such file."""
     path = folder / FILE
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    return read_table(path).dicts() if path.exists() else []
 
 
 def overall(rows: list[dict]) -> list[dict]:

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from lengthscale.bench.analysis import answer, fit
-from lengthscale.bench.analysis.crossover import crossover
+from lengthscale.bench.analysis.crossover import crossover, table_of_crossings
 from lengthscale.bench.analysis.curves import Curve, time_point
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.codec import line_of
+from lengthscale.bench.results.csv_table import table_of
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.record import Row
+from tests.helpers.reports import first_run
 from tests.helpers.runs import made
 
 LENGTHS = (256, 1024, 4096, 16384)
@@ -188,3 +190,17 @@ def test_the_answer_says_what_was_not_measured():
     assert growth == "On A CPU, 2 cores no cost was measured at the four lengths that an exponent takes."
     assert crossing == "No two curves were measured that could cross."
     assert decoding == "Decoding was not measured."
+
+
+def test_fits_that_are_read_are_those_that_were_made(tmp_path):
+    folder = first_run(tmp_path / "run")
+    made = fit.fit_folder(folder)
+    found = fit.read_fits(folder)
+    assert table_of_crossings(found[1]) == table_of_crossings(made[1])
+    assert len(found[0]) == len(made[0]) > 0
+    for ours, read in zip(made[0], found[0], strict=True):
+        assert read.series == ours.series
+        shares = [each.shares or () for each in (read, ours)]  # of terms that were rounded
+        assert shares[0] == pytest.approx(shares[1], abs=1e-5)
+        columns = [{**each.columns(), "share_a": 0, "share_b": 0, "share_c": 0} for each in (read, ours)]
+        assert table_of(fit.FIT_COLUMNS, columns[:1]) == table_of(fit.FIT_COLUMNS, columns[1:])

@@ -14,6 +14,7 @@ import pytest
 from lengthscale.bench.__main__ import main
 from lengthscale.bench.claims import CLAIMS, claim, command, table
 from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, Claim, Finding, Part
+from lengthscale.bench.figures.spec import Axis, Curve, Figure
 from lengthscale.bench.host import sweep as sweep_module
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.plan.options import from_arguments
@@ -105,10 +106,10 @@ def toy(number, name, share=1.0, verdict=HOLDS):
     def parts(minutes):
         return [toy_part("a", 16), toy_part("b", 32 if minutes < 60 else 64)]
 
-    def draw(axes, records):
-        axes.plot([1, 2])
+    def figure(records):
+        return Figure("", Axis("x"), Axis("y"), (Curve("rnn", "rnn", (0.0, 1.0), (0.0, 1.0)),))
 
-    return Claim(number, name, f"{name} is so [1]", parts, judge, draw, share)
+    return Claim(number, name, f"{name} is so [1]", parts, judge, figure, share)
 
 
 class Sweep:

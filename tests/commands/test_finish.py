@@ -32,8 +32,8 @@ def break_it(monkeypatch, *names):
 def drawn(monkeypatch):
     """Which of the slow steps were done; they are tested elsewhere."""
     done = []
-    monkeypatch.setattr(BROKEN["plots"][0], lambda folder: done.append("plots"))
-    monkeypatch.setattr(BROKEN["report"][0], lambda folder: done.append("report") or folder / "report.html")
+    monkeypatch.setattr(BROKEN["plots"][0], lambda run: done.append("plots"))
+    monkeypatch.setattr(BROKEN["report"][0], lambda run: done.append("report") or run.folder / "report.html")
     return done
 
 

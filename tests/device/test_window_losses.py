@@ -17,7 +17,7 @@ from lengthscale.bench.data import planted
 from lengthscale.bench.data.errors import DataError
 from lengthscale.bench.device.evaluation import of_windows
 from lengthscale.bench.device.workloads import text
-from lengthscale.bench.figures.mpl.data import read_run
+from lengthscale.bench.figures.run import read_run
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.options import from_arguments
@@ -114,7 +114,7 @@ def test_a_record_keeps_the_losses_of_each_window(tmp_path):
     assert "window_losses" not in rows[0]
     assert validate(folder) == ([], [])
     assert summarise([kept], [])[0]["loss"] == f"{kept.rows[2].loss:.3g}"  # of the longest context, in order
-    assert list(read_run(folder).frames["quality"]["context"].fillna(0)) == [4, 16, 64, 0]
+    assert [row.whole("context") for row in read_run(folder).rows["quality"]] == [4, 16, 64, 0]
     for spoilt, message in (
         (kept.window_losses[:3], "its window_losses are no list for each row"),
         ([[1.0] * 5, *kept.window_losses[1:]], "n_sequences is 6, and there are 5 window_losses"),

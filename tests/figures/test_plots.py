@@ -1,6 +1,7 @@
 """Pictures say what the CSVs say: values, bands, failures; one look a model; nothing written upon something else."""
 
 import re
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -10,21 +11,15 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from lengthscale.bench.__main__ import main
-from lengthscale.bench.figures.mpl import command, gallery, pareto, plot_folder, surface
-from lengthscale.bench.figures.mpl.data import caption, read_run
-from lengthscale.bench.figures.mpl.figure import render
+from lengthscale.bench.figures import catalog, pareto, surface
+from lengthscale.bench.figures.mpl import command, plot_folder
+from lengthscale.bench.figures.mpl.axes import draw
 from lengthscale.bench.figures.mpl.labels import spread
-from lengthscale.bench.figures.mpl.style import (
-    DARK,
-    LIGHT,
-    STYLE,
-    THEMES,
-    contrast,
-    look,
-    marks,
-    plt,
-    ticks_at_round_numbers,
-)
+from lengthscale.bench.figures.mpl.sheet import render
+from lengthscale.bench.figures.mpl.theme import applied, look, plt
+from lengthscale.bench.figures.mpl.ticks import at_round_numbers
+from lengthscale.bench.figures.run import read_run
+from lengthscale.bench.figures.style import DARK, LIGHT, STYLE, THEMES, contrast
 from lengthscale.bench.results.codec import csv_of
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.models import MODELS, every_model, spec_of
@@ -36,16 +31,16 @@ def folder(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("drawn"))
 
 
-def figure_of(run, panels, theme=LIGHT):
-    with theme.applied():
-        return render(panels, theme, caption(run, [p.measure for p in panels], [n for p in panels for n in p.notes]))
+def figure_of(run, figures, theme=LIGHT):
+    with applied(theme):
+        return render(catalog.sheet_of(run, figures), theme)
 
 
 @pytest.fixture(scope="module")
 def figures(folder):
     """Every picture of the set, as a figure."""
     run = read_run(folder)
-    made = {name: figure_of(run, panels) for name, of in gallery.PICTURES.items() if (panels := of(run))}
+    made = {name: figure_of(run, mine) for name, mine in catalog.files_of(catalog.figures_of(run)).items()}
     yield made
     for figure in made.values():
         plt.close(figure)
@@ -53,10 +48,10 @@ def figures(folder):
 
 def lines_of(figure, model, theme=LIGHT):
     """(x, y) of the curves in a model's colour and at its marker's full size."""
-    look = marks(theme, model)
+    its = look(theme, model)
     lines = [line for axes in figure.axes for line in axes.lines if len(line.get_xdata()) > 1]
-    mine = [line for line in lines if (line.get_color(), line.get_marker()) == (look["color"], look["marker"])]
-    return [(list(line.get_xdata()), list(line.get_ydata())) for line in mine if line.get_markersize() == look["ms"]]
+    mine = [line for line in lines if (line.get_color(), line.get_marker()) == (its["color"], its["marker"])]
+    return [(list(line.get_xdata()), list(line.get_ydata())) for line in mine if line.get_markersize() == its["ms"]]
 
 
 def texts_of(figure):
@@ -68,7 +63,10 @@ def texts_of(figure):
 
 
 def test_the_set_is_what_the_folder_allows(figures):
-    assert set(figures) == set(gallery.PICTURES) - {name for name in gallery.PICTURES if name.startswith("forward")}
+    assert set(figures) == {
+        *("train_time", "train_throughput", "train_memory", "decode_latency", "decode_state", "decode_ratio"),
+        *("compile_time", "machine_share", "quality_loss", "quality_beyond", "quality_cost", "gradients", "overview"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -129,13 +127,12 @@ def test_failures_are_marked_with_status_and_length(figures):
 def test_one_look_a_model_in_every_picture(folder):
     alone = read_run(folder).only(["gru"])
     for theme in THEMES.values():
-        for panels_in in gallery.PICTURES.values():
-            for panel in panels_in(alone):
-                figure, axes = plt.subplots()
-                ends = panel.draw(axes, theme).ends
-                looks = {(line.get_color(), line.get_marker()) for line in axes.lines if line.get_marker() != "None"}
-                assert looks == {(theme.colour("gru"), STYLE["gru"][1])} == {(end.colour, end.marker) for end in ends}
-                plt.close(figure)
+        for described in catalog.figures_of(alone):
+            figure, axes = plt.subplots()
+            ends = draw(axes, described, theme)
+            looks = {(line.get_color(), line.get_marker()) for line in axes.lines if line.get_marker() != "None"}
+            assert looks == {(theme.colour("gru"), "^")} == {(end.colour, end.marker) for end in ends}
+            plt.close(figure)
 
 
 def test_every_model_has_a_look_of_its_own():
@@ -146,7 +143,7 @@ def test_every_model_has_a_look_of_its_own():
 
 
 def test_a_former_name_has_the_look_of_the_present_one():
-    assert look("s4d-large-dt-bilinear") == look("s4d:rule=bilinear,dt=large") != look("s4d")
+    assert look(LIGHT, "s4d-large-dt-bilinear") == look(LIGHT, "s4d:rule=bilinear,dt=large") != look(LIGHT, "s4d")
     assert LIGHT.colour("mamba-zoh") == LIGHT.colour("mamba") != LIGHT.colour("s4d")
 
 
@@ -210,7 +207,7 @@ def test_many_curves_have_a_legend(tmp_path):
     records = [record("train", m, n, [timed(n / 10 + i, n)]) for i, m in enumerate(models) for n in (64, 128)]
     (tmp_path / "train.csv").write_text(csv_of(records))
     run = read_run(tmp_path)
-    figure = figure_of(run, gallery.PICTURES["train_time"](run))
+    figure = figure_of(run, catalog.select(catalog.figures_of(run), "train", "time"))
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == list(reversed(models))
     assert "bar: 95% interval of the median" in " ".join(text.get_text() for text in texts_of(figure))
@@ -245,21 +242,22 @@ def test_a_fit_is_followed_where_it_can_be_trusted(figures, folder, tmp_path):
 
 
 def test_the_front_is_what_nothing_else_beats(folder):
-    points = pareto.trained(read_run(folder).frames["quality"])
-    assert dict(zip(points["model"], points["seconds"], strict=True)) == pytest.approx(
+    points = pareto.points_of(read_run(folder).rows["quality"], "seconds")
+    assert {point.row.text("model"): point.cost for point in points} == pytest.approx(
         {"rnn": 0.5, "gru": 0.6, "transformer": 0.7}
     )
-    assert list(points["loss"]) == pytest.approx([2.44455, 2.34455, 2.24455])  # at 256, the longest context
-    assert list(pareto.front(points, "seconds")["model"]) == ["rnn", "gru", "transformer"]
-    worse = points.assign(loss=[2.0, 2.1, 1.9])
-    assert list(pareto.front(worse, "seconds")["model"]) == ["rnn", "transformer"]
+    assert [point.loss for point in points] == pytest.approx([2.44455, 2.34455, 2.24455])  # at 256, the longest context
+    assert [point.row.text("model") for point in pareto.front(points)] == ["rnn", "gru", "transformer"]
+    assert [
+        point.loss for point in pareto.front([points[0], replace(points[0], cost=0.6), points[2]])
+    ] == pytest.approx([2.44455, 2.24455])
 
 
 def test_the_surface_holds_ratios_and_failures(folder, figures):
-    table = surface.ratios(read_run(folder).cells("decode"), "transformer")
-    assert table.loc[1, 1024] == pytest.approx(1.01024, rel=1e-5)
-    assert table.loc[32, 1024] == pytest.approx(1.32768, rel=1e-5)
-    assert table.loc[32, 16384] == "transformer\noom"
+    found = surface.ratios(read_run(folder).cells("decode"), "transformer")
+    assert found[1, 1024] == pytest.approx(1.01024, rel=1e-5)
+    assert found[32, 1024] == pytest.approx(1.32768, rel=1e-5)
+    assert found[32, 16384] == "transformer\noom"
     said = {text.get_text() for text in texts_of(figures["decode_ratio"])}
     assert {"1.01x", "1.33x", "1.16x", "transformer\noom"} <= said
 
@@ -274,19 +272,19 @@ def test_ticks_are_round_numbers():
         ((1.9, 3.2), [2.0, 2.4, 2.8, 3.2]),
     ):
         axes.set_ylim(limits)
-        ticks_at_round_numbers(axes.yaxis)
+        at_round_numbers(axes.yaxis)
         assert list(axes.get_yticks()) == pytest.approx(ticks)
     plt.close(figure)
 
 
 def test_light_and_dark_are_both_made_and_the_same_each_time(folder, tmp_path):
     (tmp_path / "gradients.csv").write_text((folder / "gradients.csv").read_text())
-    written = plot_folder(tmp_path)
+    written = plot_folder(read_run(tmp_path))
     assert [path.name for path in written] == [
         f"gradients{dark}.{kind}" for dark in ("", "-dark") for kind in ("png", "svg")
     ]
     before = [path.read_bytes() for path in written]
-    assert plot_folder(tmp_path) == written
+    assert plot_folder(read_run(tmp_path)) == written
     assert [path.read_bytes() for path in written] == before
     for theme, (png, svg) in zip(THEMES.values(), (written[:2], written[2:]), strict=True):
         assert to_hex(plt.imread(png)[0, 0]) == theme.background
@@ -313,7 +311,7 @@ def test_models_are_chosen_by_their_present_names(tmp_path):
     records = [record("train", m, 64, [timed(1.0, 64)]) for m in ("s4d", "s4d-bilinear", "mamba:rule=zoh")]
     (tmp_path / "train.csv").write_text(csv_of(records))
     chosen = read_run(tmp_path).only(["s4d:rule=bilinear", "mamba:rule=zoh"])
-    assert list(chosen.frames["train"]["model"]) == ["s4d-bilinear", "mamba:rule=zoh"]
+    assert [row.text("model") for row in chosen.rows["train"]] == ["s4d-bilinear", "mamba:rule=zoh"]
 
 
 @pytest.mark.parametrize(
@@ -337,7 +335,7 @@ def test_models_are_chosen_by_their_present_names(tmp_path):
     ],
 )
 def test_what_is_not_there_is_refused_before_anything_is_drawn(folder, wish, message, capsys, monkeypatch):
-    monkeypatch.setattr(command, "draw", lambda *_: pytest.fail("something is drawn"))
+    monkeypatch.setattr(command, "write_one", lambda *_: pytest.fail("something is drawn"))
     assert main(["plot", str(folder), *wish.split()]) == 2
     assert message in capsys.readouterr().err
 
@@ -345,11 +343,11 @@ def test_what_is_not_there_is_refused_before_anything_is_drawn(folder, wish, mes
 def test_the_help_lists_what_can_be_drawn(capsys):
     assert main(["plot", "--help"]) == 0
     said = capsys.readouterr().out
-    measures = {measure for single in gallery.SINGLE.values() for measure in single.measures}
-    assert all(re.search(rf"\b{name}\b", said) for name in (*gallery.SINGLE, *THEMES, *measures))
-    assert all(x in said for single in gallery.SINGLE.values() for x in single.by_x if x not in ("lag", "batch"))
+    measures = {measure for single in catalog.SINGLE.values() for measure in single.measures}
+    assert all(re.search(rf"\b{name}\b", said) for name in (*catalog.SINGLE, *THEMES, *measures))
+    assert all(x in said for single in catalog.SINGLE.values() for x in single.by_x if x not in ("lag", "batch"))
 
 
 def test_a_folder_without_a_csv_is_refused(tmp_path):
     with pytest.raises(JournalError, match="holds no CSV of forward, train"):
-        plot_folder(tmp_path)
+        plot_folder(read_run(tmp_path))

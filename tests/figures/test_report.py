@@ -3,20 +3,21 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from lengthscale.bench.analysis import answer, fit
 from lengthscale.bench.commands import finish
-from lengthscale.bench.figures.html import about, write_report
-from lengthscale.bench.figures.html.command import read_folder
+from lengthscale.bench.figures.html import about
 from lengthscale.bench.figures.html.page import json_of
-from lengthscale.bench.figures.mpl.style import DARK, LIGHT, STYLE
+from lengthscale.bench.figures.run import read_run
+from lengthscale.bench.figures.style import DARK, LIGHT, STYLE
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.errors import JournalError
-from tests.helpers.reports import LENGTHS, PLANTED, first_run, flowing, page_of, step_ms, verdicts
+from tests.helpers.reports import LENGTHS, PLANTED, first_run, flowing, page_of, report_of, step_ms, verdicts
 from tests.helpers.runs import FACTS, finished_run
 
 
@@ -27,7 +28,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    return page_of(write_report(folder))
+    return page_of(report_of(folder))
 
 
 def test_the_answer_is_that_of_the_fits(folder, page):
@@ -90,9 +91,7 @@ def test_a_model_looks_as_in_the_other_pictures(page):
     for model in page.data["order"]:
         look = page.data["models"][model]
         assert (look["light"][0], look["dark"][0]) == (LIGHT.colour(model), DARK.colour(model))
-    symbols = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "<": "triangle-left"}
-    for model in page.data["order"]:
-        assert page.data["models"][model]["symbol"] == symbols[STYLE[model][1]]
+        assert look["symbol"] == STYLE[model][1]
 
 
 def test_a_hover_is_the_row_in_words(page):
@@ -113,7 +112,6 @@ def test_what_failed_is_marked_and_told_with_its_reason(page):
     [failed] = figure["failed"]
     assert (failed["name"], failed["x"]) == ("transformer", [LENGTHS[-1]])
     assert "status: oom in compile<br>&lt;/script&gt;" in page.data["hovers"][failed["rows"][0]]
-    assert figure["said"] == ["transformer: oom at 8k"]
     assert "transformer: oom at 8k" in page.text
     assert flowing(f"train transformer oom 8k compile {PLANTED}") in flowing(page.text)
 
@@ -146,8 +144,8 @@ def test_nothing_is_loaded_from_anywhere(folder, page):
 
 
 def test_the_same_folder_gives_the_same_bytes(folder):
-    first = write_report(folder).read_bytes()
-    assert write_report(folder).read_bytes() == first
+    first = report_of(folder).read_bytes()
+    assert report_of(folder).read_bytes() == first
 
 
 def test_stale_fits_are_made_anew(tmp_path):
@@ -155,7 +153,7 @@ def test_stale_fits_are_made_anew(tmp_path):
     fits, _ = fit.fit_records(read_journal(folder / "journal.jsonl"))
     (folder / "fits.csv").write_text("measure,quantity,model\ntrain,time_ms,stale\n")
     (folder / "crossovers.csv").write_text("quantity\nstale\n")
-    page = page_of(write_report(folder))
+    page = page_of(report_of(folder))
     assert "stale" not in (folder / "fits.csv").read_text() + (folder / "crossovers.csv").read_text()
     shown = page.table("fits")
     assert [row[shown["columns"].index("model")] for row in shown["rows"]] == [each.series.model for each in fits]
@@ -163,19 +161,19 @@ def test_stale_fits_are_made_anew(tmp_path):
 
 def test_claims_are_the_folders_own_or_the_newest_beside_it_or_said_to_be_missing(tmp_path):
     folder = first_run(tmp_path / "run")
-    page = page_of(write_report(folder))
+    page = page_of(report_of(folder))
     assert "./run_bench.sh claims" in page.text
     assert not re.search(r"\b(holds|fails)\b", page.text)
     claim = verdicts(tmp_path / "claims-20260101", "holds")
     verdicts(tmp_path / "claims-20260202", "fails")
     verdicts(tmp_path / "claims-20260303", "holds", device="another")
-    page = page_of(write_report(folder))
+    page = page_of(report_of(folder))
     assert f"{claim.number}. {claim.statement}" in page.text
     assert "a <ratio> 4.9x [4.7, 5.2] ✕ fails over 4 256 to 4096 took long" in page.text
     assert "From claims-20260202, another run on this device (commit fed)." in page.text
     assert "holds" not in page.text
     verdicts(folder, "holds")
-    page = page_of(write_report(folder))
+    page = page_of(report_of(folder))
     assert "✓ holds" in page.text
     assert "another run on this device" not in page.text
 
@@ -190,33 +188,33 @@ def test_claims_that_cannot_be_read_are_no_claims_that_are_missing(tmp_path, tex
     file = folder / "claims.csv"
     file.write_text(text or file.read_text().replace("4.9", "many"))
     with pytest.raises(JournalError, match=said):
-        write_report(folder)
+        report_of(folder)
 
 
 def test_how_to_do_it_again(tmp_path, page):
     assert "git checkout abc ./run_bench.sh run --models gru,transformer,mamba ./run_bench.sh report" in page.text
     facts = {**FACTS, "git_dirty": True, "jax_flags": {"JAX_X": "1 2"}}
     folder = finished_run(tmp_path / "a run", facts=facts, merged=["s1", "s2"])
-    again = about.reproduce(folder, facts)
+    again = about.reproduce(read_run(folder))
     assert again.lines == ["git checkout abc", "./run_bench.sh", f"./run_bench.sh report '{folder}'"]
     assert "Merged of s1, s2: each ran a part with --shard." in again.notes
     assert any("uncommitted changes" in note for note in again.notes)
-    assert "Set then: JAX_X=1 2." in again.notes
+    assert "Flags at that time: JAX_X=1 2." in again.notes
     suite = json.loads((folder / "suite.json").read_text())
     del suite["arguments"]
     (folder / "suite.json").write_text(json.dumps(suite))
-    again = about.reproduce(folder, {})
+    again = about.reproduce(replace(read_run(folder), environment={}))
     assert again.lines[0] == "./run_bench.sh run --suite quick"
     assert any("does not say how the run was started" in note for note in again.notes)
     (folder / "suite.json").unlink()
-    assert about.reproduce(folder, {}).lines == [f"./run_bench.sh report '{folder}'"]
+    assert about.reproduce(replace(read_run(folder), environment={})).lines == [f"./run_bench.sh report '{folder}'"]
 
 
 def test_noise_is_counted(tmp_path, folder):
-    said = about.noise(read_folder(folder))
+    said = about.noise(read_run(folder))
     assert said[0].startswith("4 of 28 timings are noisy")
     busy = finished_run(tmp_path / "run", facts={**FACTS, "load_average": [1.9, 1, 1], "swap_used_bytes": 5_000_000})
-    said = about.noise(read_folder(busy))
+    said = about.noise(read_run(busy))
     assert said[0].startswith("None of 4 timings is flagged")
     assert "The machine was not idle when the run began: a load of 1.90 on 2 cores." in said
     assert "5 MB were swapped out." in said
@@ -228,7 +226,7 @@ def test_reasons_that_differ_are_told_apart(tmp_path):
 
     reasons = {512: "a", 1024: "a", 2048: "b"}
     bad = [record("train", "gru", n, status="skipped", message=reason) for n, reason in reasons.items()]
-    run = read_folder(written_run(tmp_path / "run", [record("train", "gru", 256, [{"loss": 1.0}]), *bad]))
+    run = read_run(written_run(tmp_path / "run", [record("train", "gru", 256, [{"loss": 1.0}]), *bad]))
     assert [(each.message, each.where, each.status) for each in about.missing(run)] == [
         ("a", "512, 1k", "skipped"),
         ("b", "2k", "skipped"),
@@ -237,7 +235,7 @@ def test_reasons_that_differ_are_told_apart(tmp_path):
 
 def test_a_run_ends_with_the_path_and_keeps_its_results_where_drawing_fails(tmp_path, monkeypatch, capsys):
     folder = finished_run(tmp_path / "run")
-    monkeypatch.setattr("lengthscale.bench.figures.mpl.plot_folder", lambda folder: [])
+    monkeypatch.setattr("lengthscale.bench.figures.mpl.plot_folder", lambda run: [])
     records = read_journal(folder / "journal.jsonl")
     console = Console(width=300)
     finish.finish(folder, records, console)

@@ -10,9 +10,8 @@ from itertools import pairwise
 
 import pytest
 
-from lengthscale.bench.figures.html import write_report
 from tests.helpers.browsing import BROWSER, QUIET, TABLE, column, curves, opened, redrawn
-from tests.helpers.reports import LENGTHS, PLANTED, first_run, second_run
+from tests.helpers.reports import LENGTHS, PLANTED, first_run, report_of, second_run
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright: LENGTHSCALE_EXTRAS=browser installs it")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium, such as Debian's package chromium")
@@ -24,7 +23,7 @@ def reports(tmp_path_factory):
     """One run's page, and that of two."""
     home = tmp_path_factory.mktemp("some-cpu-2cpu")
     a, b = first_run(home / "a"), second_run(home / "b")
-    return write_report(a), write_report(a, b)
+    return report_of(a), report_of(a, b)
 
 
 @pytest.fixture(scope="module")
@@ -302,9 +301,9 @@ def test_two_runs(reports, open_page):
     redrawn(page, page.locator("button.model[data-model=gru]").click)
     assert curves(page) == [f"{model} {run}" for run in "AB" for model in ("transformer", "mamba")]
     assert curves(page, "ratio-train") == ["transformer", "mamba"]
-    assert page.locator("#beside .count").inner_text() == "29 of 29 rows"
-    page.locator("#beside select[name=verdict]").select_option("slower")
-    shown = page.locator("#beside .count").inner_text()
+    assert page.locator("#comparison .count").inner_text() == "29 of 29 rows"
+    page.locator("#comparison select[name=verdict]").select_option("slower")
+    shown = page.locator("#comparison .count").inner_text()
     assert int(shown.split()[0]) >= 25
     page.locator(f"{TABLE} select[name=run]").select_option("B")
     assert page.locator(f"{TABLE} .count").inner_text() == "35 of 70 rows"

@@ -1,16 +1,15 @@
 """Records of the claims' runs whose truth is known, and what is made of them. Nothing is measured."""
 
-import matplotlib
 import numpy as np
 
 from lengthscale.bench.claims import CLAIMS
 from lengthscale.bench.claims.claim import Records
+from lengthscale.bench.figures.mpl.axes import draw
+from lengthscale.bench.figures.mpl.theme import plt
+from lengthscale.bench.figures.style import LIGHT
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.results.record import Row, row_of
 from tests.helpers.runs import made
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 WINDOWS = 40
 DIFFICULTY = np.random.default_rng(0).normal(2.0, 0.5, WINDOWS)  # of each window, for every model and context
@@ -55,7 +54,7 @@ def record_of_windows(
 def drawn(number, records):
     """The texts of the claim's picture."""
     figure, axes = plt.subplots()
-    CLAIMS[number].draw(axes, parts(records))
+    draw(axes, CLAIMS[number].figure(parts(records)), LIGHT)
     figure.canvas.draw()
     legend = axes.get_legend()
     texts = [*axes.texts, *(legend.get_texts() if legend else []), *axes.get_yticklabels()]

@@ -19,7 +19,7 @@ from pathlib import Path
 from lengthscale.bench.analysis import answer, fit, summary
 from lengthscale.bench.claims import CLAIMS, table
 from lengthscale.bench.claims.claim import Records
-from lengthscale.bench.figures.html.command import write_report
+from lengthscale.bench.figures.html import read_folders, write_report
 from lengthscale.bench.peers import files as peers_files
 from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.plan.measures import MEASURES
@@ -92,7 +92,8 @@ def replayed_pages() -> Iterator[tuple[str, str]]:
                 shutil.copy(verdicts, Path(home) / verdicts.parent.name)
             copy = Path(home) / folder.name
             shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("plots", "report*"))
-            text = write_report(copy).read_text().replace(home, "")
+            [run] = read_folders(copy)
+            text = write_report(run).read_text().replace(home, "")
         text = re.sub(r"<style>.*?</style>|<script>.*?</script>|<meta http-equiv.*?>", "", text, flags=re.DOTALL)
         yield f"{folder.relative_to(RESULTS).as_posix()}/report.html", text
 

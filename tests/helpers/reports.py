@@ -9,6 +9,7 @@ import numpy as np
 
 from lengthscale.bench.claims import CLAIMS, table
 from lengthscale.bench.claims.claim import Finding
+from lengthscale.bench.figures.html import read_folders, write_report
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Row
@@ -110,6 +111,11 @@ class Page(HTMLParser):
     def table(self, name):
         [found] = [each for each in self.data["tables"] if each["name"] == name]
         return found
+
+
+def report_of(*folders: Path, out: Path | None = None) -> Path:
+    """As the command `report` writes it."""
+    return write_report(*read_folders(*folders), out=out)
 
 
 def page_of(path: Path) -> Page:

@@ -8,10 +8,12 @@ import numpy as np
 import psutil
 import pytest
 
-from lengthscale.bench.figures.mpl.data import read_run
-from lengthscale.bench.figures.mpl.figure import render
-from lengthscale.bench.figures.mpl.gallery import panels_of
-from lengthscale.bench.figures.mpl.style import LIGHT, plt
+from lengthscale.bench.figures.catalog import figures_of, select
+from lengthscale.bench.figures.mpl.sheet import render
+from lengthscale.bench.figures.mpl.theme import plt
+from lengthscale.bench.figures.run import read_run
+from lengthscale.bench.figures.spec import Sheet
+from lengthscale.bench.figures.style import LIGHT
 from lengthscale.bench.host import process
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
@@ -129,8 +131,8 @@ def test_a_loss_that_is_not_finite(tmp_path):
         changed(each, environment=CONDITIONS) for each in (changed(record, cell=gru, status="ok", rows=rows), record)
     ]
     (tmp_path / "quality.csv").write_text(csv_of(both))
-    (panel,) = panels_of(read_run(tmp_path), "quality", "loss")
-    (axes, *_) = render([panel], LIGHT, []).axes
+    (figure,) = select(figures_of(read_run(tmp_path)), "quality", "loss")
+    (axes, *_) = render(Sheet((figure,), ()), LIGHT).axes
     curves = [line.get_color() for line in axes.lines if np.array_equal(line.get_ydata(), [2.0, 2.0])]
     assert curves == [LIGHT.colour("gru")]
     assert [line.get_marker() for line in axes.lines if line.get_color() == LIGHT.colour("rnn")] == ["x"]

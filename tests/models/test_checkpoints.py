@@ -91,7 +91,7 @@ def run(*arguments) -> int:
 
 def test_the_command_line_measures_a_checkpoint(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
-        "lengthscale.bench.figures.mpl.plot_folder", lambda folder: []
+        "lengthscale.bench.figures.mpl.plot_folder", lambda run: []
     )  # pictures take longer than the run
     folder, out = tmp_path / "tiny-mamba", tmp_path / "out"
     folder.mkdir()

@@ -1,14 +1,13 @@
-"""CSVs in, one page out: report.html, which opens offline and asks no server for anything.
+"""Descriptions of figures and a run's rows in, one page out: report.html, which opens offline and loads nothing.
 
-figure.py   what a plot is made of                    rows.py    the CSVs' rows, as tables
-costs.py    cost against length                       hover.py   a row in words
-learned.py  what length buys                          beside.py  two runs: ratios of the cells they share
-claims.py   verdicts, where they are from             about.py   environment, noise, what failed, how to reproduce
-sections.py what is about one run -> HTML             page.py    all of it -> one file
-command.py  `report`, and what it refuses
-assets/     template, style, and what runs in the browser: charts.js, tables.js, report.js
+payload.py     a figure -> JSON for charts.js         rows.py    the CSVs' rows, as tables
+comparison.py  two runs: ratios of what they share    hover.py   a row in words
+claims.py      verdicts, where they are from          about.py   environment, noise, what failed, how to reproduce
+sections.py    what is about one run -> HTML          page.py    all of it -> one file
+command.py     `report`, and what it refuses
+assets/        template, style, and what runs in the browser: charts.js, tables.js, report.js
 """
 
-from lengthscale.bench.figures.html.command import write_report
+from lengthscale.bench.figures.html.command import read_folders, write_report
 
-__all__ = ["write_report"]
+__all__ = ["read_folders", "write_report"]

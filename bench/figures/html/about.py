@@ -1,8 +1,4 @@
-"""What a reader must know besides the figures: machine, noise, what failed and why, how to do it again."""
-
-# pandas' types cannot tell a column from a frame:
-# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportReturnType=false
-# pyright: reportAttributeAccessIssue=false
+"""What a reader must know in addition to the figures: machine, noise, what failed and why, how to do it again."""
 
 from __future__ import annotations
 
@@ -13,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lengthscale.bench.analysis import text
 from lengthscale.bench.analysis.answer import device_name
-from lengthscale.bench.figures.mpl.data import Run, series_of
-from lengthscale.bench.figures.mpl.style import short
+from lengthscale.bench.figures.run import Run, series_of
 from lengthscale.bench.results.environment import ROOT
-from lengthscale.bench.results.folder import RunFolder
 
 _FLAGS = {
     "noisy": "noisy: the 95% interval of their median is wider than ±5%",
@@ -40,24 +35,22 @@ class Missing:
 
     @property
     def where(self) -> str:
-        return ", ".join(short(length) for length in self.lengths)
+        return ", ".join(map(text.length, self.lengths))
 
 
 def missing(run: Run) -> list[Missing]:
-    groups: dict[tuple, list[int]] = {}
-    for measure in run.frames:
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for measure in run.rows:
         for each in series_of(measure, run.cells(measure)):
-            bad = each.rows[each.rows["status"] != "ok"]
-            for row in bad[["status", "stage", "message", "length"]].itertuples(index=False):
-                key = (measure, each.name, str(row.status), _text(row.stage), _text(row.message))
-                groups.setdefault(key, []).append(int(row.length))
-    return [Missing(*key, sorted(set(lengths))) for key, lengths in groups.items()]
+            for row in each.bad:
+                key = (measure, each.name, *(row.text(name) for name in ("status", "stage", "message")))
+                groups.setdefault(key, []).append(row.length)
+    return [Missing(*key, lengths=sorted(set(lengths))) for key, lengths in groups.items()]
 
 
 def noise(run: Run) -> list[str]:
     """Sentences."""
-    timed = [frame[frame["time_median_ms"].notna()] for frame in map(run.cells, run.frames)]
-    flags = [_text(flag).split() for frame in timed for flag in frame["flags"]]
+    flags = [row.text("flags").split() for name in run.rows for row in run.cells(name) if row.has("time_median_ms")]
     counted = {flag: sum(flag in each for each in flags) for flag in _FLAGS}
     said = [f"{count} of {len(flags)} timings are {_FLAGS[flag]}." for flag, count in counted.items() if count]
     if not said:
@@ -111,14 +104,14 @@ def commit(facts: dict) -> str:
 
 @dataclass(frozen=True)
 class Again:
-    """How to do a run again: lines for a shell, and what must be said besides."""
+    """How to do a run again: lines for a shell, and what else must be said."""
 
     lines: list[str]
     notes: list[str]
 
 
-def reproduce(folder: Path, facts: dict) -> Again:
-    suite = RunFolder(folder).read_suite() or {}
+def reproduce(run: Run) -> Again:
+    suite, facts = run.suite, run.environment
     sha, arguments = facts.get("git_sha"), suite.get("arguments")
     lines = [f"git checkout {sha}"] if sha else []
     notes = []
@@ -136,8 +129,8 @@ def reproduce(folder: Path, facts: dict) -> Again:
     if not sha:
         notes.append("Which commit was measured is not known.")
     if variables := [f"{name}={value}" for name, value in _pairs(facts.get("jax_flags"))]:
-        notes.append(f"Set then: {', '.join(variables)}.")
-    lines.append(f"./run_bench.sh report {shlex.quote(str(_from_root(folder)))}")
+        notes.append(f"Flags at that time: {', '.join(variables)}.")
+    lines.append(f"./run_bench.sh report {shlex.quote(str(_from_root(run.folder)))}")
     return Again(lines, notes)
 
 
@@ -147,19 +140,13 @@ def _from_root(folder: Path) -> Path:
     return whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else folder
 
 
-def settings_of(folder: Path) -> str:
+def settings_of(run: Run) -> str:
     """suite.json's settings, for those who want them all."""
-    suite = RunFolder(folder).read_suite() or {}
-    return json.dumps({key: value for key, value in suite.items() if key != "cells"}, indent=1)
+    return json.dumps({key: value for key, value in run.suite.items() if key != "cells"}, indent=1)
 
 
 def _pairs(held: Any) -> Iterable[tuple[str, Any]]:
     return held.items() if isinstance(held, dict) else ()
-
-
-def _text(value: object) -> str:
-    """Of a CSV's cell; a blank is read as NaN."""
-    return value if isinstance(value, str) else ""
 
 
 def _bytes(count: object) -> str | None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from rich.console import Console
 
 from lengthscale.bench.analysis import answer, fit
-from lengthscale.bench.figures.html import about, beside, claims, costs, learned, rows
-from lengthscale.bench.figures.html.figure import Figure
-from lengthscale.bench.figures.html.figure import beside as in_one
+from lengthscale.bench.figures import compared
+from lengthscale.bench.figures.catalog import figures_of
+from lengthscale.bench.figures.html import about, claims, comparison, rows
 from lengthscale.bench.figures.html.page import Page, html_of, name_of_file
 from lengthscale.bench.figures.html.sections import Part
-from lengthscale.bench.figures.mpl.data import Run, read_run
+from lengthscale.bench.figures.run import Run, read_rows
+from lengthscale.bench.figures.spec import Figure
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.results import verdicts
 from lengthscale.bench.results.environment import facts_of
@@ -22,7 +23,7 @@ from lengthscale.bench.results.files import replace_file
 
 
 def run_report(folders: list[Path], out: Path | None, console: Console) -> int:
-    """The command: prints the path. Raises RequestError, and what `write_report` does."""
+    """The command: prints the path. Raises RequestError, and what `read_folders` does."""
     if len(folders) > 2:
         raise RequestError([f"report takes one folder or two, got {len(folders)}"])
     first, *others = folders
@@ -30,16 +31,14 @@ def run_report(folders: list[Path], out: Path | None, console: Console) -> int:
         raise RequestError([f"--out {str(out)!r}: there is no folder {str(out.parent)!r}"])
     if out is not None and out.is_dir():
         raise RequestError([f"--out {str(out)!r} is a folder; name a file in it"])
-    path = write_report(first, *others, out=out)
+    path = write_report(*read_folders(first, *others), out=out)
     console.print(str(path), highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
-def write_report(folder: Path, other: Path | None = None, out: Path | None = None) -> Path:
-    """Make the folder's fits anew and write its page, of two folders that of both beside each other: the file's path.
-
-    out: folder/report.html where it is None, or folder/report-<other>.html. Raises RequestError where a folder is none
-    or both are one, and JournalError where one holds no run with a row.
+def read_folders(folder: Path, other: Path | None = None) -> list[Run]:
+    """The run of each folder, its fits made anew. Raises RequestError where a folder is none or both are one, and
+    JournalError where one holds no run with a row; then no file of either is touched.
     """
     folders = [folder] if other is None else [folder, other]
     mistakes = [f"{str(each)!r}: there is no such folder" for each in folders if not each.is_dir()]
@@ -47,56 +46,62 @@ def write_report(folder: Path, other: Path | None = None, out: Path | None = Non
         mistakes = [f"A and B are both {str(folder)!r}"]
     if mistakes:
         raise RequestError(mistakes)
-    for each in folders:  # before a file of either is touched
-        read_folder(each)
-    page = _page_of_one(folder) if other is None else _page_of_two(folder, other)
-    path = out or folder / name_of_file(folder, other)
+    runs = [_read_folder(each) for each in folders]
+    fitted = [fit.fit_folder(each) for each in folders]
+    return [replace(run, fits=fits, crossings=found) for run, (fits, found) in zip(runs, fitted, strict=True)]
+
+
+def write_report(run: Run, other: Run | None = None, out: Path | None = None) -> Path:
+    """Write the page of a run, or of two compared with each other: the file's path.
+
+    out: report.html in the run's folder where it is None, or report-<other>.html. Raises JournalError where a run has
+    no rows, or no environment.
+    """
+    page = _page_of_one(run) if other is None else _page_of_two(run, other)
+    path = out or run.folder / name_of_file(run.folder, other.folder if other else None)
     replace_file(path, html_of(page))
     return path
 
 
-def read_folder(folder: Path) -> Run:
-    """Raises JournalError where there is nothing to report."""
+def _read_folder(folder: Path) -> Run:
     try:
-        run = read_run(folder)
+        return reportable(read_rows(folder))
     except JournalError as error:
         hint = " (a folder of claims: its runs are below it)" if (folder / verdicts.FILE).exists() else ""
         raise JournalError(f"{error}{hint}") from None
     except ValueError as error:
         raise JournalError(f"{folder}: a CSV or environment.json that cannot be read: {error}") from None
-    facts = facts_of(folder)
-    frames = {name: frame for name, frame in run.frames.items() if len(frame)}
-    if not frames:
-        raise JournalError(f"{folder}: its CSVs have no rows")
-    return replace(run, frames=frames, environment=facts)
 
 
-def _part(folder: Path) -> Part:
-    fits, crossings = fit.fit_folder(folder)
-    run = read_folder(folder)
-    facts = run.environment
-    sentences = answer.sentences(fits, crossings, facts)
-    again = about.reproduce(folder, facts)
-    return Part(run, sentences, fits, claims.find(folder, facts), about.missing(run), again)
+def reportable(run: Run) -> Run:
+    """Without measures that have no rows. Raises JournalError where there is nothing to report."""
+    facts_of(run.folder)
+    kept = {name: mine for name, mine in run.rows.items() if mine}
+    if not kept:
+        raise JournalError(f"{run.folder}: its CSVs have no rows")
+    return replace(run, rows=kept)
 
 
-def _figures(run: Run, number: int, measured: rows.Measurements) -> list[Figure]:
-    place = {measure: start for (of, measure), start in measured.place.items() if of == number}
-    return costs.figures(run, place) + learned.figures(run, place)
+def _part(run: Run) -> Part:
+    sentences = answer.sentences(run.fits, run.crossings, run.environment)
+    found = claims.find(run.folder, run.environment)
+    return Part(run, sentences, found, about.missing(run), about.reproduce(run))
 
 
-def _page_of_one(folder: Path) -> Page:
-    part = _part(folder)
-    measured = rows.measurements([folder])
-    figures = _figures(part.run, 0, measured)
-    return Page([part], figures, [measured.table, *rows.others([folder])], measured.hovers)
+def _on_page(run: Run) -> list[Figure]:
+    return [figure for figure in figures_of(run) if figure.place.group]
 
 
-def _page_of_two(a: Path, b: Path) -> Page:
-    parts = [_part(a), _part(b)]
+def _page_of_one(run: Run) -> Page:
+    run = reportable(run)
+    return Page([_part(run)], _on_page(run), rows.measurements([run]), rows.others([run]))
+
+
+def _page_of_two(a: Run, b: Run) -> Page:
+    a, b = reportable(a), reportable(b)
     measured = rows.measurements([a, b])
-    both = beside.read(a, b, [part.run.environment for part in parts])
-    figures = in_one(*(_figures(part.run, number, measured) for number, part in enumerate(parts)))
-    figures += beside.figures(both.pairs, measured.first_rows(1))
-    tables = [measured.table, *rows.others([a, b]), beside.table(both.pairs)]
-    return Page(parts, figures, tables, measured.hovers, both)
+    both = comparison.read(a, b)
+    figures = compared.in_one(_on_page(a), _on_page(b))
+    figures += compared.ratios(both.pairs, measured.first_rows(1))
+    tables = [*rows.others([a, b]), comparison.table(both.pairs)]
+    return Page([_part(a), _part(b)], figures, measured, tables, both)

@@ -6,7 +6,7 @@ import textwrap
 from html import escape
 
 from lengthscale.bench.analysis.text import number
-from lengthscale.bench.figures.mpl.costs import STEPS
+from lengthscale.bench.figures.costs import STEPS
 from lengthscale.bench.plan.series import model_name, size_name
 
 _WIDTH, _LONGEST = 60, 300  # letters of a line, and of a message

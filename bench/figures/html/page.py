@@ -21,14 +21,16 @@ from string import Template
 from plotly.offline import get_plotlyjs
 
 from lengthscale.bench.analysis.answer import device_name
+from lengthscale.bench.figures.catalog import GROUPS
 from lengthscale.bench.figures.html import about, sections
-from lengthscale.bench.figures.html.beside import Beside
-from lengthscale.bench.figures.html.figure import GROUPS, Figure, look
-from lengthscale.bench.figures.html.rows import Table
+from lengthscale.bench.figures.html.comparison import Comparison
+from lengthscale.bench.figures.html.payload import look, payload, said
+from lengthscale.bench.figures.html.rows import Measurements, Table
 from lengthscale.bench.figures.html.sections import Part
-from lengthscale.bench.figures.mpl.style import DARK, LIGHT, Theme
+from lengthscale.bench.figures.spec import Figure
+from lengthscale.bench.figures.style import DARK, LIGHT, Theme
 
-FIRST = ("train-time", "forward-time", "decode-time")  # the one beside the answer, if it is there
+FIRST = ("train-time", "forward-time", "decode-time")  # the first that the run has is next to the answer
 _SCRIPTS = ("charts.js", "tables.js", "report.js")
 
 
@@ -36,15 +38,15 @@ _SCRIPTS = ("charts.js", "tables.js", "report.js")
 class Page:
     parts: list[Part]  # one or two
     figures: list[Figure]
-    tables: list[Table]
-    hovers: list[str]
-    beside: Beside | None = None
+    measured: Measurements
+    tables: list[Table]  # the others
+    comparison: Comparison | None = None
 
 
 def html_of(page: Page) -> str:
     """The file's text; the same page gives the same bytes."""
     plotly, ours = _plotly(), "\n".join(_asset(name) for name in _SCRIPTS)
-    named = [figure for name in FIRST for figure in page.figures if figure.name == name]
+    named = [figure for name in FIRST for figure in page.figures if figure.place.name == name]
     first = next(iter([*named, *page.figures]), None)
     rest = [figure for figure in page.figures if figure is not first]
     return Template(_asset("report.html")).substitute(
@@ -56,8 +58,8 @@ def html_of(page: Page) -> str:
         answer=_answer(page),
         first=_plot(first, "h3") if first else '<p class="note">No figure can be drawn of this folder.</p>',
         verdicts=_chips(page),
-        groups="".join(_group(name, [figure for figure in rest if figure.group == name]) for name in GROUPS),
-        beside=_beside(page.beside) if page.beside else "",
+        groups="".join(_group(name, [figure for figure in rest if figure.place.group == name]) for name in GROUPS),
+        comparison=_comparison(page.comparison) if page.comparison else "",
         claims=_claims(page),
         missing="".join(sections.missing(part, letter) for part, letter in _lettered(page)),
         environment=_environment(page),
@@ -77,20 +79,21 @@ def json_of(value: object) -> str:
 
 
 def _data(page: Page) -> dict:
-    models = {curve.model for figure in page.figures for curve in (*figure.curves, *figure.failed)}
+    order = _order(page)
     return {
-        "models": {model: look(model) for model in sorted(models)},
-        "order": _order(page),
-        "figures": [asdict(figure) for figure in page.figures],
-        "tables": [asdict(table) for table in page.tables],
-        "hovers": page.hovers,
+        "models": {model: look(model) for model in sorted(order)},
+        "order": order,
+        "figures": [payload(figure, page.measured.place_in(figure.place.measure)) for figure in page.figures],
+        "tables": [asdict(table) for table in (page.measured.table, *page.tables)],
+        "hovers": page.measured.hovers,
     }
 
 
 def _order(page: Page) -> list[str]:
     """The models as they first appear: in the order of MODELS, which the figures keep."""
-    curves = [each for figure in page.figures for each in (*figure.curves, *figure.failed)]
-    return list(dict.fromkeys(each.model for each in curves))
+    failed = [[each for each in figure.failures if each.on_axis] for figure in page.figures]
+    drawn = [each for figure, bad in zip(page.figures, failed, strict=True) for each in (*figure.curves, *bad)]
+    return list(dict.fromkeys(each.model for each in drawn))
 
 
 def _asset(name: str) -> str:
@@ -144,7 +147,7 @@ def _heading(page: Page) -> str:
 def _nav(page: Page) -> str:
     links = [("answer", "Answer"), ("plots", "Plots"), ("claims", "Claims"), ("table", "Table")]
     links += [("missing", "Not measured"), ("environment", "Environment"), ("reproduce", "Reproduce")]
-    links[1:1] = [("beside", "A beside B")] if page.beside else []
+    links[1:1] = [("comparison", "A compared with B")] if page.comparison else []
     return "".join(f'<a href="#{name}">{text}</a>' for name, text in links)
 
 
@@ -154,20 +157,21 @@ def _answer(page: Page) -> str:
         items = "".join(f"<li>{sections.with_figures(sentence)}</li>" for sentence in part.sentences)
         head = f"<h3>{sections.badge(letter)}{escape(device_name(part.run.environment))}</h3>" if letter else ""
         lists.append(f'<div>{head}<ul class="answer">{items}</ul></div>')
-    said = "".join(f"<li>{escape(line)}</li>" for line in page.beside.said) if page.beside else ""
-    both = f'<ul class="answer short">{said}</ul>' if said else ""
+    lines = "".join(f"<li>{escape(line)}</li>" for line in page.comparison.said) if page.comparison else ""
+    both = f'<ul class="answer short">{lines}</ul>' if lines else ""
     return f'{both}<div class="answers">{"".join(lists)}</div>'
 
 
 def _plot(figure: Figure, heading: str) -> str:
     models = ", ".join(dict.fromkeys(curve.name for curve in figure.curves))
-    label = f"{figure.title}: {figure.y_label} against {figure.x_label}, of {models}. Its rows are in the table."
-    failed = "".join(f"<li>{escape(each)}</li>" for each in figure.said)
+    label = f"{figure.title}: {figure.y.label} against {figure.x.label}, of {models}. Its rows are in the table."
+    failed = "".join(f"<li>{escape(each)}</li>" for each in said(figure))
+    caption = " · ".join([*figure.about, *figure.notes])
     return (
-        f'<figure class="plot" id="plot-{figure.name}"><{heading}>{escape(figure.title)}</{heading}>'
+        f'<figure class="plot" id="plot-{figure.place.name}"><{heading}>{escape(figure.title)}</{heading}>'
         f'<div class="canvas" role="img" aria-label="{escape(label)}"></div>'
         + (f'<ul class="failed">{failed}</ul>' if failed else "")
-        + f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
+        + f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
@@ -179,7 +183,7 @@ def _group(name: str, figures: list[Figure]) -> str:
 
 
 def _chips(page: Page) -> str:
-    """What stands beside the first plot: verdicts, where there are any, and exponents."""
+    """What stands next to the first plot: verdicts, where there are any, and exponents."""
     growth = [sections.growth(part, letter) for part, letter in _lettered(page)]
     made = []
     for part, letter in _lettered(page):
@@ -207,11 +211,12 @@ def _claims(page: Page) -> str:
     return "".join(made)
 
 
-def _beside(beside: Beside) -> str:
-    lines = [*beside.said, *(f"Not the same: {each}." for each in beside.differing)]
-    said = "".join(f"<li>{escape(line)}</li>" for line in lines)
+def _comparison(comparison: Comparison) -> str:
+    lines = [*comparison.said, *(f"Not the same: {each}." for each in comparison.differing)]
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return (
-        f'<section id="beside" aria-labelledby="beside-title"><h2 id="beside-title">A beside B</h2><ul>{said}</ul>'
+        '<section id="comparison" aria-labelledby="comparison-title"><h2 id="comparison-title">A compared with B</h2>'
+        f"<ul>{items}</ul>"
         '<div class="table-tool" data-tables="ratios"></div></section>'
     )
 

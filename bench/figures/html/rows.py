@@ -1,17 +1,17 @@
-"""The rows of a folder's CSVs, as the text that they are."""
+"""The rows of a run's CSVs, as the text that they are."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from lengthscale.bench.analysis.crossover import table_of_crossings
+from lengthscale.bench.analysis.fit import table_of_fits
 from lengthscale.bench.figures.html import hover
+from lengthscale.bench.figures.run import Run
 from lengthscale.bench.plan.cell import IDENTITY, Cell
-from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.results.csv_table import CsvTable
 
-NO_ROW = -1
 # What is shown of the measurements to begin with, where there is any.
 MAIN = (
     *("run", "measure", "model", "size", "method", "length", "batch", "data", "status", "message"),
@@ -40,6 +40,10 @@ class Measurements:
     hovers: list[str]  # of each row
     place: dict[tuple[int, str], int]
 
+    def place_in(self, measure: str) -> Callable[[int], int]:
+        """A run's number -> where its rows of the measure begin; "": the table itself."""
+        return lambda run: self.place[run, measure] if measure else 0
+
     def first_rows(self, run: int) -> dict[Cell, int]:
         """Where the rows of each of a run's cells begin."""
         columns, first = self.table.columns, {}
@@ -51,53 +55,32 @@ class Measurements:
         return first
 
 
-def measurements(folders: list[Path]) -> Measurements:
-    """The rows of every measure's CSV, in the measures' order, their columns together; of two folders A's first."""
-    parts = [(number, *part) for number, folder in enumerate(folders) for part in _measured(folder)]
-    own = ("run", "measure") if len(folders) == 2 else ("measure",)
-    columns = list(dict.fromkeys(own + tuple(column for _, _, its, _ in parts for column in its)))
+def measurements(runs: list[Run]) -> Measurements:
+    """The rows of every measure's CSV, in the measures' order, their columns together; of two runs A's first."""
+    parts = [(number, name, table) for number, run in enumerate(runs) for name, table in run.tables.items()]
+    own = ("run", "measure") if len(runs) == 2 else ("measure",)
+    columns = list(dict.fromkeys(own + tuple(column for _, _, table in parts for column in table.columns)))
     rows, hovers, place = [], [], {}
-    for number, measure, its, mine in parts:
+    for number, measure, table in parts:
         place[number, measure] = len(rows)
-        for texts in mine:
-            row = {"run": "AB"[number], "measure": measure, **dict(zip(its, texts, strict=True))}
+        for cells in table.dicts():
+            row = {"run": "AB"[number], "measure": measure, **cells}
             rows.append([row.get(column, "") for column in columns])
-            hovers.append(hover.text_of(measure, row, run=row["run"] if len(folders) == 2 else ""))
+            hovers.append(hover.text_of(measure, row, run=row["run"] if len(runs) == 2 else ""))
     filled = {column for index, column in enumerate(columns) if any(row[index] for row in rows)}
     main = [column for column in MAIN if column in filled]
     return Measurements(Table("measurements", "Measurements", columns, rows, main), hovers, place)
 
 
-def others(folders: list[Path]) -> list[Table]:
-    """Fits and crossings; of two folders with a first column that tells which."""
-    tables = []
-    for name, title in (("fits", "Fits"), ("crossovers", "Crossings")):
-        parts = [(number, *_read(folder / f"{name}.csv")) for number, folder in enumerate(folders)]
-        columns = list(dict.fromkeys(column for _, its, _ in parts for column in its))
-        both = len(folders) == 2
-        rows = [
-            [*("AB"[number] for _ in range(both)), *_in_order(columns, its, texts)]
-            for number, its, mine in parts
-            for texts in mine
-        ]
-        tables.append(Table(name, title, [*("run" for _ in range(both)), *columns], rows))
-    return tables
+def others(runs: list[Run]) -> list[Table]:
+    """Fits and crossings; of two runs with a first column that tells which."""
+    fits = [table_of_fits(run.fits) for run in runs]
+    crossings = [table_of_crossings(run.crossings) for run in runs]
+    return [_together("fits", "Fits", fits), _together("crossovers", "Crossings", crossings)]
 
 
-def _measured(folder: Path) -> Iterable[tuple[str, list[str], list[list[str]]]]:
-    for measure in MEASURES:
-        if (path := folder / f"{measure}.csv").exists():
-            columns, rows = _read(path)
-            yield measure, columns, rows
-
-
-def _read(path: Path) -> tuple[list[str], list[list[str]]]:
-    """(columns, rows). A row that is cut short or too long, which no program here writes, is made to fit."""
-    with open(path, newline="") as file:
-        columns, *rows = [row for row in csv.reader(file) if row] or [[]]
-    return columns, [(row + [""] * len(columns))[: len(columns)] for row in rows]
-
-
-def _in_order(columns: list[str], its: list[str], texts: list[str]) -> list[str]:
-    row = dict(zip(its, texts, strict=True))
-    return [row.get(column, "") for column in columns]
+def _together(name: str, title: str, tables: list[CsvTable]) -> Table:
+    if len(tables) == 1:
+        return Table(name, title, tables[0].columns, tables[0].rows)
+    rows = [[letter, *row] for letter, table in zip("AB", tables, strict=True) for row in table.rows]
+    return Table(name, title, ["run", *tables[0].columns], rows)

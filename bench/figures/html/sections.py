@@ -1,6 +1,6 @@
 """The sections of the page that are about one run, as HTML; whatever comes from the data is escaped.
 
-letter: "A" or "B" where two runs are beside each other, else "".
+letter: "A" or "B" where two runs are compared, else "".
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from html import escape
 
 from lengthscale.bench.analysis.fit import Fit
 from lengthscale.bench.analysis.text import exponent
+from lengthscale.bench.figures.costs import STEPS
 from lengthscale.bench.figures.html import about
 from lengthscale.bench.figures.html.claims import COMMAND, Verdicts
-from lengthscale.bench.figures.mpl.costs import STEPS
-from lengthscale.bench.figures.mpl.data import Run
+from lengthscale.bench.figures.run import Run
 from lengthscale.bench.results import verdicts as claims_table
 
 _SIGNS = {"holds": "✓", "fails": "✕", "not decided": "?"}
@@ -29,7 +29,6 @@ class Part:
 
     run: Run
     sentences: list[str]
-    fits: list[Fit]
     verdicts: Verdicts
     missing: list[about.Missing]
     again: about.Again
@@ -37,7 +36,7 @@ class Part:
 
 def growth(part: Part, letter: str) -> str:
     """Exponents of the time, of what shares the first curve's size and the like: a row for each model."""
-    fits = [fit for fit in part.fits if fit.quantity == "time_ms" and fit.slope]
+    fits = [fit for fit in part.run.fits if fit.quantity == "time_ms" and fit.slope]
     if not fits:
         return ""
     fits = [fit for fit in fits if _kind(fit) == _kind(fits[0])]
@@ -60,9 +59,7 @@ def _kind(fit: Fit) -> tuple:
 
 
 def no_claims() -> str:
-    return (
-        f'<p class="note">Not put to the test on this device yet. It takes about 20 minutes: <code>{COMMAND}</code></p>'
-    )
+    return f'<p class="note">Not tested on this device yet. That takes about 20 minutes: <code>{COMMAND}</code></p>'
 
 
 def source(part: Part) -> str:
@@ -91,8 +88,8 @@ def verdicts_table(part: Part, letter: str) -> str:
         rest = "".join(f"<td>{escape(each)}</td>" for each in (row["decided_by"], lengths, row["note"]))
         main = "".join(f"<td>{each}</td>" for each in cells)
         lines.append(f'<tr{place}><th scope="row">{head}</th>{main}{rest}</tr>')
-    columns = ("claim", "measured", "figure [95% interval]", "verdict", "decided by", "lengths", "note")
-    return table(columns, lines, "The article's claims, put to the test")
+    columns = ("claim", "measured", "estimate [95% interval]", "verdict", "decided by", "lengths", "note")
+    return table(columns, lines, "The article's claims, tested")
 
 
 def missing(part: Part, letter: str) -> str:
@@ -113,7 +110,7 @@ def reproduce(part: Part, letter: str) -> str:
     head = f"<h3>{badge(letter)}{escape(name_of(part))}</h3>" if letter else ""
     lines = escape("\n".join(part.again.lines))
     notes = "".join(f"<li>{escape(note)}</li>" for note in part.again.notes)
-    settings = escape(about.settings_of(part.run.folder))
+    settings = escape(about.settings_of(part.run))
     return (
         f'{head}<pre class="box" tabindex="0"><code>{lines}</code></pre>'
         + (f"<ul>{notes}</ul>" if notes else "")

@@ -1,12 +1,12 @@
-"""CSVs in, pictures out: cost and loss against length, PNG and SVG. Failures are marked, never dropped.
+"""Descriptions of figures in, files out: PNG, SVG and PDF. Failures are marked, never dropped.
 
-style.py    colours, markers, themes, ticks           labels.py   names at the curves' ends
-data.py     a folder's CSVs as series                 figure.py   panels and caption -> figure
-costs.py    cost against length, with guides.py       learned.py, pareto.py, surface.py   the other panels
-gallery.py  the set, and each single picture          command.py  `plot`, and what it refuses
+theme.py     the house style as matplotlib's       ticks.py     where ticks stand
+axes.py      a figure's curves on its axes         marks.py     what stands behind them
+labels.py    names at the curves' ends             failures.py  what failed, above the axes
+sheet.py     figures and caption -> a picture      gallery.py   a run's set of pictures
+command.py   `plot`, and what it refuses
 """
 
 from lengthscale.bench.figures.mpl.gallery import plot_folder
-from lengthscale.bench.figures.mpl.style import STYLE, look, plt, short
 
-__all__ = ["STYLE", "look", "plot_folder", "plt", "short"]
+__all__ = ["plot_folder"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace as Namespace
 
-from lengthscale.bench.figures.mpl.data import Run, read_run
-from lengthscale.bench.figures.mpl.gallery import KINDS, SINGLE, draw, panels_of, paths_of, plot_folder
-from lengthscale.bench.figures.mpl.style import THEMES
+from lengthscale.bench.figures.catalog import SINGLE, figures_of, select, sheet_of
+from lengthscale.bench.figures.mpl.gallery import plot_folder
+from lengthscale.bench.figures.mpl.sheet import KINDS, paths_of, write_one
+from lengthscale.bench.figures.run import Run, read_run
+from lengthscale.bench.figures.style import THEMES
 from lengthscale.bench.plan.errors import RequestError
+from lengthscale.bench.results.folder import RunFolder
 from lengthscale.models import MODELS, present_name, unknown
 from lengthscale.models.names import read_models
 
@@ -20,7 +23,7 @@ def run_plot(args: Namespace) -> list[Path]:
     """The paths written. Raises RequestError with all that is wrong, before anything is drawn."""
     folder = Path(args.folder)
     if all(getattr(args, wish) is None for wish in (*WHICH, *HOW)):
-        return plot_folder(folder)
+        return plot_folder(read_run(folder))
     mistakes = _check_names(args)
     if mistakes:
         raise RequestError(mistakes)
@@ -30,16 +33,17 @@ def run_plot(args: Namespace) -> list[Path]:
     mistakes = _check_folder(run, measure, models)
     if mistakes:
         raise RequestError(mistakes)
-    panels = panels_of(run.only(models) if models else run, measure, y, args.x or "")
-    if not panels:
+    figures = select(figures_of(run.only(models) if models else run), measure, y, args.x or "")
+    if not figures:
         against = f" against {args.x}" if args.x else ""
         of = f" of {', '.join(models)}" if models else ""
         raise RequestError([f"{folder / measure}.csv has no {y}{of}{against} to draw"])
     name = "_".join([measure, y, *([args.x] if args.x else []), *models])
-    if args.out is None:
-        (folder / "plots").mkdir(exist_ok=True)
-    paths = paths_of(folder / "plots", name, theme) if args.out is None else [Path(args.out).expanduser()]
-    return draw(run, panels, theme, paths)
+    if args.out is not None:
+        return write_one(sheet_of(run, figures), theme, [Path(args.out).expanduser()])
+    home = RunFolder(folder).plots
+    home.mkdir(exist_ok=True)
+    return write_one(sheet_of(run, figures), theme, paths_of(home, name, theme))
 
 
 def _first_of(measure: str | None) -> str:
@@ -61,11 +65,10 @@ def _check_names(args: Namespace) -> list[str]:
             mistakes.append(unknown(kind, name, known))
     if not mistakes:
         y = args.y or _first_of(args.measure)
-        single = SINGLE[y]
-        if args.measure is not None and args.measure not in single.measures:
-            mistakes.append(unknown(f"measure of {y}", args.measure, single.measures))
-        if args.x is not None and args.x not in single.by_x:
-            mistakes.append(unknown(f"x of {y}", args.x, single.by_x))
+        if args.measure is not None and args.measure not in SINGLE[y].measures:
+            mistakes.append(unknown(f"measure of {y}", args.measure, SINGLE[y].measures))
+        if args.x is not None and args.x not in SINGLE[y].by_x:
+            mistakes.append(unknown(f"x of {y}", args.x, SINGLE[y].by_x))
     if all(getattr(args, wish) is None for wish in WHICH):
         given = " and ".join(f"--{wish}" for wish in HOW if getattr(args, wish) is not None)
         mistakes.append(f"{given} is for a single picture: say which with --{', --'.join(WHICH)}")
@@ -79,9 +82,9 @@ def _check_names(args: Namespace) -> list[str]:
 
 
 def _check_folder(run: Run, measure: str, models: list[str]) -> list[str]:
-    if measure not in run.frames:
-        return [f"{run.folder} holds no {measure}.csv (it has: {', '.join(f'{name}.csv' for name in run.frames)})"]
-    present = list(run.frames[measure]["model"].unique())
+    if measure not in run.rows:
+        return [f"{run.folder} holds no {measure}.csv (it has: {', '.join(f'{name}.csv' for name in run.rows)})"]
+    present = list(dict.fromkeys(row.text("model") for row in run.rows[measure]))
     return [
         f"{run.folder / measure}.csv has no model {name!r} (it has: {', '.join(present)})"
         for name in models

@@ -5,12 +5,12 @@ The words stand in the widest gap between the crosses; where they do not fit the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from matplotlib.transforms import blended_transform_factory, offset_copy
 
-from lengthscale.bench.figures.mpl.style import Theme, short
+from lengthscale.bench.figures.spec import Failures
+from lengthscale.bench.figures.style import Theme
 
 ROW = 11  # points of a line
 _FIRST = 6  # points from the axes to the middle of the first line
@@ -18,40 +18,16 @@ _GAP = 7  # points between a cross and the words
 _SIZE = 7
 
 
-@dataclass(frozen=True)
-class Failures:
-    """Those of one curve."""
-
-    name: str
-    colour: str
-    at: list[tuple[int, str]]  # (length, status)
-    lengths: list[int]  # all that were asked for
-    on_axis: bool = True  # whether the x axis is that of these lengths
-
-    def __str__(self) -> str:
-        status = dict(self.at)
-        every = sorted(set(self.lengths))
-        what: dict[str, list[str]] = {}
-        for key, run in groupby(every, key=status.get):
-            if key:
-                what.setdefault(key, []).append(_range(list(run)))
-        return f"{self.name}: " + "; ".join(f"{key} at {', '.join(where)}" for key, where in what.items())
-
-
-def _range(lengths: list[int]) -> str:
-    words = [short(length) for length in lengths]
-    return ", ".join(words) if len(words) < 3 else f"{words[0]} to {words[-1]}"
-
-
 class Strip:
     """Those of one curve, drawn."""
 
     def __init__(self, axes, failures: Failures, theme: Theme):
         self._axes = axes
-        self._lengths = sorted({length for length, _ in failures.at}) if failures.on_axis else []
-        cross = {"color": failures.colour, "ms": 5, "mew": 1.6, "clip_on": False, "zorder": 4}
+        self._lengths = sorted({failure.length for failure in failures.at}) if failures.on_axis else []
+        colour = theme.colour(failures.model)
+        cross = {"color": colour, "ms": 5, "mew": 1.6, "clip_on": False, "zorder": 4}
         self._crosses = [axes.plot(x, 1, "x", scalex=False, scaley=False, **cross)[0] for x in self._lengths or [0.01]]
-        self._text = axes.text(0, 1, str(failures), va="center", fontsize=_SIZE, color=theme.readable(failures.colour))
+        self._text = axes.text(0, 1, str(failures), va="center", fontsize=_SIZE, color=theme.readable(colour))
         self._text.set_in_layout(False)
         self.rows = 1
 
@@ -81,11 +57,14 @@ class Strip:
         return False
 
 
-def stack(axes, strips: list[Strip]) -> int:
-    """Put them upon each other, the first one on top, and the title above them; how many lines they take."""
+def stack(axes, strips: list[Strip], above: float = 0) -> int:
+    """Put them upon each other, the first one on top, and the title above them; how many lines they take.
+
+    above: points that stay free between them and the title.
+    """
     rows = 0
     for strip in reversed(strips):
         strip.stand_on(rows)
         rows += strip.rows
-    axes.set_title(axes.get_title(loc="left"), pad=7 + ROW * rows)
+    axes.set_title(axes.get_title(loc="left"), pad=7 + above + ROW * rows)
     return rows

@@ -1,6 +1,6 @@
 """Names at the curves' ends instead of a legend. None lies on another: they are pushed apart, as little as possible.
 
-Where names go can be told only after the layout, when sizes in pixels are known: `attach` makes them beside the axes,
+Where names go can be told only after the layout, when sizes in pixels are known: `attach` makes them next to the axes,
 so that the layout leaves them room, and `settle` then moves them.
 """
 
@@ -13,9 +13,8 @@ import numpy as np
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox, offset_copy
 
-from lengthscale.bench.figures.mpl.style import Theme
+from lengthscale.bench.figures.style import Theme
 
-MOST = 9  # names beside one pair of axes; more of them are a legend
 SIZE = 8
 _GAP = 7  # points from the axes to the names
 Label = tuple["End", Annotation]
@@ -35,8 +34,8 @@ class End:
     bar: tuple[float, float] | None = None  # an interval of y that no name should lie on
 
 
-def attach(axes, ends: Iterable[End], theme: Theme, beside: bool) -> list[Label]:
-    """A name for each end, on the right of the axes; beside: next to its point. Of ends of one name, the first."""
+def attach(axes, ends: Iterable[End], theme: Theme, at_points: bool) -> list[Label]:
+    """A name for each end, on the right of the axes; at_points: next to its point. Of ends of one name, the first."""
     margin = offset_copy(axes.transAxes, axes.figure, x=_GAP, units="points")
     by_name = {end.text: end for end in reversed(list(ends))}
     labels = []
@@ -45,25 +44,25 @@ def attach(axes, ends: Iterable[End], theme: Theme, beside: bool) -> list[Label]
         label = axes.annotate(
             end.text,
             (end.x, end.y),
-            xytext=(0, 0) if beside else (1, 0.5),
-            textcoords="offset points" if beside else margin,
+            xytext=(0, 0) if at_points else (1, 0.5),
+            textcoords="offset points" if at_points else margin,
             color=theme.readable(end.colour),
             fontsize=SIZE,
-            ha="center" if beside else "left",
+            ha="center" if at_points else "left",
             va="center",
-            arrowprops=None if beside else leader,
-            bbox={"facecolor": theme.background, "alpha": 0.75, "lw": 0, "pad": 0.6} if beside else None,
+            arrowprops=None if at_points else leader,
+            bbox={"facecolor": theme.background, "alpha": 0.75, "lw": 0, "pad": 0.6} if at_points else None,
             annotation_clip=False,
             zorder=3,
         )
-        label.set_in_layout(not beside)
+        label.set_in_layout(not at_points)
         labels.append((end, label))
     return labels
 
 
-def settle(axes, labels: list[Label], beside: bool) -> bool:
+def settle(axes, labels: list[Label], at_points: bool) -> bool:
     """Move the names apart, once the layout is done. False: they have no room."""
-    return _settle_around(axes, labels) if beside else _settle_on_the_right(axes, labels)
+    return _settle_around(axes, labels) if at_points else _settle_on_the_right(axes, labels)
 
 
 def _settle_on_the_right(axes, labels: list[Label]) -> bool:

@@ -1,4 +1,4 @@
-/* Figures (bench/report/figure.py) drawn with plotly: `charts.draw(view)`, where a view is what the toolbar says. */
+/* Figures (bench/figures/html/payload.py) drawn with plotly: `charts.draw(view)`, where a view is what the toolbar says. */
 "use strict";
 
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -6,7 +6,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const charts = (() => {
   const STRIP = 15; // pixels of a line of crosses
   const GAP = 14; // pixels between names at the curves' ends
-  const MOST = 14; // names beside one pair of axes
+  const MOST = 14; // names next to one pair of axes
   const LETTER = 5.8; // pixels of a letter within the axes
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const faded = (colour, alpha) => {
@@ -82,9 +82,10 @@ const charts = (() => {
     };
   }
 
-  function guide([name, x, y], figure) {
+  function guide({ name, x, y, steps }) {
+    const line = { color: css("--muted"), width: 1, dash: steps ? "4px,3px" : "1px,3px", shape: steps ? "hv" : "linear" };
     return {
-      x, y, mode: "lines+text", line: { color: css("--muted"), width: 1, dash: "1px,3px" }, hoverinfo: "skip",
+      x, y, mode: "lines+text", line, hoverinfo: "skip",
       text: x.map((_, i) => (i === x.length - 1 ? name : "")), textposition: y[0] === y.at(-1) ? "top left" : "middle right",
       textfont: { color: css("--quiet"), size: 10 }, showlegend: false, name, meta: "guide",
     };
@@ -160,6 +161,20 @@ const charts = (() => {
     };
   }
 
+  /* A line at the length that the models were trained at; its name is on the side that has room. */
+  function trained(length, xRange, log) {
+    if (length === null) return { shapes: [], annotations: [] };
+    const at = log ? Math.log10(length) : length;
+    const late = (at - xRange[0]) / (xRange[1] - xRange[0]) > 0.5;
+    return {
+      shapes: [{ type: "line", xref: "x", yref: "y domain", x0: length, x1: length, y0: 0, y1: 1, line: { width: 1, color: css("--muted"), dash: "1px,3px" }, layer: "below" }],
+      annotations: [{
+        x: at, xref: "x", y: 0, yref: "y domain", yanchor: "bottom", xanchor: late ? "right" : "left", xshift: late ? -3 : 3,
+        text: `trained at ${short(length)}`, showarrow: false, font: { size: 10.5, color: css("--quiet") },
+      }],
+    };
+  }
+
   function ticks(lengths, xRange, log, width) {
     if (!lengths.length) return {};
     const place = (length) => ((log ? Math.log10(length) : length) - xRange[0]) / (xRange[1] - xRange[0]) * width;
@@ -209,7 +224,7 @@ const charts = (() => {
     const failed = shown(figure.failed, view);
     const { crowded } = figure;
     const log = view.log && figure.y_log;
-    const traces = figure.guides.map((each) => guide(each, figure));
+    const traces = figure.guides.map(guide);
     for (const curve of curves) traces.push(...curveTraces(figure, curve, view, crowded));
     failed.forEach((each, rank) => traces.push(crosses(each, rank, view)));
 
@@ -226,7 +241,11 @@ const charts = (() => {
     const ranges = { x: range(xs, view.log, 0.04, false), y: range(ys, log, 0.06, figure.from_zero) };
     const text = css("--text");
     const both = curves.some((c) => c.model === "mamba") && curves.some((c) => c.model === "transformer");
-    const met = crossing(both ? figure.crossing : null, ranges.x, view.log, width - margin.l - margin.r);
+    const at = [
+      crossing(both ? figure.crossing : null, ranges.x, view.log, width - margin.l - margin.r),
+      trained(curves.length ? figure.trained : null, ranges.x, view.log),
+    ];
+    const written = at.flatMap((each) => each.annotations);
     const axis = {
       gridcolor: css("--grid"), linecolor: css("--muted"), tickcolor: css("--muted"), ticks: "outside", ticklen: 3, showline: true,
       zeroline: false, automargin: false, title: { font: { size: 12 }, standoff: 6 }, tickfont: { size: 11 },
@@ -246,11 +265,11 @@ const charts = (() => {
         domain: [0, 1 - strip], exponentformat: "power", separatethousands: true, ...(log ? roundTicks(ranges.y) : { tickmode: "auto" }),
       },
       yaxis2: { domain: [strip ? 1 - strip + 4 / inner : 0.99, 1], range: [0.5 - Math.max(1, failed.length), 0.5], visible: false, fixedrange: true },
-      shapes: met.shapes,
-      annotations: [...met.annotations, ...(many ? [] : names(curves, ranges.y, log, view, inner * (1 - strip)))],
+      shapes: at.flatMap((each) => each.shapes),
+      annotations: [...written, ...(many ? [] : names(curves, ranges.y, log, view, inner * (1 - strip)))],
     };
     const again = (yRange) => ({ // what goes with the axis where one zooms
-      annotations: [...met.annotations, ...(many ? [] : names(curves, yRange, log, view, inner * (1 - strip)))],
+      annotations: [...written, ...(many ? [] : names(curves, yRange, log, view, inner * (1 - strip)))],
       ...(log ? Object.fromEntries(Object.entries(roundTicks(yRange)).map(([key, value]) => [`yaxis.${key}`, value])) : {}),
     });
     return { traces, layout, again };

@@ -1,0 +1,105 @@
+"""Figures of two runs: the ratio of every cell that both have, and the curves of both in one figure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from lengthscale.bench.analysis.compare import Pair
+from lengthscale.bench.figures.costs import BANDS, BARS, EXTRAPOLATED, PLANNED, STEPS
+from lengthscale.bench.figures.spec import CROWD, Axis, Crossing, Curve, Ends, Extrapolated, Figure, Place, Reference
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.series import SeriesKey, size_name
+
+NO_ROW = -1
+
+
+def ratios(pairs: list[Pair], place_of: dict[Cell, int]) -> list[Figure]:
+    """The ratio against length, for each measure that any two lengths of a model are matched in. place_of: the number
+    of each cell's row of B in the page's table.
+    """
+    made = []
+    for measure in MEASURES:
+        mine = [pair for pair in pairs if pair.cell.measure == measure and pair.ratio is not None]
+        if len({pair.cell.length for pair in mine}) < 2:
+            continue
+        groups: dict[SeriesKey, list[Pair]] = {}
+        for pair in mine:
+            groups.setdefault(pair.cell.series(), []).append(pair)
+        several = len({(key.size, key.batch, key.dtype, key.seed) for key in groups}) > 1
+        lengths = sorted({pair.cell.length for pair in mine})
+        x_label = "context (tokens)" if measure == "decode" else "sequence length (tokens)"
+        made.append(
+            Figure(
+                title=f"{STEPS.get(measure, measure)}: time of B over A",
+                x=Axis(x_label, "log", lengths=tuple(lengths)),
+                y=Axis("B / A (over 1: B is slower)", "log", from_zero=False),
+                curves=tuple(_curve(key, group, several, place_of) for key, group in groups.items()),
+                marks=(Reference("equal", (float(lengths[0]), float(lengths[-1])), (1.0, 1.0)),),
+                notes=("band: 95% interval of the ratio of medians",),
+                place=Place(y="ratio", name=f"ratio-{measure}", group="ratio"),
+            )
+        )
+    return made
+
+
+def _curve(key: SeriesKey, group: list[Pair], several: bool, place_of: dict[Cell, int]) -> Curve:
+    group = sorted(group, key=lambda pair: pair.cell.length)
+    name = key.name
+    if several:
+        name = f"{name}, {size_name(key.size)}, batch {key.batch}, {key.dtype}, seed {key.seed}"
+    ratio, low, high = (
+        tuple(math.nan if value is None else value for value in values)
+        for values in zip(*((pair.ratio, pair.low, pair.high) for pair in group), strict=True)
+    )
+    return Curve(
+        model=key.model,
+        name=name,
+        x=tuple(pair.cell.length for pair in group),
+        y=ratio,
+        rows=tuple(place_of.get(pair.cell, NO_ROW) for pair in group),
+        interval=Ends(low, high),
+    )
+
+
+def in_one(first: list[Figure], second: list[Figure]) -> list[Figure]:
+    """One set of two runs: the second's curves in the first's figures, those of one alone as they are.
+
+    What a line's style says is the run, so nothing else is drawn by lines: no plans, no extrapolations.
+    """
+    lettered = [[_of_run(figure, run) for figure in figures] for run, figures in enumerate((first, second))]
+    by_name = {figure.place.name: figure for figure in lettered[0]}
+    for figure in lettered[1]:
+        held = by_name.get(figure.place.name)
+        by_name[figure.place.name] = _joined(held, figure) if held else figure
+    return [_noted(figure) for figure in by_name.values()]
+
+
+def _of_run(figure: Figure, run: int) -> Figure:
+    letter = "AB"[run]
+    curves = (
+        replace(curve, name=f"{curve.name} {letter}", run=run, dash=0, planned=(), beyond=None)
+        for curve in figure.curves
+    )
+    failures = (replace(each, run=run) for each in figure.failures)
+    marks = (mark for mark in figure.marks if not isinstance(mark, Crossing | Extrapolated))
+    return replace(figure, curves=tuple(curves), failures=tuple(failures), marks=tuple(marks), of_two_runs=True)
+
+
+def _joined(a: Figure, b: Figure) -> Figure:
+    return replace(
+        a,
+        curves=a.curves + b.curves,
+        failures=a.failures + b.failures,
+        x=replace(a.x, lengths=tuple(sorted({*a.x.lengths, *b.x.lengths}))),
+        about=(f"A: {' · '.join(a.about)}; B: {' · '.join(b.about)}",),
+    )
+
+
+def _noted(figure: Figure) -> Figure:
+    crowded = len(figure.curves) > CROWD
+    intervals = [BARS if crowded else BANDS] if {BARS, BANDS} & {*figure.notes} else []
+    kept = [note for note in figure.notes if note not in (BARS, BANDS, PLANNED, EXTRAPOLATED)]
+    notes = (*intervals, *kept, "A: solid and full, B: dashed and hollow")
+    return replace(figure, crowded=crowded, notes=notes)

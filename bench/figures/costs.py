@@ -1,0 +1,214 @@
+"""A cost against length: time, throughput, memory, state, compiling, share of the machine's limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lengthscale.bench.analysis.answer import PAIR
+from lengthscale.bench.analysis.fit import Fit
+from lengthscale.bench.analysis.text import estimated
+from lengthscale.bench.figures.run import Run, Series, caption, series_of
+from lengthscale.bench.figures.spec import (
+    CROWD,
+    Axis,
+    Crossing,
+    Curve,
+    Ends,
+    Extrapolated,
+    Failure,
+    Failures,
+    Figure,
+    Mark,
+    Numbers,
+    Place,
+    Slope,
+)
+from lengthscale.bench.results.csv_table import TextRow
+
+STEPS = {"train": "Training step", "forward": "Prefill", "decode": "Decoding"}
+MEASURES = (*STEPS, "quality")
+
+
+@dataclass(frozen=True)
+class Cost:
+    column: str
+    factor: float  # from the column's unit to the label's
+    title: str
+    label: str
+    slopes: tuple[int, ...] = ()  # of the guides
+    follows_time: int = 0  # 1: it grows as the time does, and so do its bands; -1: it is something over the time
+    quantity: str = ""  # in fits.csv
+
+
+BANDS = "band: 95% interval of the median; pale: p10 to p90"
+BARS = "bar: 95% interval of the median"
+PLANNED = "dotted: planned by the compiler"
+FOLLOWED = 0.15  # a fit that missed the longest length by more, predicted from the others, is not extrapolated
+EXTRAPOLATED = f"dashed: extrapolated by the fit, where it predicted the longest length within {FOLLOWED:.0%}"
+COSTS = {
+    "time": Cost("time_median_ms", 1, "time", "time of a step (ms)", (1, 2), 1, "time_ms"),
+    "throughput": Cost("tokens_per_s", 1, "throughput", "tokens/s", (-1,), -1, "time_ms"),
+    "memory": Cost("mem_peak_bytes", 1e-6, "memory", "peak memory (MB)", (1, 2), 0, "memory_bytes"),
+    "state": Cost("state_bytes", 1e-6, "state", "state or KV cache (MB)", (1,), 0, "state_bytes"),
+    "compile": Cost("compile_s", 1, "compiling", "compiling (s)"),
+    "share": Cost("gemm_share", 100, "share of the machine's limit", "% of a matrix product's rate", (), -1),
+}
+FILES = {  # what is drawn of each cost without being asked for
+    "time": {"train": "train_time", "forward": "forward_time", "decode": "decode_latency"},
+    "throughput": {"train": "train_throughput", "forward": "forward_throughput"},
+    "memory": {"train": "train_memory", "forward": "forward_memory"},
+    "state": {"decode": "decode_state"},
+    "compile": dict.fromkeys(STEPS, "compile_time"),
+    "share": dict.fromkeys(STEPS, "machine_share"),
+}
+SLOPES = {1: "∝ L", 2: "∝ L²", -1: "∝ 1/L"}
+
+
+def figures(run: Run) -> list[Figure]:
+    """Of every cost and measure that the run has values of."""
+    found = ((measure, y) for y in COSTS for measure in MEASURES)
+    return [
+        _figure(run, measure, y)
+        for measure, y in found
+        if any(row.has(COSTS[y].column) for row in run.rows.get(measure, ()))
+    ]
+
+
+def _figure(run: Run, measure: str, y: str) -> Figure:
+    cost, rows = COSTS[y], run.cells(measure)
+    series = series_of(measure, rows)
+    curves = tuple(_curve(run, each, cost) for each in series if each.good(cost.column))
+    x_label, y_label = axis_labels(measure, rows, cost)
+    lengths = {row.length for row in rows} | {int(c.beyond[0][-1]) for c in curves if c.beyond}
+    crowded = len(curves) > CROWD
+    return Figure(
+        title=f"{STEPS.get(measure, f'Training ({measure})')}: {cost.title}",
+        x=Axis(x_label, "log", lengths=tuple(sorted(lengths))),
+        y=Axis(y_label, "log"),
+        curves=curves,
+        marks=_marks(run, measure, cost, curves),
+        failures=failures_of(series),
+        crowded=crowded,
+        about=caption(run, [measure]),
+        notes=_meanings(cost, crowded, any(curve.beyond for curve in curves)),
+        place=_place(measure, y, several=len({row.length for row in rows}) > 1),
+    )
+
+
+def _place(measure: str, y: str, several: bool) -> Place:
+    """Where a model was trained at one length alone, its costs are no curves: they are in the page's table."""
+    group = y if measure != "quality" or several else ""
+    return Place(measure, y, name=f"{measure}-{y}", group=group, file=FILES[y].get(measure, ""))
+
+
+def axis_labels(measure: str, rows: Iterable[TextRow], cost: Cost) -> tuple[str, str]:
+    """Of x and y."""
+    if measure != "decode":
+        return "sequence length (tokens)", cost.label
+    alone = {row.whole("batch") for row in rows} == {1}  # a step is a token
+    return "context (tokens)", cost.label.replace("a step", "a token") if alone else cost.label
+
+
+def _meanings(cost: Cost, crowded: bool, followed: bool) -> tuple[str, ...]:
+    """What the lines mean, for a caption. followed: whether any goes on beyond what was measured."""
+    notes = [BARS if crowded else BANDS] if cost.follows_time else []
+    notes += [PLANNED] if cost.column == "mem_peak_bytes" else []
+    return (*notes, *([EXTRAPOLATED] if followed else []))
+
+
+def _curve(run: Run, each: Series, cost: Cost) -> Curve:
+    good = each.good(cost.column)
+    y = numbers(good, cost.column) * cost.factor
+    memory = cost.column == "mem_peak_bytes"
+    return Curve(
+        model=each.model,
+        name=each.name,
+        x=tuple(row.length for row in good),
+        y=tuple(y.tolist()),
+        rows=tuple(row.number_in_file for row in good),
+        dash=each.dash,
+        interval=_ends(good, y, cost, "low", "high") if cost.follows_time else None,
+        spread=_ends(good, y, cost, "p10", "p90") if cost.follows_time else None,
+        planned=tuple((numbers(good, "mem_planned_bytes") * cost.factor).tolist()) if memory else (),
+        beyond=_continuation(run, each, cost, good),
+    )
+
+
+def numbers(rows: Iterable[TextRow], column: str) -> np.ndarray:
+    return np.array([row.number(column) for row in rows])
+
+
+def _ends(good: list[TextRow], y: np.ndarray, cost: Cost, low: str, high: str) -> Ends:
+    """Of the interval that two columns of the time bound, in the figure's unit; where y falls with time, turned."""
+    medians = numbers(good, "time_median_ms")
+    ends = [y * (numbers(good, f"time_{name}_ms") / medians) ** cost.follows_time for name in (low, high)]
+    return Ends(*(tuple(end.tolist()) for end in ends))
+
+
+def _continuation(run: Run, series: Series, cost: Cost, good: list[TextRow]) -> tuple[Numbers, Numbers] | None:
+    """(lengths, values) of the dashed line beyond the longest length, where there is a fit that may be followed."""
+    fit = run.fit_of(series.key, cost.quantity)
+    if fit is None or fit.terms is None or not _may_be_followed(fit) or fit.length_max != good[-1].length:
+        return None
+    lengths = np.geomspace(fit.length_max, 2 * fit.length_max, 20)
+    growth = fit.terms(lengths)
+    growth = growth / growth[0]
+    if cost.column == "tokens_per_s":
+        growth = (1 if series.key.measure == "decode" else lengths / lengths[0]) / growth
+    return tuple(lengths.tolist()), tuple((growth * good[-1].number(cost.column) * cost.factor).tolist())
+
+
+def _may_be_followed(fit: Fit) -> bool:
+    return fit.predicted is not None and fit.left_out_error is not None and abs(fit.left_out_error) <= FOLLOWED
+
+
+def _marks(run: Run, measure: str, cost: Cost, curves: tuple[Curve, ...]) -> tuple[Mark, ...]:
+    rows = run.cells(measure)
+    marks: list[Mark] = []
+    if any(curve.beyond for curve in curves):
+        marks.append(Extrapolated(max(row.length for row in rows)))
+    marks += _slopes(curves, set(cost.slopes) & {1} if measure == "decode" else set(cost.slopes))
+    if cost.column == "time_median_ms" and (found := _crossing(run, measure, rows)):
+        marks.append(found)
+    return tuple(marks)
+
+
+def _slopes(curves: tuple[Curve, ...], slopes: set[int]) -> list[Slope]:
+    """Of lines over the curves' lengths that start next to the first values."""
+    if len({length for curve in curves for length in curve.x}) < 2:
+        return []
+    start, end = min(curve.x[0] for curve in curves), max(curve.x[-1] for curve in curves)
+    first = [curve.y[0] for curve in curves if curve.x[0] == start]
+    values = {slope: max(first) * 1.25 if slope < 0 else min(first) / 1.25 for slope in slopes}
+    return [Slope(SLOPES[slope], slope, start, end, values[slope]) for slope in sorted(slopes)]
+
+
+def _crossing(run: Run, measure: str, rows: list[TextRow]) -> Crossing | None:
+    """Where the Transformer's time passes Mamba's, where both models are among the measure's rows and they cross."""
+    if not set(PAIR) <= {row.text("model") for row in rows}:
+        return None
+    for each in run.crossings:
+        if (each.series.measure, each.quantity) == (measure, "time_ms") and each.length:
+            low, high = each.length.low or each.range_min, each.length.high or each.range_max
+            if {each.model_short, each.model_long} <= set(PAIR) and low and high:
+                text = f"{each.model_long} passes {each.model_short} at {estimated(each.length)}"
+                return Crossing(each.length.value, low, high, text)
+    return None
+
+
+def failures_of(series: Iterable[Series], on_axis: bool = True) -> tuple[Failures, ...]:
+    """Of those series in which anything failed."""
+    return tuple(
+        Failures(
+            each.model,
+            each.name,
+            tuple(Failure(row.length, row.text("status"), row.number_in_file) for row in each.bad),
+            tuple(row.length for row in each.rows),
+            on_axis,
+        )
+        for each in series
+        if each.bad
+    )

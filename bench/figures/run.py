@@ -1,0 +1,171 @@
+"""A run as figures are made of it: the rows of each measure as the text of its CSVs, its fits, and its series.
+
+`run_of` makes it of what a process has just measured, `read_run` of a folder; files, page and command line are given
+that one value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lengthscale.bench.analysis.answer import device_name
+from lengthscale.bench.analysis.crossover import Crossing
+from lengthscale.bench.analysis.fit import Fit, read_fits
+from lengthscale.bench.plan.cell import IDENTITY
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.series import SeriesKey, size_name
+from lengthscale.bench.results.codec import table_of_records
+from lengthscale.bench.results.csv_table import CsvTable, TextRow, read_table
+from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.record import Record
+from lengthscale.models import every_model, present_name
+
+_CELL = IDENTITY[1:]
+_ORDER = {name: number for number, name in enumerate(every_model())}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a folder holds of a run, each file read once."""
+
+    folder: Path
+    tables: Mapping[str, CsvTable]  # of each measure that has any
+    rows: Mapping[str, list[TextRow]]  # of each measure, without the claims' controls
+    environment: dict[str, Any]  # environment.json
+    suite: dict[str, Any]  # suite.json
+    fits: list[Fit] = field(default_factory=list)
+    crossings: list[Crossing] = field(default_factory=list)
+
+    def only(self, models: Iterable[str]) -> Run:
+        """models: by their present names."""
+        chosen = set(models)
+        rows = {
+            measure: [row for row in mine if present_name(row.text("model")) in chosen]
+            for measure, mine in self.rows.items()
+        }
+        return replace(self, rows=rows)
+
+    def cells(self, measure: str) -> list[TextRow]:
+        """A row for each cell, where a measure has several."""
+        first: dict[tuple, TextRow] = {}
+        for row in self.rows.get(measure, ()):
+            first.setdefault(tuple(row.text(name) for name in _CELL), row)
+        return list(first.values())
+
+    def fit_of(self, series: SeriesKey, quantity: str) -> Fit | None:
+        return next((fit for fit in self.fits if (fit.series, fit.quantity) == (series, quantity)), None)
+
+
+def read_run(folder: Path) -> Run:
+    """The run of a folder, with the fits that its files hold; as `read_rows`."""
+    fits, crossings = read_fits(folder)
+    return replace(read_rows(folder), fits=fits, crossings=crossings)
+
+
+def read_rows(folder: Path) -> Run:
+    """The run of a folder without fits.
+
+    Raises JournalError where the folder has no CSV of a measure, or a file that cannot be read.
+    """
+    home = RunFolder(folder)
+    tables = {name: read_table(path) for name in MEASURES if (path := home.csv(name)).exists()}
+    if not tables:
+        raise JournalError(f"{folder} holds no CSV of {', '.join(MEASURES)}")
+    for name, table in tables.items():
+        if not table.columns:
+            raise JournalError(f"{home.csv(name)} cannot be read: it has no columns")
+    return _run_with(home, tables)
+
+
+def run_of(folder: Path, records: Iterable[Record]) -> Run:
+    """The run of these records, which are in the folder's journal already, without fits."""
+    by_measure: dict[str, list[Record]] = {}
+    for record in records:
+        by_measure.setdefault(record.cell.measure, []).append(record)
+    tables = {name: table_of_records(by_measure[name]) for name in MEASURES if name in by_measure}
+    return _run_with(RunFolder(folder), tables)
+
+
+def _run_with(home: RunFolder, tables: Mapping[str, CsvTable]) -> Run:
+    rows = {name: [row for row in table.text_rows() if not row.text("control")] for name, table in tables.items()}
+    return Run(home.path, tables, rows, home.read_environment() or {}, home.read_suite() or {})
+
+
+@dataclass(frozen=True)
+class Series:
+    """The rows of one curve, short lengths first."""
+
+    key: SeriesKey
+    name: str  # the model's, with what else tells it from its neighbours but for the seed
+    dash: int  # rank among the model's names
+    rows: list[TextRow]
+
+    @property
+    def model(self) -> str:
+        return self.key.model
+
+    def good(self, column: str) -> list[TextRow]:
+        return [row for row in self.rows if row.ok and row.has(column)]
+
+    @cached_property
+    def bad(self) -> list[TextRow]:
+        return [row for row in self.rows if not row.ok]
+
+
+def series_of(measure: str, rows: Iterable[TextRow], each_length: bool = False) -> list[Series]:
+    """In the order of MODELS. each_length: every length that was trained at is a series, not a point of one."""
+    rows = list(rows)
+    telling = ("size", "dtype", "data" if MEASURES[measure].learns else "batch")
+    varying = [name for name in telling if len({row.text(name) for row in rows if row.ok}) > 1]
+    groups: dict[tuple[SeriesKey, int], list[TextRow]] = {}
+    for row in rows:
+        groups.setdefault((row.series(measure), row.length if each_length else 0), []).append(row)
+    names: dict[str, list[str]] = {}
+    series = []
+    for key, length in sorted(groups, key=_place):
+        mine = sorted(groups[key, length], key=lambda row: row.length)
+        name = ", ".join([key.name, *(_WORDS[each](getattr(key, each)) for each in varying)])
+        known = names.setdefault(key.model, [])
+        if name not in known:
+            known.append(name)
+        series.append(Series(key, name, known.index(name), mine))
+    return series
+
+
+_WORDS = {"size": size_name, "dtype": str, "data": str, "batch": "batch {}".format}
+
+
+def _place(group: tuple[SeriesKey, int]) -> tuple:
+    """The place of a series among the others."""
+    key, length = group
+    rank = _ORDER.get(present_name(key.model), len(_ORDER))
+    return rank, key.model, key.method, key.size, key.dtype, key.data, key.batch, key.seed, length
+
+
+def caption(run: Run, measures: Iterable[str], notes: Iterable[str] = ()) -> tuple[str, ...]:
+    """What figures of these measures were measured with, piece by piece, and what their lines mean."""
+    measures = list(dict.fromkeys(measures))
+    rows = [row for measure in measures for row in run.rows[measure]]
+    first = rows[0]
+    facts = {"backend": first.text("platform"), "cpu_model": "a CPU"}
+    facts |= {name: first.text(name) for name in ("device_kind", "n_cpus")}
+    device = device_name({**facts, "n_devices": first.whole("n_devices"), **run.environment})
+    sizes = "/".join(dict.fromkeys(size_name(size) for size in _found(rows, "size")))
+    timed = [row for measure in measures if not MEASURES[measure].learns for row in run.rows[measure]]
+    batches = _found(timed, "batch")
+    made_of = [sizes, "/".join(_found(rows, "dtype")), *([f"batch {batches[0]}"] if len(batches) == 1 else [])]
+    commits = ", ".join(_found(rows, "git_sha"))
+    modified = " (modified)" if run.environment.get("git_dirty") else ""
+    versions = "/".join(_found(rows, "jax_version"))
+    pieces = (device, f"jax {versions}", ", ".join(made_of), f"commit {commits}{modified}")
+    return (*pieces, *dict.fromkeys(notes))
+
+
+def _found(rows: Iterable[TextRow], name: str) -> list[str]:
+    """The different texts of a column in their order, without blanks."""
+    return list(dict.fromkeys(text for row in rows if (text := row.text(name))))

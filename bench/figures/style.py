@@ -1,0 +1,91 @@
+"""The house style: a colour, a marker and a line's dashes for each model, on light and on dark, in files and pages.
+
+The colours are Okabe and Ito's, then Tol's muted ones; a model's variants share its colour, with other markers. On the
+dark background four of them would vanish and are lighter. Two colours that some eyes take for one have markers of
+their own (tests/figures/test_plots.py checks contrast and distance, also as the colour blind see them).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lengthscale.models import MODELS, every_model, present_name, spec_of
+
+_COLOURS = (
+    *("#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7", "#882255", "#999933", "#117733", "#0072B2"),
+    *("#000000", "#44AA99", "#AA4499", "#332288", "#888888", "#661100", "#6699CC"),
+)
+_LIGHTER = {"#882255": "#B84065", "#000000": "#F0F0F0", "#332288": "#7B6CF0", "#661100": "#B5653F"}
+MARKERS = (  # by plotly's names
+    *("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star"),
+    *("triangle-left", "triangle-right"),
+)
+DASHES = ((), (5, 1.5), (1.5, 1), (5, 1.5, 1.5, 1.5))  # of a model's first curve in a figure, its second ...: on, off
+_BASES = [name for name, spec in MODELS.items() if not spec.variant_of]
+_FAMILY = {name: [m for m in every_model() if name in (m.partition(":")[0], spec_of(m).variant_of)] for name in _BASES}
+STYLE = {
+    model: (_COLOURS[number % len(_COLOURS)], MARKERS[(number + rank) % len(MARKERS)])
+    for number, base in enumerate(_BASES)
+    for rank, model in enumerate(_FAMILY[base])
+}
+_UNKNOWN = ("#888888", "circle")  # a model of another version's results
+READABLE = 4.5  # contrast of text (WCAG 2.2, 1.4.3)
+
+
+@dataclass(frozen=True)
+class Theme:
+    name: str
+    background: str
+    text: str
+    muted: str  # guides, captions
+    grid: str
+
+    def colour(self, model: str) -> str:
+        """ "": of what is not a model's."""
+        colour = STYLE.get(present_name(model), _UNKNOWN)[0] if model else self.muted
+        return _LIGHTER.get(colour, colour) if self.name == "dark" else colour
+
+    def readable(self, colour: str) -> str:
+        """The colour, towards that of the text until letters in it can be read."""
+        for share in np.linspace(0, 1, 21):
+            mixed = to_hex((1 - share) * to_rgb(colour) + share * to_rgb(self.text))
+            if contrast(mixed, self.background) >= READABLE:
+                return mixed
+        return self.text
+
+
+LIGHT = Theme("light", "#ffffff", "#1f2328", "#6e7781", "#e8eaed")
+DARK = Theme("dark", "#0d1117", "#e6edf3", "#8b949e", "#21262d")
+THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
+
+
+def marker(model: str) -> str:
+    """One of MARKERS. "": of what is not a model's."""
+    return STYLE.get(present_name(model), _UNKNOWN)[1] if model else "diamond"
+
+
+def dashes(rank: int) -> tuple[float, ...]:
+    return DASHES[rank % len(DASHES)]
+
+
+def to_rgb(colour: str) -> np.ndarray:
+    """(3,) of 0 to 1."""
+    return np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+
+
+def to_hex(channels: np.ndarray) -> str:
+    return "#" + "".join(f"{round(float(value) * 255):02x}" for value in channels)
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, 1 to 21 (WCAG 2.2)."""
+    dark, light = sorted(_luminance(colour) for colour in (one, other))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    channels = to_rgb(colour)
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
