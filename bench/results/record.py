@@ -94,9 +94,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
         return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
 
 
-ROW_COLUMNS = Row.__struct_fields__
-
-
 def row_of(columns: dict[str, Any]) -> Row:
     """A row of these columns; NaN and infinity are not measured values, so they become blanks.
 

@@ -195,7 +195,7 @@ def errors_of(capsys, *arguments) -> str:
 def test_wishes_that_do_not_fit_fetch_nothing(offer, enwik8, server, capsys):
     offer("enwik8", enwik8)
     both = errors_of(capsys, "--download", "enwik8", "--data", "text", "--size", "smal")
-    assert "--download is the data as well: give it or --data text, not both" in both
+    assert "--download chooses the data, too: give it or --data text, not both" in both
     assert "did you mean 'small'?" in both
     assert "unknown download 'enwik9'; did you mean 'enwik8'?" in errors_of(capsys, "--download", "enwik9")
     assert "unknown download ''" in errors_of(capsys, "--download", "")
