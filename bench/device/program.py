@@ -27,7 +27,7 @@ class Report(Protocol):
 
     def __call__(self, stage: str) -> None: ...
 
-    def wait_for_turn(self, step_s: float) -> None: ...
+    def end_round(self, step_s: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def measure(program: Program, settings: Settings, report: Report, rounds: int = 
     seconds = timing.sample(call, settings, rounds)
     turns = 1
     while turns < rounds or (rounds > 1 and timing.wants_more(seconds, settings)):
-        report.wait_for_turn(statistics.median(seconds))
+        report.end_round(statistics.median(seconds))
         seconds += timing.sample(call, settings, rounds, seconds)
         turns += 1
     memory_columns = meter.columns((args, results))  # before the statistics, which take memory of their own

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.results.messages import Done, Stage, Turn
+from lengthscale.bench.results.messages import Done, RoundEnd, Stage
 
 # Named, not imported: jax comes with it. It has run(task, cell, settings, report).
 WORKER = "lengthscale.bench.device.worker"
@@ -86,9 +86,9 @@ class Report:
         self.stage = stage
         self._connection.send(Stage(stage))
 
-    def wait_for_turn(self, step_s: float) -> None:
+    def end_round(self, step_s: float) -> None:
         """Let others be sampled. step_s: the time of a step so far. Raises EOFError where the parent is gone."""
-        self._connection.send(Turn(step_s))
+        self._connection.send(RoundEnd(step_s))
         self._connection.recv()
 
 

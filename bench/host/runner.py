@@ -22,12 +22,12 @@ from lengthscale.bench.host.process import Child
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import NO_MEMORY, Status
-from lengthscale.bench.results.messages import Clock, Done, Stage, Turn, record_of
+from lengthscale.bench.results.messages import Clock, Done, RoundEnd, Stage, record_of
 from lengthscale.bench.results.record import Record
 
 PROBE_S = 300.0  # at least: the first probe of a fresh environment compiles the C++ kernels
 OnStage = Callable[[Cell, str], None]
-OnTurn = Callable[[Cell, float], None]
+OnRound = Callable[[Cell, float], None]
 
 
 @cache
@@ -64,13 +64,13 @@ class Runner:
         self,
         cells: Iterable[Cell],
         on_stage: OnStage = lambda cell, stage: None,
-        on_turn: OnTurn = lambda cell, step_s: None,
+        on_round: OnRound = lambda cell, step_s: None,
     ) -> Generator[Record, None, None]:
         """The cells' records, each as it comes: their children stand side by side and are sampled one after the other,
         round by round, so that a machine that drifts does so for all alike.
 
         A cell is drawn from `cells` when its child is to start; by then those before it have failed and given their
-        record, or said how long a step takes (`on_turn`, in seconds).
+        record, or said how long a step takes (`on_round`, in seconds).
         One that finds no memory beside the others is measured again alone.
         """
         working: list[Running] = []
@@ -81,7 +81,7 @@ class Runner:
                 working.append(running)
                 done = running.advance(on_stage)
                 if done is None:
-                    on_turn(cell, running.step_s)
+                    on_round(cell, running.step_s)
                     continue
                 working.remove(running)
                 if working and done.status in NO_MEMORY:
@@ -183,7 +183,7 @@ class Running:
                 return self._child.death(self._stage)
             if isinstance(message, Done):
                 return message
-            if isinstance(message, Turn):
+            if isinstance(message, RoundEnd):
                 self._waiting, self.step_s = True, message.step_s
                 return None
             assert isinstance(message, Stage), message

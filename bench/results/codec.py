@@ -1,4 +1,4 @@
-"""Records as lines of JSON, rows as lines of CSV: the one place where a record becomes text, and text a record."""
+"""Records as lines of JSON, rows as lines of CSV: only here does a record become text, and text a record."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def _plain_number(value: Any) -> int | float:
 
 
 def read_journal(path: Path) -> list[Record]:
-    """The records of a run's journal; as `read_lines`."""
+    """The records of a run's journal, read as by `read_lines`."""
     return read_lines(path, Record)
 
 
 def read_lines(path: Path, kind: type[Kind]) -> list[Kind]:
-    """All whole records of a journal, none where there is no file.
+    """All complete records of a journal; none where there is no file.
 
-    A torn last line (no newline: the writer died) is left out. Raises JournalError that names the file, the line, and
-    the column or the field of what does not fit. Read line by line: no line is in memory twice.
+    An incomplete last line (without a newline: its writer died) is left out. Raises JournalError that names the file,
+    the line, and the column or field that is wrong. The file is read line by line, to hold no line in memory twice.
     """
     records = []
     if not path.exists():
@@ -74,18 +74,18 @@ def _parsed(path: Path, number: int, line: bytes, kind: type[Kind]) -> Kind:
         raise JournalError(f"{where}, column {_column(line)}: {error}") from None
     schema = getattr(record, "schema", SCHEMA)
     if schema > SCHEMA:
-        raise JournalError(f"{where}: a record of schema {schema}; this program knows them up to {SCHEMA}")
+        raise JournalError(f"{where}: a record of schema {schema}; this program reads schemas up to {SCHEMA}")
     return record
 
 
 def _field(message: str) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.rows[0].steps`" with the field first."""
+    """msgspec's message, such as "Expected `int`, got `str` - at `$.rows[0].steps`", with the field first."""
     what, _, path = message.partition(" - at `$.")
     return f"field {path.rstrip('`')}: {what}" if path else f"column 1: {what}"
 
 
 def _column(line: bytes) -> int:
-    """Where a line stops being JSON, counted from 1."""
+    """The column, counted from 1, at which a line stops being JSON."""
     try:
         json.loads(line)
     except json.JSONDecodeError as error:
@@ -115,8 +115,9 @@ def _lines(record: Record) -> Iterable[dict[str, Any]]:
 
 
 def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], digits: int = 6) -> str:
-    """A CSV with a header. Floats have so many digits; None is a blank: "not measured". Raises ValueError for a column
-    that is not listed.
+    """A CSV with a header. digits: significant digits of floats. None becomes a blank: "not measured".
+
+    Raises ValueError for a column that is not listed.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), extrasaction="raise", lineterminator="\n")
@@ -126,5 +127,5 @@ def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], digits
 
 
 def plain(value: Any, digits: int = 6) -> Any:
-    """A value as it stands in a CSV."""
+    """A value as it is written in a CSV: finite floats with this many significant digits."""
     return f"{value:.{digits}g}" if isinstance(value, float) and math.isfinite(value) else value

@@ -1,6 +1,6 @@
-"""How sure a figure is: 95% intervals, by bootstrap (Efron and Tibshirani 1993) but for `of_few`.
+"""95% confidence intervals, by the bootstrap (Efron and Tibshirani 1993) except for `of_few`.
 
-Each is (low, high), or (None, None) for fewer than 3 values, which cannot carry one, or where one is not finite.
+Each function gives (low, high), or (None, None) for fewer than 3 values or where a value is not finite.
 """
 
 from __future__ import annotations
@@ -15,15 +15,20 @@ RESAMPLES = 2000
 
 
 def of_median(values: np.ndarray) -> Interval:
+    """The interval of the median of independent values."""
     return _bootstrap((values,), np.median)
 
 
 def of_mean(values: np.ndarray) -> Interval:
+    """The interval of the mean of independent values."""
     return _bootstrap((values,), np.mean)
 
 
 def of_few(values: np.ndarray) -> Interval:
-    """Of the mean of a few normal values, by Student's t: a bootstrap of 3 seeds would hold it in 75 of 100."""
+    """The interval of the mean of a few normal values, by Student's t.
+
+    A bootstrap interval of 3 values would contain the mean in 75 of 100 cases instead of 95.
+    """
     if len(values) < 3 or not np.isfinite(values).all():
         return None, None
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
@@ -31,13 +36,13 @@ def of_few(values: np.ndarray) -> Interval:
 
 
 def of_ratio(values: np.ndarray, to: np.ndarray) -> Interval:
-    """Of the ratio of two medians whose values come from the same rounds, which are drawn as a whole."""
+    """The interval of median(values) / median(to), both sampled in the same rounds, which are drawn as a whole."""
     rounds = min(len(values), len(to))
     return _bootstrap((values[:rounds], to[:rounds]), _ratio, paired=True)
 
 
 def of_ratio_apart(values: np.ndarray, to: np.ndarray) -> Interval:
-    """Of the ratio of two medians whose values have nothing to do with each other."""
+    """The interval of median(values) / median(to), of independent samples."""
     return _bootstrap((values, to), _ratio) if len(to) >= 3 else (None, None)
 
 

@@ -117,7 +117,7 @@ def test_resume_needs_no_other_options_and_takes_none(swept):
     [
         (["--models", "rnn"], "leave out --models rnn"),
         (["--out", "elsewhere"], "leave out --out elsewhere"),
-        ([], "there is no suite.json, so no run that could go on"),
+        ([], "there is no suite.json, so there is no run to continue"),
     ],
 )
 def test_resume_refuses_what_it_cannot_do(tmp_path, capsys, arguments, message):

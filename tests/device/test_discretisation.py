@@ -31,7 +31,7 @@ class Report:
     def __call__(self, stage):
         pass
 
-    def wait_for_turn(self, step_s):
+    def end_round(self, step_s):
         raise AssertionError("nothing here is sampled in turns")
 
 

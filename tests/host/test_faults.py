@@ -306,7 +306,7 @@ def test_a_spoilt_csv_is_kept_aside_and_made_again(folder, spoil):
 @pytest.mark.parametrize(
     ("name", "change", "difference"),
     [
-        ("environment.json", {"code": "0" * 12}, "was measured otherwise (code: 000000000000 -> "),
+        ("environment.json", {"code": "0" * 12}, "was measured under other conditions (code: 000000000000 -> "),
         ("suite.json", {"settings": {"windows": 3}}, "holds another configuration (settings: windows: 3 -> "),
     ],
     ids=["code", "configuration"],
