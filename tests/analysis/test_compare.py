@@ -154,8 +154,8 @@ def test_the_command_says_what_changed_and_fails_on_request(runs, capsys, monkey
     assert "slower" in lines["16"]
     assert " 2 " in lines["16"]  # memory
     assert "broken" in lines["64"]
-    assert "1 cells in A alone" in said
-    assert "1 cells in B alone" in said
+    assert "1 cells only in A" in said
+    assert "1 cells only in B" in said
     assert main(["compare", a, b, "--fail-on-regression"]) == 1
     assert main(["compare", a, a, "--fail-on-regression"]) == 0
 
