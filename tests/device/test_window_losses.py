@@ -116,10 +116,10 @@ def test_a_record_keeps_the_losses_of_each_window(tmp_path):
     assert summarise([kept], [])[0]["loss"] == f"{kept.rows[2].loss:.3g}"  # of the longest context, in order
     assert list(read_run(folder).frames["quality"]["context"].fillna(0)) == [4, 16, 64, 0]
     for spoilt, message in (
-        (kept.window_losses[:3], "its window_losses are no list for each row"),
-        ([[1.0] * 5, *kept.window_losses[1:]], "n_sequences is 6, and there are 5 window_losses"),
+        (kept.window_losses[:3], "its window_losses do not have one list for each row"),
+        ([[1.0] * 5, *kept.window_losses[1:]], "n_sequences is 6, but there are 5 window_losses"),
         ([[9.0] * 6, *kept.window_losses[1:]], "the mean of its window_losses 9"),
-        ([[None] * 6, *kept.window_losses[1:]], "a loss is blank where"),
+        ([[None] * 6, *kept.window_losses[1:]], "loss must be blank if"),
         ([["a"] * 6, *kept.window_losses[1:]], "field window_losses[0][0]: Expected `float | null`, got `str`"),
     ):
         (folder / "journal.jsonl").write_bytes(line_of(changed(kept, window_losses=spoilt)))

@@ -232,7 +232,7 @@ def test_a_full_disk_leaves_old_files_whole_and_the_run_can_go_on(tmp_path, size
     code, output = finish(start(*SWEEP, "--out", tmp_path, largest_file=size))
     assert code == 3, output
     assert "the results can no longer be written" in output
-    assert f"--resume {tmp_path} goes on" in " ".join(output.split())
+    assert f"--resume {tmp_path} continues" in " ".join(output.split())
     kept = len(lengths(tmp_path))
     assert 0 < kept < CELLS
     assert (tmp_path / "journal.jsonl").read_bytes().endswith(b"\n")
@@ -293,7 +293,7 @@ def test_a_corrupt_journal_is_named_and_nothing_is_overwritten(folder):
 @pytest.mark.parametrize(
     "spoil", [lambda csv: csv.replace(b",ok,", b",better,", 1), lambda csv: b"\xff\0" + csv], ids=["edited", "corrupt"]
 )
-def test_a_spoilt_csv_is_kept_aside_and_made_again(folder, spoil):
+def test_a_damaged_csv_is_set_aside_and_made_again(folder, spoil):
     path = folder / "decode.csv"
     whole = path.read_bytes()
     path.write_bytes(spoil(whole))
@@ -325,7 +325,7 @@ def test_what_was_measured_otherwise_is_refused_or_measured_anew_on_request(fold
     other = ("--suite", "quick", "--models", "rnn", "--measures", "train", "--lengths", "8")
     code, output = finish(start("run", *other, "--out", folder, "--rerun"))
     assert code == 0, output
-    assert "kept aside" in output
+    assert "set aside" in output
     assert [record.cell.measure for record in read_journal(folder / "journal.jsonl")] == ["train"]
     assert {f"{each}.aside1": content for each, content in before.items()}.items() <= files_of(folder).items()
     assert not (folder / "decode.csv").exists()

@@ -80,11 +80,11 @@ def test_a_csv_that_says_something_else_is_named_with_line_and_column(folder, ca
     cells[column] = "0.001"
     path.write_text("\n".join([*lines[:2], ",".join(cells), *lines[3:]]) + "\n")
     assert main(["validate", str(folder)]) == 1
-    assert "train.csv, line 3, time_median_ms: '0.001', and '" in capsys.readouterr().out
+    assert "train.csv, line 3, time_median_ms: '0.001', but '" in capsys.readouterr().out
     path.write_bytes(b"\xff\xfe" + path.read_bytes())
     assert "train.csv is not text" in validate(folder)[0][0]
     path.write_text("x" * 100_000)
-    assert "train.csv: 100000 bytes, and" in validate(folder)[0][0]
+    assert "train.csv: 100000 bytes, but" in validate(folder)[0][0]
     path.unlink()
     assert validate(folder)[0] == ["train.csv: is missing"]
 
