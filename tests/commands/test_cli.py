@@ -186,7 +186,7 @@ def test_an_unknown_suite(capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "nor is there a file or folder of this name"), (b"", "is empty"), (b"x" * 1024, "length 1024 needs 1025")],
+    [(None, "there is no file or folder of this name"), (b"", "is empty"), (b"x" * 1024, "length 1024 needs 1025")],
 )
 def test_data_that_cannot_be_used(tmp_path, capsys, content, message):
     path = tmp_path / "data.bin"

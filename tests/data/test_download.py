@@ -92,7 +92,7 @@ def test_a_server_that_stalls_is_left_and_resumed(server, get, console):
     server.answers = [stall(60_000), whole]
     assert get().read_bytes() == CONTENT
     assert server.asked == [None, "bytes=60000-"]
-    assert "nothing came for 0.3 s" in printed(console)
+    assert "nothing was received for 0.3 s" in printed(console)
 
 
 @pytest.mark.parametrize("answer", [hang_up, status(503), status(429), status(500)])

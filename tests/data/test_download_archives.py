@@ -102,7 +102,7 @@ def test_unzip(tmp_path, console):
 )
 def test_a_zip_that_holds_something_else(tmp_path, console, members):
     archive = make_zip(tmp_path / "a.zip", **members)
-    with pytest.raises(DataError, match="must hold one file, 'data' of 300,000 bytes, and holds"):
+    with pytest.raises(DataError, match="must hold one file, 'data' of 300,000 bytes, but holds"):
         unzip_file(archive, "data", len(CONTENT), console)
     assert set(left(tmp_path)) == {"a.zip"}
 
