@@ -144,7 +144,7 @@ def test_a_compressed_file_is_named_as_such(tmp_path):
     [
         ("a.fa", "line 1: no header; expected '>'"),
         ("a.csv", "row 1: it has 1,048,576 characters or more"),
-        ("a.wav", "is no WAV file"),
+        ("a.wav", "is not a WAV file"),
     ],
 )
 def test_a_file_of_10_gb_of_something_else_is_refused_at_its_start(tmp_path, monkeypatch, name, message):

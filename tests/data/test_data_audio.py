@@ -168,8 +168,8 @@ DATA_CHUNK = chunk(b"data", SAMPLES.tobytes())
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"RIFF", "is no WAV file: it starts with b'RIFF'"),
-        (b"ID3\x03 and no sound", "is no WAV file: it starts with b'ID3"),
+        (b"RIFF", "is not a WAV file: it starts with b'RIFF'"),
+        (b"ID3\x03 and no sound", "is not a WAV file: it starts with b'ID3"),
         (wav(fmt(1, 16), DATA_CHUNK)[:-5], "is truncated: expected 16 bytes of samples by its header, found 11"),
         (
             wav(SIZES_OF_3, fmt(7, 8), chunk(b"data", b"", size=0xFFFFFFFF), magic=b"RF64"),
