@@ -1,4 +1,4 @@
-"""Training on a budget of tokens, for the measures that ask what was learned."""
+"""Training on a budget of tokens, for the measures that train."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ from lengthscale.bench.results.messages import Done
 
 
 def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays, calls: int | None = None) -> Program:
-    """The step that trains the cell's model on batches like `inputs`."""
+    """The program of a step that trains the cell's model on batches of the shapes of `inputs`.
+
+    learning_rate: a number or an optax schedule. calls: the number of steps in one cell; None where sampling decides.
+    """
     learner = make_learner(cell, workload)
     optimizer = make_optimizer(learning_rate)
 
@@ -51,7 +54,7 @@ def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays,
 
 
 def make_budgeted(cell: Cell, workload: Workload, settings: Settings) -> Program:
-    """As make_training, with a warm-up and a cosine over the steps that the budget of tokens allows."""
+    """The program of `make_training`, with a warm-up and a cosine over the steps that the budget of tokens allows."""
     steps = max(1, settings.train_tokens // (cell.batch * cell.length))
     schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, max(1, steps // 10), steps + 1)
     return make_training(cell, workload, schedule, next(workload.training_batches()), steps)
@@ -59,24 +62,24 @@ def make_budgeted(cell: Cell, workload: Workload, settings: Settings) -> Program
 
 @dataclass(frozen=True)
 class Training:
-    """How a training on a budget went."""
+    """The result of a training on a budget."""
 
     model: TrainedModel
-    row: dict
-    seconds: tuple[float, ...]  # of the steps that the row's times are of
+    row: dict  # its columns: times, memory, rates and losses
+    seconds: tuple[float, ...]  # of the steps, from which the row's times come
     outcome: Outcome
 
     def failed(self) -> Done:
-        """The end of a measure whose training did not come to its end."""
+        """The end of a measure whose training failed."""
         return measured([self.row], self.seconds, self.outcome)
 
 
 def train(cell: Cell, workload: Workload, settings: Settings, report: Report) -> Training:
-    """Raises SkippedError where the program would not fit the memory."""
+    """Train the cell's model on its budget. Raises SkippedError where the program does not fit into memory."""
     program = make_budgeted(cell, workload, settings)
-    with shared_compilation():  # seeds differ in their arrays alone
+    with shared_compilation():  # cells of different seeds run the same program
         compiled = compile_program(program, report)
-    del compiled.columns["compile_s"]  # which may be another cell's
+    del compiled.columns["compile_s"]  # it may be the time of reading what another cell has compiled
     check_memory(compiled, settings)
     report("allocate")
     args = program.make_args()

@@ -1,6 +1,6 @@
-"""What a child does with its cell: measure it, or plan it. The forkserver imports this file once, with jax in it.
+"""The worker: what a child does with its cell. The forkserver imports this file once, and jax with it.
 
-The backend starts only in the children, which bench/host/child.py looks after.
+jax's backend is started only in the children, which bench/host/child.py prepares.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done, Planned
 from lengthscale.models.ops import native
 
-# All of them here and now, in the forkserver, so that no child has to import anything.
+# All measures are imported now, in the forkserver, so that children do not have to import anything.
 _MODULES = {name: importlib.import_module(measure.module) for name, measure in MEASURES.items()}
-PLAN_RUN_FLOPS = 2e9  # in a plan, programs up to this size are run to learn the machine's speed
+PLAN_RUN_FLOPS = 2e9  # in a plan, programs up to this size are run to measure the machine's speed
 
 
 def run(task: str, cell: Cell | None, settings: Settings, report: Report) -> Done:
     """The outcome of a task. task: one of TASKS, or without a cell "probe" or "peaks".
 
-    Refusals and out of memory are outcomes; other errors are the caller's.
+    What is unsupported, skipped or out of memory is an outcome; other errors are raised.
     """
-    jax.config.update("jax_enable_compilation_cache", False)  # or compile times would be a cache's
+    jax.config.update("jax_enable_compilation_cache", False)  # or compile times would be those of reading a cache
     try:
         if cell is None:
             return Done(Status.OK, content=peaks.measure_peaks() if task == "peaks" else probe())
@@ -50,7 +50,7 @@ def measure(cell: Cell, settings: Settings, report: Report) -> Done:
 
 
 def plan(cell: Cell, settings: Settings, report: Report) -> Done:
-    """What a cell would take: planned memory and FLOPs, and a step's time if the step is small enough to try."""
+    """The plan of a cell: planned memory and FLOPs, and the time of a step if the step is small enough to run."""
     report("build")
     program = _MODULES[cell.measure].make_program(cell, settings)
     compiled = compile_program(program, report)
@@ -66,7 +66,7 @@ def plan(cell: Cell, settings: Settings, report: Report) -> Done:
 
 
 def check(cell: Cell, settings: Settings, report: Report) -> Done:
-    """Whether the cell's method computes what it should."""
+    """The check of the cell's method against its reference."""
     return correctness.check(cell, report)
 
 
@@ -74,7 +74,7 @@ TASKS = {"measure": measure, "plan": plan, "check": check}
 
 
 def probe() -> dict:
-    """The device as jax sees it, and whether there are kernels for it: compiled here, and not in the first cell."""
+    """The facts of the device as jax sees it. On a CPU this compiles the kernels, so that the first cell need not."""
     device = jax.devices()[0]
     return {
         "backend": device.platform,

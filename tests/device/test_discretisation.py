@@ -87,9 +87,9 @@ def test_the_model_that_was_trained_is_measured(model, rule):
 @pytest.mark.parametrize(
     ("measure", "model", "length", "data", "message"),
     [
-        (discretisation, "mamba", 16, "digits", "mamba is no linear, time-invariant state space model"),
-        (resampling, "s4d", 16, "text", "text is no signal that can be sampled at half the rate"),
-        (resampling, "s4d", 9, "digits", "half as many samples need an even length, got 9"),
+        (discretisation, "mamba", 16, "digits", "mamba is not a linear, time-invariant state space model"),
+        (resampling, "s4d", 16, "text", "text is not a signal that can be sampled at half the rate"),
+        (resampling, "s4d", 9, "digits", "half the sampling rate needs an even length, got 9"),
         (resampling, "lstm", 16, "digits", "lstm has no steps dt to double"),
         (resampling, "vit", 16, "digits", "no last step"),
     ],

@@ -1,4 +1,4 @@
-"""Prefill: L tokens in, out come the last one's logits and the state that decoding continues from."""
+"""Prefill: L tokens in, the logits of the last one and the state from which decoding continues out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lengthscale.bench.results.messages import Done
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
+    """The program of one prefill."""
     workload = make_workload(cell)
     learner = make_learner(cell, workload)
 
@@ -36,4 +37,5 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 
 
 def run(cell: Cell, settings: Settings, report: Report) -> Done:
+    """Measure the cell. Raises SkippedError where the program does not fit into memory."""
     return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)

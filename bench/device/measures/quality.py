@@ -1,8 +1,8 @@
-"""What length buys: train at length L on a fixed budget of tokens, then evaluate on held-out data.
+"""Quality: train at length L on a fixed budget of tokens, then evaluate on held-out data.
 
-Every length sees the same number of tokens in the same number of steps (batch x L is fixed). What is evaluated is the
-workload's: on a stream the loss on the same targets given more or less context (workloads/text.py); on a task
-loss and accuracy at lengths beyond L (scored.py); on images the accuracy.
+Every length trains on the same number of tokens in the same number of steps (batch x L is fixed). The workload decides
+what is evaluated: on a stream the loss on the same targets with more or less context (workloads/text.py), on a task
+loss and accuracy at lengths beyond L (scored.py), on images the accuracy.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from lengthscale.bench.results.messages import Done
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
+    """The program of a training step."""
     return make_budgeted(cell, make_workload(cell), settings)
 
 
 def run(cell: Cell, settings: Settings, report: Report) -> Done:
+    """Measure the cell. Raises SkippedError where the program does not fit into memory."""
     workload = make_workload(cell)
     training = train(cell, workload, settings, report)
     if training.outcome != FINE:

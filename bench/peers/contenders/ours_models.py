@@ -59,7 +59,7 @@ def _step(case: Case, given: Given) -> Prepared:
 def _long(case: Case, given: Given) -> Prepared:
     """Its work: tokens. Its peak is of the whole process, compiling and all."""
     with suppress(OSError):
-        memory.forget_peak()
+        memory.reset_peak()
     prepared = _prepare(train.make_program(_cell(case, "train", CHUNK), Settings()), float(case.tokens))
     return replace(prepared, peak_bytes=_peak_bytes)
 
