@@ -113,7 +113,7 @@ def test_a_pickle_cannot_change_what_stands_in_for_numpy():
         (pickle.dumps({}, 2), "not rows of 3,072 bytes"),
         (b"\x80\x02}(" + string(b"data") + b"cnumpy\nndarray\n)Ru.", "not rows of 3,072 bytes"),
         (batch_pickle(np.zeros((2, 3071), np.uint8), [0, 0]), "not rows of 3,072 bytes"),
-        (batch_pickle(np.zeros((2, 3072), np.uint8), [0]), "not one for each of 2 images"),
+        (batch_pickle(np.zeros((2, 3072), np.uint8), [0]), "does not have one label for each of 2 images"),
         (batch_pickle(np.zeros((2, 3072), np.uint8), [0, 10]), "not numbers from 0 to 9"),
         (batch_pickle(np.zeros((2, 3072), np.uint8), [0, 0]).replace(b"M\x02\x00", b"M\x03\x00"), "row by row"),
     ],

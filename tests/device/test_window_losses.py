@@ -144,8 +144,11 @@ def test_losses_that_are_not_finite_are_none():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--contexts 4,64 --shuffle-beyond 64", "all windows are read at, 64, got 64"),
-        ("--contexts 4,64 --windows 9 --context-tokens 100 --shuffle-beyond 4", "all windows are read at, 4, got 4"),
+        ("--contexts 4,64 --shuffle-beyond 64", "at which all windows are read, 64, got 64"),
+        (
+            "--contexts 4,64 --windows 9 --context-tokens 100 --shuffle-beyond 4",
+            "at which all windows are read, 4, got 4",
+        ),
         ("--shuffle-beyond near", "length 'near' is not"),
         ("--context-tokens 0", "--context-tokens: expected a positive whole number, got '0'"),
         ("--target-tokens 0", "--target-tokens: expected a positive whole number, got '0'"),
