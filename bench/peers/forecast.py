@@ -9,7 +9,7 @@ from lengthscale.bench.plan.status import Status
 
 
 class PeerForecast:
-    """Predicts from the records of earlier cases, which go from short to long, whether a contender should be started."""
+    """Predicts from earlier cases, which go from short to long, whether a contender should be started."""
 
     def __init__(self, call_s: float):
         """call_s: the most seconds that one call of a peer may take."""

@@ -90,7 +90,7 @@ class _Serving:
         )
 
     def sample(self) -> float:
-        """The seconds of one call. A short one is warmed up first: other processes have used the core and its caches."""
+        """The seconds of one call. A short one is warmed up first, since others have used the core and its caches."""
         if self._short:
             self._prepared.call()
         start = time.perf_counter()
