@@ -50,7 +50,7 @@ def _growth(fits: list[Fit], environment: dict[str, Any]) -> str:
             times = (text.milliseconds(each.value) for each in pair)
             sentence += f": there it takes {' against '.join(times)}"
         return f"{sentence}."
-    return f"On {on} no cost was measured at the four lengths that an exponent takes."
+    return f"On {on} no cost was measured at four lengths, which an exponent needs."
 
 
 def _crossing(fits: list[Fit], crossings: list[Crossing]) -> str:
@@ -80,7 +80,7 @@ def _meeting(crossing: Crossing) -> str:
         farther = crossing.extrapolated_length
         then = f"; extrapolated, {beyond} passes it at {text.number(farther)}" if farther else ""
         return f"{before} is the cheaper of the two from {where} tokens{then}"
-    why = "it is not decided" if crossing.status == NOT_DECIDED else "too few lengths say"
+    why = "it is not decided" if crossing.status == NOT_DECIDED else "too few lengths were measured to say"
     return f"{why} where {beyond} and {before} cross"
 
 

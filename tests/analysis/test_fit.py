@@ -185,6 +185,6 @@ def test_the_answer_says_how_cost_grows_where_curves_cross_and_what_decoding_tak
 
 def test_the_answer_says_what_was_not_measured():
     growth, crossing, decoding = answer.sentences(*fit.fit_records(records({"rnn": line}, LENGTHS[:2])), ON)
-    assert growth == "On A CPU, 2 cores no cost was measured at the four lengths that an exponent takes."
+    assert growth == "On A CPU, 2 cores no cost was measured at four lengths, which an exponent needs."
     assert crossing == "No two curves were measured that could cross."
     assert decoding == "Decoding was not measured."
