@@ -253,7 +253,7 @@ def test_unknown_names():
     assert "unknown data" in refused("a\0b")
 
 
-@pytest.mark.fault("data: pipes, devices, link loops, what must not be read")
+@pytest.mark.fault("data: pipes, devices, link loops, unreadable files")
 def test_places_that_hold_no_file(tmp_path):
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
@@ -270,7 +270,7 @@ def test_places_that_hold_no_file(tmp_path):
             loader("name", str(tmp_path))
 
 
-@pytest.mark.fault("data: pipes, devices, link loops, what must not be read")
+@pytest.mark.fault("data: pipes, devices, link loops, unreadable files")
 @pytest.mark.parametrize("name", ["data", "a.fa", "a.csv", "a.wav", "a.gz", "folder"])
 def test_what_must_not_be_read(tmp_path, monkeypatch, name):
     path = tmp_path / name

@@ -211,7 +211,7 @@ def test_an_image_that_is_too_large_or_of_an_odd_mode(tmp_path, monkeypatch):
     assert "its pixels are of mode 'F'" in refused(tmp_path / "float")
 
 
-@pytest.mark.fault("data: pipes, devices, link loops, what must not be read")
+@pytest.mark.fault("data: pipes, devices, link loops, unreadable files")
 def test_loops_and_pipes_in_a_folder_of_images(tmp_path):
     image = tmp_path / "a.png"
     for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to(path)):

@@ -111,7 +111,7 @@ def test_a_parent_killed_at_any_moment_loses_no_finished_cell(tmp_path, seed):
     goes_on_to_its_end(tmp_path, len(done))
 
 
-@pytest.mark.fault("the last line of the journal is torn")
+@pytest.mark.fault("the last line of the journal is incomplete")
 @pytest.mark.parametrize("cut", [1, 50, 400])
 def test_a_torn_line_is_found_dropped_and_measured_again(folder, cut):
     path = folder / "journal.jsonl"
@@ -120,7 +120,7 @@ def test_a_torn_line_is_found_dropped_and_measured_again(folder, cut):
     goes_on_to_its_end(folder, CELLS - 1)
 
 
-@pytest.mark.fault("the parent is killed while a child is at work")
+@pytest.mark.fault("the parent is killed while a child runs")
 def test_a_killed_parent_leaves_no_orphan(tmp_path):
     process = start(*SWEEP, "--out", tmp_path, target="quick_until_the_eighth", folder=tmp_path)
     wait_for_cells(tmp_path, 7, process)
@@ -216,7 +216,7 @@ def test_an_interrupt_ends_the_child_and_keeps_what_is_finished(tmp_path, times)
     goes_on_to_its_end(tmp_path, 7)
 
 
-@pytest.mark.fault("no place for results: disk full, read-only, a file in the way")
+@pytest.mark.fault("results cannot be written: disk full, read-only, a file in the way")
 def test_a_disk_that_is_full_already_is_refused_before_the_first_cell(tmp_path):
     code, output = finish(start(*SWEEP, "--out", tmp_path, largest_file=1_000))
     assert code == 2, output
@@ -251,7 +251,7 @@ def test_a_folder_that_vanishes_ends_the_run(tmp_path):
     assert "was removed while the run went on" in output
 
 
-@pytest.mark.fault("no place for results: disk full, read-only, a file in the way")
+@pytest.mark.fault("results cannot be written: disk full, read-only, a file in the way")
 @pytest.mark.parametrize("place", ["/proc/lengthscale", "/sys/lengthscale", "/dev/null/run"])
 def test_a_folder_that_cannot_be_made_is_refused_before_the_first_cell(place):
     code, output = finish(start(*SWEEP, "--out", place))

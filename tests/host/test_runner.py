@@ -35,7 +35,7 @@ def test_a_good_child():
     assert stages == [(CELL, "sample")]
 
 
-@pytest.mark.fault("a child hangs: in silence, talking, printing, deaf to TERM")
+@pytest.mark.fault("a child hangs: silent, sending, printing, ignoring TERM")
 @pytest.mark.parametrize(
     "target", [children.sleeps, children.talks_for_ever, children.prints_for_ever, children.ignores_term]
 )
@@ -51,7 +51,7 @@ def test_the_deadline_is_absolute(target, monkeypatch):
         assert record.stage == "compile"
 
 
-@pytest.mark.fault("a compilation explodes")
+@pytest.mark.fault("a compilation takes too long")
 def test_compiling_has_its_own_deadline():
     settings = Settings(timeout_s=60, compile_timeout_s=0.6)
     record = Runner(settings, target=children.sleeps).measure(CELL)
@@ -79,7 +79,7 @@ def test_the_load_is_noted_before_and_after():
     assert record.load_after >= 0
 
 
-@pytest.mark.fault("a child is killed (as Linux does where memory is out)")
+@pytest.mark.fault("a child is killed (as Linux does when memory is full)")
 def test_a_killed_child():
     record = run(children.is_killed)
     assert (record.status, record.stage) == ("killed", "sample")
@@ -138,7 +138,7 @@ def test_a_loss_that_is_not_finite(tmp_path):
     plt.close("all")
 
 
-@pytest.mark.fault("a child exits without a word")
+@pytest.mark.fault("a child exits without a message")
 def test_a_child_that_exits_leaves_its_last_words():
     record = run(children.exits)
     assert record.status == "error"
@@ -177,7 +177,7 @@ def test_children_are_sampled_in_rounds_and_waiting_is_free(tmp_path):
     assert all(record.wall_s < 1.7 for record in records)  # each works 0.6 s, and waits for 1.2 s more
 
 
-@pytest.mark.fault("a child is killed (as Linux does where memory is out)")
+@pytest.mark.fault("a child is killed (as Linux does when memory is full)")
 def test_a_child_that_dies_in_a_round_leaves_the_others(tmp_path):
     records = in_rounds(children.second_dies_in_its_second_round, 20, tmp_path / "log")
     assert {record.cell.length: record.status for record in records} == {1: "ok", 2: "killed", 3: "ok"}

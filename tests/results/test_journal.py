@@ -43,7 +43,7 @@ def test_what_is_appended_is_read_again(tmp_path):
     assert read_journal(tmp_path / "journal.jsonl") == [record(16), record(32, "timeout", rows=())]
 
 
-@pytest.mark.fault("the last line of the journal is torn")
+@pytest.mark.fault("the last line of the journal is incomplete")
 @pytest.mark.parametrize("cut", [1, 20, -1])
 def test_a_torn_last_line_is_dropped_and_writing_goes_on(tmp_path, cut):
     whole, torn = (line_of(record(length)) for length in (16, 32))
