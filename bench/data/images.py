@@ -165,7 +165,7 @@ def from_csv(name: str, path: str) -> Images:
     streams.check_file(path)
     pixels, labels, expected = bytearray(), array("i"), 0
     index: dict[str, int] = {}
-    held = 0
+    n_bytes = 0
     with (
         streams.reading(path),
         streams.open_unzipped(path) as file,
@@ -190,9 +190,9 @@ def from_csv(name: str, path: str) -> Images:
                 pixels += bytes(map(int, cells))
             except ValueError:
                 raise _wrong_pixel(path, row, cells) from None
-            held += len(cells) + labels.itemsize + (0 if label in index else len(label) + _CLASS)
+            n_bytes += len(cells) + labels.itemsize + (0 if label in index else len(label) + _CLASS)
             labels.append(index.setdefault(label, len(index)))
-            if held > MAX_BYTES:
+            if n_bytes > MAX_BYTES:
                 raise DataError(
                     f"CSV {path!r}, row {row}: over {MAX_BYTES:,} bytes of pixels and labels, which is the limit"
                 )

@@ -116,10 +116,10 @@ class Crew:
 
     def _check_memory(self, child: Child) -> None:
         try:
-            held = psutil.Process(child.pid).memory_info().rss
+            used = psutil.Process(child.pid).memory_info().rss
         except psutil.NoSuchProcess:  # the next `receive` notices it
             return
-        if held > self._memory_bytes:
-            raise MemoryError(f"held {held / 2**30:.1f} GiB, over {self._memory_bytes / 2**30:.0f} GiB")
+        if used > self._memory_bytes:
+            raise MemoryError(f"held {used / 2**30:.1f} GiB, over {self._memory_bytes / 2**30:.0f} GiB")
         if psutil.virtual_memory().available < SPARE_BYTES:
-            raise MemoryError(f"held {held / 2**30:.1f} GiB when the machine ran out of memory")
+            raise MemoryError(f"held {used / 2**30:.1f} GiB when the machine ran out of memory")

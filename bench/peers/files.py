@@ -44,8 +44,8 @@ class PeersFolder:
         """
         if mistakes := foreign(self.path, self._is_ours()):
             return mistakes
-        held = read_object(self.facts)
-        differing = [] if held is None else [key for key in SAME if held.get(key) != facts[key]]
+        recorded = read_object(self.facts)
+        differing = [] if recorded is None else [key for key in SAME if recorded.get(key) != facts[key]]
         if not differing:
             return []
         differ = ", ".join(differing)

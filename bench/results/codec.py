@@ -100,8 +100,8 @@ def _column(line: bytes) -> int:
 def csv_of(records: list[Record]) -> str:
     """The CSV of the records of one measure: a line for each row, and one for each cell that has no row."""
     measure = records[0].cell.measure
-    held = {name for record in records for row in record.rows for name in OPTIONAL if getattr(row, name) is not None}
-    own = [column for column in MEASURES[measure].columns if column not in OPTIONAL or column in held]
+    used = {name for record in records for row in record.rows for name in OPTIONAL if getattr(row, name) is not None}
+    own = [column for column in MEASURES[measure].columns if column not in OPTIONAL or column in used]
     columns = (*IDENTITY[1:], "n_params", *OUTCOME, *own, *Conditions.__struct_fields__)
     return table_text(columns, (line for record in records for line in _lines(record)))
 

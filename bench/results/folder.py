@@ -100,12 +100,12 @@ def foreign(folder: Path, is_ours: bool) -> list[str]:
     """
     if is_ours or not folder.is_dir():
         return []
-    held = sorted(path.name for path in folder.iterdir() if path.name not in IGNORED and not _is_begun(path))
-    if not held:
+    names = sorted(path.name for path in folder.iterdir() if path.name not in IGNORED and not _is_begun(path))
+    if not names:
         return []
-    more = f" and {len(held) - 1} more" if len(held) > 1 else ""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return [
-        f"--out {str(folder)!r} is not empty and holds no run of ours (it has {held[0]}{more}); choose another "
+        f"--out {str(folder)!r} is not empty and holds no run of ours (it has {names[0]}{more}); choose another "
         "folder, or a new one"
     ]
 
@@ -120,9 +120,9 @@ def read_object(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        held = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
         raise JournalError(f"{path}: {error}") from None
-    if not isinstance(held, dict):
+    if not isinstance(content, dict):
         raise JournalError(f"{path}: not an object")
-    return held
+    return content

@@ -50,11 +50,11 @@ def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple
     merged = [folder.name for folder in folders]
     merged_folder = RunFolder(out)
     with locked(out), closing(Journal(merged_folder.journal, Record)) as journal:
-        for path, held in (
+        for path, content in (
             (merged_folder.suite, {**shards[0].suite, "shard": "", "cells": cells, "merged": merged}),
             (merged_folder.environment, {**shards[0].facts, "merged": [shard.facts for shard in shards[1:]]}),
         ):
-            replace_file(path, json.dumps(held, indent=1))
+            replace_file(path, json.dumps(content, indent=1))
         tables = Tables(merged_folder)
         for record in records:
             journal.append(record)
@@ -90,9 +90,9 @@ def _records(folders: list[Path], mistakes: list[str]) -> list[Record]:
     found: dict[Cell, tuple[Path, Record]] = {}
     for folder in folders:
         for record in read_journal(RunFolder(folder).journal):
-            held = found.setdefault(record.cell, (folder, record))
-            if held[1] != record:
+            earlier = found.setdefault(record.cell, (folder, record))
+            if earlier[1] != record:
                 mistakes.append(
-                    f"{held[0]} and {folder} have both measured {record.cell.key()}, with different results"
+                    f"{earlier[0]} and {folder} have both measured {record.cell.key()}, with different results"
                 )
     return [record for _, record in found.values()]

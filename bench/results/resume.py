@@ -20,12 +20,12 @@ SAME = (
 def arguments_of(folder: Path) -> list[str]:
     """The arguments with which a folder's run was started. Raises JournalError where they are not recorded."""
     suite = RunFolder(folder).suite
-    held = RunFolder(folder).read_suite()
-    if held is None:
+    recorded = RunFolder(folder).read_suite()
+    if recorded is None:
         raise JournalError(f"--resume {str(folder)!r}: there is no {suite.name}, so there is no run to continue")
-    if not isinstance(held.get("arguments"), list):
+    if not isinstance(recorded.get("arguments"), list):
         raise JournalError(f"--resume {str(folder)!r}: its {suite.name} does not say how the run was started")
-    return [str(argument) for argument in held["arguments"]]
+    return [str(argument) for argument in recorded["arguments"]]
 
 
 def check_place(out: Path) -> list[str]:
@@ -42,12 +42,12 @@ def check_configuration(out: Path, configuration: dict) -> list[str]:
     """Mistakes: the folder holds another configuration, or files that cannot be read."""
     try:
         folder = RunFolder(out)
-        held, records = folder.read_suite(), read_journal(folder.journal)
+        recorded, records = folder.read_suite(), read_journal(folder.journal)
     except (JournalError, OSError) as error:
         return [f"--out {str(out)!r} holds something that cannot be read: {error}. {_WAYS}"]
-    if held is None and records:
+    if recorded is None and records:
         return [f"--out {str(out)!r} holds a journal without a {folder.suite.name}. {_WAYS}"]
-    differing = differences(held, json.loads(json.dumps(configuration))) if held is not None else []
+    differing = differences(recorded, json.loads(json.dumps(configuration))) if recorded is not None else []
     if differing:
         return [f"--out {str(out)!r} holds another configuration ({'; '.join(differing)}). {_WAYS}"]
     return []
@@ -55,9 +55,9 @@ def check_configuration(out: Path, configuration: dict) -> list[str]:
 
 def check_environment(folder: Path, described: dict) -> list[str]:
     """Mistakes: the folder's rows were measured by other code, or on another machine."""
-    held = RunFolder(folder).read_environment() or {}
+    recorded = RunFolder(folder).read_environment() or {}
     now = json.loads(json.dumps(described))
-    differing = differences({key: held.get(key) for key in SAME}, {key: now.get(key) for key in SAME})
+    differing = differences({key: recorded.get(key) for key in SAME}, {key: now.get(key) for key in SAME})
     if not differing:
         return []
     return [f"{str(folder)!r} was measured under other conditions ({'; '.join(differing)}). {_WAYS}"]
@@ -71,11 +71,11 @@ def peaks_of(folder: Path) -> dict | None:
 _WAYS = "Choose another folder, or --rerun, which renames the files that are there and measures everything again"
 
 
-def differences(held: dict, now: dict) -> list[str]:
+def differences(recorded: dict, now: dict) -> list[str]:
     """The differences of two descriptions, each in words. A missing key equals None; "arguments" are left out."""
     found = []
-    for key in [*held, *(key for key in now if key not in held)]:
-        old, new = held.get(key), now.get(key)
+    for key in [*recorded, *(key for key in now if key not in recorded)]:
+        old, new = recorded.get(key), now.get(key)
         if old == new or key == "arguments":
             continue
         if isinstance(old, dict) and isinstance(new, dict):

@@ -49,7 +49,7 @@ def validate(folder: Path) -> tuple[list[str], list[str]]:
     if not records:
         wrong.append(f"{folder} holds no {run.journal.name}, or one without a record")
     files = {run.environment: facts, run.suite: suite}
-    wrong += [f"there is no {path.name}" for path, held in files.items() if held is None]
+    wrong += [f"there is no {path.name}" for path, content in files.items() if content is None]
     for number, record in enumerate(records, start=1):
         wrong += [f"{run.journal.name}, line {number}: {each}" for each in _record(record, facts)]
     old = sum(record.schema != SCHEMA for record in records)
@@ -101,9 +101,9 @@ def _row(row: Row, facts: dict | None) -> list[str]:
             wrong.append(f"{' <= '.join(names)} does not hold: {', '.join(f'{value:g}' for value in values)}")
     if (row.gemm_share or 0) > HIGHEST_SHARE:
         wrong.append(f"gemm_share is {row.gemm_share:g}: more than the machine can do")
-    held = (facts or {}).get("device_memory_bytes") or (facts or {}).get("memory_bytes")
-    if held and (row.mem_peak_bytes or 0) > held:
-        wrong.append(f"mem_peak_bytes is {row.mem_peak_bytes:g}, more than the device's {held:g}")
+    available = (facts or {}).get("device_memory_bytes") or (facts or {}).get("memory_bytes")
+    if available and (row.mem_peak_bytes or 0) > available:
+        wrong.append(f"mem_peak_bytes is {row.mem_peak_bytes:g}, more than the device's {available:g}")
     return wrong
 
 

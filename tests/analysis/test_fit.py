@@ -96,7 +96,7 @@ def test_a_line_has_no_parabola_in_it():
     assert np.mean(np.array(shares) == 0) > 0.9
 
 
-def test_curves_that_cannot_be_told_apart_have_no_crossing():
+def test_curves_that_do_not_differ_have_no_crossing():
     statuses = []
     for seed in range(50):
         random = np.random.default_rng(seed)

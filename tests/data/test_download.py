@@ -74,7 +74,7 @@ def test_a_part_that_is_too_long_is_thrown_away(server, get, tmp_path):
     assert server.asked == [None]
 
 
-def test_a_server_that_ignores_ranges_starts_anew(server, get, tmp_path):
+def test_a_server_that_ignores_ranges_starts_again(server, get, tmp_path):
     (tmp_path / "data.bin.part").write_bytes(b"other bytes")
     server.answers = [no_ranges]
     assert get().read_bytes() == CONTENT

@@ -79,7 +79,7 @@ def test_a_tar_that_is_damaged(tmp_path, console, damage):
     assert set(left(tmp_path)) == {"a.tar.gz"}
 
 
-def test_what_a_killed_process_left_is_unpacked_anew(tmp_path, console):
+def test_what_a_killed_process_left_is_unpacked_again(tmp_path, console):
     archive = make_tar(tmp_path / "a.tar.gz", ("good", b"x"))
     (tmp_path / "words.new").mkdir()
     (tmp_path / "words.new" / "old").write_bytes(b"x")

@@ -192,7 +192,7 @@ def errors_of(capsys, *arguments) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
-def test_wishes_that_do_not_fit_fetch_nothing(offer, enwik8, server, capsys):
+def test_options_that_do_not_fit_together_fetch_nothing(offer, enwik8, server, capsys):
     offer("enwik8", enwik8)
     both = errors_of(capsys, "--download", "enwik8", "--data", "text", "--size", "smal")
     assert "--download chooses the data, too: give it or --data text, not both" in both

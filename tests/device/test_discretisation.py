@@ -32,7 +32,7 @@ class Report:
         pass
 
     def end_round(self, step_s):
-        raise AssertionError("nothing here is sampled in turns")
+        raise AssertionError("nothing here is sampled in rounds")
 
 
 def slope(rule, name):
@@ -94,7 +94,9 @@ def test_the_model_that_was_trained_is_measured(model, rule):
         (resampling, "vit", 16, "digits", "no last step"),
     ],
 )
-def test_what_cannot_be_measured_is_told_before_anything_is_trained(measure, model, length, data, message, monkeypatch):
+def test_what_cannot_be_measured_is_refused_before_anything_is_trained(
+    measure, model, length, data, message, monkeypatch
+):
     monkeypatch.setattr(measure, "train", None)
     with pytest.raises(NotImplementedError, match=message):
         measure.run(cell(measure.__name__.split(".")[-1], model, length, data), settings(), Report())

@@ -49,7 +49,7 @@ def quick_until_memory_runs_out(connection, task, cell, settings, output):
 
 
 def quick_until_the_eighth(connection, task, cell, settings, output):
-    """The cell of length 8 goes on for ever, and says where it is."""
+    """The cell of length 8 runs for ever, and says where it is."""
     if cell.length == 8:
         os.setsid()
         lengthscale.bench.host.child.end_with_parent()
@@ -73,7 +73,7 @@ def samples_after_compiling(connection, task, cell, settings, output):
     connection.send(FINE)
 
 
-def talks_for_ever(connection, task, cell, settings, output):
+def sends_for_ever(connection, task, cell, settings, output):
     os.setsid()
     while True:
         connection.send(Stage("sample"))
@@ -154,12 +154,12 @@ def each_in_its_own_way(connection, task, cell, settings, output):
         "lstm": reads_where_nothing_is,
         "gru": cannot_import_the_worker,
         "transformer": exits,
-        "mamba": prints_for_ever_beside_a_grandchild,
+        "mamba": prints_for_ever_with_a_grandchild,
     }
     how.get(cell.model, quick)(connection, task, cell, settings, output)
 
 
-def prints_for_ever_beside_a_grandchild(connection, task, cell, settings, output):
+def prints_for_ever_with_a_grandchild(connection, task, cell, settings, output):
     os.setsid()
     subprocess.Popen(["sleep", "600"])
     connection.send(Stage("compile"))

@@ -88,7 +88,7 @@ def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
-def test_the_same_command_again_measures_nothing_anew(folder):
+def test_the_same_command_again_measures_nothing(folder):
     before = (folder / "journal.jsonl").read_bytes()
     code, output = finish(start(*SWEEP, "--out", folder))
     assert code == 0, output
@@ -107,7 +107,7 @@ def test_a_parent_killed_at_any_moment_loses_no_finished_cell(tmp_path, seed):
     done = lengths(tmp_path)
     shown = [line for line in output.splitlines() if line.startswith("[") and " ... " in line]
     assert done == list(range(1, len(done) + 1))
-    assert len(done) >= len(shown)  # what was told as done is there
+    assert len(done) >= len(shown)  # every cell that was shown as done is there
     goes_on_to_its_end(tmp_path, len(done))
 
 
@@ -187,7 +187,7 @@ def test_a_run_whose_children_fail_each_in_another_way_comes_to_its_end(tmp_path
 
 
 def still_at_work(folder):
-    """Processes of the run that was told of this folder."""
+    """The processes of the run in this folder."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -311,7 +311,9 @@ def test_a_damaged_csv_is_set_aside_and_made_again(folder, spoil):
     ],
     ids=["code", "configuration"],
 )
-def test_what_was_measured_otherwise_is_refused_or_measured_anew_on_request(folder, name, change, difference):
+def test_what_was_measured_under_other_conditions_is_refused_or_measured_again_on_request(
+    folder, name, change, difference
+):
     held = json.loads((folder / name).read_text())
     merged = {key: {**held[key], **value} if isinstance(value, dict) else value for key, value in change.items()}
     (folder / name).write_text(json.dumps(held | merged))

@@ -37,7 +37,7 @@ def test_a_good_child():
 
 @pytest.mark.fault("a child hangs: silent, sending, printing, ignoring TERM")
 @pytest.mark.parametrize(
-    "target", [children.sleeps, children.talks_for_ever, children.prints_for_ever, children.ignores_term]
+    "target", [children.sleeps, children.sends_for_ever, children.prints_for_ever, children.ignores_term]
 )
 def test_the_deadline_is_absolute(target, monkeypatch):
     monkeypatch.setattr(process, "GRACE_S", 0.5)

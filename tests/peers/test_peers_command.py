@@ -162,7 +162,7 @@ def run_with_fakes(monkeypatch, cases, *more):
     return main(["peers", "--only", "lstm", "--measures", "train", "--cores", "1", *more])
 
 
-def test_an_interrupted_run_keeps_its_cases_and_goes_on(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_keeps_its_cases_and_continues(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     arguments = ("--lengths", "512,2k", "--out", str(out))
     asked = []

@@ -1,4 +1,4 @@
-"""`validate`: a real run's folder is valid, and every way of spoiling it is named with its place."""
+"""`validate`: a real run's folder is valid, and every damage is named with its place."""
 
 import json
 import shutil

@@ -50,7 +50,7 @@ def sequence(function: Callable[[], torch.Tensor], parameters: Parameters, case:
         return Prepared(without_gradients(function), lambda y: {"y": y.numpy()})
     assert given.w is not None
     w = tensor(given.w)
-    leaves = {name: held.requires_grad_() for name, (held, _) in parameters.items()}
+    leaves = {name: leaf.requires_grad_() for name, (leaf, _) in parameters.items()}
 
     def call():
         value = (function() * w).sum()
