@@ -17,7 +17,7 @@ import numpy as np
 
 from lengthscale.bench.device.compilation import LITTLE_EFFORT, make_shared
 from lengthscale.bench.device.learner import make_learner
-from lengthscale.bench.device.program import Report
+from lengthscale.bench.device.program import Notifier
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
@@ -32,9 +32,9 @@ TOLERANCES = {"float32": 1e-3, "bfloat16": 6e-2}
 FLOOR = 1e-3  # times the largest number of all arrays: smaller arrays are compared with this, as sums of larger numbers
 
 
-def check(cell: Cell, report: Report) -> Done:
+def check(cell: Cell, notify: Notifier) -> Done:
     """The outcome, ok or incorrect, with the reference and the largest difference from it."""
-    report("check")
+    notify("check")
     plain = _plain_method(cell)
     if plain == cell.method:
         return Done(Status.OK, content=Checked(None, None))

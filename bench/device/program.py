@@ -22,7 +22,7 @@ from lengthscale.bench.results.messages import Done, Measured
 from lengthscale.bench.results.record import row_of
 
 
-class Report(Protocol):
+class Notifier(Protocol):
     """The messages of a child to its parent; see bench/host/child.py."""
 
     def __call__(self, stage: str) -> None:
@@ -105,9 +105,9 @@ class Compiled:
         }
 
 
-def compile_program(program: Program, report: Report) -> Compiled:
+def compile_program(program: Program, notify: Notifier) -> Compiled:
     """Trace, lower and compile a program, each timed separately, with abstract arguments: nothing is allocated yet."""
-    report("compile")
+    notify("compile")
     args = program.abstract_args
     start = time.perf_counter()
     traced = program.step.trace(*args)
@@ -151,14 +151,14 @@ def with_window_losses(done: Done, losses: Sequence[tuple[float | None, ...]]) -
     return replace(done, content=replace(done.content, window_losses=tuple(losses)))
 
 
-def measure(program: Program, settings: Settings, report: Report, rounds: int = 1) -> Done:
+def measure(program: Program, settings: Settings, notify: Notifier, rounds: int = 1) -> Done:
     """Compile and sample a program: one row. Between two rounds of samples other cells are sampled.
 
     rounds: the least number of rounds. Raises SkippedError where the program does not fit into memory.
     """
-    compiled = compile_program(program, report)
+    compiled = compile_program(program, notify)
     check_memory(compiled, settings)
-    report("allocate")
+    notify("allocate")
     args = program.make_args()
     meter = memory.PeakMeter()
     results, losses = None, []
@@ -172,11 +172,11 @@ def measure(program: Program, settings: Settings, report: Report, rounds: int = 
             losses.append(program.loss(results))
         return results
 
-    report("sample")
+    notify("sample")
     seconds = timing.sample(call, settings, rounds)
     done = 1
     while done < rounds or (rounds > 1 and timing.wants_more(seconds, settings)):
-        report.end_round(statistics.median(seconds))
+        notify.end_round(statistics.median(seconds))
         seconds += timing.sample(call, settings, rounds, seconds)
         done += 1
     memory_columns = meter.columns((args, results))  # before the statistics, which take memory of their own

@@ -14,9 +14,9 @@ from lengthscale.bench.device.compilation import shared_compilation
 from lengthscale.bench.device.learner import TrainedModel, make_learner, make_optimizer, make_train_step
 from lengthscale.bench.device.program import (
     FINE,
+    Notifier,
     Outcome,
     Program,
-    Report,
     check_losses,
     check_memory,
     compile_program,
@@ -74,18 +74,18 @@ class Training:
         return measured([self.row], self.seconds, self.outcome)
 
 
-def train(cell: Cell, workload: Workload, settings: Settings, report: Report) -> Training:
+def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) -> Training:
     """Train the cell's model on its budget. Raises SkippedError where the program does not fit into memory."""
     program = make_budgeted(cell, workload, settings)
     with shared_compilation():  # cells of different seeds run the same program
-        compiled = compile_program(program, report)
+        compiled = compile_program(program, notify)
     del compiled.columns["compile_s"]  # it may be the time of reading what another cell has compiled
     check_memory(compiled, settings)
-    report("allocate")
+    notify("allocate")
     args = program.make_args()
     meter = memory.PeakMeter()
 
-    report("train")
+    notify("train")
     results, losses, seconds = None, [], []
     for batch, _ in zip(workload.training_batches(), range(program.calls or 1), strict=False):
         call = partial(compiled.call, *args[:3], *map(jnp.asarray, batch))

@@ -10,7 +10,7 @@ import importlib
 import jax
 
 from lengthscale.bench.device import correctness, peaks, timing
-from lengthscale.bench.device.program import Report, SkippedError, check_memory, compile_program
+from lengthscale.bench.device.program import Notifier, SkippedError, check_memory, compile_program
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
@@ -23,7 +23,7 @@ _MODULES = {name: importlib.import_module(measure.module) for name, measure in M
 PLAN_RUN_FLOPS = 2e9  # in a plan, programs up to this size are run to measure the machine's speed
 
 
-def run(task: str, cell: Cell | None, settings: Settings, report: Report) -> Done:
+def run(task: str, cell: Cell | None, settings: Settings, notify: Notifier) -> Done:
     """The outcome of a task. task: one of TASKS, or without a cell "probe" or "peaks".
 
     What is unsupported, skipped or out of memory is an outcome; other errors are raised.
@@ -32,7 +32,7 @@ def run(task: str, cell: Cell | None, settings: Settings, report: Report) -> Don
     try:
         if cell is None:
             return Done(Status.OK, content=peaks.measure_peaks() if task == "peaks" else probe())
-        return TASKS[task](cell, settings, report)
+        return TASKS[task](cell, settings, notify)
     except SkippedError as reason:
         return Done(Status.SKIPPED, str(reason))
     except NotImplementedError as reason:
@@ -43,21 +43,21 @@ def run(task: str, cell: Cell | None, settings: Settings, report: Report) -> Don
         return Done(Status.OOM, str(error).splitlines()[0][:500])
 
 
-def measure(cell: Cell, settings: Settings, report: Report) -> Done:
+def measure(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """The measurement of a cell."""
-    report("build")
-    return _MODULES[cell.measure].run(cell, settings, report)
+    notify("build")
+    return _MODULES[cell.measure].run(cell, settings, notify)
 
 
-def plan(cell: Cell, settings: Settings, report: Report) -> Done:
+def plan(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """The plan of a cell: planned memory and FLOPs, and the time of a step if the step is small enough to run."""
-    report("build")
+    notify("build")
     program = _MODULES[cell.measure].make_program(cell, settings)
-    compiled = compile_program(program, report)
+    compiled = compile_program(program, notify)
     check_memory(compiled, settings)
     step_s = None
     if (compiled.columns["flops"] or 0) <= PLAN_RUN_FLOPS:
-        report("run")
+        notify("run")
         args = program.make_args()
         for _ in range(2):
             step_s, results = timing.timed(lambda args=args: compiled.call(*args))
@@ -65,9 +65,9 @@ def plan(cell: Cell, settings: Settings, report: Report) -> Done:
     return Done(Status.OK, content=Planned(compiled.columns, program.calls, step_s))
 
 
-def check(cell: Cell, settings: Settings, report: Report) -> Done:
+def check(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """The check of the cell's method against its reference."""
-    return correctness.check(cell, report)
+    return correctness.check(cell, notify)
 
 
 TASKS = {"measure": measure, "plan": plan, "check": check}

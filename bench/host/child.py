@@ -20,23 +20,23 @@ from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done, RoundEnd, Stage
 
-# A name and no import, since it loads jax. It has run(task, cell, settings, report).
+# A name and no import, since it loads jax. It has run(task, cell, settings, notify).
 WORKER = "lengthscale.bench.device.worker"
 
 
 def run_child(connection: Connection, task: str, cell: Cell | None, settings: Settings, output: Connection) -> None:
     """Run one task and send its messages (bench/results/messages.py). task: one that device/worker.py knows."""
     begin(output)
-    report = Report(connection)
+    notify = Notifier(connection)
 
     try:
-        done = importlib.import_module(WORKER).run(task, cell, settings, report)
+        done = importlib.import_module(WORKER).run(task, cell, settings, notify)
     except MemoryError as error:
         done = Done(Status.OOM, _message(error))
     except Exception as error:  # any error becomes a row with its message
         traceback.print_exc()
         done = Done(Status.ERROR, _message(error))
-    connection.send(done.at(report.stage))
+    connection.send(done.at(notify.stage))
     connection.close()
 
 
@@ -74,7 +74,7 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-class Report:
+class Notifier:
     """Sends the child's messages to its parent."""
 
     def __init__(self, connection: Connection):

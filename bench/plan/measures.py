@@ -1,6 +1,6 @@
 """The measures: name -> where it runs and the columns it adds to its CSV.
 
-Adding a measure: one file with `run(cell, settings, report)`, one line here. Units are in the names; a blank means
+Adding a measure: one file with `run(cell, settings, notify)`, one line here. Units are in the names; a blank means
 "not measured".
 """
 

@@ -27,7 +27,7 @@ def settings(**changes):
     return Settings(train_tokens=3 * 64, step_tokens=64, windows=32, **changes)
 
 
-class Report:
+class Notifier:
     def __call__(self, stage):
         pass
 
@@ -72,7 +72,7 @@ def test_a_zero_order_hold_is_exact_for_a_held_input():
 
 @pytest.mark.parametrize(("model", "rule"), [("s4d", "zoh"), ("s4d:rule=bilinear,dt=large", "bilinear")])
 def test_the_model_that_was_trained_is_measured(model, rule):
-    result = discretisation.run(cell("discretisation", model), settings(learning_rate=0.1), Report())
+    result = discretisation.run(cell("discretisation", model), settings(learning_rate=0.1), Notifier())
     assert isinstance(result.content, Measured)
     rows = result.content.rows
     assert (result.status, len(rows)) == ("ok", len(discretisation.STEPS))
@@ -99,7 +99,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_trained(
 ):
     monkeypatch.setattr(measure, "train", None)
     with pytest.raises(NotImplementedError, match=message):
-        measure.run(cell(measure.__name__.split(".")[-1], model, length, data), settings(), Report())
+        measure.run(cell(measure.__name__.split(".")[-1], model, length, data), settings(), Notifier())
 
 
 def test_half_as_many_samples():
@@ -138,7 +138,7 @@ def test_twice_the_step_is_half_the_rate_of_a_held_signal():
 
 @pytest.mark.parametrize(("model", "dt"), [("s4d:dt=small", 1e-3), ("s4d:rule=bilinear,dt=large", 1e-1)])
 def test_a_trained_model_at_half_the_rate(model, dt):
-    result = resampling.run(cell("resampling", model), settings(learning_rate=1e-6), Report())
+    result = resampling.run(cell("resampling", model), settings(learning_rate=1e-6), Notifier())
     assert isinstance(result.content, Measured)
     rows = result.content.rows
     assert result.status == "ok"

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from lengthscale.bench.device.learner import TrainedModel
-from lengthscale.bench.device.program import FINE, Outcome, Program, Report, measured
+from lengthscale.bench.device.program import FINE, Notifier, Outcome, Program, measured
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
@@ -29,14 +29,14 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """Measure the cell. Raises SkippedError, and NotImplementedError where the workload has no sequence to compare."""
     workload = make_workload(cell)
     inputs = workload.last_scored(settings.windows).inputs
-    training = train(cell, workload, settings, report)
+    training = train(cell, workload, settings, notify)
     if training.outcome != FINE:
         return training.failed()
-    report("compare")
+    notify("compare")
     difference, largest = compare(training.model, inputs)
     row = {**training.row, "max_difference": difference, "largest_logit": largest}
     if not np.isfinite(difference):

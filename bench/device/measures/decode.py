@@ -14,7 +14,7 @@ from flax import nnx
 
 from lengthscale.bench.device import memory
 from lengthscale.bench.device.learner import make_learner
-from lengthscale.bench.device.program import Program, Report, measure
+from lengthscale.bench.device.program import Notifier, Program, measure
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
@@ -62,6 +62,6 @@ def _next(outputs, inputs):
     return jnp.tanh(outputs[..., :1]).astype(inputs.dtype) * jnp.ones_like(inputs)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """Measure the cell. Raises SkippedError, and NotImplementedError where the model does not decode."""
-    return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)
+    return measure(make_program(cell, settings), settings, notify, MEASURES[cell.measure].rounds)

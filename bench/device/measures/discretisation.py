@@ -20,7 +20,7 @@ import numpy as np
 from scipy.linalg import expm
 
 from lengthscale.bench.device.learner import TrainedModel
-from lengthscale.bench.device.program import FINE, Program, Report, measured
+from lengthscale.bench.device.program import FINE, Notifier, Program, measured
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
@@ -38,14 +38,14 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """Measure the cell. Raises SkippedError, and NotImplementedError for models other than S4D."""
     if spec_of(cell.model).module != S4D.__module__:
         raise NotImplementedError(f"{cell.model} is not a linear, time-invariant state space model, as s4d is")
-    training = train(cell, make_workload(cell), settings, report)
+    training = train(cell, make_workload(cell), settings, notify)
     if training.outcome != FINE:
         return training.failed()
-    report("compare")
+    notify("compare")
     poles, rule = _continuous(training.model)
     rows = [{**training.row, "dt": dt, **errors(poles, dt, rule)} for dt in STEPS]
     return measured(rows, training.seconds)

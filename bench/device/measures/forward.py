@@ -6,7 +6,7 @@ import jax
 
 from lengthscale.bench.device import memory
 from lengthscale.bench.device.learner import make_learner
-from lengthscale.bench.device.program import Program, Report, measure
+from lengthscale.bench.device.program import Notifier, Program, measure
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
@@ -36,6 +36,6 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return program
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """Measure the cell. Raises SkippedError where the program does not fit into memory."""
-    return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)
+    return measure(make_program(cell, settings), settings, notify, MEASURES[cell.measure].rounds)

@@ -15,7 +15,7 @@ import numpy as np
 from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.device.compilation import make_shared
 from lengthscale.bench.device.learner import TrainedModel
-from lengthscale.bench.device.program import FINE, Program, Report, measured
+from lengthscale.bench.device.program import FINE, Notifier, Program, measured
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
@@ -31,17 +31,17 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """Measure the cell. Raises SkippedError, and NotImplementedError where no last step is scored."""
     workload = make_workload(cell)
     batch = workload.last_scored(settings.windows)
-    training = train(cell, workload, settings, report)
-    report("gradients at initialisation")
+    training = train(cell, workload, settings, notify)
+    notify("gradients at initialisation")
     learner = training.model.learner  # the same learner for both, so that their program is compiled once
     start = TrainedModel(learner, *make_shared(learner.make, cell.seed))
     rows = [{"trained": 0, **row} for row in by_distance(_norms(start, batch))]
     if training.outcome == FINE:
-        report("gradients after training")
+        notify("gradients after training")
         rows += [{"trained": 1, **row} for row in by_distance(_norms(training.model, batch))]
     return measured([{**training.row, **row} for row in rows], training.seconds, training.outcome)
 

@@ -7,7 +7,7 @@ loss and accuracy at lengths beyond L (scored.py), on images the accuracy.
 
 from __future__ import annotations
 
-from lengthscale.bench.device.program import FINE, Program, Report, measured, with_window_losses
+from lengthscale.bench.device.program import FINE, Notifier, Program, measured, with_window_losses
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
@@ -20,13 +20,13 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """Measure the cell. Raises SkippedError where the program does not fit into memory."""
     workload = make_workload(cell)
-    training = train(cell, workload, settings, report)
+    training = train(cell, workload, settings, notify)
     if training.outcome != FINE:
         return training.failed()
-    report("evaluate")
+    notify("evaluate")
     found = list(workload.evaluate(training.model.call, settings))
     done = measured([{**training.row, **each.columns} for each in found], training.seconds)
     losses = [each.window_losses for each in found if each.window_losses is not None]

@@ -17,7 +17,7 @@ from lengthscale.bench.data import Images
 from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.device.evaluation import of_sequences, score
 from lengthscale.bench.device.learner import TrainedModel, change, leaves_called, make_learner
-from lengthscale.bench.device.program import FINE, Program, Report, measured
+from lengthscale.bench.device.program import FINE, Notifier, Program, measured
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
@@ -32,7 +32,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """Measure the cell. Raises SkippedError, and NotImplementedError where data, length or model do not allow it."""
     workload = make_workload(cell)
     if not isinstance(getattr(workload, "data", None), Images):
@@ -43,10 +43,10 @@ def run(cell: Cell, settings: Settings, report: Report) -> Done:
     params, _ = jax.eval_shape(make_learner(cell, workload).make, jax.random.key(cell.seed))
     if not leaves_called(params, STEP):
         raise NotImplementedError(f"{cell.model} has no steps dt to double, as s4d has")
-    training = train(cell, workload, settings, report)
+    training = train(cell, workload, settings, notify)
     if training.outcome != FINE:
         return training.failed()
-    report("evaluate")
+    notify("evaluate")
     model, half = training.model, halved(whole)
     row = {**training.row, **steps_of(model)}
     rows = [

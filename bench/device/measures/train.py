@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lengthscale.bench.device.program import Program, Report, measure
+from lengthscale.bench.device.program import Notifier, Program, measure
 from lengthscale.bench.device.training import make_training
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
@@ -19,6 +19,6 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return make_training(cell, workload, LEARNING_RATE, workload.example())
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """Measure the cell. Raises SkippedError where the program does not fit into memory."""
-    return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)
+    return measure(make_program(cell, settings), settings, notify, MEASURES[cell.measure].rounds)
