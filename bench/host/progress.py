@@ -27,7 +27,7 @@ class Progress:
 
     @contextmanager
     def shown(self):
-        """Show a live line at the bottom of a terminal; nothing extra where the output is no terminal."""
+        """Show a live line at the bottom of a terminal; nothing extra where the output is not a terminal."""
         if not self._console.is_terminal:
             yield
             return

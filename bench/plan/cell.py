@@ -16,7 +16,7 @@ CHUNK = 4_096
 
 @dataclass(frozen=True)
 class Cell:
-    """What is measured; two cells with one key are the same measurement."""
+    """The identity of one measurement; cells with equal keys are the same measurement."""
 
     measure: str
     model: str

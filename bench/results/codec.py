@@ -33,7 +33,7 @@ def _plain_number(value: Any) -> int | float:
     """The Python number of a numpy scalar."""
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"a record holds {type(value).__name__}, which is no number, text or list")
+    raise TypeError(f"a record holds {type(value).__name__}, which is not a number, text or list")
 
 
 def read_journal(path: Path) -> list[Record]:

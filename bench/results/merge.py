@@ -66,7 +66,7 @@ def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple
 def _suite(folder: Path) -> dict[str, Any]:
     suite = RunFolder(folder).read_suite()
     if suite is None or not isinstance(suite.get("cells"), list):
-        raise JournalError(f"{folder} holds no {RunFolder(folder).suite.name}, so it is no run")
+        raise JournalError(f"{folder} holds no {RunFolder(folder).suite.name}, so it is not a run")
     return suite
 
 

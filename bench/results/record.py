@@ -95,7 +95,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
 
 
 def row_of(columns: dict[str, Any]) -> Row:
-    """A row with these columns. NaN and infinity become blanks, as they are no measured values.
+    """A row with these columns. NaN and infinity become blanks, since they are not measured values.
 
     Raises TypeError for an unknown column.
     """

@@ -84,7 +84,7 @@ def _record(record: Record, facts: dict | None) -> list[str]:
 
 
 def _row(row: Row, facts: dict | None) -> list[str]:
-    """Values of a row that are impossible. A blank is never wrong."""
+    """Mistakes: values of a row that are impossible. A blank is never wrong."""
     wrong = []
     for name, value in row.columns().items():
         if isinstance(value, str):
@@ -108,7 +108,7 @@ def _row(row: Row, facts: dict | None) -> list[str]:
 
 
 def _samples(record: Record) -> list[str]:
-    """Where the first row's values do not agree with the raw samples, or with each other."""
+    """Mistakes: the first row's values do not agree with the raw samples, or with each other."""
     wrong, samples, row, cell = [], record.samples_ms, record.row, record.cell
     if samples and row.n_samples is not None:
         if len(samples) != row.n_samples:
@@ -124,7 +124,7 @@ def _samples(record: Record) -> list[str]:
 
 
 def _window_losses(record: Record) -> list[str]:
-    """Where the raw losses of the windows do not agree with a row's mean loss."""
+    """Mistakes: the raw losses of the windows do not agree with a row's mean loss."""
     losses = record.window_losses
     if losses is None:
         return []
@@ -143,7 +143,7 @@ def _window_losses(record: Record) -> list[str]:
 
 
 def _cells(records: list[Record], suite: dict, notes: list[str]) -> list[str]:
-    """Cells that the journal has twice, or that suite.json does not have. Adds a note on missing cells."""
+    """Mistakes: cells that the journal has twice, or that suite.json does not have. Adds a note on missing cells."""
     keys = [record.cell.key() for record in records]
     wrong = [f"journal.jsonl: {key} is there {n} times" for key, n in Counter(keys).items() if n > 1]
     planned = set(suite.get("cells", []))
@@ -155,7 +155,7 @@ def _cells(records: list[Record], suite: dict, notes: list[str]) -> list[str]:
 
 
 def _tables(run: RunFolder, records: list[Record]) -> list[str]:
-    """Where a CSV is not what the journal gives."""
+    """Mistakes: a CSV is not what the journal gives."""
     wrong = []
     for name in MEASURES:
         mine, path = [record for record in records if record.cell.measure == name], run.csv(name)
