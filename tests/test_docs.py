@@ -1,4 +1,4 @@
-"""The README says what is there: its systems, and figures that are in results/."""
+"""The README says what is there: the systems, and numbers that are in results/."""
 
 import csv
 import json
@@ -69,7 +69,7 @@ def test_the_verdicts_are_those_of_a_run_of_the_claims():
 
 
 def test_what_is_said_of_other_runs_is_in_their_files():
-    """The claims anew, on the machine when it was slower; and the default suite on an AMD EPYC."""
+    """The second run of the claims, when the machine was slower; and the default suite on an AMD EPYC."""
     flowing = " ".join(TEXT.split())
     again = ROOT / re.findall(r"\]\((results/\S+claims_again\S+)/claims\.csv\)", TEXT)[0]
     verdicts = {int(row["claim"]): row for row in table.overall(table.read(again))}

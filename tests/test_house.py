@@ -77,7 +77,7 @@ def _when_loaded(tree):
 
 @cache
 def loaded_with(path):
-    """The packages of others that are loaded with a file of ours, through whatever it imports."""
+    """The packages of others that are loaded with a file of ours, directly or through its imports."""
     seen, todo, packages = set(), [path], set()
     while todo:
         here = todo.pop()

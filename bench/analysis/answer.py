@@ -1,7 +1,7 @@
-"""The answer in three sentences, made of a run's fits: how cost grows, where the curves cross, what decoding takes.
+"""A run's answer in three sentences, from its fits: how cost grows, where the curves cross, what decoding takes.
 
 They are about the Transformer and Mamba where both were measured, else about the steepest and the flattest curve.
-What was not measured is said, not left out.
+Where something was not measured, its sentence says so.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ STEPS = {"train": "a training step", "forward": "prefill", "decode": "decoding a
 
 
 def sentences(fits: list[Fit], crossings: list[Crossing], environment: dict[str, Any]) -> list[str]:
-    """The answer of a run. environment: its environment.json."""
+    """The three sentences on a run. environment: the content of its environment.json."""
     return [_growth(fits, environment), _crossing(fits, crossings), _decoding(fits)]
 
 
 def device_name(environment: dict[str, Any]) -> str:
-    """As people call it, such as "AMD EPYC, 2 cores"."""
+    """The device in words, such as "AMD EPYC, 2 cores"."""
     if environment.get("backend") == "cpu":
         return f"{environment.get('cpu_model')}, {environment.get('n_cpus')} cores"
     count = environment.get("n_devices") or 1
@@ -50,11 +50,11 @@ def _growth(fits: list[Fit], environment: dict[str, Any]) -> str:
             times = (text.milliseconds(each.value) for each in pair)
             sentence += f": there it takes {' against '.join(times)}"
         return f"{sentence}."
-    return f"On {on} no cost was measured at the four lengths that an exponent takes."
+    return f"On {on} no cost was measured at four lengths, which an exponent needs."
 
 
 def _crossing(fits: list[Fit], crossings: list[Crossing]) -> str:
-    said = []
+    parts = []
     for measure in ("train", "forward"):
         pair = _pair(fits, measure)
         if pair is None:
@@ -63,8 +63,8 @@ def _crossing(fits: list[Fit], crossings: list[Crossing]) -> str:
         for crossing in crossings:
             same = crossing.quantity == pair[0].quantity and _shared(crossing.series) == _shared(pair[0].series)
             if same and {crossing.model_short, crossing.model_long} == names:
-                said.append(f"in {STEPS[measure]} {_meeting(crossing)}")
-    sentence = "; ".join(said)
+                parts.append(f"in {STEPS[measure]} {_meeting(crossing)}")
+    sentence = "; ".join(parts)
     if not sentence:
         return "No two curves were measured that could cross."
     return f"{sentence[0].upper()}{sentence[1:]}."
@@ -80,7 +80,7 @@ def _meeting(crossing: Crossing) -> str:
         farther = crossing.extrapolated_length
         then = f"; extrapolated, {beyond} passes it at {text.number(farther)}" if farther else ""
         return f"{before} is the cheaper of the two from {where} tokens{then}"
-    why = "it is not decided" if crossing.status == NOT_DECIDED else "too few lengths say"
+    why = "it is not decided" if crossing.status == NOT_DECIDED else "too few lengths were measured to say"
     return f"{why} where {beyond} and {before} cross"
 
 
@@ -92,13 +92,13 @@ def _decoding(fits: list[Fit]) -> str:
         return "Decoding was not measured."
     slowest, fastest = max(times, key=lambda fit: fit.value), min(times, key=lambda fit: fit.value)
     names = PAIR if set(PAIR) <= {fit.series.model for fit in times} else [slowest.series.model, fastest.series.model]
-    said = []
+    parts = []
     for name in dict.fromkeys(names):
         time, state = found["time_ms", name], found.get(("state_bytes", name))
-        held = f" and a state of {text.number(state.value / 1e6)} MB" if state else ""
+        size = f" and a state of {text.number(state.value / 1e6)} MB" if state else ""
         slope = f", exponent {text.exponent(time.slope)}" if time.slope else ""
-        said.append(f"{name} {text.milliseconds(time.value)}{held} (context {text.length(time.length_max)}{slope})")
-    return f"Decoding one token takes {', '.join(said)}."
+        parts.append(f"{name} {text.milliseconds(time.value)}{size} (context {text.length(time.length_max)}{slope})")
+    return f"Decoding one token takes {', '.join(parts)}."
 
 
 def _pair(fits: list[Fit], measure: str) -> tuple[Fit, Fit] | None:
@@ -112,5 +112,5 @@ def _pair(fits: list[Fit], measure: str) -> tuple[Fit, Fit] | None:
 
 
 def _shared(series: SeriesKey) -> tuple:
-    """What two series have in common that are compared."""
+    """What two series must have in common to be compared."""
     return tuple(getattr(series, name) for name in SHARED)

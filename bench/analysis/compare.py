@@ -1,10 +1,10 @@
-"""Two runs, cell by cell: is B slower or faster than A, and how sure is that?
+"""The comparison of two runs, cell by cell: is B slower or faster than A, and how certain is that?
 
-Cells are matched by their identity. Of each pair's raw samples: the ratio of medians, B / A, with its bootstrap 95%
-interval, and the p-value of Mann and Whitney (1947; two-sided), which asks whether one tends to be larger and assumes
-no distribution. A difference is called one if its p-value, times the number of pairs (Holm 1979), is below ALPHA, and
-the ratio is off 1 by the least effect or more. What so few or so scattered samples could not have shown is "not
-decided", and not "same".
+Cells are matched by their identity. From the raw samples of a pair come the ratio of medians, B / A, with its bootstrap
+95% interval, and the two-sided p-value of Mann and Whitney (1947), which tests whether one side tends to be larger and
+assumes no distribution. A pair differs if its p-value, adjusted for the number of pairs (Holm 1979), is below ALPHA and
+its ratio differs from 1 by the least effect or more. Where the samples are too few or too scattered to show that, the
+verdict is "not decided" and not "same".
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from lengthscale.bench.results.record import Record
 from lengthscale.models import present_name
 
 ALPHA = 0.01
-LEAST_EFFECT = 0.025  # of the ratio; below it a difference is no news
-FEWEST = 4  # samples of each: with 4 and 4 no p-value is below 0.028
+LEAST_EFFECT = 0.025  # of the ratio; a smaller difference does not matter
+FEWEST = 4  # samples of each side: with 4 and 4 no p-value is below 0.028
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One cell in both runs. The figures are None where a side has no samples."""
+    """One cell in both runs. The numbers are None where a side has no samples."""
 
     cell: Cell
     statuses: tuple[str, str]
@@ -42,33 +42,37 @@ class Pair:
     ratio: float | None  # B / A: over 1, B is slower
     low: float | None
     high: float | None
-    p: float | None  # Holm's
+    p: float | None  # adjusted as by Holm
     memory_ratio: float | None
     verdict: str  # slower, faster, same, not decided; broken, fixed, or failed in both
 
     @property
     def is_regression(self) -> bool:
+        """Whether B is worse than A."""
         return self.verdict in ("slower", "broken")
 
 
 def compare(a: Path, b: Path, least_effect: float = LEAST_EFFECT) -> tuple[list[Pair], list[Cell], list[Cell]]:
-    """(pairs, cells that A alone has, cells that B alone has). Raises JournalError where a journal cannot be read."""
+    """(pairs, cells that only A has, cells that only B has). Raises JournalError where a journal cannot be read.
+
+    least_effect: the smallest difference of the ratio from 1 that counts.
+    """
     first, second = _records(a), _records(b)
-    named = {_by_present_name(cell): cell for cell in second}  # A may call a model by its former name, or B
+    named = {_by_present_name(cell): cell for cell in second}  # either run may call a model by a former name
     first = {named.get(_by_present_name(cell), cell): record for cell, record in first.items()}
     both = [cell for cell in first if cell in second]
     tested = {cell: _test(_samples(first[cell]), _samples(second[cell])) for cell in both}
-    held = _holm({cell: p for cell, p in tested.items() if p is not None})
-    pairs = [_pair(cell, first[cell], second[cell], held.get(cell), least_effect) for cell in both]
+    adjusted = _holm({cell: p for cell, p in tested.items() if p is not None})
+    pairs = [_pair(cell, first[cell], second[cell], adjusted.get(cell), least_effect) for cell in both]
     return pairs, [cell for cell in first if cell not in second], [cell for cell in second if cell not in first]
 
 
-def check_devices(a: Path, b: Path) -> list[str]:
+def _check_devices(a: Path, b: Path) -> list[str]:
     """Mistakes: the runs are of different devices."""
     slugs = [device_slug(facts) for facts in (facts_of(a), facts_of(b))]
     if slugs[0] == slugs[1]:
         return []
-    return [f"A is of {slugs[0]}, B of {slugs[1]}; --across-devices compares them all the same"]
+    return [f"A is of {slugs[0]}, B of {slugs[1]}; --across-devices compares them nevertheless"]
 
 
 def _records(folder: Path) -> dict[Cell, Record]:
@@ -90,7 +94,7 @@ def _test(a: np.ndarray, b: np.ndarray) -> float | None:
 
 
 def _holm(p_values: dict) -> dict:
-    """Each p-value as if it were the only one: times the number of those that are no smaller."""
+    """Adjusted p-values: each is multiplied by the number of p-values that are not smaller (Holm 1979)."""
     adjusted, highest = {}, 0.0
     for rank, key in enumerate(sorted(p_values, key=lambda key: p_values[key])):
         highest = max(highest, min(1.0, p_values[key] * (len(p_values) - rank)))
@@ -130,13 +134,16 @@ def _verdict(statuses: tuple[str, str], ratio: Estimate | None, p: float | None,
     if p < ALPHA and abs(ratio.value - 1) >= least_effect:
         return "slower" if ratio.value > 1 else "faster"
     low, high = ratio.interval
-    # Same: whatever the ratio is, it is none that would have been called a difference, twice over.
+    # Same: the whole interval is nearer to 1 than twice the least effect.
     return "same" if 1 - 2 * least_effect <= low and high <= 1 + 2 * least_effect else "not decided"
 
 
 def run_compare(a: Path, b: Path, console: Console, least_effect: float, across_devices: bool) -> bool:
-    """Print the table: whether B has a regression. Raises RequestError."""
-    if mistakes := [] if across_devices else check_devices(a, b):
+    """Print the comparison. Returns whether B has a regression.
+
+    Raises RequestError where the runs are of different devices (unless across_devices), or have no cell in common.
+    """
+    if mistakes := [] if across_devices else _check_devices(a, b):
         raise RequestError(mistakes)
     pairs, only_a, only_b = compare(a, b, least_effect)
     if not pairs:
@@ -148,13 +155,13 @@ def run_compare(a: Path, b: Path, console: Console, least_effect: float, across_
 
 
 def _table(pairs: list[Pair]) -> Table:
-    table = Table(title="B beside A (ratio of medians, over 1: B is slower)", title_justify="left")
+    table = Table(title="B compared with A (ratio of medians, over 1: B is slower)", title_justify="left")
     for column in ("cell", "A ms", "B ms", "ratio", "95% interval", "p", "memory", "verdict"):
         table.add_column(column, justify="left" if column in ("cell", "verdict") else "right")
     for pair in pairs:
         interval = "" if pair.low is None else f"{pair.low:.3f} to {pair.high:.3f}"
-        figures = (*pair.medians_ms, pair.ratio)
-        shown = ["" if x is None else f"{x:.4g}" for x in figures]
+        numbers = (*pair.medians_ms, pair.ratio)
+        shown = ["" if x is None else f"{x:.4g}" for x in numbers]
         p, memory = ("" if x is None else f"{x:.2g}" for x in (pair.p, pair.memory_ratio))
         table.add_row(pair.cell.label(), *shown, interval, p, memory, pair.verdict)
     return table
@@ -165,12 +172,12 @@ def _notes(a: Path, b: Path, pairs: list[Pair], only_a: list[Cell], only_b: list
     for pair in pairs:
         counts[pair.verdict] = counts.get(pair.verdict, 0) + 1
     notes = [", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))]
-    notes += [f"{len(only)} cells in {name} alone" for name, only in (("A", only_a), ("B", only_b)) if only]
+    notes += [f"{len(only)} cells only in {name}" for name, only in (("A", only_a), ("B", only_b)) if only]
     ratios = [pair.ratio for pair in pairs if pair.ratio is not None]
     if len(ratios) >= 3:
         notes.append(
-            f"all cells together: median ratio {np.median(ratios):.3f}. Where most cells moved alike, the machine may "
-            "have: runs at different times are no interleaved comparison"
+            f"all cells together: median ratio {np.median(ratios):.3f}. Where most cells changed alike, the machine "
+            "may have changed: runs at different times are not sampled round-robin"
         )
     for name, folder in (("A", a), ("B", b)):
         facts = facts_of(folder)

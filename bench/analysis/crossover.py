@@ -1,9 +1,9 @@
-"""Where the cost of one model passes that of another.
+"""Crossings: the length from which on one model costs more than another.
 
-Between the lengths that were run a curve is its fit a + b L + c L^2 times what the fit misses, interpolated over
-log(length): it passes through every median. The crossing is the last one within the range; its 95% interval comes from
-the points' errors (`curves.draws`). It counts only where each model is surely the cheaper one somewhere on its
-side. Beyond the range the fits alone go on, each scaled to its longest point.
+Between the measured lengths a curve is its fit a + b L + c L^2 times a correction, which is interpolated over
+log(length) so that the curve passes through every median. The crossing is the last one within the range; its 95%
+interval comes from the points' errors (`curves.draws`). It counts only if each model is significantly cheaper somewhere
+on its side. Beyond the range the fits are extrapolated, each scaled to pass through its longest point.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from lengthscale.bench.results.csv_table import CsvTable, TextRow, table_of
 from lengthscale.bench.results.estimate import Estimate
 
 CROSSES, BEYOND, NOT_DECIDED = "crosses", "beyond the range", "not decided"
-SHARED = ("measure", "size", "batch", "dtype", "seed")  # by two curves that are compared
+SHARED = ("measure", "size", "batch", "dtype", "seed")  # equal in two curves that are compared
 CROSSING_COLUMNS = (
     *("quantity", *SHARED, "model_short", "model_long"),
     *("length", "length_low", "length_high", "status", "range_min", "range_max", "extrapolated_length", "note"),
 )
 GRID = 200  # lengths at which two curves are compared
-FARTHEST = 64  # times the longest length: so far the fits are followed
+FARTHEST = 64  # times the longest length: the end of the extrapolation
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where the cost of one model passes that of another."""
+    """Where the cost of one model passes that of another, or why that is unknown."""
 
     quantity: str
-    series: SeriesKey  # of the first curve; both share what SHARED names
-    model_short: str  # the cheaper one before, with its method
-    model_long: str  # the cheaper one beyond
+    series: SeriesKey  # of the first curve; the keys in SHARED are equal in both
+    model_short: str  # the cheaper one at shorter lengths, with its method
+    model_long: str  # the cheaper one at longer lengths
     status: str
     length: Estimate | None = None  # an end of its interval that is outside of the range is None
-    range_min: int | None = None  # of the lengths that both have
+    range_min: int | None = None  # of the lengths that both curves have
     range_max: int | None = None
     extrapolated_length: float | None = None
     note: str | None = None
 
     def columns(self) -> dict[str, Any]:
-        """A row of crossovers.csv."""
+        """The crossing as a row of crossovers.csv."""
         own = {name: getattr(self, name) for name in CROSSING_COLUMNS if name != "length" and hasattr(self, name)}
         length = self.length
         ends = {"length": length.value, "length_low": length.low, "length_high": length.high} if length else {}
@@ -79,7 +79,7 @@ def table_of_crossings(crossings: Iterable[Crossing]) -> CsvTable:
 
 
 def crossovers(curves: list[Curve]) -> list[Crossing]:
-    """One for each pair of models."""
+    """The crossing of each pair of comparable curves."""
     groups: dict[tuple, list[Curve]] = {}
     for curve in curves:
         key = (curve.quantity, *(getattr(curve.series, name) for name in SHARED))
@@ -88,7 +88,7 @@ def crossovers(curves: list[Curve]) -> list[Crossing]:
 
 
 def crossover(first: Curve, second: Curve) -> Crossing:
-    """Of two curves, in either order."""
+    """The crossing of two curves, which may be given in either order."""
     names = (first.quantity, first.series, first.name, second.name)
     common = np.intersect1d(first.lengths, second.lengths)
     if len(common) < FEWEST:
@@ -108,7 +108,7 @@ def crossover(first: Curve, second: Curve) -> Crossing:
 
 
 class Pair:
-    """Two curves side by side. `difference`: log(first / second) on a grid of lengths."""
+    """Two curves at the lengths that they share. `difference`: log(first / second) on a grid of lengths, (GRID,)."""
 
     def __init__(self, first: Curve, second: Curve, lengths: np.ndarray):
         self._lengths, self._seeds = lengths, (first.seed, second.seed)
@@ -123,27 +123,31 @@ class Pair:
         self.difference = self._paths(np.log(values[0] / values[1])[None])[0]
 
     def _weights(self, at: np.ndarray) -> np.ndarray:
-        """(lengths, points): how much each point counts there."""
+        """The interpolation weights of the points at some lengths, (lengths, points)."""
         steps = np.log(at), np.log(self._lengths)
         return np.stack([np.interp(*steps, one) for one in np.eye(len(self._lengths))], axis=1)
 
     def _paths(self, at_points: np.ndarray) -> np.ndarray:
-        """(n, points) -> (n, grid): differences between the points too."""
+        """Differences at the points, (n, points), interpolated to the grid, (n, grid)."""
         return self._between_points + (at_points - self._fitted) @ self._weights(self._grid).T
 
     def last_crossing(self) -> float | None:
+        """The longest length within the range at which the curves cross; None where they do not."""
         above = self.difference > 0
         changes = np.flatnonzero(above[1:] != above[:-1])
         return float(self._between(changes[-1], self.difference)) if len(changes) else None
 
     def _drawn(self, length: float) -> np.ndarray | None:
-        """(DRAWS, points): differences at the points, as other runs might have had them; for what is near a length."""
+        """Random differences at the points, as other runs might give them, (DRAWS, points).
+
+        length: near which they are used, for the weights of `curves.draws`. None where nothing was repeated.
+        """
         weights = self._weights(np.array([length]))[0]
         first, second = (draws(*each, weights) for each in zip(self._points, self._seeds, strict=True))
         return None if first is None or second is None else first - second
 
     def is_sure_around(self, length: float) -> bool:
-        """Whether at some length before it the first one is the cheaper, and at one behind it the second."""
+        """Whether the first model is significantly cheaper at a shorter length, and the second one at a longer one."""
         drawn = self._drawn(length)
         if drawn is None:
             return True
@@ -151,7 +155,7 @@ class Pair:
         return bool(np.any(high[self._lengths < length] < 0) and np.any(low[self._lengths > length] > 0))
 
     def interval(self, length: float) -> tuple[float | None, float | None]:
-        """Of the last length at which the second one becomes the cheaper; an end outside of the range is None."""
+        """The 95% interval of the last length at which the second model becomes cheaper; None: an end out of range."""
         drawn = self._drawn(length)
         if drawn is None:
             return None, None
@@ -165,7 +169,7 @@ class Pair:
         return float(low) or None, float(high) if np.isfinite(high) else None
 
     def extrapolated(self) -> float | None:
-        """The length beyond the range at which the second one becomes the cheaper, by the fits; None: it never does."""
+        """The extrapolated length from which on the second model is cheaper, by the fits; None where there is none."""
         beyond = np.geomspace(self._lengths[-1], FARTHEST * self._lengths[-1], GRID)
         last = self._lengths[-1]
         costs = [extrapolate(terms, last, end, beyond) for terms, end in zip(self._terms, self._ends, strict=True)]
@@ -173,6 +177,6 @@ class Pair:
         return float(beyond[passed[0]]) if len(passed) else None
 
     def _between(self, index, difference: np.ndarray):
-        """The length at which a difference (grid, ...) is zero, on its way from one point of the grid to the next."""
+        """The length at which a difference (grid, ...) is zero between the grid points `index` and `index + 1`."""
         here, there = (np.take_along_axis(difference, np.array(i)[None], axis=0)[0] for i in (index, index + 1))
         return self._grid[index] * (self._grid[index + 1] / self._grid[index]) ** (here / (here - there))

@@ -1,8 +1,8 @@
-"""A cost against length as one run measured it: a value for each length, with its error.
+"""Curves: a cost against length as one run measured it, a value for each length, with its error.
 
 A point's value is the median of its samples. Its error is estimated from blocks of consecutive samples (batch means;
-Law 2015, section 9.5.3), since samples that follow each other are alike: a noisy neighbour stays for a while, and 3,000
-decoding steps are not 3,000 independent looks at the machine.
+Law 2015, section 9.5.3), since consecutive samples are correlated: another process disturbs many of them in a row, so
+3,000 decoding steps are not 3,000 independent samples.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from lengthscale.bench.plan.series import SeriesKey
 from lengthscale.bench.plan.status import TIMED
 from lengthscale.bench.results.record import Record
 
-BLOCKS = 12  # of a point's samples; fewer samples are a block each
+BLOCKS = 12  # of a point's samples; of fewer samples, each is a block
 DRAWS = 2000
-FEWEST = 4  # lengths of a curve that is worth a fit
+FEWEST = 4  # lengths that a fit needs
 NOT_ENOUGH = "not enough data"
 QUANTITIES = ("time_ms", "memory_bytes", "state_bytes")
 
 
 @dataclass(frozen=True)
 class Point:
+    """The value of a curve at one length."""
+
     length: int
     value: float
     error: float | None  # standard error of log(value); 0: exact; None: nothing was repeated
@@ -45,37 +47,40 @@ class Curve:
 
     @property
     def seed(self) -> int:
-        """Of its draws: its own, or two curves would err together."""
+        """The seed of its random draws: different in each curve, or the errors of two curves would be equal."""
         return zlib.crc32(f"{self.series.key()} {self.quantity}".encode())
 
     @property
     def name(self) -> str:
+        """The model with its method."""
         return self.series.name
 
     def at(self, lengths: np.ndarray) -> tuple[Point, ...]:
-        """The points at some of its lengths."""
+        """The points whose length is one of these."""
         return tuple(point for point in self.points if point.length in lengths)
 
     @property
     def lengths(self) -> np.ndarray:
+        """The lengths of all points, (points,) float."""
         return np.array([point.length for point in self.points], float)
 
     @property
     def values(self) -> np.ndarray:
+        """The values of all points, (points,)."""
         return np.array([point.value for point in self.points], float)
 
     @property
     def errors(self) -> np.ndarray:
-        """0 where nothing was repeated."""
+        """The standard errors of log(value), (points,); 0 where nothing was repeated."""
         return np.array([point.error or 0.0 for point in self.points])
 
 
 def draws(points: tuple[Point, ...], seed: int, weights: np.ndarray | None = None) -> np.ndarray | None:
-    """(DRAWS, points): log values as other runs might have had them; None where nothing was repeated.
+    """Random log values, as other runs might give them, (DRAWS, points); None where nothing was repeated.
 
-    A parametric bootstrap (Efron and Tibshirani 1993, section 6.5): normal errors whose common scale is as unsure as
-    the points' errors are (degrees of freedom by Welch 1947; weights: how much each point counts in what is made of
-    them). Resampling the few samples of a long step instead would give intervals far too narrow.
+    A parametric bootstrap (Efron and Tibshirani 1993, section 6.5): the errors are normal, and their common scale is as
+    uncertain as the points' errors are (degrees of freedom by Welch 1947). weights: how much each point counts in the
+    result, (points,). Resampling the few samples of a long step instead would give intervals that are far too narrow.
     """
     if any(point.error is None for point in points):
         return None
@@ -91,7 +96,7 @@ def draws(points: tuple[Point, ...], seed: int, weights: np.ndarray | None = Non
 
 
 def curves_of(records: Iterable[Record]) -> list[Curve]:
-    """Every series' curves of each quantity, in the records' order."""
+    """The curves of each quantity of each series, in the records' order; none for measures that train."""
     by_series: dict[SeriesKey, list[Record]] = {}
     for record in records:
         if not MEASURES[record.cell.measure].learns:
@@ -108,7 +113,7 @@ def curves_of(records: Iterable[Record]) -> list[Curve]:
 
 
 def time_point(length: int, samples_ms: Iterable[float]) -> Point:
-    """Of samples in the order in which they were taken."""
+    """The point of samples, given in the order in which they were taken."""
     values = np.log(np.array(list(samples_ms), float))
     count = len(values)
     if count < 2:
@@ -119,7 +124,10 @@ def time_point(length: int, samples_ms: Iterable[float]) -> Point:
 
 
 def _variance_of_median(count: float) -> float:
-    """Of `count` normal values of variance 1: exact for one, in the limit pi / 2 / count; even counts average two."""
+    """The variance of the median of `count` normal values of variance 1.
+
+    It is exact for one value and pi / 2 / count in the limit; the median of an even count is a mean of two values.
+    """
     return (math.pi / 2) / (count + (1.25 if count % 2 == 0 else math.pi / 2 - 1))
 
 
@@ -135,8 +143,8 @@ def _column(name: str, error: float, freedom: int) -> Callable[[list[Record]], t
     return points_of
 
 
-# Memory is observed once a cell; plan and observation agree within 10% (tests/device/test_memory.py), taken as two
-# standard errors. The size of a state is exact.
+# Memory is observed once in a cell; planned and observed memory agree within 10% (tests/device/test_memory.py), which
+# is taken as two standard errors. The size of a state is exact.
 _POINTS = {
     "time_ms": _times,
     "memory_bytes": _column("mem_peak_bytes", 0.05, 10_000),

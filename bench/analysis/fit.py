@@ -1,8 +1,9 @@
-"""How a cost grows with length: its exponent, its terms, and the cost at a length that was not run.
+"""Fits of cost against length: the exponent, the terms, and a prediction at a length that was not run.
 
-slope      the exponent: least squares of log(value) on log(length) over the last TAIL points, with a 95% interval
-terms      a + b L + c L^2 and each one's share at the longest length (terms.py)
-predicted  that polynomial at twice the longest length; left_out_error: how far it misses the longest from the others
+slope           the exponent: least squares of log(value) on log(length) over the last TAIL points, with a 95% interval
+terms           a + b L + c L^2, and the share of each term at the longest length (terms.py)
+predicted       that polynomial at twice the longest length
+left_out_error  the relative error of predicting the longest length from the shorter ones
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ FIT_COLUMNS = (
 
 @dataclass(frozen=True)
 class Fit:
-    """One quantity of one series against length; what has too few points has no exponent and no terms."""
+    """The fit of one quantity of one series against length. With too few points it has no exponent and no terms."""
 
     series: SeriesKey
     quantity: str
@@ -46,26 +47,28 @@ class Fit:
     value: float  # at length_max
     note: str  # what failed
     slope: Estimate | None = None  # the exponent
-    tail_from: int | None = None  # the first length that it is of
+    tail_from: int | None = None  # the shortest length that the exponent includes
     terms: Terms | None = None
     left_out_error: float | None = None
     predicted: float | None = None
 
     @property
     def status(self) -> str:
+        """The text "ok", or why there is no exponent."""
         return NOT_ENOUGH if self.slope is None else "ok"
 
     @property
     def shares(self) -> tuple[float, float, float] | None:
-        """Of the three terms, at the longest length."""
+        """The shares of the three terms at the longest length."""
         return self.terms.shares(self.length_max) if self.terms else None
 
     @property
     def predicted_length(self) -> int | None:
+        """The length of the prediction, in tokens."""
         return None if self.predicted is None else 2 * self.length_max
 
     def columns(self) -> dict[str, Any]:
-        """A row of fits.csv."""
+        """The fit as a row of fits.csv."""
         names = ("n_points", "length_min", "length_max", "tail_from", "left_out_error", "predicted_length", "predicted")
         slope, terms = self.slope, self.terms
         return {
@@ -97,7 +100,7 @@ def fit_of(row: TextRow) -> Fit:
 
 
 def fit_records(records: Iterable[Record]) -> tuple[list[Fit], list[Crossing]]:
-    """The rows of fits.csv and of crossovers.csv."""
+    """The fits of all curves, and the crossings of all pairs of comparable curves."""
     curves = curves_of(records)
     return [fit_curve(curve) for curve in curves], crossovers(curves)
 
@@ -125,7 +128,10 @@ def read_fits(folder: Path) -> tuple[list[Fit], list[Crossing]]:
 
 
 def fit_folder(folder: Path) -> tuple[list[Fit], list[Crossing]]:
-    """As `fit_records`, of a results folder, which gets both files. Raises JournalError where it has no journal."""
+    """Fit the records of a results folder and write both files. Returns what `fit_records` does.
+
+    Raises JournalError where the folder has no journal.
+    """
     fits, crossings = fit_records(RunFolder(folder).records())
     write_fits(folder, fits, crossings)
     return fits, crossings
@@ -159,12 +165,15 @@ def fit_curve(curve: Curve) -> Fit:
 
 
 def slope_of(points: tuple[Point, ...], seed: int = 0) -> Estimate:
-    """The exponent over the last TAIL points. It has no interval where nothing was repeated. seed: of its draws."""
+    """The exponent over the last TAIL points; without an interval where nothing was repeated.
+
+    seed: of the random draws for the interval.
+    """
     tail = points[-TAIL:]
     x = np.log([point.length for point in tail])
     weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)  # weights @ y: the slope of y on x
     logs = np.log([point.value for point in tail])
-    exponent = float(weights @ (logs - logs[0]))  # 0 and not nearly 0 where nothing grows
+    exponent = float(weights @ (logs - logs[0]))  # less the first one: so that equal values give exactly 0
     drawn = draws(tail, seed, weights)
     if drawn is None:
         return Estimate(exponent)

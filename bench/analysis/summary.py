@@ -1,4 +1,4 @@
-"""A run in one table: how far each model came, what it took there, and how the cost grows."""
+"""A run in one table: the longest length of each series, the cost there, and how the cost grows."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def summarise(records: list[Record], fits: list[Fit]) -> list[dict[str, Any]]:
     series: dict[SeriesKey, list[Record]] = {}
     for record in records:
         series.setdefault(record.cell.series(), []).append(record)
-    told = distinctions(series)
+    words = distinctions(series)
     slopes = {fit.series: fit.slope for fit in fits if fit.quantity == "time_ms"}
-    return [_row(key, told[key], mine, slopes.get(key)) for key, mine in series.items()]
+    return [_row(key, words[key], mine, slopes.get(key)) for key, mine in series.items()]
 
 
-def _row(key: SeriesKey, told: str, records: list[Record], slope: Estimate | None) -> dict[str, Any]:
-    """told: what tells the series from others of its model and size."""
+def _row(key: SeriesKey, distinction: str, records: list[Record], slope: Estimate | None) -> dict[str, Any]:
+    """The row of one series. distinction: from others of its model and size, as of `distinctions`."""
     good = sorted((each for each in records if each.status == Status.OK), key=lambda each: each.cell.length)
     bad = {str(each.status) for each in records if each.status != Status.OK}
-    name = f"{key.name} {size_name(key.size)}" + (f", {told}" if told else "")
+    name = f"{key.name} {size_name(key.size)}" + (f", {distinction}" if distinction else "")
     columns = dict.fromkeys(COLUMNS) | {"measure": key.measure, "model": name, "not ok": ", ".join(sorted(bad))}
     if good:
         rows = good[-1].rows
@@ -59,7 +59,7 @@ def _number(value: float | None) -> str | None:
 
 
 def print_summary(rows: list[dict[str, Any]], console: Console) -> None:
-    """A table for each measure, of the columns that it has."""
+    """Print a table for each measure, with the columns that it has. rows: of `summarise`."""
     console.print("At each series' longest length L (growth: the exponent of the time over its last three lengths)")
     for measure, group in groupby(rows, key=lambda row: row["measure"]):
         mine = list(group)
@@ -73,15 +73,15 @@ def print_summary(rows: list[dict[str, Any]], console: Console) -> None:
 
 
 def print_fits(fits: list[Fit], crossings: list[Crossing], console: Console) -> None:
-    """How each quantity grows, and where the times of two models cross."""
-    told = distinctions(fit.series for fit in fits)
+    """Print how each quantity grows, and where the times of two models cross."""
+    words = distinctions(fit.series for fit in fits)
     for (measure, quantity), group in groupby(sorted(fits, key=_quantity), key=_quantity):
         table = _table(f"{measure}: {quantity}", ("model",), ("exponent", "95%", "a : b L : c L²", "points", "to L"))
         for fit in group:
             series = fit.series
             method = "" if series.method == "auto" else f" [{series.method}]"
             name = f"{series.model} {size_name(series.size)}{method}"
-            name += f", {told[series]}" if told[series] else ""
+            name += f", {words[series]}" if words[series] else ""
             estimates = [text.slope(fit.slope.value) if fit.slope else fit.status, "", ""]
             if fit.slope and fit.slope.interval:
                 estimates[1] = " to ".join(map(text.slope, fit.slope.interval))
@@ -103,17 +103,17 @@ def _quantity(fit: Fit) -> tuple[str, str]:
     return fit.series.measure, fit.quantity
 
 
-def _table(title: str, names: tuple[str, ...], figures: tuple[str, ...]) -> Table:
+def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in names:
         table.add_column(column, no_wrap=True)
-    for column in figures:
+    for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
 def write_summary(rows: list[dict[str, Any]], folder: Path) -> None:
-    """summary.md, for people and for the README."""
+    """Write summary.md. rows: of `summarise`."""
     lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
     lines += [" | ".join("" if row[column] is None else str(row[column]) for column in COLUMNS) for row in rows]
     replace_file(RunFolder(folder).summary, "".join(f"| {line} |\n" for line in lines))

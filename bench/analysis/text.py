@@ -1,4 +1,4 @@
-"""Numbers, lengths and estimates as people read them: one way to write each."""
+"""Numbers, lengths and estimates as text for readers: one way to write each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lengthscale.bench.results.estimate import Estimate
 
 
 def number(value: float) -> str:
-    """Three digits or so: 0.973, 22.9, 1,330."""
+    """A number with three significant digits: 0.973, 22.9, 1,330."""
     rounded = float(f"{value:.3g}")
     return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:.3g}"
 
@@ -21,23 +21,23 @@ def length(tokens: float) -> str:
 
 
 def slope(value: float) -> str:
-    """An exponent alone: "1.06", and "0.00" where it rounds to -0."""
+    """An exponent without its interval: "1.06", and "0.00" where it rounds to -0."""
     return f"{round(value, 2) + 0.0:.2f}"
 
 
 def exponent(estimate: Estimate) -> str:
-    """Such as "1.06 [0.92, 1.21]"."""
+    """An exponent with its interval, such as "1.06 [0.92, 1.21]"."""
     if estimate.interval is None:
         return slope(estimate.value)
     return f"{slope(estimate.value)} [{', '.join(map(slope, estimate.interval))}]"
 
 
 def estimated(estimate: Estimate) -> str:
-    """Such as "1,330 [1,250, 2,450]"; an end that is open is "?"."""
+    """An estimate with its interval, such as "1,330 [1,250, 2,450]"; a missing end is "?"."""
     ends = ("?" if end is None else number(end) for end in (estimate.low, estimate.high))
     return f"{number(estimate.value)} [{', '.join(ends)}]"
 
 
 def milliseconds(ms: float) -> str:
-    """Such as "39 ms" or "4.44 s"."""
+    """A time with its unit, such as "39 ms" or "4.44 s". ms: milliseconds."""
     return f"{number(ms / 1e3)} s" if ms >= 1e3 else f"{number(ms)} ms"

@@ -1,7 +1,7 @@
-"""Commands for click from tables of options: help in groups, completion, and main(given) with what was given.
+"""Commands of click, made from tables of options: help in groups, completion, and a call of main(**given).
 
-click reads the command line and shows the help. It checks nothing: the options' own parsers do (plan/options.py), so
-that all mistakes are reported at once, and a list of arguments in a file is read as the command line is.
+click reads the command line and shows the help. The values are checked by the options' own parsers (plan/options.py),
+so that all mistakes are shown at once, and that arguments in a file are read in the same way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ METAVARS: dict[Callable[[str], Any], str] = {
     parse.seconds: "SECONDS",
     parse.seeds: "SEEDS",
     parse.size_in_bytes: "BYTES",
-}  # of the others: NAME
+}  # of all other parsers: NAME
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -50,7 +50,7 @@ def command(
     options: Sequence[Option] = (),
     examples: Sequence[str] = (),
 ) -> rich_click.RichCommand:
-    """The command `name`: main(**given) returns its exit code. examples: lines of its help, without "lengthscale"."""
+    """The command of this name. main(**given): returns the exit code. examples: command lines without "lengthscale"."""
     return rich_click.RichCommand(
         name=name,
         callback=main,
@@ -63,7 +63,7 @@ def command(
 
 
 def folder(name: str, about: str, many: bool = False) -> click.Argument:
-    """A positional argument DIR, or several: a Path, or a tuple of them."""
+    """A positional argument DIR. many: one or more of them, given to main as a list."""
     return rich_click.RichArgument(
         [name], help=about, metavar="DIR", nargs=-1 if many else 1, required=True, callback=_as_paths
     )
@@ -79,7 +79,7 @@ def _as_paths(context: click.Context, parameter: click.Parameter, value: str | t
 def _click_option(option: Option) -> _Option:
     made = _Option(
         [option.flag],
-        is_flag=option.is_switch or None,  # False would let click take an option without its value for none
+        is_flag=option.is_switch or None,  # with False, click would accept an option without its value
         metavar=None if option.is_switch else option.metavar or METAVARS.get(option.parse, "NAME"),
         shell_complete=partial(_complete, list(option.known)),
     )
@@ -92,6 +92,6 @@ def _panel(group: str, options: Sequence[Option]) -> rich_click.RichPanel:
 
 
 def _complete(known: list[str], context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-    """Known names that begin so; of a list with commas, its last name."""
+    """The known names that complete what the user began; in a list with commas, the last name is completed."""
     before, comma, last = begun.rpartition(",")
     return [f"{before}{comma}{name}" for name in known if name.startswith(last)]

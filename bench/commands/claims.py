@@ -28,7 +28,7 @@ def _chosen(text: str | None) -> list[Any]:
 OPTIONS = (
     Option(
         "--budget",
-        "for the chosen claims together; more makes intervals tighter (default: 20)",
+        "for the chosen claims together; more minutes give narrower intervals (default: 20)",
         parse=parse.positive_number,
         default=20.0,
         metavar="MINUTES",
@@ -40,7 +40,7 @@ OPTIONS = (
 
 
 def main(**given: Any) -> int:
-    """The exit code: 0, 3 where some cells failed, 130 where it was interrupted."""
+    """Run the command. Returns the exit code: 0, 3 where some cells failed, 130 where it was interrupted."""
     values = values_of(OPTIONS, given)
     from lengthscale.bench.claims.command import Wanted, run_claims
 

@@ -1,4 +1,4 @@
-"""`compare`: two runs, cell by cell."""
+"""`compare`: compare two runs, cell by cell."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIONS = (
 
 
 def main(a: Path, b: Path, **given: Any) -> int:
-    """The exit code: 1 for a regression, if that is asked for."""
+    """Run the command. Returns the exit code: 1 for a regression with --fail-on-regression, else 0."""
     values = values_of(OPTIONS, given)
     from lengthscale.bench.analysis.compare import LEAST_EFFECT, run_compare
 

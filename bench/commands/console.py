@@ -1,4 +1,4 @@
-"""Where commands print to."""
+"""The console that commands print to."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import rich.console
 
 
 class Console(rich.console.Console):
-    """A console that falls silent where nobody reads it any more (`lengthscale run | head`).
+    """A console that prints nothing more once its reader has gone (`lengthscale run | head`).
 
-    rich would end the process with exit code 1, which here says that something is a regression or invalid.
+    rich would end the process with exit code 1, which here means a regression or something invalid.
     """
 
     def on_broken_pipe(self) -> None:

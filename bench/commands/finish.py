@@ -1,7 +1,7 @@
-"""The end of a run: fits, summary, plots and report, each a step that the others do not depend on.
+"""The end of a run: fits, summary, plots and report, each a step that is independent of the others.
 
-By now everything that was measured is on disk. Whatever fails here costs its own output: it is printed as one line with
-the command that tries it again, the other steps go on, and the exit code stays that of the measurements.
+By now everything that was measured is on disk. A step that fails costs only its own output: one line with the error and
+the command that tries it again is printed, the other steps run, and the exit code stays that of the measurements.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class End:
-    """What a finished run has: its records become rows once and are fitted once, for every step that needs either."""
+    """A finished run, as the steps need it: its records become rows once and are fitted once, for all steps."""
 
     folder: Path
     records: list[Record]
@@ -33,6 +33,7 @@ class End:
 
     @cached_property
     def fitted(self) -> tuple[list[Fit], list[Crossing]]:
+        """The fits and crossings of the records."""
         from lengthscale.bench.analysis.fit import fit_records
 
         return fit_records(self.records)
@@ -50,18 +51,21 @@ class End:
         return replace(self.rows, fits=fits, crossings=crossings)
 
     def say(self, line: str) -> None:
+        """Print a line as it is."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
 class Step:
-    what: str
+    """A step of a run's end."""
+
+    what: str  # that it makes, for messages
     again: str  # the sub-command that makes it again, of a results folder
     do: Callable[[End], None]
 
 
 def finish(folder: Path, records: list[Record], console: Console) -> None:
-    """Do all steps, and print what failed."""
+    """Do all steps, and print which of them failed."""
     end = End(folder, records, console)
     for step in STEPS:
         try:

@@ -1,4 +1,4 @@
-"""`fit`: exponents, terms and crossings of a run."""
+"""`fit`: fit exponents and terms of a run, and find its crossings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ ABOUT = "Fit a run's exponents, terms and crossings: fits.csv, crossovers.csv."
 
 
 def main(folder: Path) -> int:
+    """Run the command. Returns the exit code 0. Raises JournalError where the folder has no journal."""
     from lengthscale.bench.analysis import answer, fit, summary
     from lengthscale.bench.results.environment import facts_of
     from lengthscale.bench.results.folder import RunFolder

@@ -1,4 +1,4 @@
-"""`merge`: the runs of a sharded sweep into one folder."""
+"""`merge`: merge the runs of a sharded sweep into one folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ ABOUT = "Merge the runs of a sharded sweep into one folder."
 EXAMPLES = ("run --shard 1/2 --out S1", "run --shard 2/2 --out S2", "merge S1 S2 --out ALL")
 OPTIONS = (
     Option("--out", "the new folder (required)", parse=parse.path, metavar="DIR"),
-    Option("--across-devices", "even if they were measured on different devices", is_switch=True),
+    Option("--across-devices", "merge runs of different devices, too", is_switch=True),
 )
 
 
 def main(folders: list[Path], **given: Any) -> int:
+    """Run the command. Returns the exit code 0. Raises RequestError where the runs do not belong together."""
     values = values_of(OPTIONS, given)
     if values["out"] is None:
         raise RequestError(["--out: expected the new folder, got none"])

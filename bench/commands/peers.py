@@ -1,4 +1,4 @@
-"""`peers`: time our ops and blocks, other implementations of them, and the machine's limit, in one run."""
+"""`peers`: time our ops and blocks, other implementations of them, and the limit of the machine, in one run."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ EXAMPLES = ("peers --only lstm,attention --measures train --lengths 2k --list", 
 def _samples_help() -> str:
     from lengthscale.bench.peers.rounds import Settings
 
-    return f"of each contender (default: {Settings.samples})"
+    return f"samples of each contender (default: {Settings.samples})"
 
 
 OPTIONS = (
     some_names("--only", "row", NAMES, default=NAMES, called="all"),
     some_names("--measures", "measure", MEASURES, default=tuple(MEASURES), called="all"),
-    Option("--lengths", "of sequences, such as 512,2k (default: a row's own, mostly 512 to 32k)", parse.lengths),
-    Option("--contexts", "of decoding, such as 512,8k (default: a row's own, 512 to 64k)", parse.lengths),
-    Option("--cores", "such as 1,2 (default: 1, and all)", parse.lengths, metavar="NUMBERS"),
+    Option("--lengths", "of sequences, such as 512,2k (default: the row's, mostly 512 to 32k)", parse.lengths),
+    Option("--contexts", "of decoding, such as 512,8k (default: the row's, 512 to 64k)", parse.lengths),
+    Option("--cores", "numbers of cores, such as 1,2 (default: 1, and all)", parse.lengths, metavar="NUMBERS"),
     Option("--samples", _samples_help, parse.positive_integer),
     OUT,
-    Option("--publish", "put the rows into results/DEVICE/peers.csv, over older ones", is_switch=True),
+    Option("--publish", "put the rows into results/DEVICE/peers.csv, in place of older ones", is_switch=True),
     LIST,
 )
 
 
 def main(**given: Any) -> int:
-    """The exit code: 0, or 3 where something of ours failed."""
+    """Run the command. Returns the exit code: 0, or 3 where an implementation of ours failed."""
     values, mistakes = options.parse(OPTIONS, given)
     from lengthscale.bench.peers.command import available_cores, make_request, run_peers
 

@@ -1,4 +1,4 @@
-"""`plot`: a results folder's plots again, or a single one."""
+"""`plot`: draw a results folder's plots again, or a single one."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ EXAMPLES = (
     "plot results/DEVICE/RUN --models mamba,transformer --measure train --y memory --out memory.pdf",
 )
 OPTIONS = (
-    Option("--models", "a single picture, of these models, such as mamba,transformer", known=MODELS),
-    Option("--measure", "train, forward, decode, quality or gradients (default: what has y)"),
+    Option("--models", "draw a single figure, of these models, such as mamba,transformer", known=MODELS),
+    Option("--measure", "train, forward, decode, quality or gradients (default: the first one that has y)"),
     Option(
         "--y",
-        "time, throughput, memory, state, compile, share, loss, accuracy, gradient, or ratio: decoding's over "
-        "context and batch (default: time, or what the measure has)",
+        "time, throughput, memory, state, compile, share, loss, accuracy, gradient, or ratio: of decoding speeds, "
+        "against context and batch (default: time, or what the measure has)",
     ),
-    Option("--x", "length; of loss and accuracy context too, of loss cost (default: the y's own)"),
-    Option("--theme", "light or dark (default: light; all together are drawn in both)", known=("light", "dark")),
+    Option("--x", "length; for loss and accuracy also context, for loss also cost (default: depends on y)"),
+    Option("--theme", "light or dark (default: light; all plots together are drawn in both)", known=("light", "dark")),
     Option("--out", "a .png, .svg or .pdf (default: a png and an svg in DIR/plots)", metavar="FILE"),
 )
 
 
 def main(folder: Path, **given: Any) -> int:
+    """Run the command. Returns the exit code 0. Raises RequestError for values that do not fit together."""
     from lengthscale.bench.figures.mpl.command import run_plot
 
     console = Console()

@@ -27,7 +27,7 @@ EXAMPLES = (
 
 
 def main(**given: Any) -> int:
-    """The exit code: 0, 3 where some cells failed, 130 where it was interrupted."""
+    """Run the command. Returns the exit code: 0, 3 where some cells failed, 130 where it was interrupted."""
     from lengthscale.bench.commands.finish import finish
     from lengthscale.bench.host.request import make_request
     from lengthscale.bench.host.sweep import run_sweep
@@ -57,7 +57,7 @@ def main(**given: Any) -> int:
 
 
 def _resumed(given: dict[str, Any]) -> dict[str, Any]:
-    """What the folder's run was given. Raises RequestError where more than --resume and --rerun is given."""
+    """The options of the run in the folder. Raises RequestError where options are given that would change the run."""
     from lengthscale.bench.plan import parse
     from lengthscale.bench.plan.errors import RequestError
     from lengthscale.bench.results import resume

@@ -12,7 +12,7 @@ ABOUT = "Check a results folder: is it complete, do its files agree, are its val
 
 
 def main(folder: Path) -> int:
-    """The exit code: 1 if anything is wrong."""
+    """Run the command. Returns the exit code: 1 if anything is wrong, else 0."""
     from lengthscale.bench.results.validate import run_validate
 
     return run_validate(folder, Console())

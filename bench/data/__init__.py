@@ -1,4 +1,4 @@
-"""What is learned: streams of tokens and sets of images, each with a train and a held-out part."""
+"""Data to train on: streams of tokens, sets of images and synthetic tasks, each with a train and a held-out part."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lengthscale.bench.data.streams import Stream
 from lengthscale.bench.data.synthetic import SYNTHETIC, Task, parse_task
 from lengthscale.models import unknown
 
-# Adding a data set: what loads it, and a line on it.
+# Adding a data set: the function that loads it, and a line that describes it.
 _LOADERS = {
     "text": (streams.text, "Shakespeare's plays, 1.1 M bytes"),
     "code": (streams.code, "the sources of this Python's standard library, about 11 M bytes"),
     "genome": (genome.genome, "Escherichia coli 536, 4.9 M bases"),
     "audio": (audio.audio, "music at 8 kHz, 2.0 M samples of mu-law"),
     "mnist": (images.mnist, "5,000 digits of MNIST, 28 x 28"),
-    "images": (images.mnist, "mnist by another name"),
+    "images": (images.mnist, "another name for mnist"),
     "digits": (images.digits, "scikit-learn's 1,797 digits, 8 x 8"),
     "photos": (images.photos, "crops of scikit-learn's two photographs, 64 x 64 x 3"),
-    planted.NAME: (planted.planted, "made: a repeat at a known distance, such as planted:distance=32"),
+    planted.NAME: (planted.planted, "synthetic: a repeat at a known distance, such as planted:distance=32"),
     **{name: (partial(public.load, name), each.about) for name, each in public.PUBLIC.items()},
 }
 DATA = {name: line for name, (_, line) in _LOADERS.items()}
@@ -36,12 +36,11 @@ FILES = (
 
 @lru_cache(maxsize=4)
 def load(name: str) -> Stream | Images | Task:
-    """A name of DATA, also with options (see options.py), a synthetic task (see parse_task), or a path to what FILES
-    lists.
+    """The data of this name or path.
 
-    A name goes before a path: say ./text for a file of that name.
-
-    Raises DataError, which says what is wrong with which data, and where in it.
+    name: a key of DATA, also with options (options.py); a synthetic task (parse_task); or a path to one of the FILES. A
+    name is preferred to a path: write ./text for a file called text. Raises DataError, which says what is wrong with
+    which data, and where in them.
     """
     if name.partition(":")[0] == planted.NAME:
         return planted.parse(name)
@@ -57,16 +56,16 @@ def load(name: str) -> Stream | Images | Task:
         found = os.stat(path)
     except (FileNotFoundError, ValueError):
         if os.path.islink(path):
-            raise DataError(f"data {name!r} is a link to what does not exist") from None
+            raise DataError(f"data {name!r} is a link to a file that does not exist") from None
         hint = unknown("data", name, [*DATA, *SYNTHETIC])
-        raise DataError(f"{hint}; nor is there a file or folder of this name") from None
+        raise DataError(f"{hint}; there is no file or folder of this name, either") from None
     except OSError as error:
         raise DataError(f"data {name!r} cannot be read: {error.strerror}") from error
     return image_files.from_folder(name, path) if stat.S_ISDIR(found.st_mode) else _from_file(name, path)
 
 
 def _from_file(name: str, path: str) -> Stream | Images:
-    """By its name's ending, and by content: a WAV of any name, and FASTA in a .gz of any name."""
+    """The data in a file, whose kind follows from its name's ending, or from its content for WAV and zipped FASTA."""
     streams.check_file(path)
     plain = Path(path.lower().removesuffix(".gz"))
     if plain.suffix in genome.SUFFIXES:

@@ -1,9 +1,9 @@
-"""Sound from WAV files as G.711 mu-law: a token a sample, 256 levels.
+"""Sound from WAV files as G.711 mu-law: one token for each sample, 256 levels.
 
-The samples of PCM (8, 16, 24, 32 bits), float (32, 64 bits), A-law and mu-law, of any number of channels, are mixed
-down to mono by their mean, rounded to 16 bits (float: 1.0 is 32,768; what lies beyond is clipped) and encoded as
-ITU-T G.711 mu-law, on the 16-bit scale of four steps to one of G.711's 14 bits. The bytes of a mono mu-law file are
-its tokens. The standard library's `wave` reads neither mu-law nor float on Python 3.11, so RIFF is parsed here.
+Samples of PCM (8, 16, 24, 32 bits), float (32, 64 bits), A-law and mu-law with any number of channels are mixed down to
+mono by their mean, rounded to 16 bits (float: 1.0 is 32,768; larger values are clipped) and encoded as ITU-T G.711
+mu-law. Four steps of the 16-bit scale are one step of G.711's 14 bits. A mono mu-law file's bytes are its tokens. The
+standard library's `wave` reads neither mu-law nor float on Python 3.11, so RIFF is parsed here.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ _PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _NAMES = {_PCM: "PCM", _FLOAT: "float", _A_LAW: "A-law", _MU_LAW: "mu-law"}
 _KNOWN = ((_PCM, 8), (_PCM, 16), (_PCM, 24), (_PCM, 32), (_FLOAT, 32), (_FLOAT, 64), (_A_LAW, 8), (_MU_LAW, 8))
 _GUID_TAIL = bytes.fromhex("0000 0000 1000 8000 00aa 0038 9b71")  # of a format code inside WAVE_FORMAT_EXTENSIBLE
-_UNKNOWN_SIZE = 0xFFFFFFFF  # written to a pipe, or in RF64's ds64 chunk
+_UNKNOWN_SIZE = 0xFFFFFFFF  # the file was written to a pipe, or the size is in RF64's ds64 chunk
 
 
 def _mu_law_levels() -> np.ndarray:
-    """G.711 table 2: the bits are inverted; magnitude = (2 m + 33) 2^e - 33 of 14 bits, here times four."""
+    """The level of each mu-law byte, (256,) int16: G.711 table 2.
+
+    The bits are inverted; the magnitude (2 m + 33) 2^e - 33 has 14 bits and is multiplied by four here.
+    """
     byte = ~np.arange(256, dtype=np.uint8)
     exponent, mantissa = (byte >> 4 & 7).astype(np.int32), (byte & 15).astype(np.int32)
     magnitude = (((2 * mantissa + 33) << exponent) - 33) * 4
@@ -36,7 +39,10 @@ def _mu_law_levels() -> np.ndarray:
 
 
 def _a_law_levels() -> np.ndarray:
-    """G.711 table 1: the even bits are inverted; 13 bits, here times eight."""
+    """The level of each A-law byte, (256,) int16: G.711 table 1.
+
+    The even bits are inverted; the magnitude has 13 bits and is multiplied by eight here.
+    """
     byte = np.arange(256, dtype=np.uint8) ^ 0x55
     exponent, mantissa = (byte >> 4 & 7).astype(np.int32), (byte & 15).astype(np.int32)
     magnitude = np.where(exponent == 0, 2 * mantissa + 1, (2 * mantissa + 33) << np.maximum(exponent - 1, 0)) * 8
@@ -48,7 +54,10 @@ A_LAW = _a_law_levels()
 
 
 def mu_law_encode(samples: np.ndarray) -> np.ndarray:
-    """int16 -> uint8. Between two levels the decision value lies half way, and belongs to the outer one."""
+    """The mu-law bytes, uint8, of int16 samples of any shape.
+
+    The decision value between two levels is half way, and belongs to the outer level.
+    """
     magnitude = np.minimum(np.abs(samples.astype(np.int32)), 32_635) + 132
     exponent = np.searchsorted(1 << np.arange(8, 15), magnitude, side="right")
     mantissa = magnitude >> (exponent + 3) & 15
@@ -56,7 +65,7 @@ def mu_law_encode(samples: np.ndarray) -> np.ndarray:
 
 
 def audio() -> Stream:
-    """Music at 8 kHz: Cold Day by Paul Shuler (Macroform)."""
+    """The embedded music at 8 kHz: Cold Day by Paul Shuler (Macroform)."""
     return load("audio", str(streams.EMBEDDED / "macroform-cold_day.mulaw.wav"))
 
 
@@ -73,7 +82,7 @@ class _Format:
 
 
 def load(name: str, path: str) -> Stream:
-    """A WAV file. Raises DataError where it is truncated, no WAV, or in a format that is not known."""
+    """The samples of a WAV file. Raises DataError where it is truncated, not a WAV, or of an unknown format."""
     size = streams.check_file(path)
     with streams.reading(path), streams.expand(path).open("rb") as file:
         layout, start, length = _find_samples(path, file, size)
@@ -91,10 +100,10 @@ def load(name: str, path: str) -> Stream:
 
 
 def _find_samples(path: str, file: IO[bytes], size: int) -> tuple[_Format, int, int]:
-    """The format, and where the samples start and how many bytes they are."""
+    """(the format, the byte at which the samples start, how many bytes they are)."""
     head = file.read(12)
     if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
-        raise DataError(f"{path!r} is no WAV file: it starts with {head!r}, not with 'RIFF', a size and 'WAVE'")
+        raise DataError(f"{path!r} is not a WAV file: it starts with {head!r}, not with 'RIFF', a size and 'WAVE'")
     layout, long_length, position = None, None, 12
     while position + 8 <= size:
         file.seek(position)
@@ -146,14 +155,14 @@ def _check_samples(path: str, layout: _Format, length: int, left: int) -> None:
         )
     if length % layout.frame:
         raise DataError(
-            f"WAV file {path!r}: its {length:,} bytes of samples are no whole number of {layout.frame}-byte frames"
+            f"WAV file {path!r}: its {length:,} bytes of samples are not a whole number of {layout.frame}-byte frames"
         )
     if length == 0:
         raise DataError(f"WAV file {path!r} holds no samples")
 
 
 def _read(path: str, file: IO[bytes], layout: _Format, frames: int) -> np.ndarray:
-    """(frames,) uint8, read and encoded block by block."""
+    """The tokens, (frames,) uint8, read and encoded block by block."""
     tokens = np.empty(frames, np.uint8)
     at_once = max(1, _BLOCK // layout.frame)
     for start in range(0, frames, at_once):
@@ -164,7 +173,7 @@ def _read(path: str, file: IO[bytes], layout: _Format, frames: int) -> np.ndarra
         if (layout.code, layout.channels) == (_MU_LAW, 1):
             tokens[start : start + count] = np.frombuffer(raw, np.uint8)
             continue
-        with np.errstate(all="ignore"):  # what is not finite is reported below
+        with np.errstate(all="ignore"):  # values that are not finite raise a DataError below
             mono = _samples(raw, layout).reshape(count, layout.channels).mean(axis=1)
         finite = np.isfinite(mono)
         if not finite.all():
@@ -174,9 +183,9 @@ def _read(path: str, file: IO[bytes], layout: _Format, frames: int) -> np.ndarra
 
 
 def _samples(raw: bytes, layout: _Format) -> np.ndarray:
-    """float64, on the scale of 16 bits."""
+    """The samples in the file's bytes as float64, on the scale of 16 bits."""
     match layout.code, layout.bits:
-        case (1, 8):  # the one unsigned form
+        case (1, 8):  # the only unsigned form
             return (np.frombuffer(raw, np.uint8).astype(np.float64) - 128) * 256
         case (1, 24):
             padded = np.zeros((len(raw) // 3, 4), np.uint8)

@@ -1,4 +1,4 @@
-"""The one error of all data."""
+"""The error of all data."""
 
 
 class DataError(ValueError):

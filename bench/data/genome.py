@@ -1,6 +1,6 @@
-"""DNA from FASTA files, plain or gzipped: a token a base.
+"""DNA from FASTA files, plain or gzipped: one token for each base.
 
-The vocabulary is A C G T N = 0 ... 4, in either case. U (RNA) is read as T, the other IUPAC ambiguity codes
+The vocabulary is A C G T N = 0 ... 4, in upper or lower case. U (RNA) is read as T, the other IUPAC ambiguity codes
 (R Y S W K M B D H V) as N; gaps (-) are left out. Records follow each other directly, in the file's order.
 Letters: https://www.ncbi.nlm.nih.gov/genbank/fastaformat/
 """
@@ -38,26 +38,27 @@ _CODES = _codes()
 
 
 def genome() -> Stream:
-    """Escherichia coli 536, its complete genome."""
+    """The complete genome of Escherichia coli 536."""
     return load("genome", str(streams.EMBEDDED / "NC_008253.fna.gz"))
 
 
 def load(name: str, path: str) -> Stream:
-    """A FASTA file. Raises DataError (with record and line) where it has no header, no bases, or other letters."""
+    """The bases of a FASTA file. Raises DataError (with record and line) for a missing header, no or wrong bases."""
     streams.check_file(path)
     with (
         streams.reading(path),
         streams.open_unzipped(path) as file,
-        io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace") as lines,  # any line ends become \n
+        io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace") as lines,  # all line ends become \n
     ):
         tokens, note = _parse(path, lines)
     return Stream(name, tokens, len(ALPHABET), streams.version(tokens), note)
 
 
 def record_bases(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
-    """The bases of one record of a FASTA file, a byte each and a line at a time; what comes after it is not read.
+    """The bases of one record of a FASTA file, one byte for each base, line by line. Later records are not read.
 
-    Raises DataError where there is no such record, or a letter that is no base in it.
+    lines: of the file. name: of the record. Raises DataError where there is no such record, or where it has a letter
+    that is not a base.
     """
     inside, number = False, 0
     for number, line in enumerate(lines, 1):
@@ -68,14 +69,14 @@ def record_bases(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
         elif inside:
             bases = line.translate(_CODES, _LEFT_OUT + b"\r")
             if _NO_BASE in bases:
-                raise DataError(f"FASTA record {name!r}, line {number}: {line[:40]!r} holds letters that are no bases")
+                raise DataError(f"FASTA record {name!r}, line {number}: {line[:40]!r} holds letters that are not bases")
             yield bases
     if not inside:
         raise DataError(f"there is no FASTA record {name!r} in {number:,} lines")
 
 
 def _parse(path: str, file: io.TextIOBase) -> tuple[np.ndarray, str]:
-    """The bases and a note. Blocks, since a line may hold a chromosome and a file many of them."""
+    """(the bases, a note). The file is read in blocks: one line may hold a chromosome, and a file many of them."""
     tokens = bytearray()
     line, record, line_start = 1, None, True  # of the block's first character
     while block := file.read(_BLOCK):
@@ -111,7 +112,7 @@ def _wrong_letter(path: str, whole: str, line: int, record: str | None) -> DataE
         wrong = [letter for letter in row if _is_wrong(letter)]
         if wrong:
             return DataError(
-                f"FASTA file {path!r}, record {record!r}, line {number}: {wrong[0]!r} is no base "
+                f"FASTA file {path!r}, record {record!r}, line {number}: {wrong[0]!r} is not a base "
                 f"(expected A C G T U, N or {' '.join(_AMBIGUOUS)}; is it a protein?)"
             )
     raise AssertionError("no wrong letter in this block")

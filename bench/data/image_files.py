@@ -1,9 +1,10 @@
 """A folder of images as a data set.
 
-FOLDER/CLASS/*.png makes a class of every folder in it, FOLDER/*.png one class, which is enough to measure cost.
+With FOLDER/CLASS/*.png every folder is a class; with FOLDER/*.png there is one class, which is enough to measure cost.
 Every image is cut to its central square and resized to one side for all: the median of their shorter edges, at most
-1,024, and less where all together would not fit into MAX_BYTES. Grey if all of them are, else RGB; the first
-frame of animations, transparency dropped, turned as EXIF says. Other files and hidden ones are left out.
+1,024, and less where all images would not fit into MAX_BYTES. The images are grey if all files are, else RGB. Of an
+animation the first frame is read; transparency is dropped, and EXIF's rotation applied. Other and hidden files are left
+out.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def from_folder(name: str, path: str) -> Images:
 
 
 def _list(path: str) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """All image files in order, the class of each, and the classes' names."""
+    """(all image files in order, the class of each, the classes' names)."""
     flat, folders = _entries(streams.expand(path), path)
     by_class = {each.name: _entries(each, str(each))[0] for each in folders}
     wanted = f"expected {path}/CLASS/*.png, or images alone; {', '.join(SUFFIXES)} are read"
@@ -57,7 +58,7 @@ def _list(path: str) -> tuple[list[Path], list[int], tuple[str, ...]]:
     if not any(by_class.values()):
         return flat, [0] * len(flat), ("all",)
     if flat:
-        raise DataError(f"folder {path!r} holds images ({flat[0].name!r}) beside folders of classes ({wanted})")
+        raise DataError(f"folder {path!r} holds both images ({flat[0].name!r}) and folders of classes ({wanted})")
     if empty := [each for each, files in by_class.items() if not files]:
         raise DataError(f"folder {path!r}: its class {empty[0]!r} holds no images ({wanted})")
     labels = [label for label, files in enumerate(by_class.values()) for _ in files]
@@ -65,7 +66,7 @@ def _list(path: str) -> tuple[list[Path], list[int], tuple[str, ...]]:
 
 
 def _entries(place: Path, path: str) -> tuple[list[Path], list[Path]]:
-    """Image files and folders, in order of their names."""
+    """(image files, folders) in a folder, in order of their names."""
     with streams.reading(path):
         entries = sorted(place / each for each in os.listdir(place) if not each.startswith("."))
         folders = [each for each in entries if each.is_dir()]
@@ -75,14 +76,14 @@ def _entries(place: Path, path: str) -> tuple[list[Path], list[Path]]:
 @contextmanager
 def _opened(file: Path) -> Iterator[Image.Image]:
     if not file.is_file():
-        raise DataError(f"image {str(file)!r} cannot be read: it is a pipe, a device, or a link that leads nowhere")
+        raise DataError(f"image {str(file)!r} cannot be read: it is a pipe, a device, or a broken link")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata is no concern here
+            warnings.simplefilter("ignore")  # of odd metadata, which do not matter here
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 yield image
-    # What Pillow's decoders raise on broken files.
+    # Pillow's decoders raise any of these on broken files.
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         raise DataError(f"image {str(file)!r} cannot be read: {error}") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -90,14 +91,14 @@ def _opened(file: Path) -> Iterator[Image.Image]:
 
 
 def _square(file: Path, channels: int) -> np.ndarray:
-    """(Y, Y, channels) uint8: the central square."""
+    """The central square of an image, (Y, Y, channels) uint8."""
     with _opened(file) as opened:
         image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I;16"):  # Pillow's own conversion clips
+        if image.mode.startswith("I;16"):  # Pillow's own conversion would clip the values
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if image.mode in ("I", "F"):
             raise ValueError(f"its pixels are of mode {image.mode!r}; expected 8 or 16 bits a channel")
-        # By way of RGBA, since a palette may hold transparency.
+        # First to RGBA, since a palette may have transparent colours.
         converted = image.convert("L") if channels == 1 else image.convert("RGBA").convert("RGB")
         pixels = np.asarray(converted).reshape(*converted.size[::-1], channels)
     height, width = pixels.shape[:2]

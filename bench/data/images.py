@@ -18,15 +18,15 @@ HELD_OUT = 0.2  # the last fifth of every class, by position
 MAX_BYTES = 1 << 30  # of pixels and labels in memory
 _PHOTO_SIDE = 64
 _ROW = 1 << 24  # characters; a row of 1,024 x 1,024 pixels has 4 million
-_CLASS = 100  # bytes of a class beside its name
+_CLASS = 100  # bytes of a class in addition to its name
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Square images, their labels, and the names that the labels stand for.
+    """Square images, their labels, and the names of the classes.
 
-    Both parts are ordered so that their first n images, for any n, hold the classes in their proportions.
-    `version` and `note` as in a Stream. Both parts are read-only; `at_side` makes batches of another size.
+    Both parts are ordered so that for any n the first n images have the classes in their proportions. Both are
+    read-only. `version` and `note` are as in a Stream.
     """
 
     name: str
@@ -44,9 +44,10 @@ class Images:
 
 
 def at_side(pixels: np.ndarray, side: int) -> np.ndarray:
-    """(N, Y, X, C) uint8 -> (N, side, side, C): the mean over areas if smaller, bilinear if larger.
+    """Images (N, Y, X, C) uint8, resized to (N, side, side, C): by the mean over areas if smaller, bilinear if larger.
 
-    Resize batches, not whole sets: 5,000 images of 1,024 x 1,024 fill 5 GB.
+    Resize batches and not whole sets: 5,000 images of 1,024 x 1,024 pixels take 5 GB. Raises DataError for a side
+    below 1.
     """
     if side < 1:
         raise DataError(f"an image's side must be positive, got {side}")
@@ -56,14 +57,17 @@ def at_side(pixels: np.ndarray, side: int) -> np.ndarray:
     resample = Image.Resampling.BOX if side < min(height, width) else Image.Resampling.BILINEAR
     resized = np.empty((n, side, side, channels), np.uint8)
     for image, out in zip(pixels, resized, strict=True):
-        for channel in range(channels):  # Pillow's modes are few; one channel at a time fits any number of them
+        for channel in range(channels):  # one at a time, since Pillow has modes for few numbers of channels
             plane = Image.fromarray(np.ascontiguousarray(image[..., channel]))
             out[..., channel] = np.asarray(plane.resize((side, side), resample))
     return resized
 
 
 def split(name: str, pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], note: str = "") -> Images:
-    """The last fifth of every class is held out; a class of fewer than five images gives one, if it has two."""
+    """The images, split: the last fifth of every class is held out; of 2 to 4 images one is, of one image none.
+
+    pixels: (N, Y, X, C) uint8. labels: (N,), places in classes.
+    """
     labels = labels.astype(np.int32)
     train, held_out = [], []
     for of_class in _by_class(labels, classes):
@@ -83,17 +87,17 @@ def from_parts(
     held_out_labels: np.ndarray,
     classes: tuple[str, ...],
 ) -> Images:
-    """A set that comes split."""
+    """The images of a set that is split already. Shapes as in Images."""
     version = streams.version(train, train_labels, held_out, held_out_labels)
     first, last = (_mix(_by_class(labels, classes)) for labels in (train_labels, held_out_labels))
     return Images(name, train[first], train_labels[first], held_out[last], held_out_labels[last], classes, version)
 
 
 def fewer(data: Images, n: int) -> Images:
-    """n of the images to train on, 1 <= n <= all of them; the same ones are held out.
+    """The data with n of its images to train on, 1 <= n <= all of them; the held-out images stay the same.
 
-    They hold the classes in their proportions, are drawn within a class by one fixed shuffle (a file may be sorted by
-    who wrote its digits), and are nested: the first of a larger n are those of a smaller one.
+    The n images have the classes in their proportions. Within a class they are drawn by one fixed shuffle, since a file
+    may be sorted by its digits' writers. The images of a smaller n are the first ones of a larger n.
     """
     assert 1 <= n <= len(data.train), n
     rng = np.random.default_rng(0)
@@ -108,13 +112,13 @@ def _by_class(labels: np.ndarray, classes: tuple[str, ...]) -> list[np.ndarray]:
 
 
 def _mix(by_class: list[np.ndarray]) -> np.ndarray:
-    """All in one, sorted by the rank in their class as a fraction of it, which keeps the classes' proportions."""
+    """All images in one order, sorted by their relative rank in their class, which keeps the classes' proportions."""
     ranks = [(np.arange(len(of_class)) + 0.5) / len(of_class) for of_class in by_class]
     return np.concatenate(by_class)[np.argsort(np.concatenate(ranks), kind="stable")]
 
 
 def mnist() -> Images:
-    """MNIST's digits, 500 a class, 28 x 28: 4,000 to train on and 1,000 held out."""
+    """MNIST's digits, 500 of each class, 28 x 28: 4,000 to train on and 1,000 held out."""
     return from_csv("mnist", str(streams.EMBEDDED / "mnist_5k.csv.gz"))
 
 
@@ -128,7 +132,7 @@ def digits() -> Images:
 def photos() -> Images:
     """scikit-learn's two photographs as two classes: crops of 64 x 64 that do not overlap, column by column.
 
-    The right-hand fifth of each photograph is so held out.
+    So the right-hand fifth of each photograph is held out.
     """
     data = _scikit_learn().load_sample_images()
     s = _PHOTO_SIDE
@@ -153,14 +157,15 @@ def _scikit_learn() -> Any:
 
 
 def from_csv(name: str, path: str) -> Images:
-    """A CSV, plain or gzipped, a row an image: its pixels (0 ... 255, row by row of a square), then its label.
+    """The images of a CSV, plain or gzipped, without a header.
 
-    No header. Labels are any text; they are ordered as numbers if all of them are. Raises DataError with the row.
+    A row is an image: the pixels of a square, row by row, 0 ... 255, then the label. Labels are any text; they are
+    ordered as numbers if all of them are whole numbers. Raises DataError with the row.
     """
     streams.check_file(path)
     pixels, labels, expected = bytearray(), array("i"), 0
     index: dict[str, int] = {}
-    held = 0
+    n_bytes = 0
     with (
         streams.reading(path),
         streams.open_unzipped(path) as file,
@@ -185,11 +190,11 @@ def from_csv(name: str, path: str) -> Images:
                 pixels += bytes(map(int, cells))
             except ValueError:
                 raise _wrong_pixel(path, row, cells) from None
-            held += len(cells) + labels.itemsize + (0 if label in index else len(label) + _CLASS)
+            n_bytes += len(cells) + labels.itemsize + (0 if label in index else len(label) + _CLASS)
             labels.append(index.setdefault(label, len(index)))
-            if held > MAX_BYTES:
+            if n_bytes > MAX_BYTES:
                 raise DataError(
-                    f"CSV {path!r}, row {row}: over {MAX_BYTES:,} bytes of pixels and labels, the most that are held"
+                    f"CSV {path!r}, row {row}: over {MAX_BYTES:,} bytes of pixels and labels, which is the limit"
                 )
     if not labels:
         raise DataError(f"CSV {path!r} holds no rows")
@@ -218,7 +223,7 @@ def _wrong_pixel(path: str, row: int, cells: list[str]) -> DataError:
             good = False
         if not good:
             return DataError(
-                f"CSV {path!r}, row {row}, column {column}: {cell.strip()[:20]!r} is no pixel "
+                f"CSV {path!r}, row {row}, column {column}: {cell.strip()[:20]!r} is not a pixel "
                 f"(expected an integer from 0 to 255, and no header row)"
             )
     raise AssertionError("no wrong pixel in this row")

@@ -1,6 +1,6 @@
-"""Options on named data, written as a task's parameters are: `mnist:images=500`.
+"""Options of named data, written like a task's parameters: `mnist:images=500`.
 
-Adding an option: a function (data, the text behind its =) -> data, and a line in OPTIONS.
+Adding an option: a function (data, the text after its =) -> data, and a line in OPTIONS.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Data = Stream | Images
 
 
 def apply(data: Data, name: str) -> Data:
-    """The data under its full name, `name`, with the options that this lists.
+    """The data with the options that are listed in `name`, such as "mnist:images=500", which becomes its name.
 
     Raises DataError with a line for everything that is wrong, and the closest known option.
     """
@@ -42,7 +42,7 @@ def apply(data: Data, name: str) -> Data:
 
 
 def _images(data: Images, text: str) -> Images:
-    """images=N: N of the images to train on; the same ones are held out, whatever N is."""
+    """The data with N of the images to train on, for images=N; the held-out images are the same for every N."""
     n, most = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0, len(data.train)
     if not 1 <= n <= most:
         raise DataError(f"images must be a whole number from 1 to {most}, the images to train on, got {text!r}")

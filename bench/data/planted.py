@@ -1,19 +1,19 @@
-"""A stream in which a repeat is planted at a known distance, and nothing else is to be learned.
+"""A stream that repeats tokens at a known distance, and has nothing else to learn.
 
-`planted:distance=16`: position t has VALUES symbols of its own, those of phase t mod distance, so that one token says
-which phase comes next. Which of the symbols it is was drawn at random, and with probability REPEAT is the one that was
-there `distance` tokens before:
+`planted:distance=16`: the phase of position t is t mod distance. Each phase has VALUES symbols of its own, so that one
+token tells which phase comes next. The symbol's value is the one of `distance` tokens before with probability REPEAT,
+and else uniformly random:
 
-    x_t = VALUES (t mod distance) + v_t,   v_t = v_{t - distance} with probability REPEAT, else any value, all alike.
+    x_t = VALUES (t mod distance) + v_t,   v_t = v_{t - distance} with probability REPEAT, else uniform
 
-v is a Markov chain for each phase: with less than `distance` tokens of context nothing is known of v_t and the loss is
-log(VALUES) at best; with as many or more it can be `floor()`, and still more context says nothing. Who measures loss
-against context must find this gain at the distance, and not below: the positive control of the protocol
-(bench/claims/real_context.py).
+For each phase, v is a Markov chain. With less than `distance` tokens of context nothing is known about v_t, and the
+loss is log(VALUES) at best; with as many or more it can be `floor()`, and still more context does not help. A
+measurement of loss against context must find this gain at the distance, and not below: the stream is the positive
+control of that protocol (bench/claims/real_context.py).
 
-The phases are there so that a small model learns it in a few hundred steps: it finds the earlier token by what it is.
-Bare uniform tokens that come again are found by position alone, which tiny models did not learn in 400 steps at a
-distance of 128.
+With phases, a small model learns the repeat in a few hundred steps, since it finds the earlier token by its content.
+Without them, repeated uniform tokens could be found by their position only, which tiny models did not learn in 400
+steps at a distance of 128.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ DISTANCE = 16
 LONGEST = 4_096
 TOKENS = 1 << 20
 VALUES, REPEAT = 4, 0.9
-CHANCE = math.log(VALUES)  # nats a token
+CHANCE = math.log(VALUES)  # nats a token: the loss with too little context
 
 
 def planted(distance: int = DISTANCE) -> Stream:
-    """Always the same stream for a distance."""
+    """The stream with this distance in tokens: always the same tokens."""
     rng = np.random.default_rng(distance)
     rows = -(-TOKENS // distance)
     values = rng.integers(0, VALUES, (rows, distance), np.uint16)
@@ -47,13 +47,13 @@ def planted(distance: int = DISTANCE) -> Stream:
 
 
 def floor() -> float:
-    """Nats a token of who knows the token at the distance: the entropy of v_t given v_{t - distance}."""
+    """The lowest possible loss with enough context, in nats a token: the entropy of v_t given v_{t - distance}."""
     same = REPEAT + (1 - REPEAT) / VALUES
     return -same * math.log(same) - (1 - same) * math.log((1 - same) / (VALUES - 1))
 
 
 def parse(text: str) -> Stream:
-    """Of "planted" or "planted:distance=32". Raises DataError."""
+    """The stream of a text like "planted" or "planted:distance=32". Raises DataError for any other text."""
     _, colon, options = text.partition(":")
     match = re.fullmatch(r"\s*distance\s*=\s*(\d{1,9})\s*", options, re.ASCII) if colon else None
     if colon and match is None:

@@ -1,7 +1,7 @@
-"""The public data sets: `fetch` brings one into the cache, its loader reads it there.
+"""The public data sets: `fetch` downloads one into the cache, `load` reads it there.
 
-What is loaded is prepared once, when it is fetched, so that each child only maps it: a file of a token a byte, or
-arrays. A stream is split as its literature splits it, and what is validation there is left out here.
+A set is prepared once, when it is fetched: as a file with a byte for each token, or as arrays, which each child only
+maps into memory. A stream is split as in its literature, whose validation part is not used here.
 """
 
 from __future__ import annotations
@@ -31,16 +31,19 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 @dataclass(frozen=True)
 class PublicSet:
-    """`prepared` is its name in the cache, made by `prepare` and read by `load`."""
+    """A public data set: how it is described, prepared and loaded."""
 
     about: str
-    prepared: str
-    prepare: Callable[[Path, Console], Any]
-    load: Callable[[Path], Stream | Images]
+    prepared: str  # the name of the prepared file or folder in the cache
+    prepare: Callable[[Path, Console], Any]  # makes it
+    load: Callable[[Path], Stream | Images]  # reads it
 
 
 def fetch(name: str, console: Console | None = None) -> None:
-    """A key of PUBLIC, downloaded, verified and prepared, if it is not in the cache yet. Raises DataError."""
+    """Download, verify and prepare a data set, if it is not in the cache yet. name: a key of PUBLIC.
+
+    Raises DataError where it is unknown or cannot be fetched.
+    """
     if name not in PUBLIC:
         raise DataError(unknown("download", name, PUBLIC))
     public = PUBLIC[name]
@@ -50,7 +53,7 @@ def fetch(name: str, console: Console | None = None) -> None:
 
 
 def load(name: str) -> Stream | Images:
-    """From the cache alone. Raises DataError, which says how it gets there, where it is not."""
+    """A data set from the cache. name: a key of PUBLIC. Raises DataError that says how to fetch it if it is missing."""
     public = PUBLIC[name]
     final = download.default_cache() / public.prepared
     if not final.exists():
@@ -70,7 +73,7 @@ def _load_enwik8(path: Path) -> Stream:
 
 
 def _prepare_hg38(final: Path, console: Console) -> None:
-    """One line in memory at a time."""
+    """Write the bases of one chromosome, with one line in memory at a time."""
     archive = download.hg38(final.parent, console)
 
     def fill(new: Path) -> None:
@@ -79,7 +82,7 @@ def _prepare_hg38(final: Path, console: Console) -> None:
             gzip.open(packed) as unpacked,
             open(new, "wb") as file,
         ):
-            # GzipFile finds lines in Python; a reader round it finds these 60 million in C
+            # GzipFile finds lines in Python code; a BufferedReader finds these 60 million lines in C
             file.writelines(genome.record_bases(io.BufferedReader(cast(Any, unpacked), 1 << 20), CHROMOSOME))
 
     make_once(final, archive, fill, console)
@@ -92,7 +95,7 @@ def _load_hg38(path: Path) -> Stream:
 
 
 def _prepare_speech_commands(final: Path, console: Console) -> None:
-    """A folder of `samples` and `split`, how many of them are to train on. One clip in memory at a time."""
+    """Write a folder with `samples`, and `split`: the number of samples to train on. Only one clip is in memory."""
     folder = download.speech_commands(final.parent, console)
 
     def fill(new: Path) -> None:
@@ -109,8 +112,9 @@ def _prepare_speech_commands(final: Path, console: Console) -> None:
 
 
 def _clips(folder: Path) -> tuple[list[Path], list[Path]]:
-    """What is to train on and to test on. Files are named after their speaker, in no part but one; so a speaker's
-    words follow each other.
+    """(clips to train on, clips to test on), sorted so that the clips of a speaker follow each other.
+
+    Files are named after their speaker, who is in one of the two parts only.
     """
     testing, validation = (set((folder / f"{part}_list.txt").read_text().split()) for part in ("testing", "validation"))
     clips = sorted((path for word in DIGITS for path in (folder / word).glob("*.wav")), key=lambda path: path.name)
@@ -133,7 +137,7 @@ def _prepare_cifar10(final: Path, console: Console) -> None:
     data = download.cifar10(final.parent, console)
 
     def fill(new: Path) -> None:
-        with open(new, "wb") as file:  # a file, or numpy would give it another ending
+        with open(new, "wb") as file:  # a file and not a path, to which numpy would add .npz
             np.savez(file, **vars(data))
 
     make_once(final, final, fill, console)

@@ -1,4 +1,4 @@
-"""Streams of tokens with a train and a held-out part: text, code, or any file's bytes."""
+"""Streams of tokens with a train and a held-out part: text, code, or the bytes of any file."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from lengthscale.bench.data.errors import DataError
 
 EMBEDDED = Path(__file__).parent / "files"
 HELD_OUT = 0.1  # the last tenth, by position
-MAX_TOKENS = 1 << 30  # of a longer source the first ones are used, and the stream's note says so
+MAX_TOKENS = 1 << 30  # of a longer source the first tokens are used, and the stream's note says so
 _BLOCK = 1 << 24
 _GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """One long sequence of symbols 0 ... vocab - 1.
+    """One long sequence of tokens 0 ... vocab - 1.
 
-    `version` is a hash of the content, so that figures are compared only where it is equal; `note` is what a user
-    should know of how the tokens were made, or empty. `split` is where the training part ends and where the held-out
-    part starts (None: both where the last tenth does).
+    version: a hash of the content; results are compared only where it is equal. note: what a user should know about the
+    tokens, or empty. split: (the end of the training part, the start of the held-out part); None: both are where the
+    last tenth starts.
     """
 
     name: str
@@ -42,14 +42,16 @@ class Stream:
     split: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        self.tokens.flags.writeable = False  # shared by everyone who loads it
+        self.tokens.flags.writeable = False  # the array is shared by all that load it
 
     @property
     def train(self) -> np.ndarray:
+        """The tokens to train on."""
         return self.tokens[: self.split[0] if self.split else self._last_tenth]
 
     @property
     def held_out(self) -> np.ndarray:
+        """The tokens to evaluate on."""
         return self.tokens[self.split[1] if self.split else self._last_tenth :]
 
     @property
@@ -58,25 +60,25 @@ class Stream:
 
 
 def windows(tokens: np.ndarray, batch: int, length: int) -> np.ndarray:
-    """(batch, length) int32 windows spread evenly over the stream. Raises DataError where it is shorter than one."""
+    """Windows spread evenly over the stream, (batch, length) int32. Raises DataError where it is shorter than one."""
     starts = spread_starts(tokens, batch, length)
     return np.stack([tokens[start : start + length] for start in starts]).astype(np.int32)
 
 
 def spread_starts(tokens: np.ndarray, batch: int, length: int) -> np.ndarray:
-    """(batch,) where those windows start. Raises DataError where the stream is shorter than one."""
+    """The starts of those windows, (batch,). Raises DataError where the stream is shorter than one."""
     return np.linspace(0, _last_start(tokens, length), batch).astype(int)
 
 
 def random_windows(tokens: np.ndarray, batch: int, length: int, rng: np.random.Generator) -> np.ndarray:
-    """(batch, length) int32 windows from anywhere in the stream. Raises DataError where it is shorter than one."""
+    """Windows from random places in the stream, (batch, length) int32. Raises DataError as `windows`."""
     starts = rng.integers(0, _last_start(tokens, length) + 1, batch)
     return np.stack([tokens[start : start + length] for start in starts]).astype(np.int32)
 
 
 def _last_start(tokens: np.ndarray, length: int) -> int:
     if length > len(tokens):
-        raise DataError(f"a window of {length} tokens was asked of a stream of {len(tokens)}")
+        raise DataError(f"a window of {length} tokens does not fit into a stream of {len(tokens)}")
     return len(tokens) - length
 
 
@@ -86,9 +88,10 @@ def text() -> Stream:
 
 
 def code() -> Stream:
-    """All of this Python's own sources but its tests, in the order of their paths.
+    """The sources of this Python's standard library without its tests, in the order of their paths.
 
-    The version is the hash of the manifest: each file's path, size and content hash.
+    The version is the hash of a manifest with each file's path, size and content hash. Raises DataError where this
+    Python has no sources.
     """
     root = Path(sysconfig.get_paths()["stdlib"])
     skip = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
@@ -101,12 +104,15 @@ def code() -> Stream:
             manifest.update(f"{inside.as_posix()} {len(source)} {hashlib.sha256(source).hexdigest()}\n".encode())
             content.append(source)
     if not content:
-        raise DataError(f"data 'code': this Python came without its standard library's sources (in {str(root)!r})")
+        raise DataError(f"data 'code': this Python has no sources of its standard library (in {str(root)!r})")
     return Stream("code", np.frombuffer(b"\n".join(content), np.uint8), 256, manifest.hexdigest()[:12])
 
 
 def from_bytes(name: str, path: str) -> Stream:
-    """Any file, a token a byte. Mapped, not read: a file larger than the memory does no harm."""
+    """The bytes of any file as tokens. The file is mapped and not read, so it may be larger than the memory.
+
+    name: of the stream. Raises DataError where the file cannot be read.
+    """
     size = check_file(path)
     with reading(path):
         tokens = np.memmap(expand(path), np.uint8, mode="r", shape=(min(size, MAX_TOKENS),))
@@ -117,7 +123,7 @@ def from_bytes(name: str, path: str) -> Stream:
 
 
 def version(*arrays: np.ndarray) -> str:
-    """A hash of the arrays' content."""
+    """A hash of the arrays' content, 12 hexadecimal digits."""
     digest = hashlib.sha256()
     for flat in (array.reshape(-1) for array in arrays):
         for start in range(0, len(flat), _BLOCK):
@@ -126,11 +132,12 @@ def version(*arrays: np.ndarray) -> str:
 
 
 def expand(path: str) -> Path:
+    """The path with ~ expanded to the home folder."""
     return Path(os.path.expanduser(path))
 
 
 def check_file(path: str) -> int:
-    """The size of a regular file that is not empty; else a DataError."""
+    """The size in bytes of a regular file. Raises DataError where there is none, or it is empty."""
     with reading(path):
         status = expand(path).stat()
     if stat.S_ISDIR(status.st_mode):
@@ -143,7 +150,7 @@ def check_file(path: str) -> int:
 
 
 def open_unzipped(path: str) -> IO[bytes] | gzip.GzipFile:
-    """The file for reading, unpacked on the way if it is gzipped, whatever its name."""
+    """The file, opened for reading. A gzipped file, whatever its name, is unpacked while it is read."""
     with expand(path).open("rb") as file:
         zipped = file.read(2) == _GZIP
     return gzip.open(expand(path), "rb") if zipped else expand(path).open("rb")
@@ -151,7 +158,7 @@ def open_unzipped(path: str) -> IO[bytes] | gzip.GzipFile:
 
 @contextmanager
 def reading(path: str) -> Iterator[None]:
-    """What can go wrong while a file is read becomes a DataError that names it."""
+    """Turn the errors of reading a file into a DataError that names it."""
     try:
         yield
     except EOFError as error:

@@ -1,7 +1,7 @@
-"""Compiling what is not measured: once a run, not once a cell.
+"""Compiling programs that are not measured: once in a run, not once in each cell.
 
-The worker turns jax's compilation cache off, or compile times would be a cache's; the parent names a folder for it that
-lives as long as the run (bench/host/runner.py).
+The worker turns jax's compilation cache off, or compile times would be those of reading a cache. The parent gives a
+folder for the cache that exists as long as the run (bench/host/runner.py).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from jax.experimental.compilation_cache import compilation_cache
 LITTLE_EFFORT: dict[str, Any] = {"xla_backend_optimization_level": 1}
 
 
-def make_once(make: Callable[[Any], Any], seed: int) -> Any:
-    """make(key of the seed), compiled with little effort, for it runs once, and by the first cell of a run alone.
+def make_shared(make: Callable[[Any], Any], seed: int) -> Any:
+    """make(key of the seed), compiled with little optimisation, since it runs once, and shared by the cells of a run.
 
-    The key is an argument, or XLA would fold all of the random numbers into constants when it compiles.
+    The key is an argument, or XLA would compute all random numbers as constants when it compiles.
     """
     key = jax.random.key(seed)
     with shared_compilation():
@@ -28,7 +28,7 @@ def make_once(make: Callable[[Any], Any], seed: int) -> Any:
 
 @contextmanager
 def shared_compilation() -> Iterator[None]:
-    """Compile with the run's own cache: what one cell has compiled, the others read. Not where compiling is timed."""
+    """Within this context, compile with the run's cache, which cells share. Do not use it where compiling is timed."""
     jax.config.update("jax_enable_compilation_cache", True)
     compilation_cache.reset_cache()
     try:

@@ -1,9 +1,10 @@
-"""Is the fast form right? No number is written before: at the cell's own shapes, the model at its smallest width.
+"""The check of a method against its reference, before anything is timed: at the cell's shapes and the smallest width.
 
-The cell's method is run beside the model's plain one (the first of its methods: a scan step by step, attention with its
-whole matrix of scores) from the same parameters on the same data: outputs and state for prefill, the loss and all
-gradients for what trains, one step from a full state for decoding. Beyond REFERENCE_LONGEST tokens, attention's plain
-form would take memory quadratic in length; there it is the blocked one, which was held to the other at shorter lengths.
+The cell's method is compared with the model's plain one (the first of its methods: a scan step by step, attention with
+its whole matrix of scores), with the same parameters on the same data: outputs and state for prefill, the loss and all
+gradients for measures that train, one step from a full state for decoding. Beyond REFERENCE_LONGEST tokens, attention's
+plain form would take memory quadratic in length; there the reference is the blocked form, which is checked against the
+plain form at shorter lengths.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lengthscale.bench.device.compilation import LITTLE_EFFORT, make_once
+from lengthscale.bench.device.compilation import LITTLE_EFFORT, make_shared
 from lengthscale.bench.device.learner import make_learner
-from lengthscale.bench.device.program import Report
+from lengthscale.bench.device.program import Notifier
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
@@ -28,13 +29,13 @@ SIZE = "tiny"
 REFERENCE_LONGEST = 2048
 # Relative to the largest number of an array: sums in another order, over thousands of steps and a few layers.
 TOLERANCES = {"float32": 1e-3, "bfloat16": 6e-2}
-FLOOR = 1e-3  # of the largest number of all arrays: what is smaller is held to this, for it is a sum of larger ones
+FLOOR = 1e-3  # times the largest number of all arrays: smaller arrays are compared with this, as sums of larger numbers
 
 
-def check(cell: Cell, report: Report) -> Done:
-    """Status "ok" or "incorrect", with the reference and the largest difference from it."""
-    report("check")
-    plain = plain_method(cell)
+def check(cell: Cell, notify: Notifier) -> Done:
+    """The outcome, ok or incorrect, with the reference and the largest difference from it."""
+    notify("check")
+    plain = _plain_method(cell)
     if plain == cell.method:
         return Done(Status.OK, content=Checked(None, None))
     small = replace(cell, size=SIZE)
@@ -47,13 +48,16 @@ def check(cell: Cell, report: Report) -> Done:
     return Done(Status.INCORRECT, message, content=checked)
 
 
-def plain_method(cell: Cell) -> str:
+def _plain_method(cell: Cell) -> str:
     first = spec_of(cell.model).methods[0]
     return "blocked" if first == "reference" and cell.length > REFERENCE_LONGEST else first
 
 
 def worst_difference(fast: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> tuple[str, float]:
-    """The array that is furthest off, and by how much; a NaN that only one has counts as infinitely far."""
+    """(the name of the array that differs most, its relative difference). A NaN in only one of two arrays: infinity.
+
+    fast, right: arrays by their names.
+    """
     largest = max((float(np.abs(x[np.isfinite(x)]).max(initial=0)) for x in right.values()), default=0.0)
     off = {"": 0.0}
     for name, x in right.items():
@@ -68,10 +72,10 @@ def worst_difference(fast: dict[str, np.ndarray], right: dict[str, np.ndarray]) 
 
 
 def _results(cell: Cell) -> dict[str, np.ndarray]:
-    """What the cell's measure computes, by the names of its arrays."""
+    """The arrays that the cell's measure computes, by their names."""
     workload = make_workload(cell)
     learner = make_learner(cell, workload)
-    params, statistics = make_once(learner.make, cell.seed)
+    params, statistics = make_shared(learner.make, cell.seed)
 
     def prefill(params, *prompt):
         return workload.prefill(learner.model(params, statistics), *prompt)

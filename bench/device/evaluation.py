@@ -1,6 +1,6 @@
 """Held-out results of a trained model: the error of each sequence, read in chunks with the state carried.
 
-So a sequence of any length is evaluated in the memory of one chunk, of its outputs at least; a KV cache still grows.
+So outputs take the memory of one chunk, whatever the length of a sequence; only a KV cache grows with it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lengthscale.bench.results import intervals
 from lengthscale.models import streaming
 
 CHUNK = 4_096  # positions at a time
-AT_ONCE = 65_536  # positions of all sequences that are evaluated side by side, if they are short
+AT_ONCE = 65_536  # positions of all sequences of one batch, if they are short
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,15 @@ class HeldOut:
     """One row of held-out results."""
 
     columns: dict[str, Any]
-    # Of each window of a stream, to 7 digits (None: not finite), so that rows can be compared in pairs.
+    # The loss of each window of a stream, to 7 digits (None: not finite), so that rows can be compared in pairs.
     window_losses: tuple[float | None, ...] | None = None
 
 
 def of_sequences(loss: np.ndarray, accuracy: np.ndarray | None, **columns: Any) -> HeldOut:
     """The means over sequences with their bootstrap 95% intervals, and more columns.
 
-    loss: nats a target or a squared error, (sequences,). accuracy: None where there are no classes.
+    loss: nats a target or a squared error, (sequences,). accuracy: (sequences,); None where there are no classes.
+    columns: further columns of the row.
     """
     mean = intervals.mean(loss)
     columns |= {"loss": mean.value, "loss_low": mean.low, "loss_high": mean.high, "n_sequences": len(loss)}
@@ -42,13 +43,13 @@ def of_sequences(loss: np.ndarray, accuracy: np.ndarray | None, **columns: Any) 
 
 
 def of_windows(loss: np.ndarray, accuracy: np.ndarray | None, **columns: Any) -> HeldOut:
-    """As `of_sequences`, and each window's loss."""
+    """The same as `of_sequences`, and the loss of each window."""
     kept = tuple(float(f"{value:.7g}") if np.isfinite(value) else None for value in loss)
     return replace(of_sequences(loss, accuracy, **columns), window_losses=kept)
 
 
 def score(call: Callable, batch: Batch, *, regression: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
-    """(loss, accuracy) of each sequence over the positions that count; accuracy is None for a regression.
+    """(loss, accuracy) of each sequence over its scored positions, each (sequences,); accuracy: None for a regression.
 
     call(function, *args): function(model, *args), compiled; see learner.TrainedModel.
     """

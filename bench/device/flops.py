@@ -1,14 +1,14 @@
-"""FLOPs by walking the program's jaxpr, since XLA's own count takes a loop's body once, whatever its length.
+"""FLOPs, counted in the program's jaxpr, since XLA's own count takes a loop's body once, whatever its length.
 
 Convention: a multiply-add is 2; an elementwise or transcendental operation 1 for each output; a reduction 1 for each
-input (none over an axis of one); moving, comparing, selecting, converting and whatever is done to integers 0. Complex
-numbers count as the real operations that they take (a product 6, a sum 2). A Fourier transform of n numbers is
-5 n log2(n), of real ones half of it: the usual convention (FFTW's), whatever the algorithm. A scan's body counts
-`length` times, a cond counts its dearest branch, a Pallas kernel's body counts once for each of its grid. A `while`
-whose trip count is not known makes the whole figure unknown (None); so do kernels that skip parts of their grid
-(Splash) or cannot be looked into (cuDNN's). Only what is computed counts: the masked half of causal attention is
-absent, since the blocked form does not compute it; so is what no result needs, since XLA drops it, and the zeros that a
-convolution is padded with, or its gradient spread out with.
+input (none over an axis of length one); moving, comparing, selecting, converting and all operations on integers 0.
+Complex numbers count as the real operations that they need (a product 6, a sum 2). A Fourier transform of n numbers is
+5 n log2(n), of real numbers half of it: the usual convention (FFTW's), for any algorithm. A scan's body counts `length`
+times, a cond counts its most expensive branch, and a Pallas kernel's body counts once for each place of its grid. A
+`while`, whose number of iterations is unknown, makes the whole count unknown (None); so do kernels that skip parts of
+their grid (Splash) or whose program is hidden (cuDNN's). Only what is computed counts. So the masked half of causal
+attention does not count, since the blocked form does not compute it; nor does what no result needs, since XLA drops it,
+nor the zeros with which a convolution is padded or its gradient is dilated.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ _REDUCTIONS = frozenset(
     """reduce_sum reduce_max reduce_min reduce_prod argmax argmin cumsum cumprod cummax cummin cumlogsumexp""".split()
 )
 
-# Real operations of one complex one; of others nobody has said. A quotient: numerator 6, denominator 3, two divisions.
+# Real operations of one complex operation; the count of others is unknown. A quotient takes 6 for the numerator, 3 for
+# the denominator and two divisions.
 _COMPLEX = {"mul": 6, "square": 6, "div": 11, "exp": 5, "abs": 4}
 _COMPLEX |= dict.fromkeys(("add", "add_any", "sub", "neg", "reduce_sum", "cumsum"), 2)
 
 
 def flops(function, *args) -> int | None:
-    """FLOPs of one call on arguments of these shapes (abstract ones will do); None where a loop's length is unknown."""
+    """The FLOPs of one call with arguments of these shapes, which may be abstract; None where the count is unknown."""
     return flops_of(jax.make_jaxpr(function)(*args))
 
 
 def flops_of(closed_jaxpr) -> int | None:
-    """As `flops`, of a program that is traced already."""
+    """The FLOPs of a program that has been traced; None where the count is unknown."""
     total = _count(closed_jaxpr.jaxpr)
     return None if math.isnan(total) else int(total)
 
@@ -73,7 +74,7 @@ def _equation(eqn) -> float:
         return native.flops(eqn.params["target_name"], *(x.aval.shape for x in eqn.invars), **sizes)
     if name == "pallas_call":
         mapping = eqn.params["grid_mapping"]
-        skips = mapping.num_index_operands  # lists that say which of the grid to run
+        skips = mapping.num_index_operands  # lists of the places of the grid that are run
         return math.nan if skips else math.prod(mapping.grid) * _count(eqn.params["jaxpr"])
     if name == "cond":
         return max((_count(branch.jaxpr) for branch in eqn.params["branches"]), key=_nan_first)
@@ -89,7 +90,7 @@ def _equation(eqn) -> float:
 
 
 def _products_of_convolution(eqn) -> int:
-    """Pairs of an input and a weight, over all outputs."""
+    """The number of products of an input and a weight, over all outputs."""
     (x, w), out = (v.aval.shape for v in eqn.invars), eqn.outvars[0].aval.shape
     params, axes = eqn.params, eqn.params["dimension_numbers"]
     products = out[axes.out_spec[0]] * out[axes.out_spec[1]] * w[axes.rhs_spec[1]]
@@ -103,19 +104,19 @@ def _products_of_convolution(eqn) -> int:
 
 
 def _multiply_add(eqn) -> int:
-    """FLOPs of a product and its sum; none of integers, as ever."""
+    """The FLOPs of one multiply-add; 0 for integers."""
     return 0 if not _is(eqn, jnp.inexact) else 8 if _is(eqn, jnp.complexfloating) else 2
 
 
 def _each(eqn, name: str) -> float:
-    """FLOPs of one number's operation."""
+    """The FLOPs of an operation on one number."""
     if _is(eqn, jnp.complexfloating):
         return _complex_power(eqn.params["y"]) if name == "integer_pow" else _COMPLEX.get(name, math.nan)
     return 1 if _is(eqn, jnp.inexact) else 0
 
 
 def _complex_power(exponent: int) -> int:
-    """By repeated squaring."""
+    """The FLOPs of an integer power of one complex number, by repeated squaring."""
     n = abs(exponent)
     products = n.bit_length() + n.bit_count() - 2
     return products * _COMPLEX["mul"] + (_COMPLEX["div"] if exponent < 0 else 0)
@@ -126,7 +127,7 @@ def _is(eqn, kind) -> bool:
 
 
 def _inner_jaxprs(eqn):
-    """What jit, remat, custom derivatives and the like hold."""
+    """The programs inside an equation: of jit, remat, custom derivatives and the like."""
     for value in eqn.params.values():
         inner = getattr(value, "jaxpr", value)  # closed or open
         if hasattr(inner, "eqns"):

@@ -1,6 +1,7 @@
-"""A model as the harness handles it: a static graph, its arrays as pytrees, and the step that trains them.
+"""The learner: a model as a static graph and pytrees of arrays, and the step that trains it.
 
-`nnx.split` once, then `jax.jit` over pytrees: `nnx.jit` would walk the module in Python at every call.
+The module is split once by `nnx.split`, then `jax.jit` works on pytrees: `nnx.jit` would walk the module in Python at
+every call.
 """
 
 from __future__ import annotations
@@ -21,30 +22,31 @@ from lengthscale.bench.plan.cell import Cell
 from lengthscale.models import build
 from lengthscale.models.checkpoints import Checkpoint
 
-MATRICES = ("kernel", "w_h")  # what weight decay is for; not biases, norms, embeddings, A_log, D
+MATRICES = ("kernel", "w_h")  # parameters with weight decay; biases, norms, embeddings, A_log and D have none
 
 
 @dataclass(frozen=True)
 class Learner:
-    """graph is static; make(key) gives (parameters, statistics), the latter empty but for batch normalisation."""
+    """A model as a static graph, and how its arrays are made."""
 
     graph: Any
-    make: Callable[[Any], tuple]
+    make: Callable[[Any], tuple]  # a random key -> (parameters, statistics); statistics: of batch normalisation only
     n_params: int
-    dtype: str
+    dtype: str  # of the cell
 
     def model(self, params, statistics):
-        """The model with its parameters in the cell's dtype, which its activations follow."""
+        """The model with its parameters in the cell's dtype, so that its activations have it, too."""
         params = jax.tree.map(lambda x: x.astype(self.dtype), params)
         return nnx.merge(self.graph, params, statistics, copy=True)  # statistics that may change inside a gradient
 
     def make_cast(self, key) -> tuple:
-        """As make, the parameters in the cell's dtype: for what is not trained."""
+        """(parameters in the cell's dtype, statistics), for models that are not trained. key: random."""
         params, statistics = self.make(key)
         return jax.tree.map(lambda x: x.astype(self.dtype), params), statistics
 
 
 def make_learner(cell: Cell, workload: Workload) -> Learner:
+    """The learner of a cell's model, with the weights of a checkpoint where its size is one."""
     opened = checkpoint.of_cell(cell)
     if opened:
         return _from_checkpoint(opened, cell)
@@ -64,7 +66,7 @@ def make_learner(cell: Cell, workload: Workload) -> Learner:
 
 
 def _from_checkpoint(opened: Checkpoint, cell: Cell) -> Learner:
-    """Its weights are read when they are needed, by a callback: as constants of the program they would be copied."""
+    """The learner of a checkpoint. A callback reads the weights when they are needed; constants would be copied."""
     make = opened.make()
     abstract = nnx.eval_shape(lambda: make(method=cell.method, rngs=nnx.Rngs(0)))
     graph, params, statistics = nnx.split(abstract, nnx.Param, ...)
@@ -84,7 +86,7 @@ def _from_checkpoint(opened: Checkpoint, cell: Cell) -> Learner:
 
 
 def make_optimizer(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-    """AdamW with clipped gradients, weight decay on matrices alone."""
+    """AdamW with clipped gradients, and weight decay on matrices only."""
 
     def decay_mask(params):
         return jax.tree_util.tree_map_with_path(lambda path, _: _leaf_name(path) in MATRICES, params)
@@ -96,7 +98,10 @@ def make_optimizer(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTrans
 
 
 def make_train_step(learner: Learner, workload: Workload, optimizer: optax.GradientTransformation):
-    """(parameters, statistics, optimizer state, *batch) -> (the three of them anew, loss); the three are donated."""
+    """The jitted step (parameters, statistics, optimizer state, *batch) -> (the new values of these three, loss).
+
+    The first three arguments are donated.
+    """
 
     def loss(params, statistics, batch):
         model = learner.model(params, statistics)
@@ -114,14 +119,14 @@ def make_train_step(learner: Learner, workload: Workload, optimizer: optax.Gradi
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A learner with its arrays. `call` compiles a function once for each set of shapes."""
+    """A learner with its arrays."""
 
     learner: Learner
     params: Any
     statistics: Any
 
     def call(self, function: Callable, *args):
-        """function(model, *args)."""
+        """function(model, *args), compiled once for each function and set of shapes."""
         with shared_compilation():
             return _call(self.learner, function, self.params, self.statistics, args)
 
@@ -132,13 +137,13 @@ def _call(learner: Learner, function: Callable, params, statistics, args):
 
 
 def leaves_called(params, name: str) -> list:
-    """The parameters of this name, of all blocks."""
+    """The parameters with this name, of all blocks."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return [leaf for path, leaf in leaves if _leaf_name(path) == name]
 
 
 def change(params, name: str, function: Callable):
-    """The same with function(x) in place of each parameter x of this name."""
+    """The parameters with function(x) in place of each parameter x with this name."""
     return jax.tree_util.tree_map_with_path(lambda path, x: function(x) if _leaf_name(path) == name else x, params)
 
 

@@ -1,11 +1,11 @@
-"""Planned memory from the compiler, observed memory from the device or, on a CPU, from the kernel.
+"""Memory: planned by the compiler, and observed by the device or, on a CPU, by the kernel.
 
-On a CPU the kernel's high-water mark (VmHWM) is set back once the program is compiled and its arguments are there. What
-the process holds at the end, less the arrays, is taken off the peak: packages, and what a program's first run leaves
-behind for good (threads' stacks, pages of libraries). So planned and observed mean the same: arguments, outputs and
-temporaries, and what XLA's library takes for products in a fusion (bench/device/scratch.py). What they differ in is the
-scratch memory of other products: 20 MB or less where no other process keeps the threads waiting. Where /proc is missing
-(macOS) the observed figure stays blank.
+On a CPU the kernel's high-water mark (VmHWM) is reset when the program is compiled and its arguments are allocated.
+What the process holds at the end, less the arrays, is subtracted from the peak: packages, and what a program's first
+run allocates permanently (threads' stacks, pages of libraries). So planned and observed memory mean the same:
+arguments, outputs and temporaries, and what XLA's library takes for products in a fusion (bench/device/scratch.py).
+They differ in the scratch memory of other products: 20 MB or less if no other process keeps the threads waiting. Where
+/proc is missing (macOS) the observed memory stays blank.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 
 def planned_bytes(compiled) -> int | None:
-    """Arguments + outputs + temporaries - what is shared between them + the library's scratch; None where the backend
-    does not say.
+    """The planned memory: arguments + outputs + temporaries - what they share + the library's scratch memory.
 
-    Not `peak_memory_in_bytes`: on a CPU that leaves out the temporaries.
+    compiled: of `lower(...).compile()`. None where the backend gives no plan. `peak_memory_in_bytes` is not used: on a
+    CPU it does not include the temporaries.
     """
     plan = compiled.memory_analysis()
     if plan is None:
@@ -41,7 +41,7 @@ def planned_bytes(compiled) -> int | None:
 
 
 def moved_bytes(compiled) -> int | None:
-    """Arguments and outputs, each once: what a call reads and writes at least. None where the backend does not say."""
+    """The least bytes that a call reads and writes: arguments and outputs, each once. None where there is no plan."""
     plan = compiled.memory_analysis()
     if plan is None or plan.argument_size_in_bytes is None or plan.output_size_in_bytes is None:
         return None
@@ -49,7 +49,7 @@ def moved_bytes(compiled) -> int | None:
 
 
 def free_bytes() -> int:
-    """What the device (or, on a CPU, the machine) has left."""
+    """The free memory of the device, or of the machine on a CPU."""
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
@@ -57,43 +57,46 @@ def free_bytes() -> int:
 
 
 class PeakMeter:
-    """Start it when the program is compiled and its arguments are allocated; read it after the program ran."""
+    """Measures the peak memory of a program.
+
+    Make it when the program is compiled and its arguments are allocated; read it after the program has run.
+    """
 
     def __init__(self):
         self._started = False
         if jax.default_backend() == "cpu":
             with suppress(OSError):
-                forget_peak()
+                reset_peak()
                 self._started = True
 
     def columns(self, held) -> dict:
-        """mem_peak_bytes and mem_source. held: all arrays that are still there."""
+        """The columns mem_peak_bytes and mem_source. held: all arrays that are still allocated."""
         stats = jax.devices()[0].memory_stats()
         if stats and "peak_bytes_in_use" in stats:
             return {"mem_peak_bytes": stats["peak_bytes_in_use"], "mem_source": "device"}
         if not self._started:
             return {"mem_peak_bytes": None, "mem_source": None}
         peak = process_peak_bytes()
-        # Not before: pages that are given back between two runs would be fresh ones, and slow, in the second.
-        _give_back_free_memory()
+        # Not earlier: pages that are released between two runs would have to be allocated again in the second one.
+        _release_free_memory()
         arrays = {id(array): array for array in jax.tree.leaves(held)}
         baseline = _status_bytes("VmRSS") - tree_bytes(arrays)
         return {"mem_peak_bytes": peak - baseline, "mem_source": "VmHWM"}
 
 
-def forget_peak() -> None:
-    """From here on `process_peak_bytes` is anew. Raises OSError where there is no /proc."""
-    _give_back_free_memory()
+def reset_peak() -> None:
+    """Let `process_peak_bytes` start again from now. Raises OSError where there is no /proc."""
+    _release_free_memory()
     _CLEAR.write_text("5")
 
 
 def process_peak_bytes() -> int:
-    """The most that the process held, packages and all. Raises OSError where there is no /proc."""
+    """The peak memory of the whole process, packages included. Raises OSError where there is no /proc."""
     return _status_bytes("VmHWM")
 
 
 def tree_bytes(tree) -> int:
-    """Bytes of all arrays, real or abstract."""
+    """The bytes of all arrays of a pytree, real or abstract."""
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
@@ -104,8 +107,8 @@ def _status_bytes(field: str) -> int:
     raise OSError(f"{_STATUS} has no {field}")
 
 
-def _give_back_free_memory() -> None:
-    """Hand the allocator's free pages back, or the program would reuse them unseen."""
+def _release_free_memory() -> None:
+    """Return the allocator's free pages to the kernel: the peak would not show that a program uses them again."""
     gc.collect()
     with suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)

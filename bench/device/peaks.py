@@ -1,4 +1,4 @@
-"""What the machine can do at most, measured on it: the rates of a matrix product and of copying memory."""
+"""The machine's peak rates, as measured on it: of a matrix product, and of copying memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DTYPES = ("float32", "bfloat16")
 
 
 def measure_peaks() -> dict:
-    """{"gemm_flops_per_s": {dtype: ...}, "copy_bytes_per_s": ...}, each the best of a few repetitions."""
+    """The peak rates, each the best of a few calls: {"gemm_flops_per_s": {dtype: ...}, "copy_bytes_per_s": ...}."""
 
     def fastest(call, args) -> float:
-        """Seconds. The argument is given away, so that no fresh memory is needed for the result."""
+        """The least seconds of a call. The first argument is donated, so that the result needs no new memory."""
         compiled = jax.jit(call, donate_argnums=0).lower(*args).compile()
         seconds = []
         for _ in range(REPEATS + 1):
@@ -29,7 +29,7 @@ def measure_peaks() -> dict:
 
     gemm = {}
     for dtype in DTYPES:
-        # A CPU without bfloat16 takes 30 times as long for it.
+        # A CPU without bfloat16 instructions takes 30 times as long.
         side = SIDE if dtype == "float32" or jax.default_backend() != "cpu" else SIDE // 4
         a, b = (jax.random.normal(jax.random.key(n), (side, side), dtype) / side**0.5 for n in (0, 1))
         gemm[dtype] = 2 * side**3 / fastest(jnp.matmul, (a, b))

@@ -1,4 +1,4 @@
-"""What the timing measures have in common: plan a step, allocate its arguments, warm up, sample, read the meters."""
+"""A program and its measurement: plan a step, allocate its arguments, warm up, sample, and read the peak memory."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ import numpy as np
 
 from lengthscale.bench.device import flops as cost
 from lengthscale.bench.device import memory, timing
-from lengthscale.bench.device.compilation import make_once
+from lengthscale.bench.device.compilation import make_shared
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done, Measured
 from lengthscale.bench.results.record import row_of
 
 
-class Report(Protocol):
-    """How a child talks to its parent; see bench/host/child.py."""
+class Notifier(Protocol):
+    """The messages of a child to its parent; see bench/host/child.py."""
 
-    def __call__(self, stage: str) -> None: ...
+    def __call__(self, stage: str) -> None:
+        """Send the stage that begins."""
+        ...
 
-    def wait_for_turn(self, step_s: float) -> None: ...
+    def end_round(self, step_s: float) -> None:
+        """End a round of samples and wait for the next one. step_s: seconds of a step, as known so far."""
+        ...
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a measurement went."""
+    """How a measurement ended."""
 
     status: Status = Status.OK
     message: str = ""
@@ -42,7 +46,7 @@ FINE = Outcome()
 
 
 class SkippedError(Exception):
-    """The cell is not run, for the reason in the message."""
+    """The cell is not run; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,10 @@ class Program:
     inputs: tuple[np.ndarray, ...]
     seed: int
     tokens: int  # handled in one call
-    columns: dict  # known before anything runs
+    columns: dict  # of its row, known before anything runs
     advance: Callable[[tuple, Any], tuple] = lambda args, results: args  # (args, results) -> the next call's args
     loss: Callable[[Any], Any] | None = None  # results -> loss
-    calls: int | None = None  # in one cell, where it is not the sampling that decides
+    calls: int | None = None  # in one cell; None where sampling decides
 
     @cached_property
     def abstract_args(self) -> tuple:
@@ -67,28 +71,29 @@ class Program:
 
     def make_args(self) -> tuple:
         """The first call's arguments, on the device."""
-        state = make_once(self.make_state, self.seed)
+        state = make_shared(self.make_state, self.seed)
         return jax.block_until_ready((*state, *jax.device_put(self.inputs)))
 
 
 @dataclass
 class Compiled:
-    """A program ready to run, with what was learned on the way."""
+    """A compiled program, with what compiling has measured."""
 
     program: Program
     call: Any
     columns: dict
-    moved_bytes: int | None  # by one call at least: its arguments and outputs, each once
+    moved_bytes: int | None  # the least that one call moves: its arguments and outputs, each once
 
     @property
     def planned_bytes(self) -> int | None:
+        """The planned memory; None where it is unknown."""
         return self.columns["mem_planned_bytes"]
 
     def timed(self, seconds: tuple[float, ...]) -> dict:
-        """The columns of time and rates of calls that took `seconds` each, with those of compiling.
+        """The columns of time and rates, with those of compiling. seconds: of each call.
 
         flops_per_s = flops / time
-        bytes_per_s = (arguments + outputs) / time: what a step must move at least, whatever it keeps in its caches
+        bytes_per_s = (arguments + outputs) / time: the least that a step must move, whatever its caches keep
         """
         times = timing.columns(seconds, self.program.tokens)
         median_s, flops = times["time_median_ms"] / 1e3, self.columns["flops"]
@@ -100,9 +105,9 @@ class Compiled:
         }
 
 
-def compile_program(program: Program, report: Report) -> Compiled:
-    """Trace, lower and compile, timed apart, on abstract arguments: nothing is allocated yet."""
-    report("compile")
+def compile_program(program: Program, notify: Notifier) -> Compiled:
+    """Trace, lower and compile a program, each timed separately, with abstract arguments: nothing is allocated yet."""
+    notify("compile")
     args = program.abstract_args
     start = time.perf_counter()
     traced = program.step.trace(*args)
@@ -122,12 +127,12 @@ def compile_program(program: Program, report: Report) -> Compiled:
 
 
 def check_memory(compiled: Compiled, settings: Settings) -> None:
-    """Raises SkippedError where the planned program is larger than what may be taken."""
+    """Raises SkippedError where the planned memory is over the limit."""
     planned, limit = compiled.planned_bytes, settings.mem_limit_bytes
     source = "--mem-limit"
     if limit is None:
         limit = int(memory.free_bytes() * settings.mem_limit_share)
-        source = f"{settings.mem_limit_share:.0%} of what is free"
+        source = f"{settings.mem_limit_share:.0%} of the free memory"
     if planned is not None and planned > limit:
         raise SkippedError(
             f"planned memory {planned / 2**30:.2f} GiB is over the limit {limit / 2**30:.2f} GiB ({source})"
@@ -135,52 +140,55 @@ def check_memory(compiled: Compiled, settings: Settings) -> None:
 
 
 def measured(rows: Iterable[dict], seconds: tuple[float, ...], outcome: Outcome = FINE) -> Done:
-    """The end of a measurement: rows of columns, and the raw samples in seconds."""
+    """The end of a measurement. rows: of columns by their names. seconds: the raw samples."""
     samples_ms = tuple(round(second * 1e3, 6) for second in seconds)
     return Done(outcome.status, outcome.message, content=Measured(tuple(map(row_of, rows)), samples_ms))
 
 
 def with_window_losses(done: Done, losses: Sequence[tuple[float | None, ...]]) -> Done:
-    """The same with the loss of each window for each row."""
+    """The message with the loss of each window for each row. losses: None for a loss that is not finite."""
     assert isinstance(done.content, Measured)
     return replace(done, content=replace(done.content, window_losses=tuple(losses)))
 
 
-def measure(program: Program, settings: Settings, report: Report, rounds: int = 1) -> Done:
-    """Run a program as the timing measures do: one row. Between two rounds of samples other cells are sampled."""
-    compiled = compile_program(program, report)
+def measure(program: Program, settings: Settings, notify: Notifier, rounds: int = 1) -> Done:
+    """Compile and sample a program: one row. Between two rounds of samples other cells are sampled.
+
+    rounds: the least number of rounds. Raises SkippedError where the program does not fit into memory.
+    """
+    compiled = compile_program(program, notify)
     check_memory(compiled, settings)
-    report("allocate")
+    notify("allocate")
     args = program.make_args()
     meter = memory.PeakMeter()
     results, losses = None, []
 
     def call():
         nonlocal args, results
-        results = None  # or the last call's results would stand beside this one's in the peak
+        results = None  # or the peak would include the results of two calls
         results = compiled.call(*args)
         args = program.advance(args, results)
         if program.loss:
             losses.append(program.loss(results))
         return results
 
-    report("sample")
+    notify("sample")
     seconds = timing.sample(call, settings, rounds)
-    turns = 1
-    while turns < rounds or (rounds > 1 and timing.wants_more(seconds, settings)):
-        report.wait_for_turn(statistics.median(seconds))
+    done = 1
+    while done < rounds or (rounds > 1 and timing.wants_more(seconds, settings)):
+        notify.end_round(statistics.median(seconds))
         seconds += timing.sample(call, settings, rounds, seconds)
-        turns += 1
+        done += 1
     memory_columns = meter.columns((args, results))  # before the statistics, which take memory of their own
     row = {**program.columns, **compiled.timed(seconds), **memory_columns}
     outcome = check_losses(losses)
     if losses and outcome == FINE:
-        row["loss"] = float(losses[0])  # of the untrained model: the last one's depends on how fast the machine is
+        row["loss"] = float(losses[0])  # of the untrained model: the last loss depends on how fast the machine is
     return measured([row], seconds, outcome)
 
 
 def check_losses(losses) -> Outcome:
-    """Status.NAN, and at which step, where a loss is not finite."""
+    """FINE, or Status.NAN with the step at which a loss is not finite."""
     for number, loss in enumerate(map(float, losses), start=1):
         if not math.isfinite(loss):
             return Outcome(Status.NAN, f"the loss is {loss} at step {number}")

@@ -1,7 +1,7 @@
-"""The clock: warm up, then sample until both a minimum time and a minimum count are reached; every sample is kept.
+"""Timing: warm up, then sample until both a minimum time and a minimum number are reached; every sample is kept.
 
-See the project's MEASURING notes: only compiled programs are timed, all outputs are waited for inside the timed region,
-and a compilation inside it makes the measurement invalid, not slow.
+Only compiled programs are timed, and the timed region waits for all outputs. A compilation in it is an error, since the
+time would be wrong and not only long.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ jax.monitoring.register_event_duration_secs_listener(_count_compilations)
 
 
 class CompiledInTimedRegionError(RuntimeError):
-    """The program was compiled again while it was being timed, so its times mean nothing."""
+    """Something was compiled while a program was timed, so its times are wrong."""
 
 
 def columns(seconds: tuple[float, ...], tokens: int) -> dict:
-    """The TIME columns of calls that took `seconds` each and handled `tokens` tokens each."""
+    """The TIME columns. seconds: of each call. tokens: that one call handles."""
     ms = np.array(seconds) * 1e3
     median = intervals.median(ms)
     return {
@@ -53,7 +53,7 @@ def columns(seconds: tuple[float, ...], tokens: int) -> dict:
 
 
 def _flags(n_samples: int, median: Estimate) -> list[str]:
-    """What a reader should know of these samples before quoting their median, which is in seconds."""
+    """The flags that warn a reader of these samples. median: in seconds."""
     flags = ["few"] if n_samples < FEW else []
     if median.interval and median.interval[1] - median.interval[0] > 2 * NOISY * median.value:
         flags.append("noisy")
@@ -63,10 +63,10 @@ def _flags(n_samples: int, median: Estimate) -> list[str]:
 
 
 def wants_more(seconds: tuple[float, ...], settings: Settings) -> bool:
-    """Whether another round of samples is worth its time: the median is not yet known well enough.
+    """Whether another round of samples is needed, since the median is not yet precise enough. seconds: so far.
 
-    By the median's 95% interval from order statistics (Conover 1999, section 3.2), which needs no memory: the process's
-    peak is being measured.
+    This uses the median's 95% interval from order statistics (Conover 1999, section 3.2), which needs no memory while
+    the process's peak is measured.
     """
     n = len(seconds)
     if sum(seconds) >= settings.precision_s or n >= settings.max_samples:
@@ -79,7 +79,7 @@ def wants_more(seconds: tuple[float, ...], settings: Settings) -> bool:
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of one call until all of its outputs are there, and the outputs."""
+    """(seconds of one call until all of its outputs are there, the outputs)."""
     start = time.perf_counter()
     results = jax.block_until_ready(call())
     return time.perf_counter() - start, results
@@ -88,19 +88,20 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 def sample(
     call: Callable[[], Any], settings: Settings, rounds: int = 1, before: tuple[float, ...] = ()
 ) -> tuple[float, ...]:
-    """Warm up, then time `call` until the settings are met; the seconds of each call, in order.
+    """Warm up, then time `call` until the settings are met. Returns the seconds of each call, in order.
 
-    rounds: how often the caller samples in all; the counts are shared among the rounds. before: the samples of earlier
-    rounds. The first call is not a sample: on a virtual machine its fresh pages can double it. A short call is warmed
-    up twice, one over `slow_step_s` only in the first round; that one is sampled `min_samples_slow` times, and twice if
-    those took `max_seconds`. Raises CompiledInTimedRegionError if anything was compiled meanwhile.
+    rounds: how often the caller samples in all; the number of samples is shared among the rounds. before: the samples
+    of earlier rounds. The first call is not a sample: on a virtual machine, new memory pages can double its time. A
+    short call is warmed up twice, a call over `slow_step_s` only in the first round. A slow call is sampled
+    `min_samples_slow` times, or twice if those took `max_seconds`. Raises CompiledInTimedRegionError if anything was
+    compiled meanwhile.
     """
     compilations = _compilations
     step_s = float(np.median(before)) if before else timed(call)[0]
     slow = settings.is_slow(step_s)
     if not slow and (before or step_s < 0.1):
         timed(call)
-    # The first call is slower than a sample: of a slow step, what its samples took says when they are enough.
+    # The first call is slower than a sample, so only the samples of a slow step decide when they are enough.
     wanted = -(-(settings.min_samples_slow if slow else settings.min_samples) // rounds)
     seconds: list[float] = []
     while len(seconds) < wanted or (sum(seconds) < settings.min_seconds and len(seconds) < settings.max_samples):

@@ -1,4 +1,4 @@
-"""Training on a budget of tokens, for the measures that ask what was learned."""
+"""Training on a budget of tokens, for the measures that train."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lengthscale.bench.device.compilation import shared_compilation
 from lengthscale.bench.device.learner import TrainedModel, make_learner, make_optimizer, make_train_step
 from lengthscale.bench.device.program import (
     FINE,
+    Notifier,
     Outcome,
     Program,
-    Report,
     check_losses,
     check_memory,
     compile_program,
@@ -29,7 +29,10 @@ from lengthscale.bench.results.messages import Done
 
 
 def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays, calls: int | None = None) -> Program:
-    """The step that trains the cell's model on batches like `inputs`."""
+    """The program of a step that trains the cell's model on batches of the shapes of `inputs`.
+
+    learning_rate: a number or an optax schedule. calls: the number of steps in one cell; None where sampling decides.
+    """
     learner = make_learner(cell, workload)
     optimizer = make_optimizer(learning_rate)
 
@@ -51,7 +54,7 @@ def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays,
 
 
 def make_budgeted(cell: Cell, workload: Workload, settings: Settings) -> Program:
-    """As make_training, with a warm-up and a cosine over the steps that the budget of tokens allows."""
+    """The program of `make_training`, with a warm-up and a cosine over the steps that the budget of tokens allows."""
     steps = max(1, settings.train_tokens // (cell.batch * cell.length))
     schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, max(1, steps // 10), steps + 1)
     return make_training(cell, workload, schedule, next(workload.training_batches()), steps)
@@ -59,30 +62,30 @@ def make_budgeted(cell: Cell, workload: Workload, settings: Settings) -> Program
 
 @dataclass(frozen=True)
 class Training:
-    """How a training on a budget went."""
+    """The result of a training on a budget."""
 
     model: TrainedModel
-    row: dict
-    seconds: tuple[float, ...]  # of the steps that the row's times are of
+    row: dict  # its columns: times, memory, rates and losses
+    seconds: tuple[float, ...]  # of the steps, from which the row's times come
     outcome: Outcome
 
     def failed(self) -> Done:
-        """The end of a measure whose training did not come to its end."""
+        """The end of a measure whose training failed."""
         return measured([self.row], self.seconds, self.outcome)
 
 
-def train(cell: Cell, workload: Workload, settings: Settings, report: Report) -> Training:
-    """Raises SkippedError where the program would not fit the memory."""
+def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) -> Training:
+    """Train the cell's model on its budget. Raises SkippedError where the program does not fit into memory."""
     program = make_budgeted(cell, workload, settings)
-    with shared_compilation():  # seeds differ in their arrays alone
-        compiled = compile_program(program, report)
-    del compiled.columns["compile_s"]  # which may be another cell's
+    with shared_compilation():  # cells of different seeds run the same program
+        compiled = compile_program(program, notify)
+    del compiled.columns["compile_s"]  # it may be the time of reading what another cell has compiled
     check_memory(compiled, settings)
-    report("allocate")
+    notify("allocate")
     args = program.make_args()
     meter = memory.PeakMeter()
 
-    report("train")
+    notify("train")
     results, losses, seconds = None, [], []
     for batch, _ in zip(workload.training_batches(), range(program.calls or 1), strict=False):
         call = partial(compiled.call, *args[:3], *map(jnp.asarray, batch))

@@ -1,6 +1,6 @@
-"""What a child does with its cell: measure it, or plan it. The forkserver imports this file once, with jax in it.
+"""The worker: what a child does with its cell. The forkserver imports this file once, and jax with it.
 
-The backend starts only in the children, which bench/host/child.py looks after.
+jax's backend is started only in the children, which bench/host/child.py prepares.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib
 import jax
 
 from lengthscale.bench.device import correctness, peaks, timing
-from lengthscale.bench.device.program import Report, SkippedError, check_memory, compile_program
+from lengthscale.bench.device.program import Notifier, SkippedError, check_memory, compile_program
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
@@ -18,21 +18,21 @@ from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done, Planned
 from lengthscale.models.ops import native
 
-# All of them here and now, in the forkserver, so that no child has to import anything.
+# All measures are imported now, in the forkserver, so that children do not have to import anything.
 _MODULES = {name: importlib.import_module(measure.module) for name, measure in MEASURES.items()}
-PLAN_RUN_FLOPS = 2e9  # in a plan, programs up to this size are run to learn the machine's speed
+PLAN_RUN_FLOPS = 2e9  # in a plan, programs up to this size are run to measure the machine's speed
 
 
-def run(task: str, cell: Cell | None, settings: Settings, report: Report) -> Done:
+def run(task: str, cell: Cell | None, settings: Settings, notify: Notifier) -> Done:
     """The outcome of a task. task: one of TASKS, or without a cell "probe" or "peaks".
 
-    Refusals and out of memory are outcomes; other errors are the caller's.
+    What is unsupported, skipped or out of memory is an outcome; other errors are raised.
     """
-    jax.config.update("jax_enable_compilation_cache", False)  # or compile times would be a cache's
+    jax.config.update("jax_enable_compilation_cache", False)  # or compile times would be those of reading a cache
     try:
         if cell is None:
             return Done(Status.OK, content=peaks.measure_peaks() if task == "peaks" else probe())
-        return TASKS[task](cell, settings, report)
+        return TASKS[task](cell, settings, notify)
     except SkippedError as reason:
         return Done(Status.SKIPPED, str(reason))
     except NotImplementedError as reason:
@@ -43,21 +43,21 @@ def run(task: str, cell: Cell | None, settings: Settings, report: Report) -> Don
         return Done(Status.OOM, str(error).splitlines()[0][:500])
 
 
-def measure(cell: Cell, settings: Settings, report: Report) -> Done:
+def measure(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """The measurement of a cell."""
-    report("build")
-    return _MODULES[cell.measure].run(cell, settings, report)
+    notify("build")
+    return _MODULES[cell.measure].run(cell, settings, notify)
 
 
-def plan(cell: Cell, settings: Settings, report: Report) -> Done:
-    """What a cell would take: planned memory and FLOPs, and a step's time if the step is small enough to try."""
-    report("build")
+def plan(cell: Cell, settings: Settings, notify: Notifier) -> Done:
+    """The plan of a cell: planned memory and FLOPs, and the time of a step if the step is small enough to run."""
+    notify("build")
     program = _MODULES[cell.measure].make_program(cell, settings)
-    compiled = compile_program(program, report)
+    compiled = compile_program(program, notify)
     check_memory(compiled, settings)
     step_s = None
     if (compiled.columns["flops"] or 0) <= PLAN_RUN_FLOPS:
-        report("run")
+        notify("run")
         args = program.make_args()
         for _ in range(2):
             step_s, results = timing.timed(lambda args=args: compiled.call(*args))
@@ -65,16 +65,16 @@ def plan(cell: Cell, settings: Settings, report: Report) -> Done:
     return Done(Status.OK, content=Planned(compiled.columns, program.calls, step_s))
 
 
-def check(cell: Cell, settings: Settings, report: Report) -> Done:
-    """Whether the cell's method computes what it should."""
-    return correctness.check(cell, report)
+def check(cell: Cell, settings: Settings, notify: Notifier) -> Done:
+    """The check of the cell's method against its reference."""
+    return correctness.check(cell, notify)
 
 
 TASKS = {"measure": measure, "plan": plan, "check": check}
 
 
 def probe() -> dict:
-    """The device as jax sees it, and whether there are kernels for it: compiled here, and not in the first cell."""
+    """The facts of the device as jax sees it. On a CPU this compiles the kernels, so that the first cell need not."""
     device = jax.devices()[0]
     return {
         "backend": device.platform,

@@ -1,4 +1,4 @@
-"""Is a cell's method right? Asked before it is measured, once for each form at each shape."""
+"""Checks of a cell's method before the cell is measured, once for each method at each shape."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from lengthscale.bench.plan.status import ENDED_EARLY, Status
 from lengthscale.bench.results.messages import Done
 from lengthscale.bench.results.record import Record, not_run
 
-UNCHECKED = (Status.UNSUPPORTED, Status.SKIPPED, *ENDED_EARLY)  # the measurement will say the same, or do better
+UNCHECKED = (Status.UNSUPPORTED, Status.SKIPPED, *ENDED_EARLY)  # the measurement will end in the same way, or well
 
 
 class Checks:
-    """Each form at each shape is checked once, whatever the model's size and the seed."""
+    """Checks each method at each shape once, for all sizes of a model and all seeds. known: earlier results."""
 
     def __init__(self, runner: Runner, known: dict[Cell, Done] | None = None):
         self._runner = runner
         self._known = {} if known is None else known
 
     def refusal(self, cell: Cell) -> Record | None:
-        """The record of a cell whose method is wrong, or could not be checked; None where all is well."""
+        """The record of a cell whose method is wrong or could not be checked; None where it may be measured."""
         kind = "train" if MEASURES[cell.measure].learns else cell.measure  # what it does with the model
         key = replace(cell, size="", seed=0, measure=kind)
         if key not in self._known:

@@ -1,8 +1,7 @@
-"""A child's life: a process group of its own, its output to the parent, its task, the end.
+"""What runs in a child: it makes its process group, sends its output to the parent, and runs its task.
 
-The parent names `run_child` (one cell, one record) or `run_named` (any other function) as the process's target and so
-must be able to import this file; the worker, which has jax, is imported in the child alone (the forkserver has done so
-already).
+The parent gives `run_child` (one cell, one record) or `run_named` (any other function) as the process's target, so it
+imports this file. The worker, which loads jax, is imported only in the child (the forkserver has done so already).
 """
 
 from __future__ import annotations
@@ -19,33 +18,33 @@ from multiprocessing.connection import Connection
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.results.messages import Done, Stage, Turn
+from lengthscale.bench.results.messages import Done, RoundEnd, Stage
 
-# Named, not imported: jax comes with it. It has run(task, cell, settings, report).
+# A name and no import, since it loads jax. It has run(task, cell, settings, notify).
 WORKER = "lengthscale.bench.device.worker"
 
 
 def run_child(connection: Connection, task: str, cell: Cell | None, settings: Settings, output: Connection) -> None:
-    """Runs one task and sends its messages (bench/results/messages.py). task: what device/worker.py knows."""
+    """Run one task and send its messages (bench/results/messages.py). task: one that device/worker.py knows."""
     begin(output)
-    report = Report(connection)
+    notify = Notifier(connection)
 
     try:
-        done = importlib.import_module(WORKER).run(task, cell, settings, report)
+        done = importlib.import_module(WORKER).run(task, cell, settings, notify)
     except MemoryError as error:
         done = Done(Status.OOM, _message(error))
-    except Exception as error:  # whatever it was, it becomes a row that says so
+    except Exception as error:  # any error becomes a row with its message
         traceback.print_exc()
         done = Done(Status.ERROR, _message(error))
-    connection.send(done.at(report.stage))
+    connection.send(done.at(notify.stage))
     connection.close()
 
 
 def run_named(connection: Connection, target: str, arguments: tuple, output: Connection) -> None:
-    """Runs a function that the parent knows by its name alone, because of what comes with it (jax, torch).
+    """Run a function that the parent knows by its name only, since its module loads jax or torch.
 
-    target: "module:function", called as function(connection, *arguments). What it raises ends the child, and is in its
-    last output.
+    target: "module:function", called as function(connection, *arguments). An error ends the child and is in its last
+    output.
     """
     begin(output)
     module, _, name = target.partition(":")
@@ -53,16 +52,17 @@ def run_named(connection: Connection, target: str, arguments: tuple, output: Con
 
 
 def begin(output: Connection) -> None:
-    """What every child does first: its own process group, no life without its parent, its output to the parent."""
+    """Prepare a child: it makes its own process group, ends with its parent, and sends its output to the parent."""
     os.setsid()  # the parent ends the group as a whole
     end_with_parent()
     redirect(output)
 
 
 def end_with_parent() -> None:
-    """End this process's group when the run is gone: a run that was killed leaves no child at work.
+    """End this process's group when the run's process has ended: a run that was killed leaves no running child.
 
-    The forkserver, whose child this is to the kernel, lives as long as its children do; so it tells nothing.
+    The kernel's signal for a parent's end does not help: to the kernel the parent is the forkserver, which stays alive
+    as long as its children.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -74,21 +74,24 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-class Report:
-    """The child's messages to its parent."""
+class Notifier:
+    """Sends the child's messages to its parent."""
 
     def __init__(self, connection: Connection):
         self.stage = "start"
         self._connection = connection
 
     def __call__(self, stage: str) -> None:
-        """Say which stage begins."""
+        """Send the stage that begins."""
         self.stage = stage
         self._connection.send(Stage(stage))
 
-    def wait_for_turn(self, step_s: float) -> None:
-        """Let others be sampled. step_s: the time of a step so far. Raises EOFError where the parent is gone."""
-        self._connection.send(Turn(step_s))
+    def end_round(self, step_s: float) -> None:
+        """End a round of samples and wait for the next one. step_s: seconds of a step, as known so far.
+
+        Raises EOFError where the parent has ended.
+        """
+        self._connection.send(RoundEnd(step_s))
         self._connection.recv()
 
 
@@ -98,7 +101,7 @@ def _message(error: Exception) -> str:
 
 
 def redirect(output: Connection) -> None:
-    """Standard output and error, of this process and of the C++ below it, to the parent, which keeps their end."""
+    """Send standard output and error of this process, also of its C++ code, to the parent, which keeps their end."""
     sys.stdout.flush()
     for standard in (1, 2):
         os.dup2(output.fileno(), standard)

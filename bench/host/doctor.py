@@ -1,6 +1,7 @@
-"""`doctor`: what this machine can measure, and what would spoil it.
+"""`doctor`: what this machine can measure, and what would disturb the measurements.
 
-Each check is a function that looks at one thing and gives a Finding. Adding one: a function, and its name in CHECKS.
+Each check is a function that looks at one thing and gives a Finding, or None where it does not apply. Adding one: a
+function, and its name in CHECKS.
 """
 
 from __future__ import annotations
@@ -24,45 +25,50 @@ from lengthscale.bench.host import machine
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.settings import Settings
 
-GOOD, SPOILS, CANNOT = "good", "spoils", "cannot"
-COLOURS = {GOOD: "green", SPOILS: "yellow", CANNOT: "red"}
+GOOD, WARNING, ERROR = "good", "warning", "error"
+COLOURS = {GOOD: "green", WARNING: "yellow", ERROR: "red"}
 MIB = 2**20
 
 
 @dataclass(frozen=True)
 class Finding:
-    what: str
+    """The result of one check."""
+
+    what: str  # was checked
     found: str
-    verdict: str  # GOOD; SPOILS: numbers come, less sure or less good; CANNOT: none come
+    verdict: str  # GOOD; WARNING: the numbers are less precise or worse; ERROR: nothing can be measured
     advice: str = ""  # where it is not good
 
 
 def _judge(what: str, found: str, good: bool, advice: str) -> Finding:
-    return Finding(what, found, GOOD if good else SPOILS, "" if good else advice)
+    return Finding(what, found, GOOD if good else WARNING, "" if good else advice)
 
 
 def device() -> Finding:
+    """The device as a child sees it, and whether the C++ kernels are compiled."""
     try:
         facts = Runner(Settings()).probe()
     except RuntimeError as error:
-        return Finding("device", str(error), CANNOT, "see the message; a new .venv often helps: rm -r .venv .venvs")
+        return Finding("device", str(error), ERROR, "see the message; a new .venv often helps: rm -r .venv .venvs")
     kernels = facts["native_kernels"]
     found = (
-        f"{facts['n_devices']} x {facts['device_kind']} ({facts['backend']}), C++ kernels: {kernels or 'not its kind'}"
+        f"{facts['n_devices']} x {facts['device_kind']} ({facts['backend']}), "
+        f"C++ kernels: {kernels or 'none for this device'}"
     )
     advice = "without the kernels attention and recurrences are up to 3x slower; install a C++ compiler"
     return _judge("device", found, kernels in (None, "compiled"), advice)
 
 
 def cores() -> Finding:
+    """The number of cores that this process may use."""
     n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     of = f" of {os.cpu_count()}" if n != os.cpu_count() else ""
-    advice = "with one core, whatever else runs is in the figures; give it two (taskset, a container's limits)"
+    advice = "with one core, all other processes disturb the times; give it two (taskset, a container's limits)"
     return _judge("cores", f"{n}{of}", n > 1, advice)
 
 
 def load() -> Finding:
-    """Of the other processes over half a second: a load average would count what has just ended."""
+    """The CPU time of other processes over half a second: a load average would include what has just ended."""
     watched = [process for process in psutil.process_iter() if process.pid != os.getpid()]
     for process in watched:
         with suppress(psutil.Error):
@@ -73,12 +79,12 @@ def load() -> Finding:
         with suppress(psutil.Error):
             busy.append((process.cpu_percent(), process.name()))
     total = sum(percent for percent, _ in busy) / 100
-    greedy = ", ".join(f"{name} {percent:.0f}%" for percent, name in sorted(busy, reverse=True)[:3] if percent >= 5)
-    return _judge("load", f"{total:.2f} cores busy{f' ({greedy})' if greedy else ''}", total < 0.2, "end it, or wait")
+    largest = ", ".join(f"{name} {percent:.0f}%" for percent, name in sorted(busy, reverse=True)[:3] if percent >= 5)
+    return _judge("load", f"{total:.2f} cores busy{f' ({largest})' if largest else ''}", total < 0.2, "end it, or wait")
 
 
 def stolen() -> Finding | None:
-    """Time that a virtual machine's host gave to others, over half a second."""
+    """The share of time that a virtual machine's host gave to other machines, over half a second."""
     before = psutil.cpu_times()
     if not hasattr(before, "steal"):
         return None
@@ -86,51 +92,62 @@ def stolen() -> Finding | None:
     after = psutil.cpu_times()
     share = (after.steal - before.steal) / max(sum(after) - sum(before), 1e-9)
     return _judge(
-        "stolen time", f"{share:.1%}", share < 0.01, "other guests of this host have the cores; nothing helps"
+        "stolen time",
+        f"{share:.1%}",
+        share < 0.01,
+        "other virtual machines on this host use the cores; that cannot be changed from here",
     )
 
 
 def memory() -> Finding:
-    held = psutil.virtual_memory()
-    found = f"{held.available / MIB:,.0f} MiB free of {held.total / MIB:,.0f}"
+    """The free memory, and the limit of this group of processes if it is lower."""
+    ram = psutil.virtual_memory()
+    found = f"{ram.available / MIB:,.0f} MiB free of {ram.total / MIB:,.0f}"
     limit = _cgroup_limit()
-    if limit and limit < held.total:
+    if limit and limit < ram.total:
         found += f"; this group of processes may take {limit / MIB:,.0f} (see --mem-limit)"
-    return _judge("memory", found, held.available > 2048 * MIB, "long cells will be skipped")
+    return _judge("memory", found, ram.available > 2048 * MIB, "long cells will be skipped")
 
 
 def swap() -> Finding:
+    """The memory that was swapped out."""
     used = psutil.swap_memory().used
-    return _judge("swap", f"{used / MIB:,.0f} MiB in use", used < 16 * MIB, "what was swapped out comes back slowly")
+    return _judge("swap", f"{used / MIB:,.0f} MiB in use", used < 16 * MIB, "swapped memory is slow to read")
 
 
 def huge_pages() -> Finding | None:
+    """Whether a process can ask the kernel for huge pages."""
     setting = machine.read("/sys/kernel/mm/transparent_hugepage/enabled")
     if setting is None:
         return None
-    advice = "fresh memory is 2x slower: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
+    advice = "newly allocated memory is 2x slower: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
     return _judge("huge pages", setting, "[never]" not in setting, advice)
 
 
 def governor() -> Finding | None:
+    """The kernel's rule for the clock rate of the CPU."""
     name = machine.read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if name is None:
         return None
     return _judge(
-        "governor", name, name in ("performance", "schedutil"), f"{name} changes the clock: cpupower can set it"
+        "governor",
+        name,
+        name in ("performance", "schedutil"),
+        f"{name} changes the clock rate; cpupower can choose another governor",
     )
 
 
 def clock() -> Finding:
+    """The resolution of the clock that times samples."""
     steps = [b - a for a, b in ((time.perf_counter(), time.perf_counter()) for _ in range(2000)) if b > a]
     step = min(steps, default=1.0)
     return _judge(
-        "clock", f"{step * 1e9:.0f} ns from tick to tick", step < 2e-6, "steps under a millisecond are coarse"
+        "clock", f"a resolution of {step * 1e9:.0f} ns", step < 2e-6, "times under a millisecond are imprecise"
     )
 
 
 def steadiness() -> Finding:
-    """The same loop 200 times: how far apart the slow ones are from the middle one."""
+    """How much the time of one loop varies: its 90th percentile over its median, of 200 times."""
     times = []
     for _ in range(200):
         start = time.perf_counter()
@@ -138,18 +155,22 @@ def steadiness() -> Finding:
         times.append(time.perf_counter() - start)
     p90 = statistics.quantiles(times, n=10)[-1] / statistics.median(times)
     advice = "compare within one run, and quote medians; more samples help (--timeout)"
-    return _judge("steadiness", f"a slow loop takes {p90:.2f}x a middle one", p90 < 1.1, advice)
+    return _judge("steadiness", f"the 90th percentile of a loop's time is {p90:.2f}x its median", p90 < 1.1, advice)
 
 
 def memory_meter() -> Finding | None:
+    """Whether the kernel's record of a process's peak memory can be reset."""
     if platform.system() != "Linux":
-        return Finding("memory meter", "no /proc", SPOILS, "on a CPU, observed memory stays blank; planned is there")
+        return Finding(
+            "memory meter", "no /proc", WARNING, "on a CPU only planned memory is known, not observed memory"
+        )
     writable = os.access("/proc/self/clear_refs", os.W_OK)
-    return _judge("memory meter", "can be set back" if writable else "cannot be set back", writable, "peaks stay blank")
+    found = "can be reset" if writable else "cannot be reset"
+    return _judge("memory meter", found, writable, "observed memory stays blank")
 
 
 def debugging() -> Finding:
-    """A Python, a jax or an XLA that is made for looking into things, not for speed."""
+    """Settings of Python, jax or XLA that are for debugging and make programs slow."""
     on = ["a debug build of Python"] if hasattr(sys, "gettotalrefcount") else []
     on += ["Python's development mode"] if sys.flags.dev_mode else []
     flags = ("JAX_DEBUG_NANS", "JAX_DEBUG_INFS", "JAX_DISABLE_JIT", "JAX_ENABLE_CHECKS", "JAX_LOG_COMPILES")
@@ -160,16 +181,18 @@ def debugging() -> Finding:
 
 
 def disk() -> Finding:
+    """The free space for results."""
     free = shutil.disk_usage(Path.cwd()).free
-    return _judge("disk", f"{free / MIB:,.0f} MiB free for results", free > 200 * MIB, "a run ends where it is full")
+    return _judge("disk", f"{free / MIB:,.0f} MiB free for results", free > 200 * MIB, "a run stops when it is full")
 
 
 def code() -> Finding:
+    """The commit of the code, and whether it has been changed since."""
     facts = machine.commit()
     found = facts["git_sha"] or "not a git checkout"
     if facts["git_dirty"]:
         found += " with uncommitted changes"
-    advice = "figures of it cannot be regenerated by others: commit first"
+    advice = "others cannot reproduce its results: commit first"
     return _judge("code", found, bool(facts["git_sha"]) and not facts["git_dirty"], advice)
 
 
@@ -179,21 +202,21 @@ CHECKS: tuple[Callable[[], Finding | None], ...] = (
 )
 
 
-def examine() -> list[Finding]:
-    """Every check that means something here."""
+def _findings() -> list[Finding]:
+    """The findings of all checks that apply here."""
     return [finding for check in CHECKS if (finding := check()) is not None]
 
 
 def run_doctor(console: Console) -> int:
-    """The command: a table; 1 if nothing can be measured."""
-    findings = examine()
+    """Print a table of all findings. Returns 1 if nothing can be measured, else 0."""
+    findings = _findings()
     table = Table()
     for column in ("what", "found", "verdict", "what to do"):
         table.add_column(column)
     for each in findings:
         table.add_row(each.what, each.found, f"[{COLOURS[each.verdict]}]{each.verdict}[/]", each.advice)
     console.print(table)
-    return 1 if any(each.verdict == CANNOT for each in findings) else 0
+    return 1 if any(each.verdict == ERROR for each in findings) else 0
 
 
 def _cgroup_limit() -> int | None:

@@ -1,7 +1,7 @@
-"""A dry run: every cell is planned (compiled, not run) and its time predicted.
+"""A dry run: every cell is planned (compiled, not run), and its time is predicted.
 
-The smallest programs are run twice to learn the machine's speed in each series; a longer cell's time follows from its
-FLOPs, which are exact, at the speed of the longest one tried.
+The smallest programs are run twice to measure the machine's speed in each series. The time of a longer cell follows
+from its FLOPs, which are exact, at the speed of the longest cell that was run.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from lengthscale.bench.results.messages import Planned
 
 
 def list_cells(request: Request, console: Console) -> None:
-    """--list: the cells, nothing started."""
+    """Print the cells of a request, for --list. Nothing is started."""
     for cell in request.cells:
         console.print(cell.key(), highlight=False, soft_wrap=True, markup=False)
     console.print(f"{len(request.cells)} cells")
 
 
 def dry_run(request: Request, console: Console) -> None:
+    """Print the planned memory, FLOPs and predicted time of each cell, for --dry-run. Nothing is written."""
     runner = Runner(request.settings)
     table = Table(title="Planned (nothing is written)")
     for column in ("cell", "planned MB", "GFLOP a step", "predicted s a step", "predicted s", "note"):
         table.add_column(column, justify="left" if column in ("cell", "note") else "right")
-    speeds: dict = {}  # FLOP/s of each series, at its longest cell that was tried
+    speeds: dict = {}  # FLOP/s of each series, at its longest cell that was run
     total = 0.0
     for number, cell in enumerate(request.cells, start=1):
         if cell in request.unsupported:
@@ -55,11 +56,11 @@ def dry_run(request: Request, console: Console) -> None:
             f"over the deadline of {request.settings.timeout_s:g} s" if late else "",
         )
     console.print(table)
-    console.print(f"predicted: {total / 60:.1f} minutes in all, where a prediction could be made")
+    console.print(f"predicted: {total / 60:.1f} minutes for all cells that have a prediction")
 
 
 def _cell_seconds(planned: Planned, step_s: float | None, settings: Settings) -> float | None:
-    """Compiling, a warm-up and the samples; for quality its training steps."""
+    """The predicted seconds of a cell: compiling, a warm-up and the samples, or all training steps."""
     if step_s is None:
         return None
     calls = planned.calls or 1 + settings.expected_samples(step_s)

@@ -1,5 +1,5 @@
-"""The error of a run that had to stop."""
+"""The error of a run that had to stop before its end."""
 
 
 class StoppedError(Exception):
-    """The run could not go on; what was finished before is kept."""
+    """The run cannot continue; what was finished before is kept."""

@@ -1,4 +1,4 @@
-"""What the numbers depend on besides the cells: machine, kernel, packages, allocator, commit."""
+"""Facts on which the numbers depend besides the cells: machine, kernel, packages, allocator, commit."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ import psutil
 from lengthscale.bench.results.environment import ROOT
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matplotlib")
-# glibc's allocator in huge pages: fresh pages cost more than arithmetic on a CPU. And with one heap: of several, each
-# keeps up to 64 MB that were freed, which would be taken for the program's. Read when a process starts.
+# glibc's allocator with huge pages, since on a CPU new pages cost more than arithmetic; and with one heap, since each
+# of several heaps keeps up to 64 MB of freed memory, which would count as the program's. A process reads this when it
+# starts.
 TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"
 
 
 def describe(device: dict) -> dict:
-    """environment.json: `device` is what a child found (see lengthscale.bench.device.worker.probe)."""
+    """The content of environment.json. device: what a child found (lengthscale.bench.device.worker.probe)."""
     return {
         **device,
-        "cpu_model": cpu_model(),
+        "cpu_model": _cpu_model(),
         "n_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "platform": platform.platform(),
@@ -34,7 +35,7 @@ def describe(device: dict) -> dict:
         "jax_flags": _jax_flags(),
         "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "swap_used_bytes": psutil.swap_memory().used,
-        "code": code_hash(),
+        "code": _code_hash(),
         **commit(),
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
         "huge_pages": read("/sys/kernel/mm/transparent_hugepage/enabled"),
@@ -43,8 +44,8 @@ def describe(device: dict) -> dict:
     }
 
 
-def cpu_model() -> str:
-    """The CPU's name as the kernel or the platform knows it."""
+def _cpu_model() -> str:
+    """The CPU's name, as the kernel or the platform gives it."""
     for line in (read("/proc/cpuinfo") or "").splitlines():
         if line.startswith("model name"):
             return re.sub(r"\s+", " ", line.split(":", 1)[1]).strip()
@@ -52,7 +53,7 @@ def cpu_model() -> str:
 
 
 def commit() -> dict:
-    """git_sha, and git_dirty: whether what measures has been changed since. None where git knows nothing of it."""
+    """{"git_sha": ..., "git_dirty": whether bench/ or models/ have been changed since}. None outside a git checkout."""
     changes = _git("status", "--porcelain", "--", "bench", "models")
     return {
         "git_sha": _git("rev-parse", "--short=10", "HEAD"),
@@ -60,8 +61,8 @@ def commit() -> dict:
     }
 
 
-def code_hash() -> str:
-    """Of all sources that a figure may depend on: equal where two trees measure alike, committed or not."""
+def _code_hash() -> str:
+    """A hash of all sources on which a number may depend, committed or not: equal hashes measure in the same way."""
     digest = hashlib.sha256()
     for folder in ("models", "bench"):
         for path in sorted((ROOT / folder).rglob("*")):
@@ -71,11 +72,12 @@ def code_hash() -> str:
 
 
 def set_allocator() -> None:
-    """Ask for huge pages in the children, unless the user has chosen already."""
+    """Set the allocator of all children to TUNABLES, unless the user has set GLIBC_TUNABLES."""
     os.environ.setdefault("GLIBC_TUNABLES", TUNABLES)
 
 
 def package_version(package: str) -> str | None:
+    """The version of an installed package; None where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -83,7 +85,7 @@ def package_version(package: str) -> str | None:
 
 
 def _jax_flags() -> dict[str, str]:
-    """What the user set of jax's; the runner's own cache is not of that kind."""
+    """The environment variables of jax that the user has set: without those of the runner's cache."""
     ours = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
     return {k: v for k, v in sorted(os.environ.items()) if k.startswith("JAX_") and not k.startswith(ours)}
 
@@ -104,7 +106,7 @@ def _git(*args: str) -> str | None:
 
 
 def read(path: str) -> str | None:
-    """A small file's text, or None."""
+    """The text of a small file, stripped; None where it cannot be read."""
     try:
         return Path(path).read_text().strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""A child process: started, heard by a deadline, and ended with all that it started; its last output is kept."""
+"""A child process: it is started, its messages are received by a deadline, and it is ended with all that it started."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done
 
 GRACE_S = 2.0  # between TERM and KILL
-KEPT_OUTPUT = 2000  # bytes of what a child prints
+KEPT_OUTPUT = 2000  # last bytes of what a child prints, for the message of its record
 
 
 class Child:
-    """A process that runs target(connection, *arguments, output) and sends messages over its connection."""
+    """A process that runs target(connection, *arguments, output) and sends messages over its connection.
+
+    context: of multiprocessing, by which the process is started.
+    """
 
     def __init__(self, context: BaseContext, target: Callable[..., None], arguments: tuple):
         self._connection, childs_end = context.Pipe()
         self._output, childs_output = context.Pipe(duplex=False)
         self._childs: tuple[Connection, ...] = (childs_end, childs_output)
-        self._heard: list[Connection] = [self._connection, self._output]
+        self._open: list[Connection] = [self._connection, self._output]
         self._printed = b""
         arguments = (childs_end, *arguments, childs_output)
         self._process: BaseProcess = context.Process(target=target, args=arguments)  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
     def is_started(self) -> bool:
+        """Whether `start` has been called."""
         return self._process.pid is not None
 
     @property
@@ -43,54 +47,57 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Of the process; it has to be started."""
+        """The process's id; the child must have been started."""
         assert self._process.pid is not None, "the child has not been started"
         return self._process.pid
 
     def start(self) -> None:
-        """Raises EOFError where the forkserver is dead."""
+        """Start the process. Raises EOFError where the forkserver is dead."""
         self._process.start()
         for end in self._childs:
             end.close()
 
     def send(self, message: Any) -> None:
-        with suppress(OSError):  # it has died meanwhile, which `receive` notices
+        """Send the child a message; one to a dead child is lost."""
+        with suppress(OSError):  # the child has died, which `receive` notices
             self._connection.send(message)
 
     def receive(self, deadline: float) -> Any:
-        """Its next message, by time.monotonic(). Raises TimeoutError where there is none by then, and EOFError where it
-        has died; `death` then says how.
+        """The child's next message. deadline: by time.monotonic().
+
+        Raises TimeoutError where there is no message by then, and EOFError where the child has died; `death` says how.
         """
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            if self._connection in self._hear(min(left, 1.0)):
+            if self._connection in self._wait(min(left, 1.0)):
                 try:
                     return self._connection.recv()
                 except OSError:
                     raise EOFError from None
 
     def death(self, stage: str) -> Done:
-        """The outcome of a child that has ended without saying so."""
+        """The outcome of a child that has ended without a Done. stage: the one that it had reached."""
         self._process.join(GRACE_S)
-        self._hear(0)
-        code, said = self._process.exitcode, self._last_lines()
+        self._wait(0)
+        code, printed = self._process.exitcode, self._last_lines()
         if code is not None and code < 0:
             hint = " (often: out of memory)" if -code == signal.SIGKILL else ""
-            return Done(Status.KILLED, f"ended by {signal.Signals(-code).name}{hint}{said}", stage)
-        return Done(Status.ERROR, f"exit code {code} without a record{said}", stage)
+            return Done(Status.KILLED, f"ended by {signal.Signals(-code).name}{hint}{printed}", stage)
+        return Done(Status.ERROR, f"exit code {code} without a record{printed}", stage)
 
-    def _hear(self, seconds: float) -> list:
-        """What of the child can be read within that time. What it prints is read here, and all but its end forgotten:
-        a child that prints for ever takes neither memory nor disk.
+    def _wait(self, seconds: float) -> list:
+        """The connections that can be read within that time.
+
+        What the child prints is read here, and only its end is kept: endless output takes neither memory nor disk.
         """
-        ready = wait(self._heard, seconds)
+        ready = wait(self._open, seconds)
         if self._output in ready:
             printed = os.read(self._output.fileno(), 1 << 16)  # all that a pipe holds
             self._printed = (self._printed + printed)[-KEPT_OUTPUT:]
             if not printed:  # closed
-                self._heard.remove(self._output)
+                self._open.remove(self._output)
         return ready
 
     def _last_lines(self, count: int = 3) -> str:
@@ -98,7 +105,7 @@ class Child:
         return f": {' / '.join(lines[-count:])}" if lines else ""
 
     def end(self) -> None:
-        """End the child, whatever it does, and remove what it left. Idempotent."""
+        """End the child and all its children, whatever they do, and close its connections. Idempotent."""
         with _uninterrupted():
             with suppress(ValueError):  # it is closed already
                 if self.is_started:
@@ -111,10 +118,10 @@ class Child:
         self._process.join(0.5)
         assert self._process.pid is not None
         for how, patience in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, None)):
-            with suppress(ProcessLookupError, PermissionError):  # the group is gone, or the child had not yet made one
+            with suppress(ProcessLookupError, PermissionError):  # the group is gone, or the child has not made one yet
                 os.killpg(self._process.pid, how)
             if self._process.is_alive():
-                with suppress(ProcessLookupError):  # the forkserver has seen its end, and we not yet
+                with suppress(ProcessLookupError):  # it has just ended, which only the forkserver knows so far
                     os.kill(self._process.pid, how)
                 self._process.join(patience)
         self._process.close()
@@ -122,9 +129,10 @@ class Child:
 
 @contextmanager
 def inherited(environment: Mapping[str, str], cores: int) -> Iterator[None]:
-    """Give children that are started in here by the "spawn" method these variables, and this process's first `cores`
-    cores: both hold from their first instruction on, before any package is imported. (A forkserver's children have the
-    server's.) Afterwards this process has its own again.
+    """Within this context, children that are started by "spawn" get these variables and the first `cores` cores.
+
+    Both apply from a child's first instruction on, before any package is imported. (Children of a forkserver inherit
+    the server's.) Afterwards this process has its own variables and cores again.
     """
     before = {name: os.environ.get(name) for name in environment}
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
@@ -145,7 +153,7 @@ def inherited(environment: Mapping[str, str], cores: int) -> Iterator[None]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A Ctrl-C in here comes afterwards."""
+    """Delay a Ctrl-C until the end of this context."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

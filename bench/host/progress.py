@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a line for each cell, the current stage, the time left."""
+"""The progress of a sweep on the console: a line for each cell, the current stage, the time left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLOURS = {Status.OK: "green", Status.SKIPPED: "yellow", Status.UNSUPPORTED: "ye
 
 
 class Progress:
-    """`[17/84] mamba train L=65536 ... 12.3 ms  ETA 4:10`"""
+    """Prints the progress of a sweep, such as `[17/84] mamba train L=65536 ... 12.3 ms  ETA 4:10`. total: of cells."""
 
     def __init__(self, console: Console, total: int):
         self._console = console
@@ -27,7 +27,7 @@ class Progress:
 
     @contextmanager
     def shown(self):
-        """A live line at the bottom of a terminal; nothing extra elsewhere."""
+        """Show a live line at the bottom of a terminal; nothing extra where the output is not a terminal."""
         if not self._console.is_terminal:
             yield
             return
@@ -35,21 +35,24 @@ class Progress:
             yield
 
     def start(self, cell: Cell) -> None:
+        """Show that a cell starts."""
         self.stage(cell, "start")
 
     def stage(self, cell: Cell, name: str) -> None:
+        """Show the stage that a cell has reached."""
         if self._spinner:
             line = f"[{self._done + 1}/{self._total}] {cell.label()} ... {name}  ETA {self.eta()}"
             self._spinner.update(_escape(line))
 
     def finish(self, record: Record) -> None:
+        """Print the outcome of a cell."""
         self._done += 1
         outcome = f"[{COLOURS.get(record.status, 'red')}]{_escape(_outcome(record))}[/]"
         line = _escape(f"[{self._done}/{self._total}] {record.cell.label()} ...")
         self._console.print(f"{line} {outcome}  ETA {self.eta()}", highlight=False, soft_wrap=True)
 
     def eta(self) -> str:
-        """Time left if the cells to come take as long as those so far; they are longer, so it grows at first."""
+        """The time left, if the other cells take as long as those so far. They are longer, so it grows at first."""
         if not self._done:
             return "-:--"
         left = (time.monotonic() - self._started) / self._done * (self._total - self._done)

@@ -1,4 +1,4 @@
-"""A request, parsed and validated against its data, its models and the folder that it continues."""
+"""A request, parsed, and validated against its data, its models and the folder that it continues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lengthscale.bench.results import resume
 def make_request(given: Given) -> Request:
     """The request of `run` with these options (see plan/options.py).
 
-    Raises RequestError with all mistakes at once. With --download, the data are fetched if there are no others.
+    Raises RequestError with all mistakes at once. With --download, the data are fetched if there are no mistakes.
     """
     try:
         request, mistakes = read_request(given)

@@ -1,4 +1,4 @@
-"""Runs each cell in a child with a deadline, and makes a record of whatever happens."""
+"""The runner: it runs each cell in a child with a deadline, and makes a record of whatever happens."""
 
 from __future__ import annotations
 
@@ -22,24 +22,27 @@ from lengthscale.bench.host.process import Child
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import NO_MEMORY, Status
-from lengthscale.bench.results.messages import Clock, Done, Stage, Turn, record_of
+from lengthscale.bench.results.messages import Clock, Done, RoundEnd, Stage, record_of
 from lengthscale.bench.results.record import Record
 
 PROBE_S = 300.0  # at least: the first probe of a fresh environment compiles the C++ kernels
 OnStage = Callable[[Cell, str], None]
-OnTurn = Callable[[Cell, float], None]
+OnRound = Callable[[Cell, float], None]
 
 
 @cache
 def _cache_folder() -> str:
-    """Where the children share what they compile but do not measure (see bench/device/compilation.py)."""
+    """The folder in which children share programs that are not measured (see bench/device/compilation.py)."""
     folder = tempfile.mkdtemp(prefix="lengthscale-cache-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 class Runner:
-    """Starts children from a forkserver that has imported the worker, and jax with it, once."""
+    """Starts children from a forkserver, which has imported the worker and jax once for all of them.
+
+    target: what a child runs.
+    """
 
     def __init__(self, settings: Settings, target: Callable = run_child):
         set_allocator()
@@ -52,11 +55,11 @@ class Runner:
         self._settings = settings
         self._target = target
         self._context = multiprocessing.get_context("forkserver")
-        # What a child would import: the worker, and the program's main module, which multiprocessing runs in each.
+        # A child imports the worker, and multiprocessing runs the program's main module in each child.
         self._context.set_forkserver_preload([WORKER, "lengthscale.bench.__main__"])
 
     def measure(self, cell: Cell, on_stage: OnStage = lambda cell, stage: None) -> Record:
-        """The record of one cell, whatever becomes of it."""
+        """The record of one cell, whatever its outcome. on_stage: called when a stage begins."""
         (record,) = self.measure_in_rounds([cell], on_stage)
         return record
 
@@ -64,14 +67,14 @@ class Runner:
         self,
         cells: Iterable[Cell],
         on_stage: OnStage = lambda cell, stage: None,
-        on_turn: OnTurn = lambda cell, step_s: None,
+        on_round: OnRound = lambda cell, step_s: None,
     ) -> Generator[Record, None, None]:
-        """The cells' records, each as it comes: their children stand side by side and are sampled one after the other,
-        round by round, so that a machine that drifts does so for all alike.
+        """The records of cells that are sampled round-robin, each as soon as it is there.
 
-        A cell is drawn from `cells` when its child is to start; by then those before it have failed and given their
-        record, or said how long a step takes (`on_turn`, in seconds).
-        One that finds no memory beside the others is measured again alone.
+        All children live at the same time and are sampled one after the other, a round of samples each, so that a drift
+        of the machine affects all cells alike. A cell is taken from `cells` when its child is to start. By then each
+        earlier cell has failed and given its record, or has sent the seconds of a step (`on_round`). A cell for which
+        there is not enough memory next to the others is measured again alone.
         """
         working: list[Running] = []
         crowded: list[Cell] = []
@@ -81,7 +84,7 @@ class Runner:
                 working.append(running)
                 done = running.advance(on_stage)
                 if done is None:
-                    on_turn(cell, running.step_s)
+                    on_round(cell, running.step_s)
                     continue
                 working.remove(running)
                 if working and done.status in NO_MEMORY:
@@ -102,15 +105,15 @@ class Runner:
             yield self.measure(cell, on_stage)
 
     def check(self, cell: Cell) -> Done:
-        """Whether the cell's method computes what it should (bench/device/correctness.py)."""
+        """The check of the cell's method against its reference (bench/device/correctness.py)."""
         return self._run("check", cell)
 
     def plan(self, cell: Cell) -> Done:
-        """What the cell would take: compiled, and not measured."""
+        """The plan of a cell: compiled, and not measured."""
         return self._run("plan", cell)
 
     def probe(self) -> dict[str, Any]:
-        """The device as a child sees it. Raises RuntimeError where there is none."""
+        """The facts of the device as a child sees it. Raises RuntimeError where there is no device."""
         patient = replace(self._settings, timeout_s=max(PROBE_S, self._settings.timeout_s))
         done = Running(Child(self._context, self._target, ("probe", None, patient)), None, patient).advance()
         if done is None or not isinstance(done.content, dict):
@@ -118,13 +121,13 @@ class Runner:
         return done.content
 
     def peaks(self) -> dict[str, Any]:
-        """The machine's highest rates (bench/device/peaks.py); empty where they cannot be measured."""
+        """The machine's peak rates (bench/device/peaks.py); empty where they cannot be measured."""
         done = self._run("peaks", None)
         return done.content if isinstance(done.content, dict) else {}
 
     def _run(self, task: str, cell: Cell | None) -> Done:
         done = self._start(task, cell).advance()
-        assert done is not None, f"a child that runs {task!r} waited for its turn"
+        assert done is not None, f"a child that runs {task!r} waited for another round"
         return done
 
     def _start(self, task: str, cell: Cell | None) -> Running:
@@ -133,22 +136,22 @@ class Runner:
 
 
 class Running:
-    """A child at work on a task. It has `timeout_s` of its own time; what it spends waiting for its turn is free."""
+    """A child that runs a task. It has `timeout_s` of working time; the time it waits between rounds does not count."""
 
     def __init__(self, child: Child, cell: Cell | None, settings: Settings):
         self.cell = cell
-        self.step_s = 0.0  # as the child told at the end of its last round
+        self.step_s = 0.0  # seconds of a step, as the child sent them at the end of its last round
         self._child, self._settings, self._left_s = child, settings, settings.timeout_s
         self._compile_deadline = math.inf
         self._load_before = _load()
         self._stage, self._wall_s, self._waiting = "start", 0.0, False
 
     def clock(self) -> Clock:
-        """Its time, and the machine's load before and after."""
+        """The child's time, and the machine's load before and after."""
         return Clock(round(self._wall_s, 3), self._load_before, _load())
 
     def advance(self, on_stage: OnStage = lambda cell, stage: None) -> Done | None:
-        """Let it work until the end of its round (None) or its end: the outcome."""
+        """Let the child work until the end of its round, which gives None, or until it ends, which gives its Done."""
         started = time.monotonic()
         done = None
         try:
@@ -169,11 +172,11 @@ class Running:
             try:
                 self._child.start()
             except EOFError:
-                message = "the child could not be started: the forkserver died (its error is above)"
+                message = "the child could not be started: the forkserver has died (its error is above)"
                 return Done(Status.ERROR, message, "start")
         if self._waiting:
             self._waiting = False
-            self._child.send("go on")
+            self._child.send("continue")
         while True:
             try:
                 message = self._child.receive(min(deadline, self._compile_deadline))
@@ -183,7 +186,7 @@ class Running:
                 return self._child.death(self._stage)
             if isinstance(message, Done):
                 return message
-            if isinstance(message, Turn):
+            if isinstance(message, RoundEnd):
                 self._waiting, self.step_s = True, message.step_s
                 return None
             assert isinstance(message, Stage), message
@@ -204,7 +207,7 @@ class Running:
 
 
 def _load() -> float | None:
-    """Processes that ran or waited for a core in the last minute, on average; None where nobody says."""
+    """The load average of the last minute: processes that ran or waited for a core; None where it is unknown."""
     with suppress(OSError, AttributeError):
         return round(os.getloadavg()[0], 2)
     return None

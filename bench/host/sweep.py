@@ -1,4 +1,4 @@
-"""Cells in, journal and CSVs out: the loop that a run is."""
+"""A sweep: the loop over the cells of a run, which writes journal and CSVs."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ from lengthscale.bench.results.tables import Tables
 
 @dataclass
 class Known:
-    """What the sweeps of one process find out once."""
+    """What the sweeps of one process share: each fact is measured only once."""
 
     checked: dict[Cell, Done] = field(default_factory=dict)  # by Checks
-    peaks: dict[str, Any] = field(default_factory=dict)  # the machine's highest rates
+    peaks: dict[str, Any] = field(default_factory=dict)  # the machine's peak rates
 
 
 def run_sweep(
     request: Request, console: Console, deadline: float = math.inf, known: Known | None = None
 ) -> tuple[Path, list[Record], bool]:
-    """(results folder, all of its records, whether it was interrupted). Cells that are there already are not run again.
+    """Run all cells that the folder does not have yet: (results folder, all of its records, whether interrupted).
 
-    deadline: by time.monotonic(); a curve that has not begun by then is left, for the same run to go on with. known:
-    what earlier sweeps of this process have found, to which this one adds.
-    Raises RuntimeError where there is no device, JournalError where the folder is taken or its journal is of another
-    kind, RequestError where it was measured otherwise, OSError where it cannot be written: nothing has been measured
-    then. Raises StoppedError where it cannot be written any more.
+    deadline: by time.monotonic(); a curve that has not begun by then is left out, and the same command runs it later.
+    known: what earlier sweeps of this process have found; this one adds to it.
+    Raises RuntimeError where there is no device, JournalError where the folder is in use or its journal is of another
+    kind, RequestError where it was measured under other conditions, OSError where it cannot be written: nothing has
+    been measured then. Raises StoppedError where the results can no longer be written.
     """
     for name, note in request.notes.items():
         console.print(f"data {name}: {note}", highlight=False, markup=False, soft_wrap=True)
@@ -65,21 +65,21 @@ def run_sweep(
             described = machine.describe(runner.probe())
             folder = RunFolder(new_folder(request.suite, described))
             journal = stack.enter_context(_take(folder, request.rerun, console))
-        else:  # before the probe, so that a second run ends at once
+        else:  # lock the folder before the probe, so that a second run ends at once
             folder = RunFolder(request.out)
             journal = stack.enter_context(_take(folder, request.rerun, console))
             described = machine.describe(runner.probe())
         _describe(folder, request, described, runner, journal, known)
         tables = Tables(folder)
         for path in tables.start_from(journal.records):
-            console.print(f"not what the journal says, kept aside: {path}", highlight=False, soft_wrap=True)
+            console.print(f"not what the journal gives, set aside: {path}", highlight=False, soft_wrap=True)
         try:
             loop = Loop(request, runner, Checks(runner, known.checked), Output(journal, tables, described), console)
             interrupted = loop.run(deadline)
         except (OSError, JournalError) as error:
             kept = f"{len(journal.records)} of {len(request.cells)} cells are kept"
-            go_on = f"{kept}; --resume {folder.path} goes on"
-            raise StoppedError(f"the results can no longer be written: {error}. {go_on}") from error
+            advice = f"{kept}; --resume {folder.path} continues"
+            raise StoppedError(f"the results can no longer be written: {error}. {advice}") from error
         return folder.path, journal.records, interrupted
 
 
@@ -89,7 +89,7 @@ def _take(folder: RunFolder, rerun: bool, console: Console) -> Iterator[Journal[
     with locked(folder.path):
         if rerun:
             for path in folder.set_aside():
-                console.print(f"kept aside: {path}", highlight=False, soft_wrap=True)
+                console.print(f"set aside: {path}", highlight=False, soft_wrap=True)
         with closing(Journal(folder.journal, Record)) as journal:
             yield journal
 
@@ -97,12 +97,13 @@ def _take(folder: RunFolder, rerun: bool, console: Console) -> Iterator[Journal[
 def _describe(
     folder: RunFolder, request: Request, described: dict, runner: Runner, journal: Journal[Record], known: Known
 ) -> None:
-    """Write suite.json and environment.json, the latter with the machine's peaks. Raises RequestError where the folder
-    was measured otherwise.
+    """Write suite.json, and environment.json with the machine's peaks.
+
+    Raises RequestError where the folder was measured under other conditions.
     """
     if journal.records and (mistakes := resume.check_environment(folder.path, described)):
         raise RequestError(mistakes)
-    # Those of a run that goes on stay what they were: its shares are of one and the same rate.
+    # A continued run keeps its peaks, so that all of its shares are of the same rate.
     described["peaks"] = resume.peaks_of(folder.path) or known.peaks or runner.peaks()
     known.peaks = described["peaks"]
     replace_file(folder.suite, json.dumps(request.configuration(), indent=1))
@@ -110,7 +111,7 @@ def _describe(
 
 
 class Output:
-    """Where records go, with what they were measured on."""
+    """Writes records to journal and CSVs, together with the facts on which they were measured."""
 
     def __init__(self, journal: Journal[Record], tables: Tables, described: dict[str, Any]):
         self.folder = journal.path.parent
@@ -119,21 +120,23 @@ class Output:
 
     @property
     def records(self) -> list[Record]:
+        """All records of the journal."""
         return self._journal.records
 
     def keep(self, record: Record) -> Record:
-        """The record as it was written."""
+        """Write a record. Returns it as it was written. Raises OSError and JournalError as `Journal.append`."""
         record = replace(with_shares(record, self._peaks), environment=self._conditions)
         self._journal.append(record)
         self._tables.add(record)
         return record
 
     def finish(self) -> None:
+        """Bring the CSVs up to date."""
         self._tables.write()
 
 
 class Loop:
-    """The cells of a request that are not there yet, measured one curve after the other."""
+    """Measures the cells of a request that the folder does not have yet, one curve after the other."""
 
     def __init__(self, request: Request, runner: Runner, checks: Checks, output: Output, console: Console):
         self._request, self._runner, self._checks, self._output = request, runner, checks, output
@@ -143,12 +146,12 @@ class Loop:
         finished = {record.cell for record in output.records}
         self._missing = [cell for cell in request.cells if cell not in finished]
         if finished:
-            held = f"{len(finished)} of {len(request.cells)} cells are in {output.folder} already"
-            console.print(held, soft_wrap=True)
+            already = f"{len(finished)} of {len(request.cells)} cells are in {output.folder} already"
+            console.print(already, soft_wrap=True)
         self._progress = Progress(console, len(self._missing))
 
     def run(self, deadline: float) -> bool:
-        """Whether it was interrupted. deadline: by time.monotonic()."""
+        """Measure the cells. Returns whether it was interrupted. deadline: by time.monotonic()."""
         try:
             with self._progress.shown():
                 for together in _curves(self._missing):
@@ -187,7 +190,7 @@ class Loop:
 
 
 def _curves(cells: list[Cell]) -> list[list[Cell]]:
-    """Cells that are sampled round-robin; the others each alone. The order is that of the first ones."""
+    """Groups of cells: those of a curve if they are sampled round-robin, else each cell alone."""
     curves: dict[Cell | SeriesKey, list[Cell]] = {}
     for cell in cells:
         curves.setdefault(cell.series() if MEASURES[cell.measure].rounds > 1 else cell, []).append(cell)
@@ -195,7 +198,7 @@ def _curves(cells: list[Cell]) -> list[list[Cell]]:
 
 
 def _refusal(cell: Cell, request: Request, forecast: Forecast) -> Record | None:
-    """The record of a cell that is not worth starting."""
+    """The record of a cell that should not be started; None where it may start."""
     for status, reason in (
         (Status.UNSUPPORTED, request.unsupported.get(cell)),
         (Status.SKIPPED, forecast.reason_to_skip(cell)),
@@ -206,6 +209,6 @@ def _refusal(cell: Cell, request: Request, forecast: Forecast) -> Record | None:
 
 
 def new_folder(name: str, described: dict) -> Path:
-    """Where a run goes that was not told where: below results/, by device, name and time."""
+    """The default folder of a run: below results/, by device, name and time. described: its environment."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     return device_home(described) / f"{name}-{stamp}"

@@ -1,4 +1,4 @@
-"""`peers`: the request parsed and validated, and the run."""
+"""`peers`: parse and validate the request, and run it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lengthscale.bench.plan.errors import RequestError
 
 
 def make_request(values: Mapping[str, Any], mistakes: Sequence[str], available: int) -> Request:
-    """The request with the values of the command's options (commands/peers.py).
+    """The request of `peers`. values: of the command's options (commands/peers.py), by their names.
 
-    mistakes: those of the options by themselves. available: the cores that may be used. Raises RequestError with all
+    mistakes: those of single options. available: the number of cores that may be used. Raises RequestError with all
     mistakes at once.
     """
     mistakes = list(mistakes)
@@ -42,14 +42,14 @@ def make_request(values: Mapping[str, Any], mistakes: Sequence[str], available: 
         mistakes.append(f"--publish: {', '.join(absent)} missing; LENGTHSCALE_EXTRAS=peers installs them")
     if mistakes:
         raise RequestError(mistakes)
-    # A row's cases stand together for each number of cores, so that its children start once.
+    # The cases of a row at one number of cores follow each other, so that its children start only once.
     cases.sort(key=lambda case: (NAMES.index(case.row), case.cores))
     settings = dataclasses.replace(Settings(), samples=values["samples"] or Settings.samples)
     return Request(tuple(cases), settings, values["out"], values["publish"])
 
 
 def run_peers(request: Request, console: Console, only_list: bool = False) -> int:
-    """The exit code: 0, or 3 where something of ours failed."""
+    """Run or list the cases. Returns the exit code: 0, or 3 where an implementation of ours failed."""
     if only_list:
         for case in request.cases:
             console.print(case.label(), highlight=False)
@@ -58,4 +58,5 @@ def run_peers(request: Request, console: Console, only_list: bool = False) -> in
 
 
 def available_cores() -> int:
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""The contenders' processes: children of host/process.py that are asked, and watched for their memory meanwhile.
+"""The contenders' processes: children of host/process.py that answer messages, and whose memory is watched meanwhile.
 
-They are started by the "spawn" method: what a package takes for its number of threads and for its allocator it reads
-once, as it is imported or as the process starts, so each child has to begin with an environment of its own.
+They are started by the "spawn" method, since packages read their number of threads and their allocator only once, when
+they are imported or the process starts. So each child needs its own environment from its start on.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from lengthscale.bench.peers.messages import Prepare, Ready, Sample, Sampled
 from lengthscale.bench.plan.status import ENDED_EARLY, Status
 from lengthscale.bench.results.messages import Done
 
-SERVE = "lengthscale.bench.peers.contenders.serve:serve"  # named, not imported: it is the child's
-LOOK_S = 0.2  # between two looks at a child's memory
-SPARE_BYTES = 1 << 29  # with less than this free, the machine would start to kill
+SERVE = "lengthscale.bench.peers.contenders.serve:serve"  # a name and no import: only the child loads it
+LOOK_S = 0.2  # between two checks of a child's memory
+SPARE_BYTES = 1 << 29  # with less free memory, the kernel might kill processes
 Answer = TypeVar("Answer", Ready, Sampled)
 
 
 def start_contender(name: str, cores: int, target: str = SERVE, arguments: tuple = ()) -> Child:
-    """A contender's child, started. cores: those that it may use. target: as of host.child.run_named."""
+    """Start the child of a contender. cores: the number it may use. target: as of host.child.run_named."""
     child = Child(multiprocessing.get_context("spawn"), run_named, (target, (name, cores, *arguments)))
     with inherited(environment(cores), cores):
         child.start()
@@ -35,7 +35,7 @@ def start_contender(name: str, cores: int, target: str = SERVE, arguments: tuple
 
 
 def environment(cores: int) -> dict[str, str]:
-    """The same number of threads for every package. JAX takes its number from the affinity."""
+    """The variables of a child, with the same number of threads for every package. (jax follows the affinity.)"""
     return {
         "JAX_PLATFORMS": "cpu",
         "OMP_NUM_THREADS": str(cores),
@@ -47,18 +47,18 @@ def environment(cores: int) -> dict[str, str]:
 
 
 class Crew:
-    """The children of one row and number of cores. They stay for all of its cases, idle while others are sampled."""
+    """The children of one row at one number of cores. They live for all of its cases, idle while others are sampled."""
 
     def __init__(self, memory_bytes: int, start: Callable[[str, int], Child] = start_contender):
-        """memory_bytes: that one contender may hold. start: a child from a contender's name and its cores."""
+        """memory_bytes: the limit of one contender. start: (name of a contender, number of cores) -> its child."""
         self._memory_bytes, self._start = memory_bytes, start
         self._of: tuple[str, int] | None = None
         self._children: dict[str, Child] = {}
 
     def prepare(self, name: str, message: Prepare, seconds: float) -> Ready | Done:
-        """Have a contender prepared within so many seconds; its child is started where there is none.
+        """Prepare a contender within this many seconds; its child is started if there is none.
 
-        A failure is Done, with the status timeout, oom, killed, unsupported or error.
+        A failure is a Done with the status timeout, oom, killed, unsupported or error.
         """
         case = message.case
         self._keep_only(case)
@@ -70,13 +70,13 @@ class Crew:
         return self._ask(name, message, seconds, Ready)
 
     def sample(self, name: str, seconds: float) -> Sampled | Done:
-        """One sample of a contender that is prepared, or the failure, as of `prepare`."""
+        """One sample of a prepared contender within this many seconds, or a failure as of `prepare`."""
         return self._ask(name, Sample(), seconds, Sampled)
 
     def end(self) -> None:
         """End all children. Idempotent."""
         for child in self._children.values():
-            child.send(None)  # it ends by itself, if it is idle
+            child.send(None)  # an idle child then ends by itself
         for child in self._children.values():
             child.end()
         self._children.clear()
@@ -87,7 +87,7 @@ class Crew:
             self._of = (case.row, case.cores)
 
     def _ask(self, name: str, message: Prepare | Sample, seconds: float, kind: type[Answer]) -> Answer | Done:
-        """The answer. After a failure that the child did not tell itself, or ran out of memory with, it is ended."""
+        """The child's answer. A child that gave none, or is out of memory, is ended."""
         child = self._children[name]
         child.send(message)
         try:
@@ -105,7 +105,7 @@ class Crew:
         return failure
 
     def _receive(self, child: Child, deadline: float) -> Any:
-        """As Child.receive; raises MemoryError where the child holds too much."""
+        """The child's next message, as Child.receive; raises MemoryError where the child holds too much memory."""
         while True:
             try:
                 return child.receive(min(deadline, time.monotonic() + LOOK_S))
@@ -116,10 +116,10 @@ class Crew:
 
     def _check_memory(self, child: Child) -> None:
         try:
-            held = psutil.Process(child.pid).memory_info().rss
-        except psutil.NoSuchProcess:  # its connection says so next
+            used = psutil.Process(child.pid).memory_info().rss
+        except psutil.NoSuchProcess:  # the next `receive` notices it
             return
-        if held > self._memory_bytes:
-            raise MemoryError(f"held {held / 2**30:.1f} GiB, over {self._memory_bytes / 2**30:.0f} GiB")
+        if used > self._memory_bytes:
+            raise MemoryError(f"held {used / 2**30:.1f} GiB, over {self._memory_bytes / 2**30:.0f} GiB")
         if psutil.virtual_memory().available < SPARE_BYTES:
-            raise MemoryError(f"held {held / 2**30:.1f} GiB when the machine's memory ended")
+            raise MemoryError(f"held {used / 2**30:.1f} GiB when the machine ran out of memory")

@@ -1,4 +1,4 @@
-"""The folder of a run of `peers`: the only owner of its file names; its tables, and their way into the device's."""
+"""The folder of a run of `peers`, its tables, and how they are added to those of the device."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.folder import foreign, read_object
 
 TABLE, ALL, FACTS = "peers.csv", "peers_all.csv", "peers.json"
-SAME = ("git_sha", "peers", "samples", "cases")  # of peers.json, what all rows of a folder have in common
+SAME = ("git_sha", "peers", "samples", "cases")  # keys of peers.json that must be equal for all rows of a folder
 
 
 @dataclass(frozen=True)
 class PeersFolder:
-    """Where a run's files are. Nothing is read or written before it is asked for."""
+    """The paths of a run's files. Nothing is read or written until a method asks for it."""
 
     path: Path
 
     @property
     def journal(self) -> Path:
-        """A record of each case that was finished."""
+        """The file with a record of each finished case."""
         return self.path / "journal.jsonl"
 
     @property
     def facts(self) -> Path:
-        """What was measured, with which packages and on what."""
+        """The file that says what was measured, with which packages and on which machine."""
         return self.path / FACTS
 
     def mistakes(self, facts: Mapping[str, Any]) -> list[str]:
@@ -44,8 +44,8 @@ class PeersFolder:
         """
         if mistakes := foreign(self.path, self._is_ours()):
             return mistakes
-        held = read_object(self.facts)
-        differing = [] if held is None else [key for key in SAME if held.get(key) != facts[key]]
+        recorded = read_object(self.facts)
+        differing = [] if recorded is None else [key for key in SAME if recorded.get(key) != facts[key]]
         if not differing:
             return []
         differ = ", ".join(differing)
@@ -62,7 +62,7 @@ class PeersFolder:
 
 
 def write_tables(folder: Path, records: Iterable[PeerRecord]) -> None:
-    """Replace both tables by those of the records. Raises OSError where they cannot be written; the old ones stay."""
+    """Replace both tables with those of the records. Raises OSError where they cannot be written; the old ones stay."""
     records = list(records)
     _write(folder / TABLE, COLUMNS, [columns_of(line_of(record)) for record in records])
     _write(folder / ALL, ALL_COLUMNS, [columns_of(line) for record in records for line in lines_of_all(record)])
@@ -73,7 +73,7 @@ def _write(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any
 
 
 def publish(folder: Path, home: Path) -> None:
-    """Put a run's rows into the tables of `home`, in place of those of the same cases; a row tells its commit."""
+    """Put a run's rows into the tables of the folder `home`, in place of rows of the same cases."""
     home.mkdir(parents=True, exist_ok=True)
     for name, columns in ((TABLE, COLUMNS), (ALL, ALL_COLUMNS)):
         new = read_table(folder / name).dicts()
@@ -89,7 +89,7 @@ def _identity(row: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _place(row: Mapping[str, str]) -> tuple[int, int, int, int]:
-    """Rows as in rows.py; rows that are no longer there last."""
+    """The sort key of a row: its place in rows.py; rows that are no longer there come last."""
     name, measure, *numbers = _identity(row)
     places = [place for place, known in enumerate(ROWS) if (known.name, known.measure) == (name, measure)]
     length, batch, cores = map(int, numbers)

@@ -1,4 +1,4 @@
-"""What shorter lengths predict of contenders: one that ended early, or would take too long, is not started."""
+"""Predictions for contenders from shorter lengths: one that ended early, or would take too long, is not started."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from lengthscale.bench.plan.status import Status
 
 
 class PeerForecast:
-    """Learns from the records of cases; within a row they go from short to long."""
+    """Predicts from earlier cases, which go from short to long, whether a contender should be started."""
 
     def __init__(self, call_s: float):
-        """call_s: seconds that a peer's call may take."""
+        """call_s: the most seconds that one call of a peer may take."""
         self._call_s = call_s
         self._history = History()
 
     def learn(self, record: PeerRecord) -> None:
-        """Keep how each contender of a case ended, and how long its call took."""
+        """Store how each contender of a case ended, and how long its call took."""
         length = record.cell.length
         for row in record.rows:
             if row.status != Status.SKIPPED:
@@ -26,7 +26,7 @@ class PeerForecast:
 
     def reason_to_skip(self, case: Case, contender: str, role: Role) -> str | None:
         """Why a contender should not be started for a case, or None."""
-        if case.measure in CONTEXT_MEASURES:  # a step's time follows from the machine more than from the context
+        if case.measure in CONTEXT_MEASURES:  # the time of a step depends on the machine more than on the context
             return None
         series = _series(case, contender)
         if reason := self._history.reason_to_skip(series, case.length):

@@ -1,4 +1,4 @@
-"""Cases in, journal and tables out: the loop that a run of `peers` is."""
+"""A run of `peers`: the loop over its cases, which writes journal and tables."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ PACKAGES = ("jax", "flax", "torch", "transformers", "mambapy")
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be compared, and where the results go."""
+    """What to compare, and where the results go."""
 
     cases: tuple[Case, ...]
     settings: Settings
     out: Path | None  # None: a new folder
-    publish: bool
+    publish: bool  # put the rows into the device's tables, too
 
 
 def run_request(request: Request, console: Console) -> bool:
-    """Measure the cases that are not there yet, and write the tables: whether all of ours are ok.
+    """Measure the cases that the folder does not have yet, and write the tables. Returns whether all of ours are ok.
 
     Raises RequestError where the folder holds something else, JournalError where it is in use, OSError where it cannot
-    be written: nothing has been measured then. Raises StoppedError where it cannot be written any more, and
-    KeyboardInterrupt; what was finished before is kept, and the same request goes on from there.
+    be written: nothing has been measured then. Raises StoppedError where the results can no longer be written, and
+    KeyboardInterrupt: finished cases are kept, and the same request continues from there.
     """
     machine.set_allocator()
     facts = _facts(request)
@@ -60,10 +60,10 @@ def run_request(request: Request, console: Console) -> bool:
             _measure(request, folder, journal, Conditions(git_sha=facts["git_sha"]), console)
         except (OSError, JournalError) as error:
             kept = f"{len(journal.records)} of {len(request.cases)} cases are kept"
-            go_on = f"{kept}; the same command with --out {folder.path} goes on"
-            raise StoppedError(f"the results can no longer be written: {error}. {go_on}") from error
+            advice = f"{kept}; the same command with --out {folder.path} continues"
+            raise StoppedError(f"the results can no longer be written: {error}. {advice}") from error
         except KeyboardInterrupt:
-            console.print(f"interrupted; the same command with --out {folder.path} goes on from here", soft_wrap=True)
+            console.print(f"interrupted; the same command with --out {folder.path} continues", soft_wrap=True)
             raise
         all_ok = all(record.status == Status.OK for record in journal.records)
     _finish(request, folder.path, home, console)
@@ -72,7 +72,7 @@ def run_request(request: Request, console: Console) -> bool:
 
 @contextmanager
 def _taken(folder: PeersFolder, facts: dict[str, Any]) -> Iterator[Journal[PeerRecord]]:
-    """The journal of a folder that nobody else has, and that holds this very run or nothing."""
+    """The journal of a folder, which is locked. Raises RequestError where it holds anything but this run."""
     if mistakes := folder.mistakes(facts):
         raise RequestError(mistakes)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -98,8 +98,8 @@ def _measure(
             journal.append(record)
             forecast.learn(record)
             write_tables(folder.path, journal.records)
-            said = f"[{position}/{len(missing)}] {case.label()} ... {_sentence(line_of(record))}"
-            console.print(said, highlight=False, markup=False, soft_wrap=True)
+            progress = f"[{position}/{len(missing)}] {case.label()} ... {_sentence(line_of(record))}"
+            console.print(progress, highlight=False, markup=False, soft_wrap=True)
     finally:
         crew.end()
 
@@ -116,7 +116,7 @@ def _finish(request: Request, folder: Path, home: Path, console: Console) -> Non
 
 
 def _sentence(line: Line) -> str:
-    """What a case gave, for the one who waits for it."""
+    """The result of a case as a progress message."""
     if line.ours_us_per_token is None:
         return f"{line.status}: {line.reason}"
     parts = [f"ours {number(line.ours_us_per_token)} us a token"]
@@ -124,11 +124,11 @@ def _sentence(line: Line) -> str:
         parts.append(f"{line.peer} {number(line.peer_us_per_token)} ({line.ratio:.2f}x)")
     if line.share is not None and line.limit_us_per_token is not None:
         parts.append(f"{line.limit} {number(line.limit_us_per_token)} (share {line.share:.2f})")
-    return ", ".join(parts) + (f"; {line.goal}: {line.reached or 'not known'}" if line.goal else "")
+    return ", ".join(parts) + (f"; {line.goal}: {line.reached or 'unknown'}" if line.goal else "")
 
 
 def _facts(request: Request) -> dict[str, Any]:
-    """peers.json: the environment, and what a folder's rows have in common."""
+    """The content of peers.json: the environment, and what all rows of a folder have in common."""
     described = machine.describe({"backend": "cpu", "device_kind": "cpu", "n_devices": 1})
     return {
         **described,

@@ -1,4 +1,4 @@
-"""What a contender's process and its parent say to each other; a failure is a `Done` (bench/results/messages.py)."""
+"""The messages between a contender's process and its parent. A failure is a `Done` (bench/results/messages.py)."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ class Prepare:
     """Build the contender for a case, run it once and compare its outputs with ours; the answer is Ready or Done."""
 
     case: Case
-    reference: Path  # of our outputs; where there is no such file yet, the contender is ours and writes it
-    work: float | None  # of a call of ours, for a limit that is a rate
+    reference: Path  # the file of our outputs; while there is none, the contender is ours and writes it
+    work: float | None  # of one call of ours, for a limit that is a rate
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Time one sample of what was prepared; the answer is Sampled or Done."""
+    """Time one sample of the prepared contender; the answer is Sampled or Done."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """What a contender is like once it is prepared."""
+    """A contender is prepared: what preparing it has measured."""
 
     prepare_s: float
-    first_s: float  # seconds of a call, as preparing found it
-    calls: int  # in a sample
-    work: float | None  # bytes, FLOPs or tokens of a call, where a rate counts
+    first_s: float  # seconds of one call while it was prepared
+    calls: int  # in one sample
+    work: float | None  # bytes, FLOPs or tokens of one call, where a rate counts
     temp_bytes: int | None  # temporaries that the compiler planned
-    peak_bytes: int | None  # the most that the process held
-    differences: dict[str, float]  # from ours, of each output, relative; empty where there is nothing to compare
+    peak_bytes: int | None  # the peak memory of the process
+    differences: dict[str, float]  # the relative difference of each output from ours; empty without outputs to compare
 
 
 @dataclass(frozen=True)
 class Sampled:
     """One sample."""
 
-    seconds: float  # of one call, the mean over a sample's calls
+    seconds: float  # of one call: the mean over the sample's calls

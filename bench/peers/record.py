@@ -1,4 +1,4 @@
-"""The datum of `peers`: what a case left, a line of its journal. It is written and read by results/codec.py alone."""
+"""The record of a case, which is a line of the journal of `peers`. Only results/codec.py writes and reads it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Role(StrEnum):
 
     OURS = "ours"
     PEER = "peer"
-    LIMIT = "limit"  # what the machine allows
+    LIMIT = "limit"  # the best that the machine allows
 
 
 class ContenderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,17 +24,17 @@ class ContenderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     contender: str
     role: Role
-    version: str | None  # of the package that it is made of; None where one is missing
+    version: str | None  # of its package; None where a package that it needs is missing
     status: Status
     reason: str = ""  # why it is not ok
     samples_s: tuple[float, ...] = ()  # in the order in which they were taken
     prepare_s: float | None = None
-    first_s: float | None = None  # of a call, as preparing found it
-    calls: int | None = None  # in a sample
-    work: float | None = None  # bytes, FLOPs or tokens of a call, where a rate counts
+    first_s: float | None = None  # of one call while it was prepared
+    calls: int | None = None  # in one sample
+    work: float | None = None  # bytes, FLOPs or tokens of one call, where a rate counts
     temp_bytes: int | None = None
     peak_bytes: int | None = None
-    worst_difference: float | None = None  # from ours, of all outputs and gradients
+    worst_difference: float | None = None  # the largest one from ours, of all outputs and gradients
 
 
 class PeerRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

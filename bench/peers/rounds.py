@@ -1,6 +1,6 @@
-"""A case from beginning to end: ours, the peers and the limit are prepared, compared with ours, sampled round-robin.
+"""The run of one case: ours, the peers and the limit are prepared, compared with ours, and sampled round-robin.
 
-Each round takes one sample of each contender, so that a machine that drifts does so for all alike.
+Each round takes one sample of each contender, so that a drift of the machine affects all contenders alike.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done
 from lengthscale.bench.results.record import SCHEMA
 
-SHORT_S = 2.0  # is enough for a sample of short calls
-SETTLE_S = 0.01  # between two contenders: OpenMP's threads go on spinning for a while
+SHORT_S = 2.0  # enough for a sample of short calls
+SETTLE_S = 0.01  # between two contenders, since OpenMP's threads spin for a while after their work
 
-READY_COLUMNS = ("prepare_s", "first_s", "calls", "work", "temp_bytes", "peak_bytes")  # of Ready, kept as they are
+READY_COLUMNS = ("prepare_s", "first_s", "calls", "work", "temp_bytes", "peak_bytes")  # copied from Ready
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Settings:
     """How a case is measured."""
 
     samples: int = 7
-    slow: tuple[tuple[float, int], ...] = ((2.0, 5), (10.0, 3))  # (s, n): where a call takes over s, n are enough
+    slow: tuple[tuple[float, int], ...] = ((2.0, 5), (10.0, 3))  # (s, n): if a call takes over s, n samples are enough
     prepare_s: float = 300  # to import, compile, run once and compare; for ours and the limit also a sample's deadline
     long_s: float = 3600  # the same for a million tokens
-    once_s: float = 60  # where a call of ours takes longer, the first one is the sample
-    call_s: float = 60  # of a peer's call; one that takes longer is no choice
-    memory_bytes: int = 12 << 30  # of one contender
-    tolerance: float = 1e-3  # of outputs and gradients compared with ours
-    few: int = 2  # samples of a peer that took over `hopeless` times as long as the fastest
+    once_s: float = 60  # if a call of ours takes longer, the first one is the only sample
+    call_s: float = 60  # the most that a peer's call may take
+    memory_bytes: int = 12 << 30  # the limit of one contender
+    tolerance: float = 1e-3  # of the relative difference of outputs and gradients from ours
+    few: int = 2  # samples of a peer that took over `hopeless` times as long as the fastest peer
     hopeless: float = 3.0
 
 
@@ -54,10 +54,10 @@ def run_case(
     reason_to_skip: Callable[[Case, str, Role], str | None] = lambda case, name, role: None,
     version: Callable[[str], str | None] = contenders.version,
 ) -> PeerRecord:
-    """The record of a case, whatever becomes of its contenders.
+    """The record of a case, whatever the outcome of its contenders.
 
-    reason_to_skip: why a contender should not be started, or None. version: of the package that a contender is made of;
-    None where it is not installed.
+    reason_to_skip: why a contender should not be started, or None. version: of a contender's package; None where it is
+    not installed.
     """
     started = time.monotonic()
     comparison = Comparison(case, settings, crew, version)
@@ -76,7 +76,7 @@ def run_case(
 
 
 class Comparison:
-    """The contenders of a case, ours first, each as far as it got."""
+    """The contenders of a case, ours first, with their outcomes so far."""
 
     def __init__(self, case: Case, settings: Settings, crew: Crew, version: Callable[[str], str | None]):
         self._case, self._settings, self._crew = case, settings, crew
@@ -87,11 +87,11 @@ class Comparison:
 
     @property
     def rows(self) -> tuple[ContenderRow, ...]:
-        """What the record keeps of the contenders."""
+        """The rows of the record: one for each contender."""
         return tuple(self._rows.values())
 
     def prepare(self, reference: Path, reason_to_skip: Callable[[Case, str, Role], str | None]) -> None:
-        """Prepare each contender and compare its outputs with ours. reference: the file that takes ours."""
+        """Prepare each contender and compare its outputs with ours. reference: the file to which ours are written."""
         settings = self._settings
         seconds = settings.long_s if self._case.measure == "long" else settings.prepare_s
         for row in self.rows:
@@ -110,7 +110,7 @@ class Comparison:
                     self._judge(row, answer)
 
     def sample(self) -> None:
-        """Sample all that are ready, one sample of each a round."""
+        """Sample all contenders that are ready, one sample of each in a round."""
         settings = self._settings
         hopeless = self._hopeless()
         slowest = max(
@@ -132,7 +132,7 @@ class Comparison:
                 time.sleep(SETTLE_S)
 
     def _judge(self, row: ContenderRow, ready: Ready) -> None:
-        """Keep what a contender is like; fail it where it is too slow, or not equal to ours."""
+        """Store what was measured of a prepared contender; fail it if it is too slow or not equal to ours."""
         settings = self._settings
         worst = max(ready.differences, key=lambda name: _size(ready.differences[name]), default=None)
         difference = None if worst is None else ready.differences[worst]
@@ -147,12 +147,12 @@ class Comparison:
             reason = f"a call took {ready.first_s:.0f} s, over {settings.call_s:g} s"
             self._fail(row.contender, Done(Status.TIMEOUT, reason))
         elif row.role == Role.PEER and difference is None:
-            self._fail(row.contender, Done(Status.INCORRECT, "it gave nothing to compare"))
+            self._fail(row.contender, Done(Status.INCORRECT, "it has no outputs to compare"))
         elif difference is not None and not difference <= settings.tolerance:
             self._fail(row.contender, Done(Status.INCORRECT, f"{worst} is {difference:.2g} off ours"))
 
     def _hopeless(self) -> set[str]:
-        """The peers that are too slow to be the fastest, and need few samples."""
+        """The peers that are too slow to be the fastest, of which few samples are enough."""
         calls_s = {row.contender: _call_s(row) for row in self.rows if row.role == Role.PEER and _is_ready(row)}
         fastest = min(calls_s.values(), default=0)
         return {name for name, call_s in calls_s.items() if call_s > self._settings.hopeless * fastest}
@@ -179,5 +179,5 @@ def _call_s(row: ContenderRow) -> float:
 
 
 def _size(difference: float) -> float:
-    """For the largest of differences, of which NaN is the worst."""
+    """The size of a difference for comparisons: NaN counts as the largest."""
     return math.inf if math.isnan(difference) else difference

@@ -1,4 +1,4 @@
-"""The table: which ops and blocks are timed, what they are compared with, and what is to be reached.
+"""The rows of `peers`: which ops and blocks are timed, what they are compared with, and the goals.
 
 Adding a row: a Row here, its inputs in contenders/inputs.py, and a builder for each of its contenders.
 """
@@ -9,20 +9,18 @@ from dataclasses import dataclass
 
 from lengthscale.bench.peers.case import Case
 
-MOST_TOKENS = 65_536  # of a batch: longer ones take as long a token, and hours
+MOST_TOKENS = 65_536  # of a batch: more take the same time a token, and hours
 LENGTHS = (512, 2048, 8192, 32_768)
 CONTEXTS = (512, 8192, 65_536)
 MILLION = 1 << 20
-LINEAR_FROM = 1 << 16  # whose time a token is what a million tokens are to take
+LINEAR_FROM = 1 << 16  # tokens: a million should take the same time a token as this many
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound on one of a row's numbers, from a length on: share, ratio, overhead_us, temp_mb, temp_kb_per_token,
-    peak_mb.
-    """
+    """A bound on one number of a row, from a length on."""
 
-    number: str
+    number: str  # share, ratio, overhead_us, temp_mb, temp_kb_per_token or peak_mb
     bound: float
     at_most: bool = False
     from_length: int = 0
@@ -32,7 +30,7 @@ class Goal:
         return f"{self.number} {'<=' if self.at_most else '>='} {self.bound:.3g}{where}"
 
     def met(self, value: float | None) -> bool | None:
-        """Whether the number keeps to the bound; None where it was not measured."""
+        """Whether the number meets the bound; None where it was not measured."""
         if value is None:
             return None
         return value <= self.bound if self.at_most else value >= self.bound
@@ -40,10 +38,10 @@ class Goal:
 
 @dataclass(frozen=True)
 class Limit:
-    """What the machine allows, measured in the same rounds: the fastest of `contenders` counts.
+    """The best that the machine allows, measured in the same rounds: the fastest of `contenders` counts.
 
-    rate=False: their own time is the limit. rate=True: their work in a second is, and the limit is the time that ours'
-    work would take at it (FLOPs at the rate of a GEMM, bytes at the rate of a read).
+    rate=False: the limit is their time. rate=True: the limit is the time that the work of ours would take at their
+    rate (FLOPs at the rate of a GEMM, bytes at the rate of a read).
     """
 
     name: str
@@ -57,7 +55,7 @@ READ = Limit("read rate", ("read-jax", "read-torch"), rate=True)
 
 @dataclass(frozen=True)
 class Row:
-    """One measure of one op or block. cores: None: one, and all that there are; "all": these alone."""
+    """One measure of one op or block. cores: None for one core and all cores, "all" for all cores only."""
 
     name: str
     measure: str
@@ -70,11 +68,11 @@ class Row:
 
     @property
     def contenders(self) -> tuple[str, ...]:
-        """The names of all contenders but ours."""
+        """The names of all contenders except ours."""
         return (*self.peers, *(self.limit.contenders if self.limit else ()))
 
     def cases(self, lengths: tuple[int, ...] | None, cores: tuple[int, ...]) -> list[Case]:
-        """Its cases, from short to long. lengths: in tokens; None: the row's own. cores: numbers of cores."""
+        """The cases of the row, from short to long. lengths: in tokens; None for the row's. cores: numbers of cores."""
         wanted = self.lengths if lengths is None else lengths
         mine = cores if self.cores is None else cores[-1:]
         return [
@@ -143,7 +141,7 @@ ROWS = (
             (
                 Goal("share", share),
                 Goal("ratio", 1.0, from_length=4096),
-                # Memory linear in T: a whole matrix of scores would take 16 T bytes a token.
+                # The memory must be linear in T: a whole matrix of scores would take 16 T bytes a token.
                 Goal("temp_kb_per_token", 16.0, at_most=True, from_length=2048),
             ),
         )
@@ -189,5 +187,5 @@ NAMES = tuple(dict.fromkeys(row.name for row in ROWS))
 
 
 def find(case: Case) -> Row:
-    """The row that a case is of. Raises StopIteration where the table has none."""
+    """The row of a case. Raises StopIteration where the table has none."""
     return next(row for row in ROWS if (row.name, row.measure) == (case.row, case.measure))

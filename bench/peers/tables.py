@@ -1,6 +1,6 @@
-"""Samples into numbers: a case's record becomes its line of peers.csv, and a line of peers_all.csv for each contender.
+"""The tables of `peers`: a record gives one line of peers.csv, and a line of peers_all.csv for each contender.
 
-Times are medians; low and high are bootstrap 95% intervals, of a ratio by drawing whole rounds. None: not measured.
+Times are medians; low and high are bootstrap 95% intervals; that of a ratio draws whole rounds. None: not measured.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class Line:
     ours_high_us_per_token: float | None = None
     peer: str | None = None  # the fastest
     peer_us_per_token: float | None = None
-    ratio: float | None = None  # peer / ours: over 1, ours is ahead
+    ratio: float | None = None  # peer / ours: over 1, ours is faster
     ratio_low: float | None = None
     ratio_high: float | None = None
     limit: str | None = None
     limit_us_per_token: float | None = None
-    share: float | None = None  # limit / ours: 1 is all that the machine allows
+    share: float | None = None  # limit / ours: 1 is the best that the machine allows
     overhead_us: float | None = None  # decode: ours - limit
     temp_mb: float | None = None  # temporaries that the compiler planned
-    peak_mb: float | None = None  # long: the most that the process held, from its start on
+    peak_mb: float | None = None  # long: the peak memory of the process, from its start on
     goal: str = ""
     reached: str | None = None  # yes, no; None: a number is missing
     status: Status = Status.OK
@@ -59,7 +59,7 @@ class ContenderLine:
     p10_us_per_token: float | None
     p90_us_per_token: float | None
     n_samples: int
-    calls: int | None  # in a sample
+    calls: int | None  # in one sample
     prepare_s: float | None
     worst_difference: float | None  # from ours, of outputs and gradients
     temp_mb: float | None
@@ -73,13 +73,13 @@ ALL_COLUMNS = (*IDENTITY, *(field.name for field in fields(ContenderLine)[1:]))
 
 
 def columns_of(line: Line | ContenderLine) -> dict[str, Any]:
-    """A line's columns, by their names."""
+    """The columns of a line, by their names."""
     return line.case.key() | {field.name: getattr(line, field.name) for field in fields(line)[1:]}
 
 
-@cache  # a record's intervals do not change while others are added to its table
+@cache  # tables are rewritten after every case, and the intervals of a record do not change
 def line_of(record: PeerRecord) -> Line:
-    """A record's line of peers.csv."""
+    """The line of peers.csv of a record."""
     case, row = record.cell, find(record.cell)
     ours = next(each for each in record.rows if each.role == Role.OURS)
     goals = [goal for goal in row.goals if case.length >= goal.from_length]
@@ -98,7 +98,7 @@ def line_of(record: PeerRecord) -> Line:
 
 
 def lines_of_all(record: PeerRecord) -> list[ContenderLine]:
-    """A record's lines of peers_all.csv."""
+    """The lines of peers_all.csv of a record: one for each contender."""
     lines = []
     for row in record.rows:
         times: list[float | None] = [None, None, None]
@@ -168,7 +168,7 @@ def _with_limit(line: Line, ours: ContenderRow, row: Row, rows: tuple[ContenderR
 
 
 def _limit_s(row: Row, ours: ContenderRow, limits: list[ContenderRow]) -> float | None:
-    """Seconds that the machine would need for a call of ours."""
+    """The seconds that the machine would need at its limit for one call of ours; None where it is unknown."""
     if row.limit is None or not limits:
         return None
     if not row.limit.rate:
@@ -178,7 +178,7 @@ def _limit_s(row: Row, ours: ContenderRow, limits: list[ContenderRow]) -> float 
 
 
 def _number(goal: Goal, line: Line, ours: ContenderRow) -> float | None:
-    """The number that a goal bounds: a column, or one that is no column."""
+    """The number that a goal bounds: a column, or temp_kb_per_token; None where it was not measured."""
     if goal.number == "temp_kb_per_token":
         return ours.temp_bytes / 1024 / line.case.tokens if line.temp_mb is not None and ours.temp_bytes else None
     return getattr(line, goal.number)
@@ -189,7 +189,7 @@ def _median_s(row: ContenderRow) -> float:
 
 
 def _us_per_token(case: Case) -> float:
-    """Microseconds a token, of a call of one second."""
+    """The factor from seconds of a call to microseconds a token."""
     return 1e6 / case.tokens
 
 

@@ -1,4 +1,4 @@
-"""A cell: one measurement's identity. A grid of cells is a sweep."""
+"""A cell: the identity of one measurement. A grid of cells is a sweep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHUNK = 4_096
 
 @dataclass(frozen=True)
 class Cell:
-    """What is measured; two cells with one key are the same measurement."""
+    """The identity of one measurement; cells with equal keys are the same measurement."""
 
     measure: str
     model: str
@@ -30,15 +30,16 @@ class Cell:
     seed: int
 
     def key(self) -> str:
+        """All fields as text, as suite.json lists cells."""
         return " ".join(f"{name}={value}" for name, value in asdict(self).items())
 
     def series(self) -> SeriesKey:
-        """What it has in common with the other cells of its curve."""
+        """The key of its series: what it has in common with the other cells of its curve."""
         batch = 0 if MEASURES[self.measure].learns else self.batch
         return SeriesKey(self.measure, self.model, self.size, self.method, batch, self.dtype, self.data, self.seed)
 
     def label(self) -> str:
-        """Such as "mamba [native] quality text L=1024 seed=1"."""
+        """The cell in a few words, such as "mamba [native] quality text L=1024 seed=1"."""
         data = f" {self.data}" if MEASURES[self.measure].learns else ""
         seed = f" seed={self.seed}" if self.seed else ""
         return f"{model_name(self.model, self.method)} {self.measure}{data} L={self.length}{seed}"
@@ -49,7 +50,7 @@ IDENTITY = tuple(field.name for field in fields(Cell))
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells of one measure: every length of every model by every method with every seed."""
+    """Cells of one measure: every combination of a length, a model, a method and a seed."""
 
     measure: str
     lengths: Sequence[int]
@@ -61,11 +62,11 @@ class Grid:
     dtype: str
     batch: int
     # For measures that train on a budget, the tokens of one step: the batch becomes step_tokens / length, so that every
-    # length learns from the same tokens in as many steps.
+    # length trains on the same number of tokens in the same number of steps.
     step_tokens: int
 
     def cells(self) -> list[Cell]:
-        """Short ones first, since they predict the long ones."""
+        """The cells, short ones first, since they predict the cost of the long ones."""
         places = itertools.product(sorted(set(self.lengths)), self.data, self.methods, self.seeds)
         return [self._cell(*place) for place in places]
 
@@ -90,7 +91,7 @@ _NUMBER = re.compile(r"(\d+)([km]?)", re.IGNORECASE)
 
 
 def parse_lengths(text: str) -> list[int]:
-    """Lengths from "256,1k,4k" or "512:64k:x2" (from, to, factor), k = 1024, m = 1024 x 1024.
+    """Lengths in tokens from "256,1k,4k" or "512:64k:x2" (from, to, factor), k = 1024, m = 1024 x 1024.
 
     Raises ValueError that says what was wrong and what is expected.
     """

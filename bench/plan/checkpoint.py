@@ -1,7 +1,7 @@
-"""--checkpoint DIR: a model with the widths and weights of a folder, as one more size of it.
+"""`--checkpoint DIR`: a model with the widths and weights of a folder, handled as one more size of that model.
 
-The cell's size is the folder's path. What costs time and memory is measured; what it learns is not, since its tokens
-are its own tokenizer's, and its classes its own: bytes stand for tokens, modulo its vocabulary.
+The cell's size is the folder's path. Time and memory are measured; training is not, since a checkpoint's tokens and
+classes are those of its own tokenizer and data. The bytes of our data stand for its tokens, modulo its vocabulary.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from lengthscale.models.checkpoints import Checkpoint, inspect
 
 @lru_cache(maxsize=1)
 def open_checkpoint(folder: str) -> Checkpoint:
-    """Of a path with or without links. Raises CheckpointError."""
+    """The checkpoint in a folder, of which ~ and links are resolved. Raises CheckpointError where there is none."""
     return inspect(Path(folder).expanduser().resolve())
 
 
 def of_cell(cell: Cell) -> Checkpoint | None:
+    """The checkpoint that a cell's size names; None for a size of our own. Raises CheckpointError."""
     return None if cell.size in SIZES else open_checkpoint(cell.size)
 
 
 def possible_lengths(checkpoint: Checkpoint, listed: list[int]) -> list[int]:
-    """Of a suite's, those that the checkpoint can have, and its own longest one."""
+    """The lengths of a suite that the checkpoint allows; longer ones become its longest length."""
     only = checkpoint.architecture.only_length(checkpoint.config)
     longest = checkpoint.architecture.longest(checkpoint.config)
     if only:
@@ -37,6 +38,7 @@ def possible_lengths(checkpoint: Checkpoint, listed: list[int]) -> list[int]:
 
 
 def default_data(checkpoint: Checkpoint) -> str:
+    """The name of the data for a checkpoint where the user gives none."""
     interface = checkpoint.interface
     if interface.outputs is None:
         return "text"
@@ -44,7 +46,7 @@ def default_data(checkpoint: Checkpoint) -> str:
 
 
 def fold(checkpoint: Checkpoint, data):
-    """The data with no more tokens, or classes, than the checkpoint has."""
+    """The data with tokens or classes taken modulo the checkpoint's number of them, where the data have more."""
     interface = checkpoint.interface
     if isinstance(data, Stream) and interface.vocab < data.vocab:
         return replace(data, tokens=data.tokens % interface.vocab, vocab=interface.vocab)
@@ -68,7 +70,7 @@ def reason_against(checkpoint: Checkpoint, cell: Cell, data) -> str | None:
     if isinstance(data, Images) and interface.features != data.train.shape[-1]:
         return f"{name} reads images of {interface.features} channels; {cell.data} has {data.train.shape[-1]}"
     if isinstance(data, Images) and not interface.side:
-        return f"{name} reads images that are not square, which {cell.data} has not"
+        return f"{name} reads images that are not square, which {cell.data} does not have"
     if not isinstance(data, Stream) and interface.outputs is None:
-        return f"{name} reads tokens, which {cell.data} has not"
+        return f"{name} reads tokens, which {cell.data} does not have"
     return None

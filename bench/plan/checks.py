@@ -1,4 +1,4 @@
-"""Checks of a request's parts against each other: data against lengths, models against methods and data."""
+"""Checks of a request's parts against each other: data and lengths, models and methods, models and data."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ from lengthscale.models.checkpoints import Checkpoint
 
 
 def check_shuffling(settings: Settings) -> list[str]:
+    """Mistakes: --shuffle-beyond leaves nothing to shuffle."""
     longest = max(settings.shuffle_beyond or (0,))
     if longest < settings.shuffled_context:
         return []
     return [
-        "--shuffle-beyond must be below the longest context that all windows are read at, "
+        "--shuffle-beyond must be below the longest context at which all windows are read, "
         f"{settings.shuffled_context}, got {longest}"
     ]
 
 
 def check_data(data: dict[str, Data], cells: list[Cell], settings: Settings) -> list[str]:
-    """Is each stream as long as what is asked of it, can images be told apart, can each task be of the lengths?"""
+    """Mistakes: a stream is too short for the cells, images have one class only, or a length is too short for a task.
+
+    data: by name.
+    """
     mistakes = []
     for name, each in data.items():
         mine = [cell for cell in cells if cell.data == name]
@@ -69,7 +73,7 @@ def _check_images(data: Images, cells: list[Cell]) -> list[str]:
 
 
 def unsupported(cell: Cell, data: dict[str, Data], checkpoint: Checkpoint | None) -> str | None:
-    """Why the cell's model has no such method, or cannot read its data."""
+    """Why the cell's model has no such method or cannot read the data; None where it can. data: by name."""
     methods = spec_of(cell.model).methods
     if cell.method not in ("auto", *methods):
         return f"{cell.model} has no method {cell.method!r} (it has: {', '.join(methods)})"

@@ -1,4 +1,4 @@
-"""The error of a request that cannot be carried out as it stands."""
+"""The error of a request that cannot be carried out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class RequestError(ValueError):
-    """Everything that is wrong with a request, a line each."""
+    """A request cannot be carried out. mistakes: everything that is wrong with it, one line each."""
 
     def __init__(self, mistakes: Iterable[str]):
         self.mistakes = list(mistakes)

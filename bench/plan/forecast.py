@@ -1,4 +1,4 @@
-"""What a cell will take, from shorter cells of its series."""
+"""Predictions for a cell from shorter cells of its series: the time of a step, and whether to start the cell."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import ENDED_EARLY, Status
 
-STEEPEST = 2.3  # a slope above this is noise or a cache falling over, not a law
+STEEPEST = 2.3  # a steeper slope comes from noise or from a cache that became too small, and is not extrapolated
 
 
 @dataclass(frozen=True)
 class Point:
-    """How a length of a series ended, and how long a step took."""
+    """How the cell of one length ended, and how long a step took."""
 
     length: int
     status: Status
@@ -24,17 +24,17 @@ class Point:
 
 
 class History:
-    """How the lengths of each series ended so far. What names a series is the caller's: of cells, or of peers."""
+    """How the lengths of each series ended so far. The caller chooses the keys of series: of cells, or of peers."""
 
     def __init__(self):
         self._series: dict[Hashable, dict[int, Point]] = {}
 
     def learn(self, series: Hashable, point: Point) -> None:
-        """Keep a point; of one length the last one counts."""
+        """Store a point; of several points at one length the last one counts."""
         self._series.setdefault(series, {})[point.length] = point
 
     def reason_to_skip(self, series: Hashable, length: int) -> str | None:
-        """Why a length should not be started: a shorter one ended early, or was skipped. None where all is well."""
+        """Why a length should not be started: a shorter one ended early, or was skipped. None: it may start."""
         for point in self._shorter(series, length):
             why = f": {point.message}" if point.message else ""
             if point.status in ENDED_EARLY:
@@ -44,9 +44,9 @@ class History:
         return None
 
     def step_s(self, series: Hashable, length: int, least_slope: float) -> float | None:
-        """The predicted seconds of a step: the straight log-log line through the last two shorter lengths.
+        """The predicted seconds of a step, by a straight log-log line through the last two shorter lengths.
 
-        least_slope: the exponent of the length that a step's time grows with at least. None where nothing is known.
+        least_slope: the smallest exponent with which a step's time may grow. None where no shorter length has a time.
         """
         points = [(point.length, point.step_s) for point in self._shorter(series, length) if point.step_s]
         if not points:
@@ -65,27 +65,27 @@ class History:
 
 
 class Forecast:
-    """Learns from every record and every first round of samples, and says whether a cell is worth starting."""
+    """Predicts from all records and first rounds of samples whether a cell is worth starting."""
 
     def __init__(self, settings: Settings):
         self._settings = settings
         self._history = History()
 
     def learn(self, cell: Cell, status: Status, median_ms: float | None) -> None:
-        """How a cell ended, and its median time."""
+        """Store how a cell ended, and its median time."""
         self._history.learn(cell.series(), Point(cell.length, status, median_ms / 1e3 if median_ms else None))
 
     def learn_step(self, cell: Cell, step_s: float) -> None:
-        """A cell still at work says how long a step takes."""
+        """Store the seconds of a step that a running cell has sent."""
         self._history.learn(cell.series(), Point(cell.length, Status.OK, step_s))
 
     def step_s(self, cell: Cell) -> float | None:
-        """The predicted seconds of a step; None where nothing is known of shorter cells."""
+        """The predicted seconds of a step; None where no shorter cell has a time."""
         return self._history.step_s(cell.series(), cell.length, 1.0 if cell.measure in ("forward", "train") else 0.0)
 
     def reason_to_skip(self, cell: Cell) -> str | None:
         """Why the cell should not be started, or None."""
-        if cell.measure == "quality":  # its cost is the budget of tokens, whatever the length
+        if cell.measure == "quality":  # its cost follows from the budget of tokens, not from the length
             return None
         if reason := self._history.reason_to_skip(cell.series(), cell.length):
             return reason

@@ -1,6 +1,6 @@
 """The measures: name -> where it runs and the columns it adds to its CSV.
 
-Adding a measure: one file with `run(cell, settings, report)`, one line here. Units are in the names; a blank means
+Adding a measure: one file with `run(cell, settings, notify)`, one line here. Units are in the names; a blank means
 "not measured".
 """
 
@@ -19,12 +19,12 @@ TIME = (
     "flags",  # "noisy": the interval is wider than +-5%; "few": under 5 samples; "coarse": near the clock's resolution
 )
 RATES = ("flops_per_s", "gemm_share", "bytes_per_s")  # bench/results/rates.py
-COMPILE = ("trace_s", "lower_s", "compile_s", "flops")  # compile_s: not of what learns; its seeds share a program
+COMPILE = ("trace_s", "lower_s", "compile_s", "flops")  # compile_s: blank for measures that train, whose seeds share it
 MEMORY = ("mem_planned_bytes", "mem_peak_bytes", "mem_source")
 HELD_OUT = (
     "context",  # tokens before the targets, on a stream
     "control",  # what was done to that context, such as "shuffled beyond 256"; blank where nothing was
-    "eval_length",  # of the sequences, where every scored position counts
+    "eval_length",  # length of the held-out sequences, where the loss is a mean over all scored positions
     "loss",
     "loss_low",  # bootstrap 95% interval of the mean over sequences
     "loss_high",
@@ -37,16 +37,16 @@ HELD_OUT = (
 )
 GRADIENT = (
     "trained",  # 0: at initialisation
-    "distance",  # from the last step; of the range [distance, 2 x distance)
-    "grad_norm",  # of d loss_T / d x_t, the median
+    "distance",  # from the last step; a row covers the distances [distance, 2 x distance)
+    "grad_norm",  # the median norm of d loss_T / d x_t
     "grad_norm_p10",
     "grad_norm_p90",
 )
 AGREEMENT = (
-    "max_difference",  # of any logit, between the whole sequence and step by step
+    "max_difference",  # the largest difference of a logit between the parallel and the recurrent form
     "largest_logit",
 )
-DISCRETISATION = (  # of one step, the largest of all modes; bench/device/measures/discretisation.py
+DISCRETISATION = (  # errors of one step, each the largest of all modes; bench/device/measures/discretisation.py
     "dt",
     "largest_z",  # dt |A|
     "transition_error",
@@ -54,9 +54,9 @@ DISCRETISATION = (  # of one step, the largest of all modes; bench/device/measur
     "ramp_error",
 )
 RESAMPLING = (
-    "rate",  # of the samples, over the rate at training
-    "dt_factor",  # of all steps dt
-    "dt_p10",  # of the trained model's channels, before that
+    "rate",  # the sampling rate, divided by the rate at training
+    "dt_factor",  # by which all steps dt were multiplied
+    "dt_p10",  # over the trained model's channels, before that multiplication
     "dt_median",
     "dt_p90",
 )
@@ -66,22 +66,24 @@ TRAINING = (
     "steps",
     "learning_rate",
 )
-OPTIONAL = ("control",)  # in a CSV only where a row has it: files of before it stay what their journal gives
+OPTIONAL = ("control",)  # a CSV has this column only if a row has a value, so that CSVs of older runs stay valid
 
 
 @dataclass(frozen=True)
 class Measure:
+    """Where a measure runs, what it measures, and which columns it adds."""
+
     module: str
     about: str
-    columns: tuple[str, ...]
-    learns: bool = False  # trains on a budget of tokens, batch x length being the same at every length
-    rounds: int = 1  # over 1: the cells of a curve are sampled in turns, so that a drifting machine cannot bend it
+    columns: tuple[str, ...]  # of its CSV, besides the cell's identity
+    learns: bool = False  # trains on a budget of tokens; batch x length is the same at every length
+    rounds: int = 1  # over 1: the cells of a curve are sampled round-robin, so that a drifting machine cannot bend it
 
 
 MEASURES = {
     "forward": Measure(
         "lengthscale.bench.device.measures.forward",
-        "prefill: L tokens to the last one's logits and the state",
+        "prefill: L tokens in, the logits of the last one and the state out",
         TIME + COMPILE + RATES + MEMORY + ("state_bytes",),
         rounds=3,
     ),
@@ -95,7 +97,7 @@ MEASURES = {
         "lengthscale.bench.device.measures.decode",
         "one token at a context of L",
         TIME + COMPILE + RATES + MEMORY + ("state_bytes",),
-        rounds=12,  # a step of milliseconds drifts most
+        rounds=12,  # steps of a few milliseconds drift the most
     ),
     "quality": Measure(
         "lengthscale.bench.device.measures.quality",
@@ -105,25 +107,25 @@ MEASURES = {
     ),
     "gradients": Measure(
         "lengthscale.bench.device.measures.gradients",
-        "how far back the gradient of the last step's loss reaches",
+        "the gradient of the last step's loss by the inputs of earlier steps",
         GRADIENT + TRAINING + TIME + COMPILE + RATES + MEMORY,
         learns=True,
     ),
     "agreement": Measure(
         "lengthscale.bench.device.measures.agreement",
-        "whether a whole sequence and step by step give the same logits, after training",
+        "whether the parallel and the recurrent form give the same logits, after training",
         AGREEMENT + TRAINING + TIME + COMPILE + RATES + MEMORY,
         learns=True,
     ),
     "discretisation": Measure(
         "lengthscale.bench.device.measures.discretisation",
-        "how far a step of a trained state space model is from the exact one, for many steps dt",
+        "the error of one step of a trained state space model, for many steps dt",
         DISCRETISATION + TRAINING + TIME + COMPILE + RATES + MEMORY,
         learns=True,
     ),
     "resampling": Measure(
         "lengthscale.bench.device.measures.resampling",
-        "a trained state space model on half as many samples of the same, its steps dt doubled or not",
+        "a trained state space model at half the sampling rate, with its steps dt doubled or not",
         RESAMPLING + HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY,
         learns=True,
     ),

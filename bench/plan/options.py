@@ -1,8 +1,8 @@
 """An option of a command, and a table of options: from text to values, with all mistakes at once.
 
-A table (a tuple of options) is all that a command's options are: its help, its checks and its values come from there.
-What is given is a mapping from an option's name to its text, True for a switch, and None (or nothing) where it was
-not given. bench/commands/ makes such a mapping from the command line; `from_arguments` makes one from a list.
+A table (a tuple of options) defines the options of a command: its help, its checks and its values come from there.
+`Given` is what the user gave: a mapping from an option's name to its text, to True for a switch, and to None (or no
+entry) where it was not given. bench/commands/ makes it from the command line, `from_arguments` from a list.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ Given = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Option:
+    """An option of a command: how it is shown, parsed and used."""
+
     flag: str  # "--train-tokens"; its name, "train_tokens", is its key in the mappings
-    help: str | Callable[[], str]  # a function where the words need a module that takes long to load
+    help: str | Callable[[], str]  # a function where the text needs a module that takes long to load
     parse: Callable[[str], Any] = str  # raises ValueError that says what was expected and what was given
     default: Any = None  # the value where nothing is given
-    group: str = "Options"  # its heading in the help
+    group: str = "Options"  # the heading above it in the help
     metavar: str = ""
-    known: Collection[str] = ()  # the names that a shell completes
+    known: Collection[str] = ()  # the names that shell completion offers
     setting: str = ""  # the field of Settings that it replaces, if it replaces one
     is_switch: bool = False  # it takes no value
-    in_suite_json: bool = True  # it is a part of what a run is; the others are about one start of it
+    in_suite_json: bool = True  # it defines the run, so --resume needs it; the others concern one start of it only
 
     @property
     def name(self) -> str:
@@ -37,7 +39,7 @@ class Option:
 
 
 def one_name(flag: str, kind: str, known: Collection[str], default: str | None = None) -> Option:
-    """The option of one known name."""
+    """An option whose value is one known name. kind: what the name is of. default: None for the suite's."""
     called = default or "the suite's"
     about = f"one of {', '.join(known)} (default: {called})"
     return Option(flag, about, parsers.one_of(kind, known), default, metavar="NAME", known=known)
@@ -46,20 +48,20 @@ def one_name(flag: str, kind: str, known: Collection[str], default: str | None =
 def some_names(
     flag: str, kind: str, known: Collection[str], default: tuple[str, ...] | None = None, called: str = "the suite's"
 ) -> Option:
-    """The option of known names with commas. called: what the help calls the default."""
+    """An option whose value is known names with commas. called: what the help calls the default."""
     about = f"some of {', '.join(known)} (default: {called})"
     return Option(flag, about, parsers.some_of(kind, known), default, metavar="NAMES", known=known)
 
 
 OUT = Option(
     "--out",
-    "results folder; one of the same run is continued (default: a new one below results/)",
+    "results folder; an unfinished run of the same options continues there (default: a new folder below results/)",
     parse=parsers.path,
     metavar="DIR",
     in_suite_json=False,
 )
 RERUN = Option(
-    "--rerun", "rename what the folder holds, and measure everything again", is_switch=True, in_suite_json=False
+    "--rerun", "rename the folder's files, and measure everything again", is_switch=True, in_suite_json=False
 )
 LIST = Option("--list", "list what would be measured, and stop", is_switch=True, in_suite_json=False)
 
@@ -89,7 +91,10 @@ def values_of(table: Sequence[Option], given: Given) -> dict[str, Any]:
 
 
 def from_arguments(table: Sequence[Option], arguments: Iterable[str]) -> dict[str, Any]:
-    """What a list of arguments gives, such as ["--models", "rnn", "--rerun"]. Raises RequestError."""
+    """The mapping that a list of arguments gives, such as ["--models", "rnn", "--rerun"].
+
+    Raises RequestError for an unknown option or a missing value.
+    """
     by_flag = {option.flag: option for option in table}
     given: dict[str, Any] = {}
     rest = iter(arguments)
@@ -109,7 +114,7 @@ def from_arguments(table: Sequence[Option], arguments: Iterable[str]) -> dict[st
 
 
 def to_arguments(table: Sequence[Option], given: Given) -> list[str]:
-    """The list of arguments that gives this, in the table's order."""
+    """The list of arguments that gives this mapping, in the table's order."""
     arguments = []
     for option in table:
         value = given.get(option.name)
@@ -121,7 +126,7 @@ def to_arguments(table: Sequence[Option], given: Given) -> list[str]:
 
 
 def in_full(table: Sequence[Option], arguments: Sequence[str]) -> list[str]:
-    """The arguments with abbreviated flags in full: earlier versions took any beginning that only one flag has."""
+    """The arguments with abbreviated flags in full: earlier versions accepted any unambiguous beginning of a flag."""
     flags, full = [option.flag for option in table], []
     for argument in arguments:
         flag, equals, text = argument.partition("=")

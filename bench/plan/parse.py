@@ -1,6 +1,6 @@
-"""Text from the command line becomes a value, or a ValueError that says what was expected and what was given.
+"""Parsers of options: each turns text into a value, or raises ValueError that says what was expected and given.
 
-The messages do not name the option: `options.parse` puts it before them. Several lines are several mistakes.
+The messages do not name the option: `options.parse` puts its name before them. Several lines are several mistakes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lengthscale.models import MODELS, unknown
 from lengthscale.models.names import read_models
 
 LARGEST_SEED = 2**32 - 1  # jax keeps 32 bits of a seed: a larger one would repeat the parameters of a smaller one
-MOST_SECONDS = 2_000_000  # 2^31 milliseconds are the most that poll() takes
+MOST_SECONDS = 2_000_000  # poll() takes at most 2^31 milliseconds
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -27,6 +27,7 @@ def lengths(text: str) -> tuple[int, ...]:
 
 
 def positive_integer(text: str) -> int:
+    """A whole number of 1 or more."""
     value = int(text) if _is_whole(text.strip()) else 0
     if value < 1:
         raise ValueError(f"expected a positive whole number, got {text!r}")
@@ -34,7 +35,7 @@ def positive_integer(text: str) -> int:
 
 
 def positive_number(text: str) -> float:
-    """Neither zero, nor infinite, nor "nan"."""
+    """A finite number over 0."""
     try:
         value = float(text)
     except ValueError:
@@ -45,7 +46,7 @@ def positive_number(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """A deadline; a longer one is more than the operating system can wait for."""
+    """Seconds of a deadline, at most MOST_SECONDS: the operating system cannot wait longer."""
     value = positive_number(text)
     if value > MOST_SECONDS:
         raise ValueError(f"expected at most {MOST_SECONDS:,} seconds, got {text!r}")
@@ -53,7 +54,7 @@ def seconds(text: str) -> float:
 
 
 def name_or_path(text: str) -> str:
-    """A name of data, or a path. An empty one is a shell's variable that was not set."""
+    """A name of data, or a path. Empty text is refused: it comes from a shell variable that was not set."""
     if not text:
         raise ValueError("expected a name or a path, got ''")
     try:
@@ -64,7 +65,7 @@ def name_or_path(text: str) -> str:
 
 
 def path(text: str) -> Path:
-    """A path, its ~ being the home folder: a shell leaves it as it is in --out=~/runs."""
+    """A path, with ~ expanded to the home folder: a shell does not expand it in --out=~/runs."""
     return Path(os.path.expanduser(name_or_path(text)))
 
 
@@ -87,7 +88,7 @@ def size_in_bytes(text: str) -> int:
 
 @dataclass(frozen=True)
 class Shard:
-    """The i-th of n parts of a sweep."""
+    """Part i of the n parts of a sweep."""
 
     number: int
     of: int
@@ -105,7 +106,7 @@ def shard(text: str) -> Shard:
 
 
 def one_of(kind: str, known: Collection[str]) -> Callable[[str], str]:
-    """A parser of one known name."""
+    """The parser of an option whose value is one known name. kind: what the name is of, for messages."""
 
     def parse(text: str) -> str:
         if text not in known:
@@ -116,7 +117,7 @@ def one_of(kind: str, known: Collection[str]) -> Callable[[str], str]:
 
 
 def some_of(kind: str, known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
-    """A parser of known names with commas, each of them once."""
+    """The parser of an option whose value is known names with commas; a repeated name counts once. kind: as above."""
 
     def parse(text: str) -> tuple[str, ...]:
         names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
@@ -130,7 +131,7 @@ def some_of(kind: str, known: Collection[str]) -> Callable[[str], tuple[str, ...
 
 
 def models(text: str) -> tuple[str, ...]:
-    """Models with commas, each of them once: "s4d:rule=bilinear,dt=small,mamba" is two."""
+    """Models with commas; a repeated model counts once. "s4d:rule=bilinear,dt=small,mamba" is two models."""
     names, mistakes = read_models(text)
     if mistakes:
         raise ValueError("\n".join(mistakes))
@@ -140,5 +141,5 @@ def models(text: str) -> tuple[str, ...]:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether the text is a whole number from 0 on, of no more digits than an int is made of at once."""
+    """Whether the text is a whole number from 0 on. At most 20 digits: int() refuses texts of thousands of digits."""
     return text.isascii() and text.isdigit() and len(text) <= 20

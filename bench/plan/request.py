@@ -1,4 +1,4 @@
-"""What `run` is asked for: its options parsed and validated, before anything is computed."""
+"""The request of `run`: its options parsed and validated, before anything is computed."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Request:
 
     suite: str
     cells: list[Cell]
-    unsupported: dict[Cell, str]  # cells of the grid that their model does not have, and why
+    unsupported: dict[Cell, str]  # cells of the grid that their model does not support, and why
     settings: Settings
     data_versions: dict[str, str]
-    notes: dict[str, str]  # what a user should know of the data; only where there is something
+    notes: dict[str, str]  # by the data's name, what a user should know about them; only data that have a note
     out: Path | None  # None: a new folder below results/
     shard: str  # "i/n": these are the cells of one of n machines; "": all of them
     arguments: list[str]  # of the command line, as `--resume` needs them
-    rerun: bool  # what the folder holds is kept aside, and the run starts anew
+    rerun: bool  # the folder's files are renamed, and everything is measured again
 
     def configuration(self) -> dict:
-        """suite.json: what a folder's rows have in common."""
+        """The content of suite.json: what all rows of a folder have in common."""
         return {
             "suite": self.suite,
             "settings": json.loads(json.dumps(asdict(self.settings))),
@@ -55,7 +55,7 @@ class Request:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What cells are made of, each part valid by itself."""
+    """The parts that cells are made of, each valid by itself."""
 
     values: Mapping[str, Any]  # by the options' names
     settings: Settings
@@ -67,8 +67,8 @@ class _Parts:
 def read_request(given: Given) -> tuple[Request, list[str]]:
     """(the request, the mistakes between its parts). given: the options' texts (see options.py).
 
-    Raises RequestError with all mistakes of the parts, if there are any. With --download, the data are fetched if there
-    are none.
+    Raises RequestError with all mistakes of the parts, if there are any. With --download, the data are fetched if they
+    are not in the cache.
     """
     parts = _read_parts(given)
     values = parts.values
@@ -94,7 +94,7 @@ def read_request(given: Given) -> tuple[Request, list[str]]:
 
 
 def _read_parts(given: Given) -> _Parts:
-    """Raises RequestError with all mistakes."""
+    """The parts of a request. Raises RequestError with all mistakes."""
     values, mistakes = options.parse(OPTIONS, given)
     suite = SUITES[values["suite"]]
     mistakes += _check_download(values)
@@ -132,13 +132,13 @@ def _cells(parts: _Parts) -> list[Cell]:
 
 
 def _shard(cells: list[Cell], shard: Shard | None, mistakes: list[str]) -> list[Cell]:
-    """The i-th of n parts of a sweep. A series stays together: its short cells predict the cost of the long ones."""
+    """The cells of one shard. A series stays together: its short cells predict the cost of the long ones."""
     if shard is None:
         return cells
     series = list(dict.fromkeys(cell.series() for cell in cells))
     mine = set(series[shard.number - 1 :: shard.of])
     if not mine:
-        mistakes.append(f"--shard {shard}: the sweep has {len(series)} series, so no more than as many shards")
+        mistakes.append(f"--shard {shard}: the sweep has {len(series)} series, so at most that many shards")
     return [cell for cell in cells if cell.series() in mine]
 
 
@@ -158,12 +158,12 @@ def _check_download(values: Mapping[str, Any]) -> list[str]:
     if download is not None and download not in public.PUBLIC:
         mistakes.append(f"--download: {unknown('download', download, public.PUBLIC)}")
     if download is not None and data is not None:
-        mistakes.append(f"--download is the data as well: give it or --data {data}, not both")
+        mistakes.append(f"--download chooses the data, too: give it or --data {data}, not both")
     return mistakes
 
 
 def _download(name: str, mistakes: list[str]) -> None:
-    """Fetches nothing where there are mistakes already. Raises RequestError."""
+    """Fetch public data, unless there are mistakes already. Raises RequestError."""
     if mistakes:
         raise RequestError(mistakes)
     try:
@@ -177,7 +177,7 @@ def _open_checkpoint(values: Mapping[str, Any], mistakes: list[str]) -> Checkpoi
         return None
     for flag, value in (("--models", ",".join(values["models"] or ())), ("--size", values["size"])):
         if value:
-            mistakes.append(f"--checkpoint is model and size: leave out {flag} {value}")
+            mistakes.append(f"--checkpoint chooses model and size: leave out {flag} {value}")
     try:
         return open_checkpoint(values["checkpoint"])
     except CheckpointError as error:

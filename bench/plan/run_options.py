@@ -1,6 +1,6 @@
-"""The options of `run`: one table from which its help, its checks, its values and the changed settings come.
+"""The options of `run`: one table gives its help, its checks, its values and the settings that it changes.
 
-Adding an option: a line here. What replaces a setting needs nothing else; the rest is read in request.py.
+Adding an option: a line here. An option that replaces a setting needs nothing else; request.py reads the others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _data_help() -> str:
     return (
         f"one of {', '.join(DATA)} (fewer images: mnist:images=500); a synthetic task, with or without parameters "
         f"such as copy:symbols=10 ({', '.join(SYNTHETIC)}); or a path: {FILES} "
-        "(default: text, or mnist for models of images)"
+        "(default: text, or mnist for models that read images)"
     )
 
 
@@ -44,22 +44,22 @@ def _models_help() -> str:
 
 def _methods_help() -> str:
     of_models = "; ".join(f"{name}: {', '.join(spec.methods)}" for name, spec in MODELS.items())
-    return f"auto, or some of what the models offer: {of_models} (default: auto)"
+    return f"auto, or some of the models' methods: {of_models} (default: auto)"
 
 
-_WHAT = (
+_CELLS = (
     one_name("--suite", "suite", SUITES, default="default"),
     Option("--models", _models_help, parse.models, metavar="NAMES", known=MODELS),
     some_names("--measures", "measure", MEASURES),
     Option("--lengths", "such as 256,1k,4k or 512:64k:x2 (default: the suite's)", parse=parse.lengths),
     one_name("--size", "size", SIZES),
-    Option("--checkpoint", "a Hugging Face folder instead of models and size", parse.name_or_path, metavar="DIR"),
+    Option("--checkpoint", "a Hugging Face folder, instead of models and size", parse.name_or_path, metavar="DIR"),
     replace(some_names("--methods", "method", METHODS, default=("auto",)), help=_methods_help),
     Option("--batch", "sequences at a time (default: 1)", parse=parse.positive_integer, default=1),
     one_name("--dtype", "dtype", DTYPES, default="float32"),
     Option(
         "--seed",
-        "of parameters and data; several, such as 0,1,2, make a cell each (default: 0)",
+        "seed of parameters and data; of several, such as 0,1,2, each makes its own cells (default: 0)",
         parse=parse.seeds,
         default=(0,),
     ),
@@ -73,7 +73,7 @@ _TRAINING = (
         "--train-tokens", "tokens to train on (default: the suite's)", parse.positive_integer, setting="train_tokens"
     ),
     Option("--step-tokens", "tokens of a step (default: the suite's)", parse.positive_integer, setting="step_tokens"),
-    Option("--learning-rate", "the highest one (default: the suite's)", parse.positive_number, setting="learning_rate"),
+    Option("--learning-rate", "its peak (default: the suite's)", parse.positive_number, setting="learning_rate"),
     Option("--windows", "held-out windows (default: the suite's)", parse.positive_integer, setting="windows"),
     Option("--eval-lengths", "on a task: held-out lengths (default: L, 2L, 4L)", parse.lengths, setting="eval_lengths"),
     Option(
@@ -87,35 +87,35 @@ _TRAINING = (
     ),
     Option(
         "--context-tokens",
-        "on a stream: read at most so many at one context, in fewer windows if need be (default: all)",
+        "on a stream: the most tokens to read at one context; a long one has fewer windows (default: no limit)",
         parse=parse.positive_integer,
         setting="context_tokens",
     ),
     Option(
         "--shuffle-beyond",
-        "on a stream: also the longest context with everything farther away than so many tokens shuffled",
+        "on a stream: evaluate also at the longest context with all tokens shuffled that are farther away than this",
         parse=parse.lengths,
         metavar="TOKENS",
         setting="shuffle_beyond",
     ),
 )
 _LIMITS = (
-    Option("--timeout", "its deadline in seconds (default: the suite's)", parse.seconds, setting="timeout_s"),
+    Option("--timeout", "deadline in seconds (default: the suite's)", parse.seconds, setting="timeout_s"),
     Option(
         "--compile-timeout",
-        "of that, for compiling, in seconds (default: 120)",
+        "the most of that time that compiling may take, in seconds (default: 120)",
         parse=parse.seconds,
         setting="compile_timeout_s",
     ),
     Option(
         "--mem-limit",
-        "its memory, such as 6g (default: 80% of what is free)",
+        "memory, such as 6g (default: 80% of the free memory)",
         parse=parse.size_in_bytes,
         setting="mem_limit_bytes",
     ),
 )
 _RUN = (
-    Option("--shard", "only the i-th of n parts, for n machines; see merge", parse=parse.shard, metavar="i/n"),
+    Option("--shard", "only part i of n, for n machines; see merge", parse=parse.shard, metavar="i/n"),
     OUT,
     Option(
         "--resume",
@@ -131,7 +131,7 @@ _RUN = (
 OPTIONS = tuple(
     replace(option, group=group)
     for group, options in (
-        ("What is measured", _WHAT),
+        ("What is measured", _CELLS),
         ("Data", _DATA),
         ("Training and evaluation (measures that train)", _TRAINING),
         ("Limits of a cell", _LIMITS),
@@ -142,11 +142,11 @@ OPTIONS = tuple(
 
 
 def changed_settings(suite: Settings, values: Mapping[str, Any]) -> Settings:
-    """The suite's settings with those that options replace."""
+    """The suite's settings, with those replaced that the options give. values: by the options' names."""
     changes = {option.setting: values[option.name] for option in OPTIONS if option.setting}
     return replace(suite, **{name: value for name, value in changes.items() if value is not None})
 
 
 def in_suite_json(given: Given) -> list[str]:
-    """The arguments that say what is measured, which `--resume` starts from."""
+    """The arguments that define the run: `--resume` reads them back from suite.json."""
     return to_arguments([option for option in OPTIONS if option.in_suite_json], given)

@@ -1,4 +1,4 @@
-"""A series: cells that differ in length alone. Whatever groups rows into curves groups them by this key."""
+"""A series: cells that differ in length alone. All code that groups rows into curves groups them by this key."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ class SeriesKey:
     seed: int
 
     def key(self) -> str:
-        """The text that seeds the random numbers of its intervals. It must not change, or published intervals would."""
+        """The text that seeds the random numbers of its intervals: a change of it would change published intervals."""
         values = asdict(self)
         order = ("measure", "model", "size", "method", "length", "batch", "dtype", "chunk", "data", "seed")
         return " ".join(f"{name}={values.get(name, 0)}" for name in order)
 
     @property
     def name(self) -> str:
-        """Such as "mamba" or "mamba [native]"."""
+        """The model with its method, such as "mamba" or "mamba [native]"."""
         return model_name(self.model, self.method)
 
 
 def model_name(model: str, method: str) -> str:
-    """A model with its method, where that is not the model's own choice: "mamba [native]"."""
+    """The model, followed by its method where that is not "auto", such as "mamba [native]"."""
     return model if method in ("auto", "") else f"{model} [{method}]"
 
 
 def size_name(size: str) -> str:
-    """A size as people write it: of a checkpoint, which is a path, its folder's name."""
+    """The size to show: a checkpoint's size is a path, of which only the folder's name is shown."""
     return Path(size).name
 
 
 def distinctions(keys: Iterable[SeriesKey]) -> dict[SeriesKey, str]:
-    """What tells series of one measure, model, method and size apart, such as "batch 8, seed 1".
+    """For each series, what distinguishes it from others of its measure, model, method and size: "batch 8, seed 1".
 
-    "" for a series that is alone.
+    "" for a series that has no such others.
     """
     groups: dict[tuple, list[SeriesKey]] = {}
     for key in dict.fromkeys(keys):
         groups.setdefault((key.measure, key.model, key.method, key.size), []).append(key)
-    told = {}
+    words = {}
     for mine in groups.values():
         differing = [name for name in _WORDS if len({getattr(key, name) for key in mine}) > 1]
         for key in mine:
-            told[key] = ", ".join(_WORDS[name].format(getattr(key, name)) for name in differing)
-    return told
+            words[key] = ", ".join(_WORDS[name].format(getattr(key, name)) for name in differing)
+    return words
 
 
 _WORDS = {"batch": "batch {}", "dtype": "{}", "data": "{}", "seed": "seed {}"}

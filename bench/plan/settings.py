@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Settings:
-    """How cells are measured; a child gets it beside its cell."""
+    """How cells are measured; a child receives the settings together with its cell."""
 
     timeout_s: float = 120  # a cell's absolute deadline
-    compile_timeout_s: float = 120  # of that, what tracing, lowering and compiling may take
+    compile_timeout_s: float = 120  # the most of it that tracing, lowering and compiling may take
     min_samples: int = 5
     min_samples_slow: int = 3  # for steps over slow_step_s
     slow_step_s: float = 1.0
@@ -18,49 +18,52 @@ class Settings:
     min_seconds: float = 0.5
     max_samples: int = 1000
     precision: float = 0.02  # more rounds of samples until the median's interval is within +- this ...
-    precision_s: float = 3.0  # ... or the samples took so long
+    precision_s: float = 3.0  # ... or the samples took this long together
     mem_limit_share: float = 0.8  # of the memory that is free when a cell starts
-    mem_limit_bytes: int | None = None  # instead of that
-    train_tokens: int = 131_072  # quality: tokens to learn from, at every length
+    mem_limit_bytes: int | None = None  # instead of that share
+    train_tokens: int = 131_072  # quality: tokens to train on, at every length
     step_tokens: int = 1_024  # quality: tokens of one step
     learning_rate: float = 1e-2  # quality: peak, after a warm-up, then cosine
     contexts: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)  # quality: tokens before the targets
     target_tokens: int = 64  # quality: targets of a window
     windows: int = 32  # quality: windows; gradients, resampling: sequences
-    context_tokens: int | None = None  # quality on a stream: read at one context; a long one has fewer windows
+    context_tokens: int | None = None  # quality on a stream: the most tokens read at one context, in fewer windows
     shuffle_beyond: tuple[int, ...] | None = None  # quality on a stream: controls; see bench/device/workloads/text.py
     eval_lengths: tuple[int, ...] = ()  # quality on a task; none: the training length times the factors
     eval_factors: tuple[int, ...] = (1, 2, 4)
-    eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, in so many sequences as they make
-    least_sequences: int = 4  # but at least so many
+    eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, which give the number of sequences
+    least_sequences: int = 4  # but at least this many sequences
 
     def is_slow(self, step_s: float) -> bool:
-        """Whether a step is so slow that it gets few samples."""
+        """Whether a step of step_s seconds is slow, and so gets few samples."""
         return step_s > self.slow_step_s
 
     def is_enough(self, samples: int, total_s: float) -> bool:
-        """Whether samples of a slow step took so long together that no more are wanted, however few they are."""
+        """Whether this many samples of a slow step, which took total_s seconds together, are enough."""
         return samples >= 2 and total_s >= self.max_seconds
 
     def least_samples(self, step_s: float) -> int:
-        """How many samples a step of these seconds gets at least."""
+        """The least number of samples for a step of step_s seconds."""
         if not self.is_slow(step_s):
             return self.min_samples
         return 2 if self.is_enough(2, 2 * step_s) else self.min_samples_slow
 
     def expected_samples(self, step_s: float) -> int:
-        """How many samples a step of these seconds gets in its first rounds."""
+        """The number of samples that a step of step_s seconds gets before more precision asks for more."""
         least = self.least_samples(step_s)
         return least if self.is_slow(step_s) else max(least, min(int(self.min_seconds / step_s), self.max_samples))
 
     def windows_at(self, context: int) -> int:
-        """How many of a stream's windows are read at a context."""
+        """The number of a stream's windows that are read at a context of this many tokens."""
         if self.context_tokens is None:
             return self.windows
         return min(self.windows, max(self.least_sequences, self.context_tokens // context))
 
     @property
     def shuffled_context(self) -> int:
-        """The longest context that all windows are read at (else the shortest): few would not tell a gain from none."""
+        """The context of the controls: the longest one at which all windows are read, or the shortest if there is none.
+
+        With fewer windows a gain could not be told from no gain.
+        """
         whole = [context for context in self.contexts if self.windows_at(context) == self.windows]
         return max(whole, default=min(self.contexts))

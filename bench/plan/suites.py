@@ -1,6 +1,6 @@
-"""Suites: readable recipes. Each says what it reproduces, what it costs, and what to expect.
+"""Suites: sets of cells to run. Each says what it reproduces, what it costs, and what to expect.
 
-A suite is a sweep for each measure; the command line's --models, --lengths, --size ... replace its parts.
+A suite is a sweep for each measure; the options --models, --lengths, --size ... replace its parts.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ ARTICLE = ("rnn", "lstm", "gru", "transformer", "mamba")  # the line from RNN to
 
 @dataclass(frozen=True)
 class Sweep:
-    lengths: str
+    """The lengths and the size of one measure in a suite."""
+
+    lengths: str  # as parse_lengths reads them
     size: str = "small"
 
 
 @dataclass(frozen=True)
 class Suite:
+    """A set of cells to run, with its settings and a description."""
+
     reproduces: str
     cost: str
     expect: str
@@ -31,6 +35,7 @@ class Suite:
     settings: Settings = field(default_factory=Settings)
 
     def lengths(self, measure: str) -> list[int]:
+        """The lengths of a measure, in tokens."""
         return parse_lengths(self.sweeps[measure].lengths)
 
 
@@ -38,7 +43,7 @@ SUITES = {
     "quick": Suite(
         reproduces="the models from RNN to Mamba, their costs and losses once, at lengths where nothing is slow",
         cost="under 3 minutes on 2 cores",
-        expect="a first look: too short for slopes, long enough to see that all works",
+        expect="a first look: too short for exponents, long enough to see that everything works",
         sweeps={
             "forward": Sweep("1k", size="tiny"),
             "train": Sweep("256,1k", size="tiny"),
@@ -77,10 +82,10 @@ SUITES = {
         settings=Settings(timeout_s=240, min_seconds=0.3, max_seconds=10, train_tokens=262_144),
     ),
     "zoo": Suite(
-        reproduces="every model that there is, in every measure that is not S4D's alone",
+        reproduces="every model, in every measure but those for S4D alone",
         cost="about 25 minutes on 2 cores",
-        expect="lengths are squares, so that images of as many patches stand beside sequences; what a model does not "
-        "do (an image is not decoded) is a row that says so",
+        expect="lengths are squares, so that images with as many patches can be compared with sequences; what a model "
+        "cannot do (an image classifier does not decode) is a row `unsupported`",
         sweeps={
             "forward": Sweep("256,1k,4k"),
             "train": Sweep("256,1k"),
@@ -98,7 +103,7 @@ SUITES = {
     "long": Suite(
         reproduces="the same to a million tokens, in chunks where the state carries gradients",
         cost="about 2 hours on 2 cores; minutes on a GPU",
-        expect="linear models reach 1,048,576 tokens in constant memory; what would not fit is a row that says so",
+        expect="linear models reach 1,048,576 tokens in constant memory; what would not fit is a row `skipped`",
         sweeps={
             "forward": Sweep("4k:1m:x4"),
             "train": Sweep("4k:1m:x4"),

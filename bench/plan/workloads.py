@@ -1,4 +1,4 @@
-"""How each kind of model is fed and run on each kind of data; every measure works through this.
+"""Which workload feeds and runs each kind of model on each kind of data. Every measure uses workloads.
 
 Adding a kind: one file with a Workload, one line here.
 """
@@ -32,12 +32,12 @@ def unsupported(model: str, data: Data) -> str | None:
 
 
 def version(data: Data) -> str:
-    """What figures on the data may be compared by: a hash of its content, or the task's parameters."""
+    """The version of the data: a hash of its content, or the task's parameters. Only equal versions are compared."""
     return str(data) if isinstance(data, Task) else data.version
 
 
 def kind_of(data: Data) -> type:
-    """Stream, Images or Task."""
+    """The class of the data: Stream, Images or Task."""
     return next(kind for kind in _NAMES if isinstance(data, kind))
 
 

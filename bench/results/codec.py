@@ -1,4 +1,4 @@
-"""Records as lines of JSON, rows as lines of CSV: the one place where a record becomes text, and text a record."""
+"""Records as lines of JSON, rows as lines of CSV: only here does a record become text, and text a record."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def _plain_number(value: Any) -> int | float:
     """The Python number of a numpy scalar."""
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"a record holds {type(value).__name__}, which is no number, text or list")
+    raise TypeError(f"a record holds {type(value).__name__}, which is not a number, text or list")
 
 
 def read_journal(path: Path) -> list[Record]:
-    """The records of a run's journal; as `read_lines`."""
+    """The records of a run's journal, read as by `read_lines`."""
     return read_lines(path, Record)
 
 
 def read_lines(path: Path, kind: type[Kind]) -> list[Kind]:
-    """All whole records of a journal, none where there is no file.
+    """All complete records of a journal; none where there is no file.
 
-    A torn last line (no newline: the writer died) is left out. Raises JournalError that names the file, the line, and
-    the column or the field of what does not fit. Read line by line: no line is in memory twice.
+    An incomplete last line (without a newline: its writer died) is left out. Raises JournalError that names the file,
+    the line, and the column or field that is wrong. The file is read line by line, to hold no line in memory twice.
     """
     records = []
     if not path.exists():
@@ -72,18 +72,18 @@ def _parsed(path: Path, number: int, line: bytes, kind: type[Kind]) -> Kind:
         raise JournalError(f"{where}, column {_column(line)}: {error}") from None
     schema = getattr(record, "schema", SCHEMA)
     if schema > SCHEMA:
-        raise JournalError(f"{where}: a record of schema {schema}; this program knows them up to {SCHEMA}")
+        raise JournalError(f"{where}: a record of schema {schema}; this program reads schemas up to {SCHEMA}")
     return record
 
 
 def _field(message: str) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.rows[0].steps`" with the field first."""
+    """msgspec's message, such as "Expected `int`, got `str` - at `$.rows[0].steps`", with the field first."""
     what, _, path = message.partition(" - at `$.")
     return f"field {path.rstrip('`')}: {what}" if path else f"column 1: {what}"
 
 
 def _column(line: bytes) -> int:
-    """Where a line stops being JSON, counted from 1."""
+    """The column, counted from 1, at which a line stops being JSON."""
     try:
         json.loads(line)
     except json.JSONDecodeError as error:
@@ -103,8 +103,8 @@ def csv_of(records: list[Record]) -> str:
 def table_of_records(records: list[Record]) -> CsvTable:
     """The CSV of the records of one measure: a row for each row, and one for each cell that has no row."""
     measure = records[0].cell.measure
-    held = {name for record in records for row in record.rows for name in OPTIONAL if getattr(row, name) is not None}
-    own = [column for column in MEASURES[measure].columns if column not in OPTIONAL or column in held]
+    used = {name for record in records for row in record.rows for name in OPTIONAL if getattr(row, name) is not None}
+    own = [column for column in MEASURES[measure].columns if column not in OPTIONAL or column in used]
     columns = (*IDENTITY[1:], "n_params", *OUTCOME, *own, *Conditions.__struct_fields__)
     return table_of(columns, (line for record in records for line in _lines(record)))
 

@@ -1,4 +1,4 @@
-"""environment.json: what a run was measured on, and what of it stands in every row."""
+"""environment.json: what a run was measured on, and which part of that every row repeats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def conditions_of(environment: dict[str, Any]) -> Conditions:
-    """The part of the environment that stands in every row."""
+    """The part of the environment that every row repeats."""
     return Conditions(
         device_kind=environment["device_kind"],
         platform=environment["backend"],
@@ -26,7 +26,7 @@ def conditions_of(environment: dict[str, Any]) -> Conditions:
 
 
 def device_slug(environment: dict) -> str:
-    """The folder of this kind of machine, such as "intel-xeon-processor-2cpu" or "nvidia-h200"."""
+    """The folder name of this kind of machine, such as "intel-xeon-processor-2cpu" or "nvidia-h200"."""
     if environment["backend"] == "cpu":
         name = f"{environment['cpu_model']}-{environment['n_cpus']}cpu"
     else:
@@ -36,12 +36,12 @@ def device_slug(environment: dict) -> str:
 
 
 def device_home(environment: dict[str, Any]) -> Path:
-    """Where runs on this kind of machine go that were not told where: below ./results."""
+    """The default folder of runs on this kind of machine, below ./results."""
     return Path("results") / device_slug(environment)
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
-    """A run's environment.json. Raises JournalError where there is none."""
+    """The content of a run's environment.json. Raises JournalError where there is none, or it names no device."""
     try:
         facts = RunFolder(folder).read_environment()
         if facts is None:

@@ -1,5 +1,5 @@
-"""The error of a results folder that cannot be read or taken."""
+"""The error of a results folder that cannot be read or used."""
 
 
 class JournalError(Exception):
-    """A results folder cannot be read or taken; the message says where and why."""
+    """A results folder cannot be read, or another process uses it; the message says where and why."""

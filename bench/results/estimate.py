@@ -15,9 +15,10 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float] | None:
+        """(low, high); None where an end is missing."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     def times(self, factor: float) -> Estimate:
-        """The same in another unit. factor: over 0."""
+        """The estimate in another unit. factor: over 0."""
         ends = (None if end is None else end * factor for end in (self.low, self.high))
         return Estimate(self.value * factor, *ends)

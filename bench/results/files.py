@@ -1,4 +1,4 @@
-"""Files that are replaced whole, or kept aside: nothing of a user's is ever half written or lost."""
+"""Files that are replaced whole, or set aside under another name: no file is ever half written or lost."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def keep_aside(path: Path) -> Path:
-    """Rename a file or folder to a name that nothing has yet, beside it."""
+def set_aside(path: Path) -> Path:
+    """Rename a file or folder to NAME.aside1, or the first higher number that is free. Returns its new path."""
     number = next(n for n in range(1, 10**6) if not path.with_name(f"{path.name}.aside{n}").exists())
     return path.rename(path.with_name(f"{path.name}.aside{number}"))
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write beside, then rename: readers see the old file or the new one, never half of one."""
-    beside = path.with_name(f".{path.name}.new")
+    """Write a temporary file, then rename it: readers see the old file or the new one, never a half-written one.
+
+    Raises OSError where the file cannot be written; the old one then stays.
+    """
+    temporary = path.with_name(f".{path.name}.new")
     try:
-        with open(beside, "w") as file:
+        with open(temporary, "w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except OSError as error:
         with suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise OSError(error.errno, error.strerror, str(path)) from error

@@ -21,7 +21,8 @@ Kind = TypeVar("Kind")
 class Journal(Generic[Kind]):
     """The journal of one results folder, for the process that holds the folder's lock.
 
-    Raises JournalError where it cannot be read or is of another schema.
+    path: of the file; it is made where there is none. kind: the type of its records. Raises JournalError where it
+    cannot be read or is of another schema.
     """
 
     def __init__(self, path: Path, kind: type[Kind] = Record):
@@ -32,8 +33,10 @@ class Journal(Generic[Kind]):
         self._drop_torn_line()
 
     def append(self, record: Kind) -> None:
-        """One line, then fsync: after a crash the record is there, or not there. Raises OSError where the disk is full
-        or the like, and JournalError where the file is gone; what was written before stays whole.
+        """Write a record as one line, then fsync: after a crash the record is there completely, or not at all.
+
+        Raises OSError where it cannot be written (the disk is full, for example), and JournalError where the file has
+        been removed. Earlier records stay whole.
         """
         before = os.fstat(self._file)
         if before.st_nlink == 0:
@@ -50,6 +53,7 @@ class Journal(Generic[Kind]):
         self.records.append(record)
 
     def close(self) -> None:
+        """Close the file; nothing can be appended afterwards."""
         os.close(self._file)
 
     def _drop_torn_line(self) -> None:
@@ -64,7 +68,7 @@ def _check_schema(path: Path, records: list[Any]) -> None:
         if record.schema != SCHEMA:
             raise JournalError(
                 f"{path}, line {number}: a record of schema {record.schema}; this program writes {SCHEMA} and does not "
-                "mix them. It can be read as it is (plot, compare); to measure, choose another folder"
+                "mix them. plot and compare can read it; to measure, choose another folder"
             )
 
 
@@ -73,9 +77,9 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a results folder. Raises JournalError, with who has it, where another process does.
+    """Hold the lock of a results folder. Raises JournalError that names the process which holds it already.
 
-    The lock is the kernel's, which frees a dead process's; the file that says who has it stays.
+    The kernel frees the lock of a process that has died; the file, which names the last holder, stays.
     """
     file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -83,7 +87,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(file, 1000).decode(errors="replace").strip()
-            raise JournalError(f"{folder} is in use by another run ({holder or 'it has only just begun'})") from None
+            raise JournalError(f"{folder} is in use by another run ({holder or 'it has just begun'})") from None
         os.ftruncate(file, 0)
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
         os.write(file, f"process {os.getpid()} on {socket.gethostname()}, since {started} UTC\n".encode())

@@ -1,4 +1,4 @@
-"""`merge A B ... --out C`: the runs of a sharded sweep into one folder, as if it were one run."""
+"""`merge A B ... --out C`: merge the runs of a sharded sweep into one folder, as if it were one run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lengthscale.bench.results.journal import Journal, locked
 from lengthscale.bench.results.record import Record
 from lengthscale.bench.results.tables import Tables
 
-OWN = ("cells", "shard", "arguments")  # what one shard's suite.json has for itself
+OWN = ("cells", "shard", "arguments")  # keys of suite.json that differ between shards
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,13 @@ class Shard:
 
 
 def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple[Path, list[Record]]:
-    """(the new folder, its records). Raises RequestError where the runs are not of one sweep, were measured by
-    different code or on different devices, or disagree on a cell; nothing has been written then.
+    """(the new folder, its records). across_devices: merge runs of different devices, too.
+
+    Raises RequestError where the runs are not of one sweep, were measured by different code or on different devices, or
+    disagree on a cell. Nothing has been written then.
     """
     shards = [Shard(folder, _suite(folder), facts_of(folder)) for folder in folders]
-    mistakes = [f"--out {str(out)!r} is there already; choose another"] if out.exists() else []
+    mistakes = [f"--out {str(out)!r} exists already; choose another"] if out.exists() else []
     for other in shards[1:]:
         mistakes += _mistakes(shards[0], other, across_devices)
     records = _records(folders, mistakes)
@@ -48,11 +50,11 @@ def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple
     merged = [folder.name for folder in folders]
     merged_folder = RunFolder(out)
     with locked(out), closing(Journal(merged_folder.journal, Record)) as journal:
-        for path, held in (
+        for path, content in (
             (merged_folder.suite, {**shards[0].suite, "shard": "", "cells": cells, "merged": merged}),
             (merged_folder.environment, {**shards[0].facts, "merged": [shard.facts for shard in shards[1:]]}),
         ):
-            replace_file(path, json.dumps(held, indent=1))
+            replace_file(path, json.dumps(content, indent=1))
         tables = Tables(merged_folder)
         for record in records:
             journal.append(record)
@@ -64,7 +66,7 @@ def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple
 def _suite(folder: Path) -> dict[str, Any]:
     suite = RunFolder(folder).read_suite()
     if suite is None or not isinstance(suite.get("cells"), list):
-        raise JournalError(f"{folder} holds no {RunFolder(folder).suite.name}, so no run")
+        raise JournalError(f"{folder} holds no {RunFolder(folder).suite.name}, so it is not a run")
     return suite
 
 
@@ -79,16 +81,18 @@ def _mistakes(first: Shard, other: Shard, across_devices: bool) -> list[str]:
     slugs = [device_slug(each.facts) for each in (first, other)]
     if slugs[0] != slugs[1] and not across_devices:
         devices = f"{names[0]} is of {slugs[0]}, {names[1]} of {slugs[1]}"
-        mistakes.append(f"{devices}; --across-devices merges them all the same")
+        mistakes.append(f"{devices}; --across-devices merges them nevertheless")
     return mistakes
 
 
 def _records(folders: list[Path], mistakes: list[str]) -> list[Record]:
-    """All of them; a cell that two runs have alike counts once."""
+    """The records of all folders; a record that two of them have counts once. Adds to mistakes where they differ."""
     found: dict[Cell, tuple[Path, Record]] = {}
     for folder in folders:
         for record in read_journal(RunFolder(folder).journal):
-            held = found.setdefault(record.cell, (folder, record))
-            if held[1] != record:
-                mistakes.append(f"{held[0]} and {folder} have both measured {record.cell.key()}, and differ")
+            earlier = found.setdefault(record.cell, (folder, record))
+            if earlier[1] != record:
+                mistakes.append(
+                    f"{earlier[0]} and {folder} have both measured {record.cell.key()}, with different results"
+                )
     return [record for _, record in found.values()]

@@ -1,6 +1,7 @@
-"""What a child tells its parent. Besides records this is all that host/ and device/ have in common.
+"""The messages that a child sends to its parent: with records, the only types that host/ and device/ share.
 
-A child sends Stage and Turn messages on the way and one Done at last; after a Turn it waits for an answer.
+A child sends Stage and RoundEnd messages while it works, and one Done at its end; after a RoundEnd it waits for an
+answer.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Turn:
+class RoundEnd:
     """The end of a round of samples: other cells may be sampled until the parent answers."""
 
-    step_s: float  # of one step, so far
+    step_s: float  # seconds of one step, as known so far
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class Planned:
-    """A program that was compiled, and run where it is small; nothing of it is a result."""
+    """A program that was compiled, and run only if it is small: it gives predictions, and no results."""
 
     columns: dict[str, Any]  # of compiling
-    calls: int | None  # that a cell makes, where it is not the sampling that decides
-    step_s: float | None  # of one call; None where it was too large to try
+    calls: int | None  # in one cell; None where sampling decides
+    step_s: float | None  # seconds of one call; None where the program was too large to run
 
 
 @dataclass(frozen=True)
 class Checked:
     """A method compared with the reference."""
 
-    reference: str | None  # the other method; None where there is none to compare with
-    worst: float | None  # the largest difference, relative
+    reference: str | None  # the method to compare with; None where there is none
+    worst: float | None  # the largest relative difference
 
 
 Content = Measured | Planned | Checked | dict[str, Any] | None  # a dict: facts of the device, or its peak rates
@@ -58,7 +59,7 @@ Content = Measured | Planned | Checked | dict[str, Any] | None  # a dict: facts 
 
 @dataclass(frozen=True)
 class Done:
-    """The end of a task. content: what was asked for, or what there is of it."""
+    """The end of a task. content: what the task gives, or the part of it that there is."""
 
     status: Status
     message: str = ""
@@ -66,13 +67,13 @@ class Done:
     content: Content = None
 
     def at(self, stage: str) -> Done:
-        """The same, with the stage at which it ended where it is not ok."""
+        """The same message, with the stage at which it ended unless it is ok."""
         return self if self.status == Status.OK else replace(self, stage=stage)
 
 
 @dataclass(frozen=True)
 class Clock:
-    """What the parent noted of a child: its time, and the machine's load before and after."""
+    """What the parent measured of a child: its time, and the machine's load before and after."""
 
     wall_s: float
     load_before: float | None
@@ -80,7 +81,7 @@ class Clock:
 
 
 def record_of(cell: Cell, done: Done, clock: Clock) -> Record:
-    """The record of a cell that a child was started for."""
+    """The record of a cell for which a child was started."""
     measured = done.content if isinstance(done.content, Measured) else Measured((), ())
     return Record(
         schema=SCHEMA,

@@ -1,4 +1,4 @@
-"""The datum: what a cell left. A record has rows, a row has columns; both are written and read by codec.py alone."""
+"""The record of a cell. A record has rows, a row has columns; only codec.py writes and reads them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import msgspec
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.status import Status
 
-SCHEMA = 2  # of records; 1, which did not say so, had no samples by rounds and no shares of the machine's rates
+SCHEMA = 2  # of records. Schema 1 had no field for it, no samples by rounds and no shares of the machine's rates
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Numbers of a cell. Units are in the names; None means "not measured".
+    """The numbers that a cell gives. Units are in the names; None means "not measured".
 
-    bench/plan/measures.py says which measure has which columns.
-    A measure that gives several points from one cell (quality: one for each context) has several rows.
+    bench/plan/measures.py lists the columns of each measure. A cell that gives several points (quality: one for each
+    context) has several rows.
     """
 
     n_params: int | None = None
@@ -83,7 +83,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     dt_p90: float | None = None
 
     def number(self, name: str) -> float:
-        """A column that must have been measured. Raises ValueError where it is blank."""
+        """The value of a column. Raises ValueError where it was not measured."""
         value = getattr(self, name)
         if value is None:
             raise ValueError(f"{name} was not measured")
@@ -94,11 +94,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
         return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
 
 
-ROW_COLUMNS = Row.__struct_fields__
-
-
 def row_of(columns: dict[str, Any]) -> Row:
-    """A row of these columns; NaN and infinity are not measured values, so they become blanks.
+    """A row with these columns. NaN and infinity become blanks, since they are not measured values.
 
     Raises TypeError for an unknown column.
     """
@@ -110,7 +107,7 @@ def _not_finite(value: Any) -> bool:
 
 
 class Conditions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What a row was measured on: the columns of the environment that stand in every row."""
+    """What a row was measured on: the part of the environment that every row repeats."""
 
     device_kind: str | None = None
     platform: str | None = None
@@ -128,9 +125,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     status: Status
     stage: str = ""  # where a cell that is not ok ended
     message: str = ""
-    rows: tuple[Row, ...]  # none of a cell that failed, which is a row of its CSV all the same
+    rows: tuple[Row, ...]  # empty for a cell that failed; its CSV has a row for it nevertheless
     samples_ms: tuple[float, ...] = ()  # raw times, in the order in which they were taken
-    # On a stream, for each row the loss of each window (None: not finite), so that rows can be compared in pairs.
+    # On a stream: for each row, the loss of each window (None: not finite), so that rows can be compared in pairs.
     window_losses: tuple[tuple[float | None, ...], ...] | None = None
     wall_s: float | None = None
     load_before: float | None = None  # of the machine, when the cell began
@@ -139,10 +136,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def row(self) -> Row:
-        """The first row; one without any figure where the cell failed."""
+        """The first row; an empty one where the cell failed."""
         return self.rows[0] if self.rows else Row()
 
 
 def not_run(cell: Cell, status: Status, reason: str, stage: str = "plan") -> Record:
-    """The record of a cell that no child was started for."""
+    """The record of a cell for which no child was started. reason: its message."""
     return Record(schema=SCHEMA, cell=cell, status=status, stage=stage, message=reason, rows=())

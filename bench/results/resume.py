@@ -1,4 +1,4 @@
-"""Going on with a run: what must be as it was, what is said if it is not, how one is begun anew."""
+"""Continuing a run: what must be unchanged, and the messages if it is not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.folder import RunFolder
 
-# Of environment.json: what numbers of one folder have in common.
+# Keys of environment.json that must be equal for all rows of a folder.
 SAME = (
     *("code", "device_kind", "cpu_model", "n_cpus", "python_version", "packages"),
     *("native_kernels", "glibc_tunables", "xla_flags"),
@@ -18,18 +18,18 @@ SAME = (
 
 
 def arguments_of(folder: Path) -> list[str]:
-    """The arguments that a folder's run was started with. Raises JournalError where they are not to be had."""
+    """The arguments with which a folder's run was started. Raises JournalError where they are not recorded."""
     suite = RunFolder(folder).suite
-    held = RunFolder(folder).read_suite()
-    if held is None:
-        raise JournalError(f"--resume {str(folder)!r}: there is no {suite.name}, so no run that could go on")
-    if not isinstance(held.get("arguments"), list):
+    recorded = RunFolder(folder).read_suite()
+    if recorded is None:
+        raise JournalError(f"--resume {str(folder)!r}: there is no {suite.name}, so there is no run to continue")
+    if not isinstance(recorded.get("arguments"), list):
         raise JournalError(f"--resume {str(folder)!r}: its {suite.name} does not say how the run was started")
-    return [str(argument) for argument in held["arguments"]]
+    return [str(argument) for argument in recorded["arguments"]]
 
 
 def check_place(out: Path) -> list[str]:
-    """Mistakes: the folder cannot be written, or holds something that is no run of ours."""
+    """Mistakes: the folder cannot be written, or holds something that is not a run of ours."""
     existing = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not existing.is_dir():
         return [f"--out {str(out)!r}: {str(existing)!r} is a file"]
@@ -39,50 +39,51 @@ def check_place(out: Path) -> list[str]:
 
 
 def check_configuration(out: Path, configuration: dict) -> list[str]:
-    """Mistakes: the folder holds something else than this configuration or nothing."""
+    """Mistakes: the folder holds another configuration, or files that cannot be read."""
     try:
         folder = RunFolder(out)
-        held, records = folder.read_suite(), read_journal(folder.journal)
+        recorded, records = folder.read_suite(), read_journal(folder.journal)
     except (JournalError, OSError) as error:
         return [f"--out {str(out)!r} holds something that cannot be read: {error}. {_WAYS}"]
-    if held is None and records:
+    if recorded is None and records:
         return [f"--out {str(out)!r} holds a journal without a {folder.suite.name}. {_WAYS}"]
-    differing = differences(held, json.loads(json.dumps(configuration))) if held is not None else []
+    differing = differences(recorded, json.loads(json.dumps(configuration))) if recorded is not None else []
     if differing:
         return [f"--out {str(out)!r} holds another configuration ({'; '.join(differing)}). {_WAYS}"]
     return []
 
 
 def check_environment(folder: Path, described: dict) -> list[str]:
-    """Mistakes: the folder's rows were measured by other code, or elsewhere."""
-    held = RunFolder(folder).read_environment() or {}
+    """Mistakes: the folder's rows were measured by other code, or on another machine."""
+    recorded = RunFolder(folder).read_environment() or {}
     now = json.loads(json.dumps(described))
-    differing = differences({key: held.get(key) for key in SAME}, {key: now.get(key) for key in SAME})
+    differing = differences({key: recorded.get(key) for key in SAME}, {key: now.get(key) for key in SAME})
     if not differing:
         return []
-    return [f"{str(folder)!r} was measured otherwise ({'; '.join(differing)}). {_WAYS}"]
+    return [f"{str(folder)!r} was measured under other conditions ({'; '.join(differing)}). {_WAYS}"]
 
 
 def peaks_of(folder: Path) -> dict | None:
-    """The machine's rates that a folder's rows were held against, if it has any."""
+    """The machine's peak rates with which a folder's rows were compared; None where it has none."""
     return (RunFolder(folder).read_environment() or {}).get("peaks")
 
 
-_WAYS = "Choose another folder, or --rerun, which keeps what is there aside and measures everything anew"
+_WAYS = "Choose another folder, or --rerun, which renames the files that are there and measures everything again"
 
 
-def differences(held: dict, now: dict) -> list[str]:
-    """What two descriptions do not have in common, each in words; what neither says anything of is the same."""
-    said = []
-    for key in [*held, *(key for key in now if key not in held)]:
-        old, new = held.get(key), now.get(key)
+def differences(recorded: dict, now: dict) -> list[str]:
+    """The differences of two descriptions, each in words. A missing key equals None; "arguments" are left out."""
+    found = []
+    for key in [*recorded, *(key for key in now if key not in recorded)]:
+        old, new = recorded.get(key), now.get(key)
         if old == new or key == "arguments":
             continue
         if isinstance(old, dict) and isinstance(new, dict):
-            said += [f"{key}: {each}" for each in differences(old, new)]
+            found += [f"{key}: {each}" for each in differences(old, new)]
         elif isinstance(old, list) and isinstance(new, list) and len(old) + len(new) > 6:
-            gone, come = [x for x in old if x not in new], [x for x in new if x not in old]
-            said.append(f"{key}: {len(gone)} no longer there, {len(come)} new, such as {(gone + come or ['order'])[0]}")
+            gone, added = [x for x in old if x not in new], [x for x in new if x not in old]
+            example = (gone + added or ["order"])[0]
+            found.append(f"{key}: {len(gone)} no longer there, {len(added)} new, such as {example}")
         else:
-            said.append(f"{key}: {old} -> {new}")
-    return said
+            found.append(f"{key}: {old} -> {new}")
+    return found

@@ -1,4 +1,4 @@
-"""The CSVs of a run, rebuilt from its journal. While a run goes on they may be some cells behind it."""
+"""The CSVs of a run, rebuilt from its journal. While the run goes on, the newest cells may be missing in them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 from lengthscale.bench.results.codec import csv_of
-from lengthscale.bench.results.files import keep_aside, replace_file
+from lengthscale.bench.results.files import replace_file, set_aside
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.record import Record
 
 
 class Tables:
-    """The CSVs of a run, each rewritten whole from the journal, but for no more than a share of the run's time."""
+    """The CSVs of a run, each rewritten whole from the journal, in at most SHARE of the run's time."""
 
     SHARE = 0.02
 
@@ -23,8 +23,9 @@ class Tables:
         self._next = 0.0
 
     def start_from(self, records: list[Record]) -> list[Path]:
-        """Take over what a resumed run has. A CSV that is no part of what its journal gives (somebody edited it, or
-        it is broken) is kept aside: the paths it now has.
+        """Start with the records of a resumed run. Returns the new paths of CSVs that were set aside.
+
+        A CSV is set aside if it is not a beginning of what its journal gives: somebody edited it, or it is damaged.
         """
         for record in records:
             self._records.setdefault(record.cell.measure, []).append(record)
@@ -32,11 +33,12 @@ class Tables:
         for name, mine in self._records.items():
             path, text = self._folder.csv(name), csv_of(mine).encode()
             if path.exists() and not (path.stat().st_size <= len(text) and text.startswith(path.read_bytes())):
-                aside.append(keep_aside(path))
+                aside.append(set_aside(path))
         self._stale |= self._records.keys()
         return aside
 
     def add(self, record: Record) -> None:
+        """Add a record, and write the CSVs if there is time. Raises OSError as `write`."""
         name = record.cell.measure
         self._records.setdefault(name, []).append(record)
         self._stale.add(name)
@@ -44,7 +46,7 @@ class Tables:
             self.write()
 
     def write(self) -> None:
-        """Bring all CSVs up to date. Raises OSError where that is not possible; the old ones stay whole."""
+        """Bring all CSVs up to date. Raises OSError where one cannot be written; the old file then stays whole."""
         started = time.monotonic()
         for name in sorted(self._stale):
             replace_file(self._folder.csv(name), csv_of(self._records[name]))

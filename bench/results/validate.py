@@ -1,4 +1,4 @@
-"""`validate DIR`: is a results folder whole, do its files agree, is what they say possible?"""
+"""`validate DIR`: is a results folder complete, do its files agree, are its values possible?"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_NEGATIVE = (
     *("trace_s", "lower_s", "compile_s", "flops", "flops_per_s", "bytes_per_s", "state_bytes"),
     *("loss", "train_loss", "grad_norm", "max_difference", "largest_logit", "context"),
 )
-HIGHEST_SHARE = 1.3  # of the measured GEMM rate: peaks are measured once, and clocks change
+HIGHEST_SHARE = 1.3  # of the measured GEMM rate: it is measured once, and the clock rate of a CPU changes
 SHARES = ("accuracy", "accuracy_low", "accuracy_high", "chance_accuracy")
 ORDERED = (
     ("time_p10_ms", "time_median_ms", "time_p90_ms"),
@@ -35,11 +35,11 @@ ORDERED = (
     ("accuracy_low", "accuracy", "accuracy_high"),
     ("grad_norm_p10", "grad_norm", "grad_norm_p90"),
 )
-ROUNDING = 1e-4  # relative: samples are kept to a nanosecond, CSVs to 6 digits
+ROUNDING = 1e-4  # relative: journals store samples to a nanosecond, CSVs have 6 digits
 
 
 def validate(folder: Path) -> tuple[list[str], list[str]]:
-    """(what is wrong, what is worth knowing), a line each."""
+    """(mistakes, notes) on a results folder, each a line. Notes do not make it invalid."""
     wrong, notes = [], []
     run = RunFolder(folder)
     try:
@@ -49,18 +49,18 @@ def validate(folder: Path) -> tuple[list[str], list[str]]:
     if not records:
         wrong.append(f"{folder} holds no {run.journal.name}, or one without a record")
     files = {run.environment: facts, run.suite: suite}
-    wrong += [f"there is no {path.name}" for path, held in files.items() if held is None]
+    wrong += [f"there is no {path.name}" for path, content in files.items() if content is None]
     for number, record in enumerate(records, start=1):
         wrong += [f"{run.journal.name}, line {number}: {each}" for each in _record(record, facts)]
     old = sum(record.schema != SCHEMA for record in records)
     if old:
         notes.append(
-            f"{old} records are of an older schema, whose samples and CSVs are not looked at: compare and plot read "
+            f"{old} records are of an older schema, whose samples and CSVs are not checked: compare and plot read "
             "them, run does not add to them"
         )
     if not wrong:
         wrong += _cells(records, suite or {}, notes)
-    if not wrong and not old:  # a CSV's difference would only say the same again
+    if not wrong and not old:  # a wrong journal makes the CSVs differ, too: one mistake would be shown twice
         wrong += _tables(run, records)
     return wrong, notes
 
@@ -72,7 +72,7 @@ def _record(record: Record, facts: dict | None) -> list[str]:
     sizes = {"length": cell.length, "batch": cell.batch}
     wrong = [f"{name} is {value!r}, not a positive number" for name, value in sizes.items() if value <= 0]
     if record.status == Status.OK and not record.rows:
-        wrong.append("it is ok and has no row")
+        wrong.append("its status is ok, and it has no row")
     known = {*MEASURES[cell.measure].columns, "n_params"}
     for row in record.rows:
         wrong += [f"{cell.measure} has no column {name!r}" for name in row.columns() if name not in known]
@@ -84,7 +84,7 @@ def _record(record: Record, facts: dict | None) -> list[str]:
 
 
 def _row(row: Row, facts: dict | None) -> list[str]:
-    """Values that cannot be. A blank says nothing, and so is never wrong."""
+    """Mistakes: values of a row that are impossible. A blank is never wrong."""
     wrong = []
     for name, value in row.columns().items():
         if isinstance(value, str):
@@ -101,18 +101,18 @@ def _row(row: Row, facts: dict | None) -> list[str]:
             wrong.append(f"{' <= '.join(names)} does not hold: {', '.join(f'{value:g}' for value in values)}")
     if (row.gemm_share or 0) > HIGHEST_SHARE:
         wrong.append(f"gemm_share is {row.gemm_share:g}: more than the machine can do")
-    held = (facts or {}).get("device_memory_bytes") or (facts or {}).get("memory_bytes")
-    if held and (row.mem_peak_bytes or 0) > held:
-        wrong.append(f"mem_peak_bytes is {row.mem_peak_bytes:g}, more than the device's {held:g}")
+    available = (facts or {}).get("device_memory_bytes") or (facts or {}).get("memory_bytes")
+    if available and (row.mem_peak_bytes or 0) > available:
+        wrong.append(f"mem_peak_bytes is {row.mem_peak_bytes:g}, more than the device's {available:g}")
     return wrong
 
 
 def _samples(record: Record) -> list[str]:
-    """The first row's values against the raw samples, and against each other."""
+    """Mistakes: the first row's values do not agree with the raw samples, or with each other."""
     wrong, samples, row, cell = [], record.samples_ms, record.row, record.cell
     if samples and row.n_samples is not None:
         if len(samples) != row.n_samples:
-            wrong.append(f"n_samples is {row.n_samples}, and there are {len(samples)} samples")
+            wrong.append(f"n_samples is {row.n_samples}, but there are {len(samples)} samples")
         elif row.time_median_ms and not math.isclose(np.median(samples), row.time_median_ms, rel_tol=ROUNDING):
             wrong.append(f"time_median_ms is {row.time_median_ms:g}, the samples' median {np.median(samples):g}")
     tokens = {"forward": cell.length, "train": cell.length, "decode": 1}.get(cell.measure)
@@ -124,38 +124,38 @@ def _samples(record: Record) -> list[str]:
 
 
 def _window_losses(record: Record) -> list[str]:
-    """Each row's raw losses, where there are any, against its mean."""
+    """Mistakes: the raw losses of the windows do not agree with a row's mean loss."""
     losses = record.window_losses
     if losses is None:
         return []
     if len(losses) != len(record.rows):
-        return ["its window_losses are no list for each row"]
+        return ["its window_losses do not have one list for each row"]
     wrong = []
     for mine, row in zip(losses, record.rows, strict=True):
         finite = [value for value in mine if value is not None]
         if len(mine) != row.n_sequences:
-            wrong.append(f"n_sequences is {row.n_sequences}, and there are {len(mine)} window_losses")
+            wrong.append(f"n_sequences is {row.n_sequences}, but there are {len(mine)} window_losses")
         elif (len(finite) < len(mine)) != (row.loss is None):
-            wrong.append("a loss is blank where, and only where, one of its window_losses is not finite")
+            wrong.append("loss must be blank if, and only if, one of its window_losses is not finite")
         elif row.loss is not None and not math.isclose(np.mean(finite), row.loss, rel_tol=ROUNDING, abs_tol=1e-6):
             wrong.append(f"loss is {row.loss:g}, the mean of its window_losses {np.mean(finite):g}")
     return wrong
 
 
 def _cells(records: list[Record], suite: dict, notes: list[str]) -> list[str]:
-    """No cell twice, none that the run does not have."""
+    """Mistakes: cells that the journal has twice, or that suite.json does not have. Adds a note on missing cells."""
     keys = [record.cell.key() for record in records]
     wrong = [f"journal.jsonl: {key} is there {n} times" for key, n in Counter(keys).items() if n > 1]
     planned = set(suite.get("cells", []))
-    wrong += [f"journal.jsonl: {key} is no cell of suite.json" for key in keys if key not in planned]
+    wrong += [f"journal.jsonl: {key} is not a cell of suite.json" for key in keys if key not in planned]
     missing = len(planned - set(keys))
     if missing:
-        notes.append(f"{missing} of {len(planned)} cells have not been run; run --resume goes on")
+        notes.append(f"{missing} of {len(planned)} cells have not been run; run --resume continues")
     return wrong
 
 
 def _tables(run: RunFolder, records: list[Record]) -> list[str]:
-    """Each CSV is what the journal gives."""
+    """Mistakes: a CSV is not what the journal gives."""
     wrong = []
     for name in MEASURES:
         mine, path = [record for record in records if record.cell.measure == name], run.csv(name)
@@ -166,7 +166,7 @@ def _tables(run: RunFolder, records: list[Record]) -> list[str]:
             continue
         expected = csv_of(mine)
         if path.stat().st_size > 2 * len(expected) + 1000:
-            wrong.append(f"{path.name}: {path.stat().st_size} bytes, and {len(expected)} by the journal")
+            wrong.append(f"{path.name}: {path.stat().st_size} bytes, but {len(expected)} by the journal")
             continue
         wrong += _first_difference(path, expected)
     return wrong
@@ -176,19 +176,19 @@ def _first_difference(path: Path, expected: str) -> list[str]:
     try:
         text = path.read_text()
     except UnicodeDecodeError as error:
-        return [f"{path.name}: not text ({error})"]
+        return [f"{path.name} is not text ({error})"]
     if text == expected:
         return []
     ours, theirs = (list(csv.reader(each.splitlines())) for each in (expected, text))
     for number, (want, have) in enumerate(zip(ours, theirs, strict=False), start=1):
         for column, (should, is_) in enumerate(zip(want, have, strict=False)):
             if should != is_:
-                return [f"{path.name}, line {number}, {ours[0][column]}: {is_!r}, and {should!r} by the journal"]
-    return [f"{path.name}: {len(theirs)} lines, and {len(ours)} by the journal"]
+                return [f"{path.name}, line {number}, {ours[0][column]}: {is_!r}, but {should!r} by the journal"]
+    return [f"{path.name}: {len(theirs)} lines, but {len(ours)} by the journal"]
 
 
 def run_validate(folder: Path, console: Console) -> int:
-    """The command: what is wrong, a line each; 1 if anything is."""
+    """Print the mistakes and notes, a line each. Returns 1 if anything is wrong, else 0."""
     wrong, notes = validate(folder)
     for line in (*wrong, *(f"note: {note}" for note in notes)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""claims.csv, as it is read: the verdicts on the article's claims, a row for each finding."""
+"""Reading claims.csv: the verdicts on the article's claims, a row for each finding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read(folder: Path) -> list[dict]:
 
 
 def overall(rows: list[dict]) -> list[dict]:
-    """Of each claim the row that is its verdict: its first."""
+    """The first row of each claim, which is its verdict."""
     firsts: dict[str, dict] = {}
     for row in rows:
         firsts.setdefault(row["claim"], row)
@@ -28,7 +28,7 @@ def overall(rows: list[dict]) -> list[dict]:
 
 
 def figure_text(row: dict) -> str:
-    """Such as "4.9x [4.7, 5.2]" or "1,300 tokens [1,100, 1,500]", of a row of text."""
+    """A row's estimate as text, such as "4.9x [4.7, 5.2]" or "1,300 tokens [1,100, 1,500]"."""
     if not row["figure"]:
         return ""
     unit = row["unit"] if row["unit"] in ("", "x", "%") else f" {row['unit']}"

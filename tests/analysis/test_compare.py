@@ -58,17 +58,17 @@ def test_simulated_runs_that_are_alike_and_that_are_not(tmp_path):
 
 
 def times_of_a_product(matrices, count):
-    """Of this thread: what other tests take of its core meanwhile is not the meter's to find."""
+    """Seconds of this thread, without the time that other tests take of its core meanwhile."""
     start = time.thread_time()
     for _ in range(count):
         np.matmul(*matrices)
     return time.thread_time() - start
 
 
-def times_in_turns(rng, matrices, *counts):
-    """Seconds of so many products, a list each, sampled as a run does: until both medians are known well enough.
+def times_round_robin(rng, matrices, *counts):
+    """Seconds of each number of products, a list each, sampled as a run does: until both medians are precise enough.
 
-    Whose turn is first is drawn: the first comes after this loop's own work, and the second after products.
+    Their order in a round is random: the first one comes after this loop's own work, the second one after products.
     """
     times = [[] for _ in counts]
     while any(timing.wants_more(tuple(mine), SAMPLING) or len(mine) < SAMPLING.min_samples for mine in times):
@@ -81,14 +81,14 @@ SAMPLING = Settings(precision=0.01, precision_s=60.0, min_samples=40, max_sample
 
 
 @pytest.mark.slow
-def test_a_real_operation_beside_itself_and_beside_five_percent_more_of_it(tmp_path):
-    """100 comparisons of each kind: 60 products of matrices, small enough for one core, beside 60 or 63."""
+def test_a_real_operation_compared_with_itself_and_with_five_percent_more_of_it(tmp_path):
+    """100 comparisons of each kind: 60 products of matrices, small enough for one core, with 60 or 63 products."""
     rng = np.random.default_rng(0)
     matrices = rng.normal(size=(2, 56, 56)).astype("float32")
-    times_in_turns(rng, matrices, 60)
+    times_round_robin(rng, matrices, 60)
     verdicts = {60: [], 63: []}
     for more in (60, 63) * 100:
-        verdicts[more].append(verdict(tmp_path, *times_in_turns(rng, matrices, 60, more)))
+        verdicts[more].append(verdict(tmp_path, *times_round_robin(rng, matrices, 60, more)))
     assert sum(each in ("slower", "faster") for each in verdicts[60]) <= 1
     assert verdicts[63].count("slower") >= 95
 
@@ -154,8 +154,8 @@ def test_the_command_says_what_changed_and_fails_on_request(runs, capsys, monkey
     assert "slower" in lines["16"]
     assert " 2 " in lines["16"]  # memory
     assert "broken" in lines["64"]
-    assert "1 cells in A alone" in said
-    assert "1 cells in B alone" in said
+    assert "1 cells only in A" in said
+    assert "1 cells only in B" in said
     assert main(["compare", a, b, "--fail-on-regression"]) == 1
     assert main(["compare", a, a, "--fail-on-regression"]) == 0
 

@@ -98,7 +98,7 @@ def test_a_line_has_no_parabola_in_it():
     assert np.mean(np.array(shares) == 0) > 0.9
 
 
-def test_curves_that_cannot_be_told_apart_have_no_crossing():
+def test_curves_that_do_not_differ_have_no_crossing():
     statuses = []
     for seed in range(50):
         random = np.random.default_rng(seed)
@@ -187,7 +187,7 @@ def test_the_answer_says_how_cost_grows_where_curves_cross_and_what_decoding_tak
 
 def test_the_answer_says_what_was_not_measured():
     growth, crossing, decoding = answer.sentences(*fit.fit_records(records({"rnn": line}, LENGTHS[:2])), ON)
-    assert growth == "On A CPU, 2 cores no cost was measured at the four lengths that an exponent takes."
+    assert growth == "On A CPU, 2 cores no cost was measured at four lengths, which an exponent needs."
     assert crossing == "No two curves were measured that could cross."
     assert decoding == "Decoding was not measured."
 

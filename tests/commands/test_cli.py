@@ -117,7 +117,7 @@ def test_resume_needs_no_other_options_and_takes_none(swept):
     [
         (["--models", "rnn"], "leave out --models rnn"),
         (["--out", "elsewhere"], "leave out --out elsewhere"),
-        ([], "there is no suite.json, so no run that could go on"),
+        ([], "there is no suite.json, so there is no run to continue"),
     ],
 )
 def test_resume_refuses_what_it_cannot_do(tmp_path, capsys, arguments, message):
@@ -186,7 +186,7 @@ def test_an_unknown_suite(capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "nor is there a file or folder of this name"), (b"", "is empty"), (b"x" * 1024, "length 1024 needs 1025")],
+    [(None, "there is no file or folder of this name"), (b"", "is empty"), (b"x" * 1024, "length 1024 needs 1025")],
 )
 def test_data_that_cannot_be_used(tmp_path, capsys, content, message):
     path = tmp_path / "data.bin"

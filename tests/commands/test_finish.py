@@ -1,4 +1,4 @@
-"""The end of a run: whatever fails there costs its own output, never the others nor the exit code's meaning."""
+"""The end of a run: a step that fails costs its own output, but not the others or the exit code's meaning."""
 
 import csv
 from dataclasses import replace

@@ -117,7 +117,7 @@ def test_windows_hold_what_stands_there():
 
 def test_windows_longer_than_the_stream():
     tokens = np.arange(10, dtype=np.uint8)
-    message = "a window of 11 tokens was asked of a stream of 10"
+    message = "a window of 11 tokens does not fit into a stream of 10"
     with pytest.raises(DataError, match=message):
         streams.windows(tokens, 2, 11)
     with pytest.raises(DataError, match=message):
@@ -144,7 +144,7 @@ def test_a_compressed_file_is_named_as_such(tmp_path):
     [
         ("a.fa", "line 1: no header; expected '>'"),
         ("a.csv", "row 1: it has 1,048,576 characters or more"),
-        ("a.wav", "is no WAV file"),
+        ("a.wav", "is not a WAV file"),
     ],
 )
 def test_a_file_of_10_gb_of_something_else_is_refused_at_its_start(tmp_path, monkeypatch, name, message):
@@ -212,10 +212,10 @@ def test_fasta_longer_than_the_limit(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b">p1\nACGT\n\n>p2 kinase\nMKTAYIAKQR\n", "record 'p2', line 5: 'I' is no base"),
-        (b">p1\nACGT\nACGT*\n", "record 'p1', line 3: '*' is no base"),
-        (b">p1\nAC>GT\n", "record 'p1', line 2: '>' is no base"),
-        ("\ufeff>p1\nAC\u00c4\n".encode(), "record 'p1', line 2: '\u00c4' is no base"),
+        (b">p1\nACGT\n\n>p2 kinase\nMKTAYIAKQR\n", "record 'p2', line 5: 'I' is not a base"),
+        (b">p1\nACGT\nACGT*\n", "record 'p1', line 3: '*' is not a base"),
+        (b">p1\nAC>GT\n", "record 'p1', line 2: '>' is not a base"),
+        ("\ufeff>p1\nAC\u00c4\n".encode(), "record 'p1', line 2: '\u00c4' is not a base"),
         (b"\n\nACGT\n", "line 3: no header; expected '>', found 'ACGT"),
         (b">p1\n>p2\n\n", "holds no bases"),
         (b"", "is empty"),
@@ -248,18 +248,18 @@ def test_synthetic_tasks_have_names_too():
 
 def test_unknown_names():
     assert "unknown data 'genom'; did you mean 'genome'? (known: text, code" in refused("genom")
-    assert "nor is there a file or folder of this name" in refused("/no/such/file.fa")
+    assert "there is no file or folder of this name" in refused("/no/such/file.fa")
     assert "unknown data ''" in refused("")
     assert "unknown data" in refused("a\0b")
 
 
-@pytest.mark.fault("data: pipes, devices, link loops, what must not be read")
+@pytest.mark.fault("data: pipes, devices, link loops, unreadable files")
 def test_places_that_hold_no_file(tmp_path):
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     assert "cannot be read: Too many levels of symbolic links" in refused(loop)
     (tmp_path / "away").symlink_to(tmp_path / "gone")
-    assert "is a link to what does not exist" in refused(tmp_path / "away")
+    assert "is a link to a file that does not exist" in refused(tmp_path / "away")
     os.mkfifo(tmp_path / "pipe")
     assert "is a pipe or a device; a file was expected" in refused(tmp_path / "pipe")
     assert "is a pipe or a device; a file was expected" in refused("/dev/zero")
@@ -270,7 +270,7 @@ def test_places_that_hold_no_file(tmp_path):
             loader("name", str(tmp_path))
 
 
-@pytest.mark.fault("data: pipes, devices, link loops, what must not be read")
+@pytest.mark.fault("data: pipes, devices, link loops, unreadable files")
 @pytest.mark.parametrize("name", ["data", "a.fa", "a.csv", "a.wav", "a.gz", "folder"])
 def test_what_must_not_be_read(tmp_path, monkeypatch, name):
     path = tmp_path / name

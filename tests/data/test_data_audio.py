@@ -168,8 +168,8 @@ DATA_CHUNK = chunk(b"data", SAMPLES.tobytes())
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"RIFF", "is no WAV file: it starts with b'RIFF'"),
-        (b"ID3\x03 and no sound", "is no WAV file: it starts with b'ID3"),
+        (b"RIFF", "is not a WAV file: it starts with b'RIFF'"),
+        (b"ID3\x03 and no sound", "is not a WAV file: it starts with b'ID3"),
         (wav(fmt(1, 16), DATA_CHUNK)[:-5], "is truncated: expected 16 bytes of samples by its header, found 11"),
         (
             wav(SIZES_OF_3, fmt(7, 8), chunk(b"data", b"", size=0xFFFFFFFF), magic=b"RF64"),
@@ -185,7 +185,7 @@ DATA_CHUNK = chunk(b"data", SAMPLES.tobytes())
         (wav(extensible(1, 16, tail="00" * 14), DATA_CHUNK), "format code 0xfffe of 16 bits is not known"),
         (wav(fmt(1, 16, channels=0), DATA_CHUNK), "0 channels of 16 bits"),
         (wav(fmt(1, 16, channels=2, frame=2), DATA_CHUNK), "make frames of 4 bytes, its header says 2"),
-        (wav(fmt(1, 24), chunk(b"data", b"1234")), "its 4 bytes of samples are no whole number of 3-byte frames"),
+        (wav(fmt(1, 24), chunk(b"data", b"1234")), "its 4 bytes of samples are not a whole number of 3-byte frames"),
         (wav(fmt(1, 16), chunk(b"data", b"")), "holds no samples"),
         (wav(fmt(3, 32), chunk(b"data", struct.pack("<2f", 0, float("nan")))), "sample 1 is nan"),
         (wav(fmt(3, 32, 2), chunk(b"data", struct.pack("<2f", float("inf"), float("-inf")))), "sample 0 is nan"),

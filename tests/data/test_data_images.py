@@ -69,12 +69,12 @@ def test_csv_of_named_classes(tmp_path):
         (b"1,2,3,4,0\n\n1,2,3,4,5,0\n", "row 3: 6 columns, expected 5"),
         (b"1,2,3,0\n", "row 1: 4 columns; expected the pixels of a square and then a label"),
         (b"7\n", "row 1: 1 columns; expected the pixels of a square"),
-        (b"pixel0,label\n1,0\n", "row 1, column 1: 'pixel0' is no pixel (expected an integer from 0 to 255, and no"),
-        (b"1,2,3,4,0\n1,2,256,4,0\n", "row 2, column 3: '256' is no pixel"),
-        (b"1,2,3,-1,0\n", "row 1, column 4: '-1' is no pixel"),
-        (b"1,0.5,3,1,0\n", "row 1, column 2: '0.5' is no pixel"),
-        (b"1,,3,1,0\n", "row 1, column 2: '' is no pixel"),
-        (b"\xff\xfe,0\n", "row 1, column 1: '\ufffd\ufffd' is no pixel"),
+        (b"pixel0,label\n1,0\n", "row 1, column 1: 'pixel0' is not a pixel (expected an integer from 0 to 255, and no"),
+        (b"1,2,3,4,0\n1,2,256,4,0\n", "row 2, column 3: '256' is not a pixel"),
+        (b"1,2,3,-1,0\n", "row 1, column 4: '-1' is not a pixel"),
+        (b"1,0.5,3,1,0\n", "row 1, column 2: '0.5' is not a pixel"),
+        (b"1,,3,1,0\n", "row 1, column 2: '' is not a pixel"),
+        (b"\xff\xfe,0\n", "row 1, column 1: '\ufffd\ufffd' is not a pixel"),
         (b"1,2,3,4,\n", "row 1: no label"),
         (zipped(CSV * 50)[:-12], "is truncated: its gzip stream ends before its end mark"),
     ],
@@ -92,7 +92,7 @@ def test_csv_larger_than_memory_is_refused(tmp_path, monkeypatch):
     path.write_bytes(CSV)
     rows_and_classes = 3 * (4 + 4) + 2 * 100 + len("7" + "10")
     monkeypatch.setattr(images, "MAX_BYTES", rows_and_classes - 1)
-    assert "row 4: over 226 bytes of pixels and labels, the most that are held" in refused(path)
+    assert "row 4: over 226 bytes of pixels and labels, which is the limit" in refused(path)
     monkeypatch.setattr(images, "MAX_BYTES", rows_and_classes)
     assert image_set(path).classes == ("7", "10")
     labels = tmp_path / "labels.csv"
@@ -183,7 +183,7 @@ def test_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "dogs").mkdir()
     assert "its class 'dogs' holds no images" in refused(tmp_path)
     picture(tmp_path / "loose.png", 0)
-    assert "holds images ('loose.png') beside folders of classes" in refused(tmp_path)
+    assert "holds both images ('loose.png') and folders of classes" in refused(tmp_path)
     picture(tmp_path / "nested" / "train" / "cats" / "a.png", 0)
     assert "holds no images (expected" in refused(tmp_path / "nested")
 
@@ -211,12 +211,12 @@ def test_an_image_that_is_too_large_or_of_an_odd_mode(tmp_path, monkeypatch):
     assert "its pixels are of mode 'F'" in refused(tmp_path / "float")
 
 
-@pytest.mark.fault("data: pipes, devices, link loops, what must not be read")
+@pytest.mark.fault("data: pipes, devices, link loops, unreadable files")
 def test_loops_and_pipes_in_a_folder_of_images(tmp_path):
     image = tmp_path / "a.png"
     for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to(path)):
         make(image)
-        assert f"image {str(image)!r} cannot be read: it is a pipe, a device, or a link" in refused(tmp_path)
+        assert f"image {str(image)!r} cannot be read: it is a pipe, a device, or a broken link" in refused(tmp_path)
         image.unlink()
     (tmp_path / "round").symlink_to(tmp_path)
     assert "holds no images" in refused(tmp_path)

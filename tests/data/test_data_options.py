@@ -68,8 +68,8 @@ def test_what_figures_may_be_compared_by():
         ("text:images=5", ["text has no options, got 'text:images=5'"]),
     ],
 )
-def test_what_is_wrong_is_told(name, lines):
-    told = refused(name).splitlines()
-    assert len(told) == len(lines)
-    for line, expected in zip(told, lines, strict=True):
+def test_every_mistake_has_a_line(name, lines):
+    found = refused(name).splitlines()
+    assert len(found) == len(lines)
+    for line, expected in zip(found, lines, strict=True):
         assert line.startswith(expected)

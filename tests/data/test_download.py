@@ -74,7 +74,7 @@ def test_a_part_that_is_too_long_is_thrown_away(server, get, tmp_path):
     assert server.asked == [None]
 
 
-def test_a_server_that_ignores_ranges_starts_anew(server, get, tmp_path):
+def test_a_server_that_ignores_ranges_starts_again(server, get, tmp_path):
     (tmp_path / "data.bin.part").write_bytes(b"other bytes")
     server.answers = [no_ranges]
     assert get().read_bytes() == CONTENT
@@ -92,7 +92,7 @@ def test_a_server_that_stalls_is_left_and_resumed(server, get, console):
     server.answers = [stall(60_000), whole]
     assert get().read_bytes() == CONTENT
     assert server.asked == [None, "bytes=60000-"]
-    assert "nothing came for 0.3 s" in printed(console)
+    assert "nothing was received for 0.3 s" in printed(console)
 
 
 @pytest.mark.parametrize("answer", [hang_up, status(503), status(429), status(500)])

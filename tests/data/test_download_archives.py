@@ -79,7 +79,7 @@ def test_a_tar_that_is_damaged(tmp_path, console, damage):
     assert set(left(tmp_path)) == {"a.tar.gz"}
 
 
-def test_what_a_killed_process_left_is_unpacked_anew(tmp_path, console):
+def test_what_a_killed_process_left_is_unpacked_again(tmp_path, console):
     archive = make_tar(tmp_path / "a.tar.gz", ("good", b"x"))
     (tmp_path / "words.new").mkdir()
     (tmp_path / "words.new" / "old").write_bytes(b"x")
@@ -102,7 +102,7 @@ def test_unzip(tmp_path, console):
 )
 def test_a_zip_that_holds_something_else(tmp_path, console, members):
     archive = make_zip(tmp_path / "a.zip", **members)
-    with pytest.raises(DataError, match="must hold one file, 'data' of 300,000 bytes, and holds"):
+    with pytest.raises(DataError, match="must hold one file, 'data' of 300,000 bytes, but holds"):
         unzip_file(archive, "data", len(CONTENT), console)
     assert set(left(tmp_path)) == {"a.zip"}
 

@@ -83,7 +83,7 @@ def attacks(path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", attacks(Path("x")))
 def test_a_pickle_that_attacks_is_refused_and_not_run(tmp_path, name):
     path = tmp_path / "evil"
-    with pytest.raises(DataError, match="here is no batch of CIFAR-10: UnpicklingError"):
+    with pytest.raises(DataError, match="here is not a batch of CIFAR-10: UnpicklingError"):
         parse_batch(attacks(path)[name], "here")
     assert not path.exists()
 
@@ -98,7 +98,7 @@ def test_the_attack_would_work_on_an_unguarded_reader(tmp_path):
 def test_a_pickle_cannot_change_what_stands_in_for_numpy():
     for name in (b"ndarray", b"dtype"):
         for state in (b"}S'__init__'\nK\x01s", b"N}S'__setstate__'\nK\x01s\x86"):
-            with pytest.raises(DataError, match="here is no batch"):
+            with pytest.raises(DataError, match="here is not a batch"):
                 parse_batch(b"\x80\x02cnumpy\n" + name + b"\n" + state + b"b.", "here")
     parse_batch(batch_pickle(*random_batch(0)), "here")
 
@@ -108,12 +108,12 @@ def test_a_pickle_cannot_change_what_stands_in_for_numpy():
     [
         (b"", "EOFError"),
         (b"no pickle", "UnpicklingError"),
-        (batch_pickle(*random_batch(0))[:-3000], "here is no batch"),
+        (batch_pickle(*random_batch(0))[:-3000], "here is not a batch"),
         (pickle.dumps([1, 2], 2), "not rows of 3,072 bytes"),
         (pickle.dumps({}, 2), "not rows of 3,072 bytes"),
         (b"\x80\x02}(" + string(b"data") + b"cnumpy\nndarray\n)Ru.", "not rows of 3,072 bytes"),
         (batch_pickle(np.zeros((2, 3071), np.uint8), [0, 0]), "not rows of 3,072 bytes"),
-        (batch_pickle(np.zeros((2, 3072), np.uint8), [0]), "not one for each of 2 images"),
+        (batch_pickle(np.zeros((2, 3072), np.uint8), [0]), "does not have one label for each of 2 images"),
         (batch_pickle(np.zeros((2, 3072), np.uint8), [0, 10]), "not numbers from 0 to 9"),
         (batch_pickle(np.zeros((2, 3072), np.uint8), [0, 0]).replace(b"M\x02\x00", b"M\x03\x00"), "row by row"),
     ],

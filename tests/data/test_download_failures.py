@@ -25,7 +25,13 @@ def test_wrong_bytes_are_kept_aside(server, get, tmp_path):
     wrong = bytes(len(CONTENT))
     server.answers = [lambda handler: part_of(wrong, handler)]
     digests = hashlib.sha256(wrong).hexdigest(), hashlib.sha256(CONTENT).hexdigest()
-    fails(get, tmp_path, server.url, f"the sha256 of what came is {digests[0]}, expected {digests[1]}", "data.bin.bad")
+    fails(
+        get,
+        tmp_path,
+        server.url,
+        f"the sha256 of the received file is {digests[0]}, expected {digests[1]}",
+        "data.bin.bad",
+    )
     assert server.asked == [None]
     assert left(tmp_path) == {"data.bin.bad": len(CONTENT)}
     server.answers = [whole]  # and are not in the way of the right ones
@@ -68,24 +74,24 @@ def test_more_comes_than_expected_with_no_length(server, get, tmp_path):
 @pytest.mark.parametrize("code", [404, 403, 410])
 def test_a_lasting_refusal_is_not_repeated(server, get, tmp_path, code):
     server.answers = [status(code)]
-    fails(get, tmp_path, server.url, f"the server says {code}")
+    fails(get, tmp_path, server.url, f"the server answers {code}")
     assert len(server.asked) == 1
 
 
 def test_a_server_that_stays_down(server, get, tmp_path):
     server.answers = [status(503)]
-    fails(get, tmp_path, "failed 3 times", "the server says 503 Service Unavailable", "0 of 300,000 bytes")
+    fails(get, tmp_path, "failed 3 times", "the server answers 503 Service Unavailable", "0 of 300,000 bytes")
     assert len(server.asked) == 3
 
 
 def test_stalled_for_good(server, get, tmp_path):
     server.answers = [stall(10)]
-    fails(get, tmp_path, "failed 3 times", "nothing came for 0.3 s", "30 of 300,000 bytes")
+    fails(get, tmp_path, "failed 3 times", "nothing was received for 0.3 s", "30 of 300,000 bytes")
 
 
 def test_a_server_that_never_answers(server, get, tmp_path):
     server.answers = [lambda handler: handler.server.end.wait(20) and None]
-    fails(get, tmp_path, "failed 3 times", "nothing came for 0.3 s")
+    fails(get, tmp_path, "failed 3 times", "nothing was received for 0.3 s")
 
 
 def test_no_server(server, get, tmp_path):
@@ -94,7 +100,7 @@ def test_no_server(server, get, tmp_path):
 
 
 def test_no_address(get, tmp_path):
-    fails(get, tmp_path, "'data.bin' is no address", url="data.bin")
+    fails(get, tmp_path, "'data.bin' is not an address", url="data.bin")
 
 
 def test_a_certificate_that_is_not_to_be_trusted_is_not_asked_again(get, tmp_path, monkeypatch):
@@ -105,13 +111,13 @@ def test_a_certificate_that_is_not_to_be_trusted_is_not_asked_again(get, tmp_pat
         raise URLError(ssl.SSLCertVerificationError("self-signed certificate"))
 
     monkeypatch.setattr(transfer, "urlopen", urlopen)
-    fails(get, tmp_path, "is not to be trusted", "self-signed certificate")
+    fails(get, tmp_path, "cannot be trusted", "self-signed certificate")
     assert calls == [1]
 
 
 def test_the_final_name_is_taken_by_another_file(get, tmp_path):
     (tmp_path / "data.bin").write_bytes(b"mine")
-    with pytest.raises(DataError, match=r"data\.bin has 4 bytes, expected 300,000: remove it to fetch sample anew"):
+    with pytest.raises(DataError, match=r"data\.bin has 4 bytes, expected 300,000: remove it to fetch sample again"):
         get()
     assert (tmp_path / "data.bin").read_bytes() == b"mine"
 

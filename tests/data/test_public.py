@@ -99,7 +99,7 @@ def test_hg38(offer, cache):
     ("fasta", "said"),
     [
         (b">chr1\nACGT\n>chr2\n", "there is no FASTA record 'chr20' in 3 lines"),
-        (b">chr20\nACGT\nMKTAYI\n", "FASTA record 'chr20', line 3: b'MKTAYI\\n' holds letters that are no bases"),
+        (b">chr20\nACGT\nMKTAYI\n", "FASTA record 'chr20', line 3: b'MKTAYI\\n' holds letters that are not bases"),
     ],
 )
 def test_another_genome(offer, cache, fasta, said):
@@ -192,10 +192,10 @@ def errors_of(capsys, *arguments) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
-def test_wishes_that_do_not_fit_fetch_nothing(offer, enwik8, server, capsys):
+def test_options_that_do_not_fit_together_fetch_nothing(offer, enwik8, server, capsys):
     offer("enwik8", enwik8)
     both = errors_of(capsys, "--download", "enwik8", "--data", "text", "--size", "smal")
-    assert "--download is the data as well: give it or --data text, not both" in both
+    assert "--download chooses the data, too: give it or --data text, not both" in both
     assert "did you mean 'small'?" in both
     assert "unknown download 'enwik9'; did you mean 'enwik8'?" in errors_of(capsys, "--download", "enwik9")
     assert "unknown download ''" in errors_of(capsys, "--download", "")
@@ -211,7 +211,7 @@ def test_a_download_that_fails_loses_nothing(offer, enwik8, server, cache, capsy
     (cache / "enwik8.zip.part").write_bytes(enwik8[:1000])
     server.answers = [status(404)]
     said = errors_of(capsys, "--download", "enwik8", "--out", str(tmp_path / "new"))
-    assert "enwik8.zip: the server says 404" in said
+    assert "enwik8.zip: the server answers 404" in said
     assert not (tmp_path / "new").exists()
     assert left(cache) == {"enwik8.zip.part": 1000}
     server.asked.clear()

@@ -59,7 +59,7 @@ def test_a_text_with_parameters(text, parameters):
         ),
     ],
 )
-def test_every_mistake_of_a_text_is_told(text, mistakes):
+def test_every_mistake_of_a_text_has_a_line(text, mistakes):
     with pytest.raises(DataError) as error:
         parse_task(text)
     lines = str(error.value).splitlines()

@@ -27,12 +27,12 @@ def settings(**changes):
     return Settings(train_tokens=3 * 64, step_tokens=64, windows=32, **changes)
 
 
-class Report:
+class Notifier:
     def __call__(self, stage):
         pass
 
-    def wait_for_turn(self, step_s):
-        raise AssertionError("nothing here is sampled in turns")
+    def end_round(self, step_s):
+        raise AssertionError("nothing here is sampled in rounds")
 
 
 def slope(rule, name):
@@ -72,7 +72,7 @@ def test_a_zero_order_hold_is_exact_for_a_held_input():
 
 @pytest.mark.parametrize(("model", "rule"), [("s4d", "zoh"), ("s4d:rule=bilinear,dt=large", "bilinear")])
 def test_the_model_that_was_trained_is_measured(model, rule):
-    result = discretisation.run(cell("discretisation", model), settings(learning_rate=0.1), Report())
+    result = discretisation.run(cell("discretisation", model), settings(learning_rate=0.1), Notifier())
     assert isinstance(result.content, Measured)
     rows = result.content.rows
     assert (result.status, len(rows)) == ("ok", len(discretisation.STEPS))
@@ -87,17 +87,19 @@ def test_the_model_that_was_trained_is_measured(model, rule):
 @pytest.mark.parametrize(
     ("measure", "model", "length", "data", "message"),
     [
-        (discretisation, "mamba", 16, "digits", "mamba is no linear, time-invariant state space model"),
-        (resampling, "s4d", 16, "text", "text is no signal that can be sampled at half the rate"),
-        (resampling, "s4d", 9, "digits", "half as many samples need an even length, got 9"),
+        (discretisation, "mamba", 16, "digits", "mamba is not a linear, time-invariant state space model"),
+        (resampling, "s4d", 16, "text", "text is not a signal that can be sampled at half the rate"),
+        (resampling, "s4d", 9, "digits", "half the sampling rate needs an even length, got 9"),
         (resampling, "lstm", 16, "digits", "lstm has no steps dt to double"),
         (resampling, "vit", 16, "digits", "no last step"),
     ],
 )
-def test_what_cannot_be_measured_is_told_before_anything_is_trained(measure, model, length, data, message, monkeypatch):
+def test_what_cannot_be_measured_is_refused_before_anything_is_trained(
+    measure, model, length, data, message, monkeypatch
+):
     monkeypatch.setattr(measure, "train", None)
     with pytest.raises(NotImplementedError, match=message):
-        measure.run(cell(measure.__name__.split(".")[-1], model, length, data), settings(), Report())
+        measure.run(cell(measure.__name__.split(".")[-1], model, length, data), settings(), Notifier())
 
 
 def test_half_as_many_samples():
@@ -136,7 +138,7 @@ def test_twice_the_step_is_half_the_rate_of_a_held_signal():
 
 @pytest.mark.parametrize(("model", "dt"), [("s4d:dt=small", 1e-3), ("s4d:rule=bilinear,dt=large", 1e-1)])
 def test_a_trained_model_at_half_the_rate(model, dt):
-    result = resampling.run(cell("resampling", model), settings(learning_rate=1e-6), Report())
+    result = resampling.run(cell("resampling", model), settings(learning_rate=1e-6), Notifier())
     assert isinstance(result.content, Measured)
     rows = result.content.rows
     assert result.status == "ok"

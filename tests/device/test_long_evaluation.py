@@ -18,7 +18,7 @@ from lengthscale.bench.device.workloads.text import Workload
 from lengthscale.models import streaming
 
 LENGTH, PREFIX, TAIL = 1_048_576, 10_000, 16_384  # the prefix ends in the third chunk
-memory.forget_peak()
+memory.reset_peak()
 start = memory.process_peak_bytes()
 cell = Cell("quality", "mamba", "tiny", "auto", LENGTH, 1, "float32", 0, "random", 0)
 tokens = np.random.default_rng(0).integers(0, 256, LENGTH + 1, np.uint8)

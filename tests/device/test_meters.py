@@ -165,7 +165,7 @@ def test_a_known_allocation_and_a_program_against_its_plan():
 
 def test_the_meter_of_memory_does_not_lengthen_the_first_call(monkeypatch):
     """Or a short program would be taken for a long one, which is warmed up once."""
-    monkeypatch.setattr(memory, "forget_peak", lambda: time.sleep(0.2))
+    monkeypatch.setattr(memory, "reset_peak", lambda: time.sleep(0.2))
     calls = []
     short = program.Program(
         step=jax.jit(lambda x: x + 1),

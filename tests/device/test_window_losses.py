@@ -92,7 +92,7 @@ def test_the_name_of_planted_data():
 
 
 def test_a_record_keeps_the_losses_of_each_window(tmp_path):
-    """A real child's: its rows' figures are the means, the folder is valid, and spoilt losses are named."""
+    """Losses of a real child: its rows have their means, the folder is valid, and wrong losses are named."""
     arguments = "--suite quick --measures quality --models rnn --lengths 16 --train-tokens 2048 --windows 6"
     arguments += " --contexts 4,16,64 --shuffle-beyond 4 --context-tokens 300 --out"
     folder = tmp_path / "run"
@@ -115,14 +115,14 @@ def test_a_record_keeps_the_losses_of_each_window(tmp_path):
     assert validate(folder) == ([], [])
     assert summarise([kept], [])[0]["loss"] == f"{kept.rows[2].loss:.3g}"  # of the longest context, in order
     assert [row.whole("context") for row in read_run(folder).rows["quality"]] == [4, 16, 64, 0]
-    for spoilt, message in (
-        (kept.window_losses[:3], "its window_losses are no list for each row"),
-        ([[1.0] * 5, *kept.window_losses[1:]], "n_sequences is 6, and there are 5 window_losses"),
+    for wrong, message in (
+        (kept.window_losses[:3], "its window_losses do not have one list for each row"),
+        ([[1.0] * 5, *kept.window_losses[1:]], "n_sequences is 6, but there are 5 window_losses"),
         ([[9.0] * 6, *kept.window_losses[1:]], "the mean of its window_losses 9"),
-        ([[None] * 6, *kept.window_losses[1:]], "a loss is blank where"),
+        ([[None] * 6, *kept.window_losses[1:]], "loss must be blank if"),
         ([["a"] * 6, *kept.window_losses[1:]], "field window_losses[0][0]: Expected `float | null`, got `str`"),
     ):
-        (folder / "journal.jsonl").write_bytes(line_of(changed(kept, window_losses=spoilt)))
+        (folder / "journal.jsonl").write_bytes(line_of(changed(kept, window_losses=wrong)))
         assert any(message in each for each in validate(folder)[0]), message
     (folder / "journal.jsonl").write_bytes(line_of(changed(kept, window_losses=None)))
     assert validate(folder) == ([], [])
@@ -144,13 +144,16 @@ def test_losses_that_are_not_finite_are_none():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--contexts 4,64 --shuffle-beyond 64", "all windows are read at, 64, got 64"),
-        ("--contexts 4,64 --windows 9 --context-tokens 100 --shuffle-beyond 4", "all windows are read at, 4, got 4"),
+        ("--contexts 4,64 --shuffle-beyond 64", "at which all windows are read, 64, got 64"),
+        (
+            "--contexts 4,64 --windows 9 --context-tokens 100 --shuffle-beyond 4",
+            "at which all windows are read, 4, got 4",
+        ),
         ("--shuffle-beyond near", "length 'near' is not"),
         ("--context-tokens 0", "--context-tokens: expected a positive whole number, got '0'"),
         ("--target-tokens 0", "--target-tokens: expected a positive whole number, got '0'"),
     ],
 )
-def test_wrong_options_are_told(options, message):
+def test_wrong_options_are_named(options, message):
     with pytest.raises(RequestError, match=message):
         make_request(from_arguments(OPTIONS, ["--suite", "quick", *options.split()]))

@@ -13,7 +13,7 @@ import psutil
 import lengthscale.bench.device
 import lengthscale.bench.host.child
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.results.messages import Done, Measured, Stage, Turn
+from lengthscale.bench.results.messages import Done, Measured, RoundEnd, Stage
 from lengthscale.bench.results.record import Row
 
 FINE = Done(Status.OK, content=Measured((Row(),), ()))
@@ -49,7 +49,7 @@ def quick_until_memory_runs_out(connection, task, cell, settings, output):
 
 
 def quick_until_the_eighth(connection, task, cell, settings, output):
-    """The cell of length 8 goes on for ever, and says where it is."""
+    """The cell of length 8 runs for ever, and says where it is."""
     if cell.length == 8:
         os.setsid()
         lengthscale.bench.host.child.end_with_parent()
@@ -73,7 +73,7 @@ def samples_after_compiling(connection, task, cell, settings, output):
     connection.send(FINE)
 
 
-def talks_for_ever(connection, task, cell, settings, output):
+def sends_for_ever(connection, task, cell, settings, output):
     os.setsid()
     while True:
         connection.send(Stage("sample"))
@@ -154,34 +154,34 @@ def each_in_its_own_way(connection, task, cell, settings, output):
         "lstm": reads_where_nothing_is,
         "gru": cannot_import_the_worker,
         "transformer": exits,
-        "mamba": prints_for_ever_beside_a_grandchild,
+        "mamba": prints_for_ever_with_a_grandchild,
     }
     how.get(cell.model, quick)(connection, task, cell, settings, output)
 
 
-def prints_for_ever_beside_a_grandchild(connection, task, cell, settings, output):
+def prints_for_ever_with_a_grandchild(connection, task, cell, settings, output):
     os.setsid()
     subprocess.Popen(["sleep", "600"])
     connection.send(Stage("compile"))
     _print_for_ever(output)
 
 
-def takes_three_turns(connection, task, cell, settings, output):
-    """The cell's `data` names the log that takes the order of the turns; so below."""
+def takes_three_rounds(connection, task, cell, settings, output):
+    """The cell's `data` names the file to which each round adds its cell's length; so below."""
     os.setsid()
-    for turn in range(3):
+    for number in range(3):
         with open(cell.data, "a") as file:
             file.write(f"{cell.length}\n")
         time.sleep(0.2)
-        if turn < 2:
-            connection.send(Turn(0.5))
+        if number < 2:
+            connection.send(RoundEnd(0.5))
             connection.recv()
     connection.send(FINE)
 
 
-def second_dies_in_its_second_turn(connection, task, cell, settings, output):
+def second_dies_in_its_second_round(connection, task, cell, settings, output):
     os.setsid()
-    connection.send(Turn(0.5))
+    connection.send(RoundEnd(0.5))
     connection.recv()
     if cell.length == 2:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -194,7 +194,7 @@ def third_is_skipped_the_first_time(connection, task, cell, settings, output):
         open(cell.data, "w").close()
         connection.send(Done(Status.SKIPPED))
         return
-    connection.send(Turn(0.5))
+    connection.send(RoundEnd(0.5))
     connection.recv()
     connection.send(FINE)
 
@@ -206,5 +206,5 @@ def first_waits_second_fails(connection, task, cell, settings, output):
     if cell.length == 2:
         connection.send(Done(Status.ERROR))
         return
-    connection.send(Turn(0.5))
+    connection.send(RoundEnd(0.5))
     connection.recv()

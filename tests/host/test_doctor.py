@@ -27,24 +27,24 @@ def test_the_device(monkeypatch):
     monkeypatch.setattr(Runner, "probe", lambda self: FACTS)
     assert doctor.device() == doctor.Finding("device", "1 x cpu (cpu), C++ kernels: compiled", doctor.GOOD)
     monkeypatch.setattr(Runner, "probe", lambda self: FACTS | {"native_kernels": "no C++ compiler"})
-    assert doctor.device().verdict == doctor.SPOILS
+    assert doctor.device().verdict == doctor.WARNING
     monkeypatch.setattr(Runner, "probe", fail)
-    assert doctor.device().verdict == doctor.CANNOT
+    assert doctor.device().verdict == doctor.ERROR
 
 
 def test_settings_of_the_kernel(files):
     assert doctor.huge_pages() is None
     assert doctor.governor() is None
-    for setting, verdict in (("always [madvise] never", doctor.GOOD), ("always madvise [never]", doctor.SPOILS)):
+    for setting, verdict in (("always [madvise] never", doctor.GOOD), ("always madvise [never]", doctor.WARNING)):
         files["/sys/kernel/mm/transparent_hugepage/enabled"] = setting
         assert getattr(doctor.huge_pages(), "verdict", None) == verdict
-    for setting, verdict in (("performance", doctor.GOOD), ("powersave", doctor.SPOILS)):
+    for setting, verdict in (("performance", doctor.GOOD), ("powersave", doctor.WARNING)):
         files["/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"] = setting
         assert getattr(doctor.governor(), "verdict", None) == verdict
 
 
 def test_memory_and_swap(monkeypatch):
-    for free, used, verdict in ((2**33, 0, doctor.GOOD), (2**30, 2**30, doctor.SPOILS)):
+    for free, used, verdict in ((2**33, 0, doctor.GOOD), (2**30, 2**30, doctor.WARNING)):
         monkeypatch.setattr(
             doctor.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free, total=2**34)
         )
@@ -54,7 +54,7 @@ def test_memory_and_swap(monkeypatch):
 
 def test_one_core(monkeypatch):
     monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda pid: {0}, raising=False)
-    assert doctor.cores().verdict == doctor.SPOILS
+    assert doctor.cores().verdict == doctor.WARNING
 
 
 def test_a_busy_process_is_named(monkeypatch):
@@ -64,7 +64,7 @@ def test_a_busy_process_is_named(monkeypatch):
         cpu_percent = staticmethod(lambda: 95.0)
 
     monkeypatch.setattr(doctor.psutil, "process_iter", lambda: [Busy()])
-    assert doctor.load() == doctor.Finding("load", "0.95 cores busy (compiler 95%)", doctor.SPOILS, "end it, or wait")
+    assert doctor.load() == doctor.Finding("load", "0.95 cores busy (compiler 95%)", doctor.WARNING, "end it, or wait")
     monkeypatch.setattr(doctor.psutil, "process_iter", list)
     assert doctor.load().verdict == doctor.GOOD
 
@@ -75,15 +75,15 @@ def test_settings_for_debugging(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=/tmp/x")
     monkeypatch.setenv("JAX_DEBUG_NANS", "True")
     assert doctor.debugging().found == "JAX_DEBUG_NANS, XLA_FLAGS=--xla_dump_to=/tmp/x"
-    assert doctor.debugging().verdict == doctor.SPOILS
+    assert doctor.debugging().verdict == doctor.WARNING
 
 
 def test_uncommitted_code(monkeypatch):
-    for dirty, verdict in ((False, doctor.GOOD), (True, doctor.SPOILS)):
+    for dirty, verdict in ((False, doctor.GOOD), (True, doctor.WARNING)):
         monkeypatch.setattr(machine, "commit", lambda dirty=dirty: {"git_sha": "abc", "git_dirty": dirty})
         assert doctor.code().verdict == verdict
     monkeypatch.setattr(machine, "commit", lambda: {"git_sha": None, "git_dirty": None})
-    assert doctor.code().verdict == doctor.SPOILS
+    assert doctor.code().verdict == doctor.WARNING
 
 
 def test_the_command_shows_every_check_and_fails_where_nothing_can_be_measured(monkeypatch, capsys):

@@ -88,7 +88,7 @@ def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
-def test_the_same_command_again_measures_nothing_anew(folder):
+def test_the_same_command_again_measures_nothing(folder):
     before = (folder / "journal.jsonl").read_bytes()
     code, output = finish(start(*SWEEP, "--out", folder))
     assert code == 0, output
@@ -107,11 +107,11 @@ def test_a_parent_killed_at_any_moment_loses_no_finished_cell(tmp_path, seed):
     done = lengths(tmp_path)
     shown = [line for line in output.splitlines() if line.startswith("[") and " ... " in line]
     assert done == list(range(1, len(done) + 1))
-    assert len(done) >= len(shown)  # what was told as done is there
+    assert len(done) >= len(shown)  # every cell that was shown as done is there
     goes_on_to_its_end(tmp_path, len(done))
 
 
-@pytest.mark.fault("the last line of the journal is torn")
+@pytest.mark.fault("the last line of the journal is incomplete")
 @pytest.mark.parametrize("cut", [1, 50, 400])
 def test_a_torn_line_is_found_dropped_and_measured_again(folder, cut):
     path = folder / "journal.jsonl"
@@ -120,7 +120,7 @@ def test_a_torn_line_is_found_dropped_and_measured_again(folder, cut):
     goes_on_to_its_end(folder, CELLS - 1)
 
 
-@pytest.mark.fault("the parent is killed while a child is at work")
+@pytest.mark.fault("the parent is killed while a child runs")
 def test_a_killed_parent_leaves_no_orphan(tmp_path):
     process = start(*SWEEP, "--out", tmp_path, target="quick_until_the_eighth", folder=tmp_path)
     wait_for_cells(tmp_path, 7, process)
@@ -187,7 +187,7 @@ def test_a_run_whose_children_fail_each_in_another_way_comes_to_its_end(tmp_path
 
 
 def still_at_work(folder):
-    """Processes of the run that was told of this folder."""
+    """The processes of the run in this folder."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -216,7 +216,7 @@ def test_an_interrupt_ends_the_child_and_keeps_what_is_finished(tmp_path, times)
     goes_on_to_its_end(tmp_path, 7)
 
 
-@pytest.mark.fault("no place for results: disk full, read-only, a file in the way")
+@pytest.mark.fault("results cannot be written: disk full, read-only, a file in the way")
 def test_a_disk_that_is_full_already_is_refused_before_the_first_cell(tmp_path):
     code, output = finish(start(*SWEEP, "--out", tmp_path, largest_file=1_000))
     assert code == 2, output
@@ -232,7 +232,7 @@ def test_a_full_disk_leaves_old_files_whole_and_the_run_can_go_on(tmp_path, size
     code, output = finish(start(*SWEEP, "--out", tmp_path, largest_file=size))
     assert code == 3, output
     assert "the results can no longer be written" in output
-    assert f"--resume {tmp_path} goes on" in " ".join(output.split())
+    assert f"--resume {tmp_path} continues" in " ".join(output.split())
     kept = len(lengths(tmp_path))
     assert 0 < kept < CELLS
     assert (tmp_path / "journal.jsonl").read_bytes().endswith(b"\n")
@@ -251,7 +251,7 @@ def test_a_folder_that_vanishes_ends_the_run(tmp_path):
     assert "was removed while the run went on" in output
 
 
-@pytest.mark.fault("no place for results: disk full, read-only, a file in the way")
+@pytest.mark.fault("results cannot be written: disk full, read-only, a file in the way")
 @pytest.mark.parametrize("place", ["/proc/lengthscale", "/sys/lengthscale", "/dev/null/run"])
 def test_a_folder_that_cannot_be_made_is_refused_before_the_first_cell(place):
     code, output = finish(start(*SWEEP, "--out", place))
@@ -293,7 +293,7 @@ def test_a_corrupt_journal_is_named_and_nothing_is_overwritten(folder):
 @pytest.mark.parametrize(
     "spoil", [lambda csv: csv.replace(b",ok,", b",better,", 1), lambda csv: b"\xff\0" + csv], ids=["edited", "corrupt"]
 )
-def test_a_spoilt_csv_is_kept_aside_and_made_again(folder, spoil):
+def test_a_damaged_csv_is_set_aside_and_made_again(folder, spoil):
     path = folder / "decode.csv"
     whole = path.read_bytes()
     path.write_bytes(spoil(whole))
@@ -306,12 +306,14 @@ def test_a_spoilt_csv_is_kept_aside_and_made_again(folder, spoil):
 @pytest.mark.parametrize(
     ("name", "change", "difference"),
     [
-        ("environment.json", {"code": "0" * 12}, "was measured otherwise (code: 000000000000 -> "),
+        ("environment.json", {"code": "0" * 12}, "was measured under other conditions (code: 000000000000 -> "),
         ("suite.json", {"settings": {"windows": 3}}, "holds another configuration (settings: windows: 3 -> "),
     ],
     ids=["code", "configuration"],
 )
-def test_what_was_measured_otherwise_is_refused_or_measured_anew_on_request(folder, name, change, difference):
+def test_what_was_measured_under_other_conditions_is_refused_or_measured_again_on_request(
+    folder, name, change, difference
+):
     held = json.loads((folder / name).read_text())
     merged = {key: {**held[key], **value} if isinstance(value, dict) else value for key, value in change.items()}
     (folder / name).write_text(json.dumps(held | merged))
@@ -325,7 +327,7 @@ def test_what_was_measured_otherwise_is_refused_or_measured_anew_on_request(fold
     other = ("--suite", "quick", "--models", "rnn", "--measures", "train", "--lengths", "8")
     code, output = finish(start("run", *other, "--out", folder, "--rerun"))
     assert code == 0, output
-    assert "kept aside" in output
+    assert "set aside" in output
     assert [record.cell.measure for record in read_journal(folder / "journal.jsonl")] == ["train"]
     assert {f"{each}.aside1": content for each, content in before.items()}.items() <= files_of(folder).items()
     assert not (folder / "decode.csv").exists()

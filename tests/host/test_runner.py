@@ -37,9 +37,9 @@ def test_a_good_child():
     assert stages == [(CELL, "sample")]
 
 
-@pytest.mark.fault("a child hangs: in silence, talking, printing, deaf to TERM")
+@pytest.mark.fault("a child hangs: silent, sending, printing, ignoring TERM")
 @pytest.mark.parametrize(
-    "target", [children.sleeps, children.talks_for_ever, children.prints_for_ever, children.ignores_term]
+    "target", [children.sleeps, children.sends_for_ever, children.prints_for_ever, children.ignores_term]
 )
 def test_the_deadline_is_absolute(target, monkeypatch):
     monkeypatch.setattr(process, "GRACE_S", 0.5)
@@ -53,7 +53,7 @@ def test_the_deadline_is_absolute(target, monkeypatch):
         assert record.stage == "compile"
 
 
-@pytest.mark.fault("a compilation explodes")
+@pytest.mark.fault("a compilation takes too long")
 def test_compiling_has_its_own_deadline():
     settings = Settings(timeout_s=60, compile_timeout_s=0.6)
     record = Runner(settings, target=children.sleeps).measure(CELL)
@@ -81,7 +81,7 @@ def test_the_load_is_noted_before_and_after():
     assert record.load_after >= 0
 
 
-@pytest.mark.fault("a child is killed (as Linux does where memory is out)")
+@pytest.mark.fault("a child is killed (as Linux does when memory is full)")
 def test_a_killed_child():
     record = run(children.is_killed)
     assert (record.status, record.stage) == ("killed", "sample")
@@ -140,7 +140,7 @@ def test_a_loss_that_is_not_finite(tmp_path):
     plt.close("all")
 
 
-@pytest.mark.fault("a child exits without a word")
+@pytest.mark.fault("a child exits without a message")
 def test_a_child_that_exits_leaves_its_last_words():
     record = run(children.exits)
     assert record.status == "error"
@@ -161,36 +161,36 @@ def test_no_grandchild_is_left(tmp_path):
     pytest.fail("the grandchild lives")
 
 
-def in_turns(target, timeout_s, log, on_turn=lambda cell, step_s: None):
+def in_rounds(target, timeout_s, log, on_round=lambda cell, step_s: None):
     cells = [replace(CELL, length=length, data=str(log)) for length in (1, 2, 3)]
-    return list(Runner(Settings(timeout_s=timeout_s), target=target).measure_in_rounds(cells, on_turn=on_turn))
+    return list(Runner(Settings(timeout_s=timeout_s), target=target).measure_in_rounds(cells, on_round=on_round))
 
 
-def test_children_take_turns_and_waiting_is_free(tmp_path):
+def test_children_are_sampled_in_rounds_and_waiting_is_free(tmp_path):
     steps = []
 
-    def on_turn(cell, step_s):
+    def on_round(cell, step_s):
         steps.append((cell.length, step_s))
 
-    records = in_turns(children.takes_three_turns, 1.7, tmp_path / "log", on_turn)
+    records = in_rounds(children.takes_three_rounds, 1.7, tmp_path / "log", on_round)
     assert steps == [(1, 0.5), (2, 0.5), (3, 0.5)]  # as they say
     assert [(record.status, record.cell.length) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
     assert (tmp_path / "log").read_text().split() == [str(length) for length in 3 * (1, 2, 3)]
     assert all(record.wall_s < 1.7 for record in records)  # each works 0.6 s, and waits for 1.2 s more
 
 
-@pytest.mark.fault("a child is killed (as Linux does where memory is out)")
-def test_a_child_that_dies_in_its_turn_leaves_the_others(tmp_path):
-    records = in_turns(children.second_dies_in_its_second_turn, 20, tmp_path / "log")
+@pytest.mark.fault("a child is killed (as Linux does when memory is full)")
+def test_a_child_that_dies_in_a_round_leaves_the_others(tmp_path):
+    records = in_rounds(children.second_dies_in_its_second_round, 20, tmp_path / "log")
     assert {record.cell.length: record.status for record in records} == {1: "ok", 2: "killed", 3: "ok"}
 
 
-def test_a_cell_without_room_beside_the_others_is_measured_again_alone(tmp_path):
-    records = in_turns(children.third_is_skipped_the_first_time, 20, tmp_path / "log")
+def test_a_cell_without_memory_next_to_the_others_is_measured_again_alone(tmp_path):
+    records = in_rounds(children.third_is_skipped_the_first_time, 20, tmp_path / "log")
     assert [(record.status, record.cell.length) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
 
 
-def test_children_that_wait_for_their_turn_end_with_the_sweep(tmp_path):
+def test_children_that_wait_between_rounds_end_with_the_sweep(tmp_path):
     cells = (replace(CELL, length=length, data=str(tmp_path / f"pid{length}")) for length in (1, 2))
     records = Runner(Settings(), target=children.first_waits_second_fails).measure_in_rounds(cells)
     record = next(records)

@@ -130,7 +130,7 @@ def test_the_command_line_refuses_a_wrong_checkpoint(tmp_path, capsys):
     assert run("--checkpoint", folder, "--models", "gru", "--out", out) == 2
     errors = capsys.readouterr().err
     assert "'backbone.layers.0.mixer.A_log' has shape (16, 5), expected (16, 4)" in errors
-    assert "--checkpoint is model and size: leave out --models gru" in errors
+    assert "--checkpoint chooses model and size: leave out --models gru" in errors
     assert not out.exists()
 
 

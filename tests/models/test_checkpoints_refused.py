@@ -38,7 +38,7 @@ def test_a_config_of_fewer_layers_than_there_are(tmp_path):
         load(write(tmp_path, config={**MAMBA, "num_hidden_layers": 1}))
 
 
-@pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
+@pytest.mark.fault("checkpoints: pickles, paths that lead outside, truncated, huge")
 @pytest.mark.parametrize("keep", [3, 100, 0.5, -4])
 def test_a_file_that_is_cut_off(tmp_path, keep):
     path = write(tmp_path) / "model.safetensors"
@@ -49,7 +49,7 @@ def test_a_file_that_is_cut_off(tmp_path, keep):
         inspect(tmp_path)
 
 
-@pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
+@pytest.mark.fault("checkpoints: pickles, paths that lead outside, truncated, huge")
 def test_files_that_are_no_safetensors(tmp_path):
     path = write(tmp_path) / "model.safetensors"
     for content in (b"", struct.pack("<Q", 4) + b"nope", struct.pack("<Q", 10) + b'{"a": [1]}', b"\xff" * 100):
@@ -105,7 +105,7 @@ def test_options_that_our_models_do_not_have(tmp_path, model_type, change, expec
     assert expected in str(caught.value)
 
 
-@pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
+@pytest.mark.fault("checkpoints: pickles, paths that lead outside, truncated, huge")
 def test_folders_that_are_no_checkpoints(tmp_path):
     with pytest.raises(CheckpointError, match="is not a folder"):
         inspect(tmp_path / "nowhere")
@@ -126,7 +126,7 @@ def test_folders_that_are_no_checkpoints(tmp_path):
         inspect(tmp_path)
 
 
-@pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
+@pytest.mark.fault("checkpoints: pickles, paths that lead outside, truncated, huge")
 @pytest.mark.parametrize("name", ["../other/model.safetensors", "/tmp/model.safetensors", "part/model.safetensors"])
 def test_an_index_that_leads_elsewhere(tmp_path, name):
     write(tmp_path)
@@ -135,7 +135,7 @@ def test_an_index_that_leads_elsewhere(tmp_path, name):
         inspect(tmp_path)
 
 
-@pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
+@pytest.mark.fault("checkpoints: pickles, paths that lead outside, truncated, huge")
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "model.safetensors"])
 def test_a_file_that_would_fill_the_memory_or_never_end(tmp_path, monkeypatch, name):
     monkeypatch.setattr(files, "LONGEST", 1 << 20)
@@ -155,7 +155,7 @@ def test_a_file_that_would_fill_the_memory_or_never_end(tmp_path, monkeypatch, n
         inspect(tmp_path)
 
 
-@pytest.mark.fault("checkpoints: pickles, paths that lead outside, cut off, huge")
+@pytest.mark.fault("checkpoints: pickles, paths that lead outside, truncated, huge")
 def test_a_config_of_layers_without_end_and_json_without_bottom(tmp_path):
     write(tmp_path, config={**MAMBA, "num_hidden_layers": 10**12})
     with pytest.raises(CheckpointError, match=r"config.json: 1,000,000,000,000 layers, and .* has 22 tensors in all"):

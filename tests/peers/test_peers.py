@@ -92,7 +92,7 @@ def test_a_call_of_minutes_is_not_made_again(play):
         ("fails", "unsupported", "not this one"),
         ("wrong", "incorrect", "d w_h is 0.25 off ours"),
         ("nan", "incorrect", "y is nan off ours"),
-        ("silent", "incorrect", "it gave nothing to compare"),
+        ("silent", "incorrect", "it has no outputs to compare"),
         ("hangs", "timeout", "no answer in 3 s"),
         ("babbles", "error", "not an answer: 'Hello! I am a library.'"),
         ("dies", "error", "exit code 7 without a record: the last words"),

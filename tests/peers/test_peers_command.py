@@ -162,7 +162,7 @@ def run_with_fakes(monkeypatch, cases, *more):
     return main(["peers", "--only", "lstm", "--measures", "train", "--cores", "1", *more])
 
 
-def test_an_interrupted_run_keeps_its_cases_and_goes_on(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_keeps_its_cases_and_continues(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     arguments = ("--lengths", "512,2k", "--out", str(out))
     asked = []
@@ -174,7 +174,7 @@ def test_an_interrupted_run_keeps_its_cases_and_goes_on(tmp_path, monkeypatch, c
         return record_of(case, [1.0] * 5, [2.0] * 5)
 
     assert run_with_fakes(monkeypatch, interrupted, *arguments) == 130
-    assert f"the same command with --out {out} goes on" in " ".join(capsys.readouterr().out.split())
+    assert f"the same command with --out {out} continues" in " ".join(capsys.readouterr().out.split())
     kept = read_lines(out / "journal.jsonl", PeerRecord)
     assert [record.cell for record in kept] == asked[:2]
     assert kept[0].environment.git_sha == json.loads((out / "peers.json").read_text())["git_sha"]

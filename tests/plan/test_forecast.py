@@ -1,4 +1,4 @@
-"""What shorter cells foretell: longer ones that would pass the deadline, or end as they did, are not started."""
+"""Predictions from shorter cells: longer ones that would pass the deadline, or end as they did, are not started."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The command line's wishes as lengths, shards and sizes; and the suites that they choose from."""
+"""Parsing and validating the request: lengths, shards and sizes; and the suites from which it chooses."""
 
 import json
 

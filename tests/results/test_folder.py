@@ -29,7 +29,7 @@ def test_what_is_empty_or_a_run_may_be_written(tmp_path):
     folder = finished_run(tmp_path / "run")
     (folder / "notes.txt").write_text("a user's, in our run")
     assert RunFolder(folder).mistakes() == []
-    (folder / "suite.json").write_text("{")  # spoilt; the journal has records
+    (folder / "suite.json").write_text("{")  # damaged; the journal has records
     assert RunFolder(folder).mistakes() == []
     (folder / "journal.jsonl").write_text("{")
     assert RunFolder(folder).mistakes() == []

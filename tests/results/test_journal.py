@@ -43,9 +43,9 @@ def test_what_is_appended_is_read_again(tmp_path):
     assert read_journal(tmp_path / "journal.jsonl") == [record(16), record(32, "timeout", rows=())]
 
 
-@pytest.mark.fault("the last line of the journal is torn")
+@pytest.mark.fault("the last line of the journal is incomplete")
 @pytest.mark.parametrize("cut", [1, 20, -1])
-def test_a_torn_last_line_is_dropped_and_writing_goes_on(tmp_path, cut):
+def test_an_incomplete_last_line_is_dropped_and_writing_continues(tmp_path, cut):
     whole, torn = (line_of(record(length)) for length in (16, 32))
     (tmp_path / "journal.jsonl").write_bytes(whole + torn[: cut - 1 if cut < 0 else cut])
     journal = journal_of(tmp_path)

@@ -65,6 +65,6 @@ def test_two_runs_that_disagree_on_a_cell_are_refused(shards, tmp_path, capsys):
 
 def test_a_folder_that_is_there_already_is_left_alone(shards, tmp_path, capsys):
     assert main(["merge", *map(str, shards), "--out", str(shards[0])]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert main(["merge", str(tmp_path), "--out", str(tmp_path / "all")]) == 2
     assert "suite.json" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What a run is known by when it goes on, and how two descriptions' differences are told."""
+"""What must be unchanged when a run continues, and the messages on differences of two descriptions."""
 
 import json
 
@@ -9,7 +9,7 @@ from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.folder import RunFolder
 
 
-def test_differences_are_told_in_words():
+def test_differences_are_given_in_words():
     held = {
         "suite": "quick",
         "settings": {"timeout_s": 60, "windows": 4},
@@ -53,7 +53,7 @@ def test_a_broken_configuration_is_named(tmp_path, text):
 
 
 @pytest.mark.fault("configuration or code changed, then `--resume`")
-def test_numbers_from_elsewhere_are_told_apart(tmp_path):
+def test_numbers_from_elsewhere_are_refused(tmp_path):
     described = {name: f"{name} here" for name in resume.SAME} | {"packages": {"jax": "0.10.2"}, "load_average": 1}
     (tmp_path / "environment.json").write_text(json.dumps(described))
     assert resume.check_environment(tmp_path, described | {"load_average": 2}) == []

@@ -1,4 +1,4 @@
-"""`validate`: a real run's folder is valid, and every way of spoiling it is named with its place."""
+"""`validate`: a real run's folder is valid, and every damage is named with its place."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ ROW_FAULTS = {
     "time_median_ms is -1, not positive": {"time_median_ms": -1.0},
     "time_p10_ms <= time_median_ms <= time_p90_ms does not hold": {"time_p90_ms": 0.5},
     "tokens_per_s is 1, tokens over time_median_ms": {"tokens_per_s": 1.0},
-    "n_samples is 4, and there are 5 samples": {"n_samples": 4},
+    "n_samples is 4, but there are 5 samples": {"n_samples": 4},
     "mem_peak_bytes is 1e+15, more than the device's": {"mem_peak_bytes": 10**15},
     "flops is -2, negative": {"flops": -2},
     "train has no column 'dt'": {"dt": 1.0},
@@ -57,7 +57,7 @@ def test_impossible_values_are_named(folder, message):
         (lambda record: record.update(status="fine"), "field status: Invalid enum value 'fine'"),
         (lambda record: record["rows"][0].update(speed=1.0), "field rows[0]: Object contains unknown field `speed`"),
         (lambda record: record["rows"][0].update(steps="ten"), "field rows[0].steps: Expected `int | null`, got `str`"),
-        (lambda record: record.update(rows=[]), "it is ok and has no row"),
+        (lambda record: record.update(rows=[]), "its status is ok, and it has no row"),
         (lambda record: record["cell"].update(length=0), "length is 0, not a positive number"),
         (lambda record: record["cell"].pop("seed"), "field cell: Object missing required field `seed`"),
         (lambda record: record["cell"].update(measure="speed"), "unknown measure 'speed'"),
@@ -80,11 +80,11 @@ def test_a_csv_that_says_something_else_is_named_with_line_and_column(folder, ca
     cells[column] = "0.001"
     path.write_text("\n".join([*lines[:2], ",".join(cells), *lines[3:]]) + "\n")
     assert main(["validate", str(folder)]) == 1
-    assert "train.csv, line 3, time_median_ms: '0.001', and '" in capsys.readouterr().out
+    assert "train.csv, line 3, time_median_ms: '0.001', but '" in capsys.readouterr().out
     path.write_bytes(b"\xff\xfe" + path.read_bytes())
-    assert "train.csv: not text" in validate(folder)[0][0]
+    assert "train.csv is not text" in validate(folder)[0][0]
     path.write_text("x" * 100_000)
-    assert "train.csv: 100000 bytes, and" in validate(folder)[0][0]
+    assert "train.csv: 100000 bytes, but" in validate(folder)[0][0]
     path.unlink()
     assert validate(folder)[0] == ["train.csv: is missing"]
 
@@ -94,7 +94,7 @@ def test_other_files_that_are_missing_broken_or_not_of_this_run(folder):
     assert validate(folder)[0] == ["decode.csv: the journal has no such cells"]
     (folder / "decode.csv").unlink()
     edit(folder / "suite.json", lambda suite: suite["cells"].pop())
-    assert "is no cell of suite.json" in validate(folder)[0][0]
+    assert "is not a cell of suite.json" in validate(folder)[0][0]
     (folder / "suite.json").write_text("{")
     assert "suite.json" in validate(folder)[0][0]
     (folder / "suite.json").unlink()
@@ -107,7 +107,7 @@ def test_an_unfinished_run_is_valid_and_says_so(folder):
     edit(folder / "suite.json", lambda suite: suite["cells"].append("measure=train model=later"))
     wrong, notes = validate(folder)
     assert wrong == []
-    assert notes == ["1 of 5 cells have not been run; run --resume goes on"]
+    assert notes == ["1 of 5 cells have not been run; run --resume continues"]
 
 
 def test_a_cell_that_is_there_twice(folder):

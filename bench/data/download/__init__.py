@@ -1,10 +1,11 @@
-"""Public data sets: fetched once into a cache, verified, unpacked; ../public.py makes data of them.
+"""Downloads of public data sets: fetched once into a cache, verified and unpacked. ../public.py makes data of them.
 
     path = enwik8()                # 100 MB of Wikipedia, as a file
     path = fetch("hg38")           # or only the verified archive
 
 Addresses, sizes and checksums are in SOURCES. The cache is $LENGTHSCALE_CACHE or ~/.cache/lengthscale. All functions
-resume what was interrupted, return at once where the data are there, and raise DataError with what is wrong and where.
+resume an interrupted download, return at once if the data are in the cache, and raise DataError that says what is wrong
+and where.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ SOURCES = {
             "cifar10",
             "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
             170_498_071,
-            "md5:c58f30108f718f92721af3b95e74349a",  # the one its authors give
+            "md5:c58f30108f718f92721af3b95e74349a",  # the checksum that its authors give
         ),
     )
 }
 
 ENWIK8_BYTES = 100_000_000
-ENWIK8_SPLIT = (90_000_000, 95_000_000)  # train before the first, validation before the second, test from there on
+ENWIK8_SPLIT = (90_000_000, 95_000_000)  # the ends of the training part and of the validation part; the rest is test
 
 
 def fetch(
@@ -62,10 +63,11 @@ def fetch(
     console: Console | None = None,
     patience: Patience = PATIENCE,
 ) -> Path:
-    """The verified file of a key of SOURCES, or of any Source, in the cache (None: the default one).
+    """The path of the verified file in the cache, which is downloaded if it is not there.
 
-    Shows its progress on the console (None: stderr). Raises DataError where the name is not known, or the file cannot
-    be had: unreachable, too short, too long, of another checksum, or no space for it.
+    source: a key of SOURCES, or any Source. cache_dir: None for the default one. console: for the progress; None for
+    stderr. Raises DataError where the name is unknown or the file is unavailable: unreachable, too short, too long,
+    with a wrong checksum, or too large for the disk.
     """
     if isinstance(source, str):
         if source not in SOURCES:
@@ -75,7 +77,7 @@ def fetch(
 
 
 def enwik8(cache_dir: Path | None = None, console: Console | None = None) -> Path:
-    """The first 10^8 bytes of the English Wikipedia of 2006, as a file. Split by position: ENWIK8_SPLIT."""
+    """The file with the first 10^8 bytes of the English Wikipedia of 2006. ENWIK8_SPLIT says how it is split."""
     return unzip_file(fetch("enwik8", cache_dir, console), "enwik8", ENWIK8_BYTES, console)
 
 
@@ -85,15 +87,16 @@ def hg38(cache_dir: Path | None = None, console: Console | None = None) -> Path:
 
 
 def speech_commands(cache_dir: Path | None = None, console: Console | None = None) -> Path:
-    """Speech Commands v0.02 (Warden, arXiv:1804.03209): a folder of a folder of WAV files (16 kHz, 16 bit) a word.
+    """The folder of Speech Commands v0.02 (Warden, arXiv:1804.03209), with a folder of WAV files for each word.
 
-    `_background_noise_` holds no word; validation_list.txt and testing_list.txt name the held-out files.
+    The files have 16 kHz and 16 bits. `_background_noise_` is not a word; validation_list.txt and testing_list.txt name
+    the held-out files.
     """
     return untar(fetch("speech_commands", cache_dir, console), "speech_commands_v0.02", console)
 
 
 def cifar10(cache_dir: Path | None = None, console: Console | None = None) -> Cifar10:
-    """60,000 images of 32 x 32 in ten classes, as arrays."""
+    """CIFAR-10 as arrays: 60,000 images of 32 x 32 in ten classes."""
     return read_cifar10(fetch("cifar10", cache_dir, console), console)
 
 

@@ -1,4 +1,4 @@
-"""Archives unpacked with suspicion: nothing outside their folder, no links, nothing half under a final name."""
+"""Safe unpacking of archives: nothing outside their folder, no links, no incomplete file under a final name."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from lengthscale.bench.data.errors import DataError
 
 
 def unzip_file(archive: Path, name: str, size: int, console: Console | None = None) -> Path:
-    """The file `name` of `size` bytes, unpacked beside the zip archive that holds it and nothing else.
+    """The path of the file `name`, unpacked into the folder of the zip archive, which must hold this file only.
 
-    Raises DataError (and leaves no file) where the archive is damaged or holds anything else.
+    size: of the file in bytes. Raises DataError (and leaves no file) where the archive is damaged or holds anything
+    else.
     """
 
     def fill(new: Path) -> None:
         with zipfile.ZipFile(archive) as unzipped:
             sizes = {info.filename: info.file_size for info in unzipped.infolist()}
             if sizes != {name: size}:
-                raise DataError(f"{archive} must hold one file, {name!r} of {size:,} bytes, and holds {sizes}")
+                raise DataError(f"{archive} must hold one file, {name!r} of {size:,} bytes, but holds {sizes}")
             with unzipped.open(name) as packed, open(new, "wb") as file:
                 shutil.copyfileobj(packed, file, 1 << 20)
 
@@ -36,9 +37,10 @@ def unzip_file(archive: Path, name: str, size: int, console: Console | None = No
 
 
 def untar(archive: Path, name: str, console: Console | None = None) -> Path:
-    """All files of a gzipped tar archive, in the new folder `name` beside it.
+    """The path of the new folder `name`, next to the archive, with all files of a gzipped tar archive.
 
-    Raises DataError (and leaves no folder) where the archive is damaged or holds anything but files and folders inside.
+    Raises DataError (and leaves no folder) where the archive is damaged, or holds anything but files and folders inside
+    that folder.
     """
     console = console or Console(stderr=True)
 
@@ -54,7 +56,7 @@ def untar(archive: Path, name: str, console: Console | None = None) -> Path:
 
 @contextmanager
 def reading_tar(archive: Path, console: Console) -> Iterator[tarfile.TarFile]:
-    """A gzipped tar archive, to be read once from its start to its end."""
+    """A gzipped tar archive that is opened to be read once from its start to its end. Raises DataError if damaged."""
     with (
         _damage(archive),
         progress.open(archive, "rb", description=f"reading {archive.name}", console=console) as packed,
@@ -62,13 +64,13 @@ def reading_tar(archive: Path, console: Console) -> Iterator[tarfile.TarFile]:
         tarfile.open(fileobj=unpacked, mode="r|") as tar,
     ):
         yield tar
-        while unpacked.read(1 << 20):  # only at its end does gzip compare its checksum
+        while unpacked.read(1 << 20):  # gzip compares its checksum only at the end
             pass
 
 
 @contextmanager
 def _damage(archive: Path) -> Iterator[None]:
-    """What reading a broken archive raises becomes a DataError that names it."""
+    """Turn the errors of reading a broken archive into a DataError that names it."""
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
@@ -78,16 +80,17 @@ def _damage(archive: Path) -> Iterator[None]:
 
 
 def make_once(final: Path, archive: Path, fill: Callable[[Path], None], console: Console) -> Path:
-    """`fill` makes what `final` becomes when it is whole; what is left of an attempt that failed goes.
+    """Make the file or folder `final` if it does not exist. Returns its path.
 
-    archive: what it is made from, which errors name.
+    fill: writes to the temporary path that it is given, which is renamed when it is complete. After a failure nothing
+    is left. archive: the source, for messages. Raises DataError where the source is damaged.
     """
     if final.exists():
         return final
     with locked(final, console):
         if not final.exists():  # else the process that held the lock has made it
             new = final.with_name(final.name + ".new")
-            _remove(new)  # of a process that was killed
+            _remove(new)  # a process that was killed may have left it
             try:
                 with _damage(archive):
                     fill(new)
@@ -105,7 +108,7 @@ def _remove(path: Path) -> None:
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    """The content alone: no owner, no times, no permissions. (tarfile's own filters are missing before 3.11.4.)"""
+    """Write a member's content, without owner, times and permissions. (Python before 3.11.4 has no tarfile filters.)"""
     if member.isdir():
         path.mkdir(parents=True, exist_ok=True)
         return

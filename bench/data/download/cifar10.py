@@ -1,12 +1,12 @@
-"""CIFAR-10 from its Python archive, without running what a pickle may say.
+"""CIFAR-10 from its Python archive, without running the code of a pickle.
 
 Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images", chapter 3. A batch is a pickled dictionary
-with `data` (N, 3072) uint8, a row being the red, the green and the blue plane of 32 x 32, and `labels`, N numbers from
+with `data` (N, 3072) uint8, whose rows are a red, a green and a blue plane of 32 x 32, and `labels`, N numbers from
 0 to 9.
 
-A pickle is a program: it may call anything that it can name. Here it can name three things, those that an array of
-bytes is made of, and gets stand-ins for them that can do nothing else (numpy's own are not called either). Every other
-name is refused.
+A pickle is a program that may call everything it can name. Here it can name only the three objects of which an array of
+bytes is made, and gets replacements for them that do nothing else (numpy's own are not called). Every other name is
+refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LARGEST = 1 << 26  # bytes of a batch; the real ones have 31 M
 
 @dataclass(frozen=True, eq=False)
 class Cifar10:
-    """50,000 images to train and 10,000 to test; labels are places in CLASSES."""
+    """50,000 images to train on and 10,000 to test on; labels are places in CLASSES."""
 
     train_images: UInt8[np.ndarray, "N 32 32 3"]
     train_labels: Int32[np.ndarray, " N"]
@@ -43,7 +43,10 @@ class Cifar10:
 
 
 def read_cifar10(archive: Path, console: Console | None = None) -> Cifar10:
-    """The images of cifar-10-python.tar.gz; nothing is written. Raises DataError where it is damaged or holds else."""
+    """The images of cifar-10-python.tar.gz. Nothing is written.
+
+    Raises DataError where the archive is damaged or a batch is missing or wrong.
+    """
     wanted = {f"{FOLDER}/{name}": name for name in (*TRAIN, TEST)}
     found = {}
     with reading_tar(archive, console or Console(stderr=True)) as tar:
@@ -60,25 +63,27 @@ def read_cifar10(archive: Path, console: Console | None = None) -> Cifar10:
 
 
 def parse_batch(content: bytes, where: str) -> tuple[UInt8[np.ndarray, "N 32 32 3"], Int32[np.ndarray, " N"]]:
-    """Images and labels of one pickled batch. Raises DataError, with `where`, on anything else."""
+    """(images, labels) of one pickled batch. where: for messages. Raises DataError for any other content."""
     try:
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise DataError(f"{where} is no batch of CIFAR-10: {type(error).__name__}: {error}") from error
+        raise DataError(f"{where} is not a batch of CIFAR-10: {type(error).__name__}: {error}") from error
     data, labels = (batch.get(b"data"), batch.get(b"labels")) if isinstance(batch, dict) else (None, None)
     pixels = getattr(data, "pixels", None) if isinstance(data, _Array) else None
     if pixels is None or pixels.ndim != 2 or pixels.shape[1] != 3 * 32 * 32:
-        raise DataError(f"{where} is no batch of CIFAR-10: its data are not rows of 3,072 bytes")
+        raise DataError(f"{where} is not a batch of CIFAR-10: its data are not rows of 3,072 bytes")
     if not isinstance(labels, list) or len(labels) != len(pixels):
-        raise DataError(f"{where} is no batch of CIFAR-10: its labels are not one for each of {len(pixels)} images")
+        raise DataError(
+            f"{where} is not a batch of CIFAR-10: it does not have one label for each of {len(pixels)} images"
+        )
     if not all(type(label) is int and 0 <= label < len(CLASSES) for label in labels):
-        raise DataError(f"{where} is no batch of CIFAR-10: its labels are not numbers from 0 to 9")
+        raise DataError(f"{where} is not a batch of CIFAR-10: its labels are not numbers from 0 to 9")
     images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), np.array(labels, np.int32)
 
 
 class _Dtype:
-    """Stands in for numpy.dtype, which has to be that of bytes."""
+    """Replaces numpy.dtype, of which only the dtype of bytes is allowed."""
 
     __slots__ = ()
 
@@ -87,16 +92,16 @@ class _Dtype:
             raise pickle.UnpicklingError(f"an array of {code!r}, not of bytes")
 
     def __setstate__(self, state: Any) -> None:
-        """Byte order and the like, which bytes have not."""
+        """Ignore the byte order and the like, which bytes do not have."""
 
 
 class _Array:
-    """Stands in for numpy.ndarray, and for the function that makes an empty one before its state is set."""
+    """Replaces numpy.ndarray, and the function that makes an empty array before its state is set."""
 
     __slots__ = ("pixels",)
 
     def __init__(self, *_: Any):
-        """What ndarray is made with before its state says what it is."""
+        """Ignore the arguments of ndarray, which do not matter before its state is set."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
@@ -115,5 +120,5 @@ _KNOWN = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _KNOWN:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which no image needs: refused")
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which images do not need: refused")
         return _KNOWN[module, name]

@@ -1,13 +1,13 @@
-"""From an address to a verified file in the cache.
+"""The download of a file into the cache, with a check of its size and checksum.
 
-    NAME        there only when it is whole and its checksum is right
-    NAME.part   what has come so far; a later call resumes it
-    NAME.bad    came whole, in one piece and wrong; kept to look at, and used by nothing
+    NAME        exists only when it is complete and its checksum is right
+    NAME.part   what has been received so far; a later call resumes it
+    NAME.bad    a complete file, received in one piece, with a wrong checksum; kept for inspection, and not used
     NAME.lock   held by the process that writes the others
 
-Size and checksum are known beforehand, so the server's word (Content-Length, ETag) is not needed to tell whether a file
-is right: it only tells sooner that it will not be. That is why a resume needs no If-Range. If what was put together
-from several answers has the wrong checksum, it is thrown away and fetched once more in one piece.
+Size and checksum are known beforehand, so the server's headers (Content-Length, ETag) are not needed to decide whether
+a file is right; they only show a mistake earlier. That is why resuming needs no If-Range. A file that was put together
+from several answers and has the wrong checksum is deleted and fetched again in one piece.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from lengthscale.bench.data.errors import DataError
 
 BLOCK = 1 << 18
-PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP's errors that may be gone the next time
+TEMPORARY = (408, 425, 429, 500, 502, 503, 504)  # HTTP's errors after which another attempt may succeed
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file on the net, and how to know it."""
+    """A file on the net: its address, size and checksum."""
 
     name: str
     url: str
@@ -47,7 +47,7 @@ class Source:
 
     @property
     def file(self) -> str:
-        """Its name in the cache."""
+        """The file's name in the cache."""
         return self.url.rpartition("/")[2]
 
 
@@ -63,17 +63,17 @@ class Patience:
 PATIENCE = Patience()
 
 
-class _PassingError(Exception):
-    """An attempt failed in a way that the next one may not."""
+class _TemporaryError(Exception):
+    """An attempt failed, but another one may succeed."""
 
 
 def default_cache() -> Path:
-    """$LENGTHSCALE_CACHE, or ~/.cache/lengthscale."""
+    """The folder $LENGTHSCALE_CACHE, or ~/.cache/lengthscale where that is not set."""
     return Path(os.environ.get("LENGTHSCALE_CACHE") or "~/.cache/lengthscale").expanduser()
 
 
 def fetch_source(source: Source, cache_dir: Path | None, console: Console | None, patience: Patience) -> Path:
-    """See `fetch`."""
+    """The path of the verified file of a source; arguments and errors as of `download.fetch`."""
     console = console or Console(stderr=True)
     final = (cache_dir or default_cache()) / source.file
     if _is_there(source, final):
@@ -86,7 +86,10 @@ def fetch_source(source: Source, cache_dir: Path | None, console: Console | None
 
 @contextmanager
 def locked(path: Path, console: Console) -> Iterator[None]:
-    """Its folder made, and the lock beside it held: one process at a time makes `path`, the others wait."""
+    """Hold the lock of `path`, so that one process at a time makes it and the others wait. Makes its folder.
+
+    Raises DataError where the folder cannot be written.
+    """
     lock = path.with_name(path.name + ".lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -106,8 +109,8 @@ def _is_there(source: Source, final: Path) -> bool:
     if not final.exists():
         return False
     size = final.stat().st_size
-    if size != source.size:  # nothing here puts such a file there
-        raise DataError(f"{final} has {size:,} bytes, expected {source.size:,}: remove it to fetch {source.name} anew")
+    if size != source.size:  # it was not written by this program
+        raise DataError(f"{final} has {size:,} bytes, expected {source.size:,}: remove it to fetch {source.name} again")
     return True
 
 
@@ -127,19 +130,22 @@ def _download(source: Source, final: Path, console: Console, patience: Patience)
                 start = _receive(source, part, patience.timeout_s, lambda size: progress.update(bar, completed=size))
                 _verify(source, part, in_one_piece=start == 0)
                 break
-            except _PassingError as error:
+            except _TemporaryError as error:
                 if attempt == patience.attempts:
                     raise DataError(
-                        f"{source.name}: {source.url} failed {attempt} times, at last because {error}; "
-                        f"{_size(part):,} of {source.size:,} bytes are in {part}, from where the next call goes on"
+                        f"{source.name}: {source.url} failed {attempt} times, the last time because {error}; "
+                        f"{_size(part):,} of {source.size:,} bytes are in {part}, where the next call continues"
                     ) from error
                 progress.console.print(f"{source.file}: {error}; trying again", markup=False)
                 time.sleep(patience.backoff_s * 2 ** (attempt - 1))
     os.replace(part, final)
 
 
-def _receive(source: Source, part: Path, timeout_s: float, report: Callable[[int], None]) -> int | None:
-    """Completes the part; from where on one answer held all that came, or None where nothing was missing."""
+def _receive(source: Source, part: Path, timeout_s: float, on_progress: Callable[[int], None]) -> int | None:
+    """Complete the part. Returns the byte at which the answer started, or None where nothing was missing.
+
+    on_progress: called with the number of bytes that the part has.
+    """
     start = _size(part)
     if start == source.size:
         return None
@@ -148,16 +154,16 @@ def _receive(source: Source, part: Path, timeout_s: float, report: Callable[[int
         with _writing(part), open(part, "ab" if start else "wb", buffering=0) as file:
             size = start
             while size < source.size:
-                report(size)
+                on_progress(size)
                 block = _read(response, source.size - size, timeout_s)
                 if not block:
-                    raise _PassingError(f"the connection was closed after {size:,} of {source.size:,} bytes")
+                    raise _TemporaryError(f"the connection was closed after {size:,} of {source.size:,} bytes")
                 size += len(block)
                 while block:
                     block = block[file.write(block) :]
-            report(size)
-            os.fsync(file)  # on the disk before it gets its final name
-        if response.length is None and _read(response, 1, timeout_s):  # its length was not checked
+            on_progress(size)
+            os.fsync(file)  # it must be on the disk before it gets its final name
+        if response.length is None and _read(response, 1, timeout_s):  # the server gave no length to check
             part.unlink()
             raise DataError(f"{source.name}: {source.url} sends more than the {source.size:,} bytes expected")
     return start
@@ -167,7 +173,7 @@ def _receive(source: Source, part: Path, timeout_s: float, report: Callable[[int
 def _writing(part: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:  # what reading raises is a _PassingError
+    except OSError as error:  # of writing: errors of reading are _TemporaryError
         raise DataError(f"{part} cannot be written: {error.strerror}; it has {_size(part):,} bytes") from error
 
 
@@ -179,32 +185,32 @@ def _ask(source: Source, part: Path, start: int, timeout_s: float) -> HTTPRespon
         return urlopen(Request(source.url, headers=headers), timeout=timeout_s)
     except HTTPError as error:
         error.close()
-        said = f"the server says {error.code} {error.reason}"
-        if start and error.code == 416:  # it holds less than we do
+        answer = f"the server answers {error.code} {error.reason}"
+        if start and error.code == 416:  # its file is shorter than our part
             part.unlink()
-            raise _PassingError(f"{said} to going on at byte {start:,}") from error
-        if error.code in PASSING:
-            raise _PassingError(said) from error
-        raise DataError(f"{source.name}: {source.url}: {said}") from error
+            raise _TemporaryError(f"{answer} to a request from byte {start:,} on") from error
+        if error.code in TEMPORARY:
+            raise _TemporaryError(answer) from error
+        raise DataError(f"{source.name}: {source.url}: {answer}") from error
     except (OSError, HTTPException) as error:
         if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
-            raise DataError(f"{source.name}: {source.url} is not to be trusted: {_why(error, timeout_s)}") from error
-        raise _PassingError(_why(error, timeout_s)) from error
+            raise DataError(f"{source.name}: {source.url} cannot be trusted: {_why(error, timeout_s)}") from error
+        raise _TemporaryError(_why(error, timeout_s)) from error
     except ValueError as error:
-        raise DataError(f"{source.name}: {source.url!r} is no address: {error}") from error
+        raise DataError(f"{source.name}: {source.url!r} is not an address: {error}") from error
 
 
 def _check_answer(source: Source, part: Path, start: int, response: HTTPResponse) -> int:
-    """From where on the answer holds the file: 0 where the server ignores what was asked for."""
+    """The byte of the file at which the answer starts: 0 where the server ignores the range."""
     if response.status == 206:
-        said = response.headers.get("Content-Range", "")
-        given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said)
+        content_range = response.headers.get("Content-Range", "")
+        given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range)
         if not given or int(given[1]) != start:
             part.unlink(missing_ok=True)
-            raise _PassingError(f"the server was asked for bytes from {start:,} on and gave {said!r}")
+            raise _TemporaryError(f"the server was asked for bytes from {start:,} on and gave {content_range!r}")
         total = int(given[2]) if given[2] != "*" else None
     else:
-        start, total = 0, response.length  # None where the server does not say
+        start, total = 0, response.length  # None where the server gives no length
     if total is not None and total != source.size:
         raise DataError(f"{source.name}: {source.url} has {total:,} bytes, expected {source.size:,}: another file")
     return start
@@ -214,7 +220,7 @@ def _read(response: HTTPResponse, most: int, timeout_s: float) -> bytes:
     try:
         return response.read1(min(BLOCK, most))
     except (OSError, HTTPException) as error:
-        raise _PassingError(_why(error, timeout_s)) from error
+        raise _TemporaryError(_why(error, timeout_s)) from error
 
 
 def _verify(source: Source, part: Path, in_one_piece: bool) -> None:
@@ -223,10 +229,10 @@ def _verify(source: Source, part: Path, in_one_piece: bool) -> None:
         found = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
     if found == expected:
         return
-    wrong = f"the {algorithm} of what came is {found}, expected {expected}"
+    wrong = f"the {algorithm} of the received file is {found}, expected {expected}"
     if not in_one_piece:
         part.unlink()
-        raise _PassingError(f"{wrong} (put together from several pieces, so once more from the start)")
+        raise _TemporaryError(f"{wrong} (it was put together from several pieces)")
     bad = part.with_suffix(".bad")
     os.replace(part, bad)
     raise DataError(f"{source.name}: {source.url}: {wrong}; kept as {bad}")
@@ -237,7 +243,7 @@ def _size(part: Path) -> int:
 
 
 def _why(error: Exception, timeout_s: float) -> str:
-    reason = getattr(error, "reason", error)  # urllib wraps what the socket says
+    reason = getattr(error, "reason", error)  # urllib wraps the socket's error
     if isinstance(reason, TimeoutError):
-        return f"nothing came for {timeout_s:g} s"
+        return f"nothing was received for {timeout_s:g} s"
     return f"{type(reason).__name__}: {reason}" if isinstance(reason, Exception) else str(reason)

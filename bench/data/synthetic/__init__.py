@@ -1,4 +1,4 @@
-"""Synthetic tasks: seeded, infinite, of any length, with the papers' definitions.
+"""Synthetic tasks as their papers define them: drawn from a seed without an end, at any length.
 
 task = parse_task("mqar:pairs=16")
 rng = generator(seed=0, part="train")
@@ -19,14 +19,14 @@ from lengthscale.models import unknown
 
 __all__ = ["PARTS", "SYNTHETIC", "Batch", "Task", "generator", "make_task", "parse_task"]
 
-# Each at its paper's difficulty. Adding a task: a Task, one line here.
+# Each with the difficulty of its paper. Adding a task: a Task, one line here.
 SYNTHETIC: dict[str, Task] = {
     task.name: task for task in (Copy(), Adding(), SelectiveCopy(), Induction(), MQAR(), Parity(), A5())
 }
 
 
 def make_task(name: str, **parameters: Any) -> Task:
-    """The task called `name`, its paper's difficulty changed by `parameters`.
+    """The task of this name, with parameters that replace those of its paper.
 
     Raises DataError with a line for everything that is wrong, and the closest known name.
     """
@@ -34,7 +34,7 @@ def make_task(name: str, **parameters: Any) -> Task:
 
 
 def parse_task(text: str) -> Task:
-    """The task that a text like `copy` or `copy:symbols=10,alphabet=8` describes. Raises DataError as make_task."""
+    """The task of a text like "copy" or "copy:symbols=10,alphabet=8". Raises DataError as `make_task`."""
     name, colon, listed = text.partition(":")
     known = {each.name: each for each in fields(SYNTHETIC[name])} if name in SYNTHETIC else {}
     parameters: dict[str, Any] = {}
@@ -51,7 +51,7 @@ def parse_task(text: str) -> Task:
 
 
 def _value(text: str, default: Any) -> Any:
-    """The text as what the default is; as it stands where it is no such thing, for the task to say so."""
+    """The text as a value of the default's type; unchanged where that is impossible, for the task's own message."""
     try:
         return type(default)(text)
     except ValueError:

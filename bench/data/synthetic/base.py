@@ -1,4 +1,4 @@
-"""What a synthetic task is: a family of labelled sequences of any length, drawn from a seeded generator."""
+"""The base of synthetic tasks: a task is a family of labelled sequences of any length, drawn from a generator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_TOKENS = 2**31 - 1  # what int32 holds
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Labelled sequences. A position with weight 0 is not scored; its target is 0 and says nothing.
+    """Labelled sequences. A position with weight 0 is not scored, and its target is 0.
 
     A loss is sum(weights * loss) / sum(weights), over cross-entropies of classes or squared errors of numbers.
     """
@@ -30,10 +30,11 @@ class Batch:
 
 
 def generator(seed: int, part: str = "train") -> np.random.Generator:
-    """The stream of random numbers that a part of a task's data is drawn from, batch after batch, without an end.
+    """The random generator of one part of a task's data, from which batches are drawn without an end.
 
-    The parts are children of one SeedSequence with different spawn keys: numpy's own way to streams that are
-    independent for equal and for neighbouring seeds. Raises DataError for another part or a negative seed.
+    The parts are children of one SeedSequence with different spawn keys, numpy's method for streams that are
+    independent for equal and for neighbouring seeds. part: one of PARTS. Raises DataError for another part or a
+    negative seed.
     """
     if part not in PARTS:
         raise DataError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
@@ -43,20 +44,20 @@ def generator(seed: int, part: str = "train") -> np.random.Generator:
 
 
 def number(default: int | float, *, low: float, high: float = MOST_TOKENS) -> Any:
-    """A parameter between low and high, both allowed; whole where its default is."""
+    """A field for a number from low to high, both included; for a whole number if the default is one."""
     return field(default=default, metadata={"low": low, "high": high})
 
 
 def choice(default: str, *others: str) -> Any:
-    """A parameter that is one of a few words."""
+    """A field for one of a few words."""
     return field(default=default, metadata={"choices": (default, *others)})
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task with its difficulty, which is its fields; `str(task)` is the text that `parse_task` reads.
+    """A task; its fields are its difficulty, and `str(task)` is the text that `parse_task` reads.
 
-    Raises DataError on parameters it cannot have, a line for each.
+    Raises DataError for values that the fields cannot have, a line for each.
     """
 
     name: ClassVar[str]
@@ -75,23 +76,23 @@ class Task:
 
     @property
     def parameters(self) -> dict[str, int | float | str]:
-        """The difficulty, by name."""
+        """The values of the fields, by name."""
         return asdict(self)
 
     @property
     def interface(self) -> Interface:
-        """What a model of this task takes and gives."""
+        """The inputs and outputs of a model of this task."""
         raise NotImplementedError
 
     @property
     def min_length(self) -> int:
-        """The shortest sequence that holds the task."""
+        """The shortest length of the task, in steps."""
         raise NotImplementedError
 
     def batch(self, rng: np.random.Generator, batch: int, length: int) -> Batch:
-        """`batch` new sequences of `length` steps; advances rng.
+        """`batch` new sequences of `length` steps. They advance rng.
 
-        Raises DataError where the length cannot hold the task, or there is nothing to draw.
+        Raises DataError where the length is too short for the task, or batch is below 1.
         """
         self._check_length(length)
         if batch < 1:
@@ -99,7 +100,7 @@ class Task:
         return self._draw(rng, batch, length)
 
     def chance_loss(self, length: int) -> float:
-        """The loss of the best model that knows where in the sequence it is, but remembers no input."""
+        """The loss of the best model that knows its position in the sequence but remembers no input."""
         self._check_length(length)
         return self._chance(length)[0]
 
@@ -119,7 +120,7 @@ class Task:
         raise NotImplementedError
 
     def _conflicts(self) -> Iterator[str]:
-        """What is wrong between parameters that are right by themselves."""
+        """Mistakes between parameters that are each right by themselves."""
         yield from ()
 
     def _is_changed(self, each: Field) -> bool:
@@ -127,30 +128,31 @@ class Task:
 
 
 def guess(classes: int) -> tuple[float, float]:
-    """Loss and accuracy where each of so many classes is equally likely."""
+    """(loss in nats, accuracy) of a guess among classes that are equally likely."""
     return math.log(classes), 1 / classes
 
 
 def zeros(batch: int, length: int) -> Int[np.ndarray, "B T"]:
+    """Zeros as int32, for inputs and targets."""
     return np.zeros((batch, length), np.int32)
 
 
 def last(batch: int, length: int, steps: int = 1) -> Float[np.ndarray, "B T"]:
-    """Weights that score only the last steps."""
+    """Weights that score only the last `steps` steps."""
     weights = np.zeros((batch, length), np.float32)
     weights[:, length - steps :] = 1
     return weights
 
 
 def distinct(rng: np.random.Generator, below: int, count: int, batch: int) -> Int[np.ndarray, "B count"]:
-    """In each row `count` different numbers below `below`, every ordered choice equally likely."""
+    """`count` different numbers from 0 to below - 1 in each row; every ordered choice is equally likely."""
     return race(rng.random((batch, below)), count)
 
 
 def race(times: Float[np.ndarray, "B N"], count: int) -> Int[np.ndarray, "B count"]:
-    """In each row who comes in first, second ... count-th.
+    """The places of the smallest, second smallest ... count-th smallest time in each row.
 
-    Of exponential times with rates p this draws from p without replacement (Efraimidis & Spirakis 2006).
+    With exponential times of rates p this draws from p without replacement (Efraimidis & Spirakis 2006).
     """
     first = np.argpartition(times, count - 1, axis=1)[:, :count]
     return np.take_along_axis(first, np.argsort(np.take_along_axis(times, first, axis=1), axis=1), axis=1)

@@ -1,4 +1,4 @@
-"""Tasks of keeping a few inputs for long: copy memory, adding, selective copying."""
+"""Tasks of remembering a few inputs for many steps: copy memory, adding, selective copying."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Copy(Task):
     Inputs: S symbols of {0..A-1}, T - 1 blanks (A), the delimiter (A + 1), S blanks. Targets: T + S blanks, then the S
     symbols. Length T + 2 S.
     Hochreiter & Schmidhuber 1997 (Neural Computation 9:8); in this form Arjovsky et al., arXiv:1511.06464, experiments,
-    "Copying memory problem", and Bai et al., arXiv:1803.01271, "Copy memory" (there the delimiter stays on to the end).
+    "Copying memory problem", and Bai et al., arXiv:1803.01271, "Copy memory" (whose delimiter stays until the end).
 
     The papers average the loss over all positions: chance is S ln A / (T + 2 S), the familiar 10 ln 8 / (T + 20), and
-    accuracy is close to 1 for a model that has learned to say "blank". `scored=recall` counts only the S symbols.
+    accuracy is close to 1 for a model that always predicts a blank. `scored=recall` scores only the S symbols.
     """
 
     name: ClassVar[str] = "copy"
@@ -60,11 +60,11 @@ class Copy(Task):
 
 @dataclass(frozen=True)
 class Adding(Task):
-    """The adding problem: the sum of two marked numbers, said at the last step.
+    """The adding problem: the sum of two marked numbers is the target at the last step.
 
     Inputs: (u_t, m_t), u_t uniform on [0, 1), m_t = 1 at one step of the first half and one of the second, else 0.
-    Hochreiter & Schmidhuber 1997; in this form Arjovsky et al., arXiv:1511.06464, experiments, "Adding problem". Always
-    saying 1 has the variance of a sum of two uniforms, 1/6, as its squared error.
+    Hochreiter & Schmidhuber 1997; in this form Arjovsky et al., arXiv:1511.06464, experiments, "Adding problem". The
+    constant prediction 1 has the variance of a sum of two uniform numbers, 1/6, as its squared error.
     """
 
     name: ClassVar[str] = "adding"
@@ -95,7 +95,7 @@ class Adding(Task):
 
 @dataclass(frozen=True)
 class SelectiveCopy(Task):
-    """Selective copying: S symbols at random places among noise, then S steps to repeat them, in their order.
+    """Selective copying: S symbols at random places in noise, then S steps that repeat them in their order.
 
     Inputs: T - S steps of noise (0) with the symbols of {1..V-2} among them, S recall markers (V - 1). Targets: the
     symbols at the markers. Mamba, arXiv:2312.00752, section 4.1.1, table 1 and appendix E.1: T = 4096,
@@ -103,7 +103,7 @@ class SelectiveCopy(Task):
     """
 
     name: ClassVar[str] = "selective_copy"
-    about: ClassVar[str] = "selective copying: repeat 16 symbols strewn among noise (arXiv:2312.00752, table 1)"
+    about: ClassVar[str] = "selective copying: repeat 16 symbols at random places in noise (arXiv:2312.00752, table 1)"
 
     symbols: int = number(16, low=1)
     vocab: int = number(16, low=4)

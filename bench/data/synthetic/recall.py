@@ -1,4 +1,4 @@
-"""Tasks of looking up by content: induction heads, multi-query associative recall."""
+"""Tasks of recall by content: induction heads, multi-query associative recall."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lengthscale.models import Interface
 
 @dataclass(frozen=True)
 class Induction(Task):
-    """Induction heads: say what followed the special token when it stood there before.
+    """Induction heads: predict the token that followed the special token at its first occurrence.
 
-    Inputs: tokens of {0..V-2}, uniform; the special token V - 1 at one random step and at the last. Target, at the last
-    step: the token after the first special one. Olsson et al. 2022, arXiv:2209.11895 (the mechanism); Mamba,
+    Inputs: uniform tokens of {0..V-2}; the special token V - 1 at one random step and at the last one. Target, at the
+    last step: the token after the first special token. Olsson et al. 2022, arXiv:2209.11895 (the mechanism); Mamba,
     arXiv:2312.00752, section 4.1.2, table 2 and appendix E.1: V = 16, trained at length 256, tested to 2^20.
     """
 
     name: ClassVar[str] = "induction"
-    about: ClassVar[str] = "induction heads: what followed the special token before (arXiv:2312.00752, table 2)"
+    about: ClassVar[str] = "induction heads: the token that followed the special one (arXiv:2312.00752, table 2)"
 
     vocab: int = number(16, low=3)
 
@@ -49,14 +49,15 @@ class Induction(Task):
 
 @dataclass(frozen=True)
 class MQAR(Task):
-    """Multi-query associative recall: N pairs of a key and a value, then each key once, to be answered by its value.
+    """Multi-query associative recall: N pairs of a key and a value, then each key once, whose target is its value.
 
     Inputs: key, value, key, value ... (2 N steps; keys of {1..V/2-1}, values of {V/2..V-1}, all different), then
-    blanks (0) with the keys among them, at even steps g apart from the pairs: P(g) ~ (g + 1)^(power - 1), without
-    replacement. Targets: at each query the value. Zoology, arXiv:2312.04927, figure 2, in the form of its authors'
-    `multiquery_ar`: V = 8192, power = 0.01 (1: uniform), N = 4 at length 64, 8 at 128, 16 at 256, 64 at 512.
+    blanks (0) and the keys. A key is 2 g steps after the end of the pairs, drawn with P(g) ~ (g + 1)^(power - 1)
+    without replacement. Targets: at each query the value. Zoology, arXiv:2312.04927, figure 2, in the form of its
+    authors' `multiquery_ar`: V = 8192, power = 0.01 (1: uniform), N = 4 at length 64, 8 at 128, 16 at 256, 64 at 512.
 
-    Chance guesses among all values; a model that has learned to name only values it has seen reaches ln N and 1 / N.
+    Chance guesses among all values; a model that has learned to choose among the N values of its inputs reaches a loss
+    of ln N and an accuracy of 1 / N.
     """
 
     name: ClassVar[str] = "mqar"

@@ -1,7 +1,7 @@
-"""Tasks of tracking a state: word problems of a group, where every input changes what is to be said.
+"""Tasks of tracking a state: word problems of a group, in which every input changes the target.
 
-The running products of independent uniform elements are themselves independent and uniform. So the products are drawn,
-and the inputs follow from them, x_t = s_(t-1)^-1 s_t: the same distribution without a loop over time.
+The running products of independent uniform elements are independent and uniform, too. So the products are drawn, and
+the inputs follow from them, x_t = s_(t-1)^-1 s_t: this gives the same distribution without a loop over time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lengthscale.models import Interface
 
 @dataclass(frozen=True)
 class Tracking(Task):
-    """What both word problems share: `scored` is every step, or only the last."""
+    """The base of both word problems. scored: every step, or only the last one."""
 
     scored: str = choice("every", "last")
 
@@ -41,9 +41,9 @@ class Tracking(Task):
 class Parity(Tracking):
     """Running parity: y_t = x_1 + ... + x_t mod 2, of uniform bits; the word problem of Z_2.
 
-    The smallest state to track. As a test of longer lengths Deletang et al., arXiv:2207.02098 ("parity check"); a
-    linear recurrence of finite precision whose transitions have only positive eigenvalues, such as Mamba's, cannot do
-    it: Grazzi et al., arXiv:2411.12537, theorem 1.
+    It has the smallest state to track. Deletang et al., arXiv:2207.02098, use it as a test of longer lengths ("parity
+    check"). A linear recurrence of finite precision whose transitions have only positive eigenvalues, such as Mamba's,
+    cannot solve it: Grazzi et al., arXiv:2411.12537, theorem 1.
     """
 
     name: ClassVar[str] = "parity"
@@ -65,10 +65,10 @@ class Parity(Tracking):
 
 @dataclass(frozen=True)
 class A5(Tracking):
-    """The word problem of A5: y_t = x_1 x_2 ... x_t, of uniform even permutations of five things.
+    """The word problem of A5: y_t = x_1 x_2 ... x_t, of uniform even permutations of five elements.
 
     A5 is the smallest group that is not solvable, which makes its word problem complete for NC1: unless TC0 = NC1, no
-    fixed number of layers of a Transformer, S4 or Mamba does it at all lengths, and one layer of a plain RNN does.
+    fixed number of layers of a Transformer, S4 or Mamba solves it at all lengths, but one layer of a plain RNN does.
     Merrill et al., arXiv:2404.08819 (with A5 as the hardest of the word problems tried); Liu et al., arXiv:2210.10749.
     """
 
@@ -91,22 +91,22 @@ class A5(Tracking):
 
 @cache
 def a5_elements() -> Int[np.ndarray, "60 5"]:
-    """The even permutations p of 0..4 as rows p[0] ... p[4], in lexicographic order: token 0 is the identity."""
+    """The even permutations p of 0..4 as rows p[0] ... p[4], in lexicographic order; token 0 is the identity."""
     return np.array([p for p in permutations(range(5)) if _inversions(p) % 2 == 0], np.int32)
 
 
 @cache
 def a5_table() -> Int[np.ndarray, "60 60"]:
-    """Cayley's table: entry [a, b] is the token of a b, which does a first: (a b)(i) = b(a(i))."""
+    """Cayley's table: entry [a, b] is the token of the product a b, which applies a first: (a b)(i) = b(a(i))."""
     elements = a5_elements()
     products = elements[np.arange(60)[None, :, None], elements[:, None, :]]
-    digits = 5 ** np.arange(5)[::-1]  # a permutation read as a number to the base 5 keeps the lexicographic order
+    digits = 5 ** np.arange(5)[::-1]  # as numbers to the base 5, permutations keep their lexicographic order
     return np.searchsorted(elements @ digits, products @ digits).astype(np.int32)
 
 
 @cache
 def _quotients() -> Int[np.ndarray, "60 60"]:
-    """Entry [a, c] is the b with a b = c."""
+    """The table of quotients: entry [a, c] is the token b with a b = c."""
     return np.argsort(a5_table(), axis=1).astype(np.int32)
 
 

@@ -1,8 +1,8 @@
-"""Do the parallel and the recurrent form agree? Logits of a sequence read whole, and of the same one read step by step.
+"""The difference between the parallel and the recurrent form: the logits of a sequence read whole, and step by step.
 
-After training on the budget, in the parallel form (the cell's method): at initialisation a block may add nothing to its
-residual stream (RWKV's do not), and agreement would say nothing. The recurrent form is what `decode` runs. The figure
-is the largest difference of any logit of any position of the held-out windows.
+They are compared after training on the budget in the parallel form (the cell's method): at initialisation a block may
+add nothing to its residual stream (RWKV's blocks do not), and agreement would prove nothing. The recurrent form is the
+one that `decode` runs. The result is the largest difference of any logit at any position of the held-out windows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from lengthscale.bench.device.learner import TrainedModel
-from lengthscale.bench.device.program import FINE, Outcome, Program, Report, measured
+from lengthscale.bench.device.program import FINE, Notifier, Outcome, Program, measured
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
@@ -21,20 +21,22 @@ from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done
 from lengthscale.models.backbone import Backbone
 
-AT_ONCE = 32_768  # positions of all windows that are read side by side
+AT_ONCE = 32_768  # positions of all windows of one batch
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
+    """The program of a training step."""
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
+    """Measure the cell. Raises SkippedError, and NotImplementedError where the workload has no sequence to compare."""
     workload = make_workload(cell)
     inputs = workload.last_scored(settings.windows).inputs
-    training = train(cell, workload, settings, report)
+    training = train(cell, workload, settings, notify)
     if training.outcome != FINE:
         return training.failed()
-    report("compare")
+    notify("compare")
     difference, largest = compare(training.model, inputs)
     row = {**training.row, "max_difference": difference, "largest_logit": largest}
     if not np.isfinite(difference):
@@ -44,7 +46,7 @@ def run(cell: Cell, settings: Settings, report: Report) -> Done:
 
 
 def compare(model: TrainedModel, inputs: np.ndarray) -> tuple[float, float]:
-    """(the largest difference between the two forms' logits, the largest logit)."""
+    """(the largest difference between the two forms' logits, the largest logit). inputs: (windows, T)."""
     rows = max(1, AT_ONCE // inputs.shape[1])
     parts = [model.call(_compare, inputs[at : at + rows]) for at in range(0, len(inputs), rows)]
     difference, largest = np.max(np.array(parts), axis=0)

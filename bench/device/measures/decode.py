@@ -1,9 +1,9 @@
 """Decoding: one token in, the next one out, at a context of L tokens.
 
-The state stands at position L - 1 of a capacity of L, filled with random numbers (workloads/base.py says why).
-Each step reads all L positions, its own token being the last; the position is then set back, so that every sample has
-the same context. The next token is the arg max, fed back, so that steps cannot overlap; a model of real features gets
-its first outputs fed back in the same way.
+The state is at position L - 1 of a capacity of L, and its content is random (workloads/base.py says why). Each step
+reads all L positions, of which its own token is the last. The position is then set back, so that every sample has the
+same context. The next input is the arg max of the logits, so that steps cannot overlap; a model of real features gets
+its first output as the next input in the same way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flax import nnx
 
 from lengthscale.bench.device import memory
 from lengthscale.bench.device.learner import make_learner
-from lengthscale.bench.device.program import Program, Report, measure
+from lengthscale.bench.device.program import Notifier, Program, measure
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
@@ -24,6 +24,7 @@ from lengthscale.models.backbone import Backbone
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
+    """The program of one decoding step. Raises NotImplementedError where the model does not decode."""
     workload = make_workload(cell)
     learner = make_learner(cell, workload)
 
@@ -55,11 +56,12 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 
 
 def _next(outputs, inputs):
-    """The next step's inputs, made of this one's outputs."""
+    """The inputs of the next step, made from the outputs of this one."""
     if jnp.issubdtype(inputs.dtype, jnp.integer):
         return outputs.argmax(axis=-1).astype(inputs.dtype)
     return jnp.tanh(outputs[..., :1]).astype(inputs.dtype) * jnp.ones_like(inputs)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
-    return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
+    """Measure the cell. Raises SkippedError, and NotImplementedError where the model does not decode."""
+    return measure(make_program(cell, settings), settings, notify, MEASURES[cell.measure].rounds)

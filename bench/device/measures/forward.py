@@ -1,4 +1,4 @@
-"""Prefill: L tokens in, out come the last one's logits and the state that decoding continues from."""
+"""Prefill: L tokens in, the logits of the last one and the state from which decoding continues out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import jax
 
 from lengthscale.bench.device import memory
 from lengthscale.bench.device.learner import make_learner
-from lengthscale.bench.device.program import Program, Report, measure
+from lengthscale.bench.device.program import Notifier, Program, measure
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
@@ -15,6 +15,7 @@ from lengthscale.bench.results.messages import Done
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
+    """The program of one prefill."""
     workload = make_workload(cell)
     learner = make_learner(cell, workload)
 
@@ -35,5 +36,6 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return program
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
-    return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
+    """Measure the cell. Raises SkippedError where the program does not fit into memory."""
+    return measure(make_program(cell, settings), settings, notify, MEASURES[cell.measure].rounds)

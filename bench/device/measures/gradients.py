@@ -1,9 +1,9 @@
-"""How far back learning reaches: the norm of d loss_T / d x_t against the distance T - t.
+"""Gradients over a distance: the norm of d loss_T / d x_t against the distance T - t.
 
-x_t is what goes into the first block at step t, loss_T the loss of the last position. Measured at initialisation
-(`trained` 0) and after training on the budget (`trained` 1): the two can rank models differently. A row is a range of
-distances [d, 2d): the median, p10 and p90 over its positions and all held-out windows. The last step itself is
-distance 0.
+x_t is the input of the first block at step t, loss_T the loss of the last position. The norms are measured at
+initialisation (`trained` 0) and after training on the budget (`trained` 1), since the two can rank models differently.
+A row is a range of distances [d, 2d): the median, p10 and p90 over its positions and all held-out windows. The last
+step itself has distance 0.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lengthscale.bench.data.synthetic import Batch
-from lengthscale.bench.device.compilation import make_once
+from lengthscale.bench.device.compilation import make_shared
 from lengthscale.bench.device.learner import TrainedModel
-from lengthscale.bench.device.program import FINE, Program, Report, measured
+from lengthscale.bench.device.program import FINE, Notifier, Program, measured
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
@@ -23,29 +23,31 @@ from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done
 from lengthscale.models.streaming import cross_entropy, squared_error
 
-AT_ONCE = 16_384  # positions of all windows that are differentiated side by side, if they are short
+AT_ONCE = 16_384  # positions of all windows of one batch, if they are short
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
+    """The program of a training step."""
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
+    """Measure the cell. Raises SkippedError, and NotImplementedError where no last step is scored."""
     workload = make_workload(cell)
     batch = workload.last_scored(settings.windows)
-    training = train(cell, workload, settings, report)
-    report("gradients at initialisation")
-    learner = training.model.learner  # the same one, so that what follows is compiled once for both
-    start = TrainedModel(learner, *make_once(learner.make, cell.seed))
+    training = train(cell, workload, settings, notify)
+    notify("gradients at initialisation")
+    learner = training.model.learner  # the same learner for both, so that their program is compiled once
+    start = TrainedModel(learner, *make_shared(learner.make, cell.seed))
     rows = [{"trained": 0, **row} for row in by_distance(_norms(start, batch))]
     if training.outcome == FINE:
-        report("gradients after training")
+        notify("gradients after training")
         rows += [{"trained": 1, **row} for row in by_distance(_norms(training.model, batch))]
     return measured([{**training.row, **row} for row in rows], training.seconds, training.outcome)
 
 
 def by_distance(norms: np.ndarray) -> list[dict]:
-    """norms (B, T), the last column being distance 0 -> a row for each range of distances."""
+    """A row for each range of distances. norms: (B, T), whose last column has distance 0."""
     backwards = norms[:, ::-1]
     rows, distance = [], 0
     while distance < norms.shape[1]:

@@ -1,13 +1,13 @@
-"""What length buys: train at length L on a fixed budget of tokens, then evaluate on held-out data.
+"""Quality: train at length L on a fixed budget of tokens, then evaluate on held-out data.
 
-Every length sees the same number of tokens in the same number of steps (batch x L is fixed). What is evaluated is the
-workload's: on a stream the loss on the same targets given more or less context (workloads/text.py); on a task
-loss and accuracy at lengths beyond L (scored.py); on images the accuracy.
+Every length trains on the same number of tokens in the same number of steps (batch x L is fixed). The workload decides
+what is evaluated: on a stream the loss on the same targets with more or less context (workloads/text.py), on a task
+loss and accuracy at lengths beyond L (scored.py), on images the accuracy.
 """
 
 from __future__ import annotations
 
-from lengthscale.bench.device.program import FINE, Program, Report, measured, with_window_losses
+from lengthscale.bench.device.program import FINE, Notifier, Program, measured, with_window_losses
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
@@ -16,15 +16,17 @@ from lengthscale.bench.results.messages import Done
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
+    """The program of a training step."""
     return make_budgeted(cell, make_workload(cell), settings)
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
+    """Measure the cell. Raises SkippedError where the program does not fit into memory."""
     workload = make_workload(cell)
-    training = train(cell, workload, settings, report)
+    training = train(cell, workload, settings, notify)
     if training.outcome != FINE:
         return training.failed()
-    report("evaluate")
+    notify("evaluate")
     found = list(workload.evaluate(training.model.call, settings))
     done = measured([{**training.row, **each.columns} for each in found], training.seconds)
     losses = [each.window_losses for each in found if each.window_losses is not None]

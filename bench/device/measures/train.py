@@ -1,8 +1,8 @@
-"""One training step on sequences of L tokens: forward, backward, AdamW update, all state donated."""
+"""One training step on sequences of L tokens: forward, backward and AdamW update, with all state donated."""
 
 from __future__ import annotations
 
-from lengthscale.bench.device.program import Program, Report, measure
+from lengthscale.bench.device.program import Notifier, Program, measure
 from lengthscale.bench.device.training import make_training
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
@@ -10,13 +10,15 @@ from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done
 
-LEARNING_RATE = 1e-4  # small: the cost is measured, not the learning
+LEARNING_RATE = 1e-4  # small, since only the cost is measured
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
+    """The program of one training step."""
     workload = make_workload(cell)
     return make_training(cell, workload, LEARNING_RATE, workload.example())
 
 
-def run(cell: Cell, settings: Settings, report: Report) -> Done:
-    return measure(make_program(cell, settings), settings, report, MEASURES[cell.measure].rounds)
+def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
+    """Measure the cell. Raises SkippedError where the program does not fit into memory."""
+    return measure(make_program(cell, settings), settings, notify, MEASURES[cell.measure].rounds)

@@ -1,4 +1,4 @@
-"""How each kind of model is fed and run on each kind of data; every measure works through this."""
+"""The workloads: how each kind of model is fed and run on each kind of data. Every measure uses them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lengthscale.models import spec_of
 
 
 def make_workload(cell: Cell) -> Workload:
+    """The workload of a cell's model on its data. Raises DataError and CheckpointError."""
     data = load(cell.data)
     if opened := checkpoint.of_cell(cell):
         data = checkpoint.fold(opened, data)

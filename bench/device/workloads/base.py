@@ -1,4 +1,4 @@
-"""What a measure asks of a workload, and what several of them share."""
+"""The interface of a workload, which measures use, and what several workloads share."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ Arrays = tuple[np.ndarray, ...]
 
 
 class Workload(Protocol):
-    """One cell's data, and how its model runs on it. Models are what `Learner.model` gives."""
+    """The data of one cell, and how its model runs on them. A `model` is one that `Learner.model` gives."""
 
     interface: Interface  # of the model to build
 
     def __init__(self, cell: Cell, data: Any): ...
 
     def example(self) -> Arrays:
-        """One batch of the cell's shape for `loss`, always the same."""
+        """One batch of the cell's shape for `loss`: the same one in every call."""
         ...
 
     def training_batches(self) -> Iterator[Arrays]:
-        """Batches for `loss` from the training part, without an end; the same ones for a seed."""
+        """Batches for `loss` from the training part, without an end; the cell's seed decides which."""
         ...
 
     def loss(self, model, *batch):
-        """What training lessens: a scalar."""
+        """The training loss of a batch, a scalar."""
         ...
 
     def prompt(self) -> Arrays:
@@ -45,30 +45,30 @@ class Workload(Protocol):
         ...
 
     def prefill(self, model, *prompt) -> tuple[Any, State | None]:
-        """(outputs, the state that decoding goes on from, or None)."""
+        """(outputs, the state from which decoding continues, or None)."""
         ...
 
     def full_state(self, model, key) -> State:
-        """A state that holds length - 1 positions and has room for one more, its content from a random key.
+        """A state with length - 1 positions of random content and room for one more.
 
         Raises NotImplementedError where the model does not decode.
         """
         ...
 
     def last_scored(self, sequences: int) -> Batch:
-        """Held-out sequences of the cell's length whose last step is scored.
+        """This many held-out sequences of the cell's length whose last step is scored.
 
-        Raises NotImplementedError where there are no steps, or the last is not scored.
+        Raises NotImplementedError where there are no steps, or the last one is not scored.
         """
         ...
 
     def evaluate(self, call: Callable, settings: Settings) -> Iterator[HeldOut]:
-        """Rows of held-out results. call(function, *args): function(model, *args), compiled."""
+        """The rows of held-out results. call(function, *args): function(model, *args), compiled."""
         ...
 
 
 class OneSequence:
-    """How a sequence model runs, whatever it reads: what the workloads on text, tasks and pixels share."""
+    """How a sequence model runs on any data: what the workloads on text, tasks and pixels share."""
 
     cell: Cell
 
@@ -103,10 +103,10 @@ class OfImages:
 
 
 def fill(state: State, position: int, key) -> State:
-    """A state as after `position` inputs, of random numbers in [-1, 1).
+    """The state, set to `position` and filled with random numbers in [-1, 1).
 
-    What a step costs does not depend on them, and filling a Transformer's cache by running it would cost more than all
-    the rest.
+    The cost of a step does not depend on them, and to fill a Transformer's cache by running the model would cost more
+    than all the rest.
     """
     leaves, tree = jax.tree.flatten(state.layers)
     keys = jax.random.split(key, len(leaves))
@@ -115,7 +115,7 @@ def fill(state: State, position: int, key) -> State:
 
 
 def _random_like(x, key):
-    if jnp.issubdtype(x.dtype, jnp.integer):  # lengths and places: they say what is where, so they stay
+    if jnp.issubdtype(x.dtype, jnp.integer):  # lengths and places: they describe the other arrays, so they stay
         return x
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         parts = jax.random.uniform(key, (2, *x.shape), jnp.finfo(x.dtype).dtype, -1, 1)
@@ -124,7 +124,7 @@ def _random_like(x, key):
 
 
 def side_of(length: int) -> int:
-    """The side of a square of so many pixels or patches. Raises NotImplementedError where there is none."""
+    """The side of a square of `length` pixels or patches. Raises NotImplementedError where there is none."""
     side = math.isqrt(length)
     if side * side != length:
         nearest = sorted({side**2, (side + 1) ** 2} - {0}, key=lambda square: abs(square - length))

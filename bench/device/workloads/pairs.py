@@ -1,7 +1,7 @@
-"""An encoder-decoder on a stream of tokens: it reads the first half of a window and continues it with the second.
+"""An encoder-decoder on a stream of tokens: it encodes the first half of a window and decodes the second half.
 
-So a cell's length counts the tokens of source and target together, and costs compare with those of the other models.
-Evaluated, as they are, on the same held-out target tokens: the source is the context before them.
+So a cell's length counts the tokens of source and target together, and costs can be compared with those of the other
+models. It is evaluated, as they are, on the same held-out target tokens, with the context before them as its source.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from lengthscale.models.streaming import cross_entropy
 
 
 class Workload:
+    """The workload of an encoder-decoder on a stream; see base.Workload."""
+
     def __init__(self, cell: Cell, data: Stream):
         self.cell = cell
         self.data = data
@@ -67,7 +69,7 @@ class Workload:
 
 
 def _losses(model, window, source: int):
-    """(losses, right answers) of the tokens after the source, each (B, T)."""
+    """(losses, whether the arg max is right) of the tokens after the source, each (B, T)."""
     targets = window[:, source:]
     logits = model.teach(window[:, :source], window[:, source - 1 : -1])
     return cross_entropy(logits, targets), logits.argmax(-1) == targets

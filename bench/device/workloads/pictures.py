@@ -1,5 +1,7 @@
-"""An image classifier on images. The length of a cell is the number of 4 x 4 patches: side = 4 sqrt(L) pixels (of a
-checkpoint: as it has them)."""
+"""An image classifier on images.
+
+A cell's length is the number of 4 x 4 patches, so the side is 4 sqrt(L) pixels; a checkpoint has a side of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,12 @@ from lengthscale.models import Interface
 from lengthscale.models.streaming import cross_entropy
 
 PATCH = 4
-AT_ONCE = 65_536  # patches of all images that are evaluated side by side
+AT_ONCE = 65_536  # patches of all images of one batch in evaluation
 
 
 class Workload(OfImages):
+    """The workload of an image classifier on images; see base.Workload."""
+
     def __init__(self, cell: Cell, data: Images):
         self.cell = cell
         self.data = data
@@ -33,7 +37,7 @@ class Workload(OfImages):
         return self.scaled(images), labels
 
     def scaled(self, images: np.ndarray) -> np.ndarray:
-        """From -1 to 1, as ViT's own preprocessing makes them."""
+        """Images (N, Y, X, C) uint8 as float32 from -1 to 1, at the cell's side, as ViT's own preprocessing does."""
         return at_side(images, self.side).astype(np.float32) / 127.5 - 1
 
     def loss(self, model, images, labels):

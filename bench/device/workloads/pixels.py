@@ -1,6 +1,6 @@
-"""A sequence model on images: one pixel a step, row by row, and the class after the last one (N to 1).
+"""A sequence model on images: one pixel in each step, row by row, and the class after the last pixel (N to 1).
 
-The length of a cell is the number of pixels; images are resized to a square of so many.
+A cell's length is the number of pixels; images are resized to a square with this number.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from lengthscale.models import Interface, streaming
 
 
 class Workload(OfImages, OneSequence):
+    """The workload of a sequence model on images; see base.Workload."""
+
     def __init__(self, cell: Cell, data: Images):
         self.cell = cell
         self.data = data
@@ -31,7 +33,7 @@ class Workload(OfImages, OneSequence):
         return batch.inputs, batch.targets, batch.weights
 
     def sequences(self, images: np.ndarray, labels: np.ndarray) -> Batch:
-        """Pixels from 0 to 1; the last step alone is scored."""
+        """Images (N, Y, X, C) as sequences of pixels from 0 to 1, (N, T, C); only the last step is scored."""
         pixels = at_side(images, self.side).reshape(len(images), self.side**2, -1).astype(np.float32) / 255
         targets = np.zeros(pixels.shape[:2], np.int32)
         weights = np.zeros(pixels.shape[:2], np.float32)

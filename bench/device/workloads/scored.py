@@ -1,4 +1,4 @@
-"""A sequence model on a synthetic task: labelled sequences, evaluated at lengths beyond the one it was trained at."""
+"""A sequence model on a synthetic task: labelled sequences, evaluated also at lengths beyond the training length."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from lengthscale.models import streaming
 
 
 class Workload(OneSequence):
+    """The workload of a sequence model on a synthetic task; see base.Workload."""
+
     def __init__(self, cell: Cell, data: Task):
         self.cell = cell
         self.data = data
@@ -29,9 +31,11 @@ class Workload(OneSequence):
             yield self.arrays(self.draw(rng, self.cell.batch, self.cell.length))
 
     def draw(self, rng: np.random.Generator, batch: int, length: int) -> Batch:
+        """A new batch of the task."""
         return self.data.batch(rng, batch, length)
 
     def arrays(self, batch: Batch) -> Arrays:
+        """A batch as the arguments of `loss`."""
         return batch.inputs, batch.targets, batch.weights
 
     def loss(self, model, inputs, targets, weights):

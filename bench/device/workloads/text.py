@@ -1,14 +1,16 @@
-"""A sequence model on a stream of tokens: it predicts the next one.
+"""A sequence model on a stream of tokens: it predicts the next token.
 
-Evaluated on the same held-out target tokens, given more or less of what came before them: what changes along a curve is
-the context alone. Where reading all windows at a long context would be too much, the first ones are read; windows are
-in an order in which any first ones lie all over the stream, so that two contexts have these in common.
+It is evaluated on the same held-out target tokens with more or less of the context before them, so that along a curve
+only the context changes. Where it would take too long to read all windows at a long context, the first ones are read.
+The windows' order is such that the first ones, however many, are spread over the whole stream; so two contexts have the
+first windows in common.
 
-A control is the longest context that all windows are read at, with all tokens shuffled that are farther from the
-targets than so many: what is gained there by order, and not by having read more, must vanish.
+A control reads the longest context at which all windows are read, with all tokens shuffled that are farther from the
+targets than a given number of tokens. A gain that comes from the order of these tokens must vanish there; a gain that
+comes from reading more of them need not.
 
-The mean loss at the model's own length, which falls with length with no long-range learning at all, since fewer
-positions start cold, is a row of its own with no context.
+The mean loss at the model's own length is a row without a context. It falls with length even if nothing is learned over
+long distances, since fewer positions have a short context.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from lengthscale.models import Interface, streaming
 
 
 class Workload(OneSequence):
+    """The workload of a sequence model on a stream; see base.Workload."""
+
     def __init__(self, cell: Cell, data: Stream):
         self.cell = cell
         self.data = data
@@ -48,7 +52,7 @@ class Workload(OneSequence):
         return (windows(self.data.tokens, self.cell.batch, self.cell.length),)
 
     def last_scored(self, sequences: int) -> Batch:
-        """Held-out windows of the cell's length, every position scored."""
+        """Held-out windows of the cell's length, of which every position is scored."""
         inputs, targets = _shifted(windows(self.data.held_out, sequences, self.cell.length + 1))
         return Batch(inputs, targets, np.ones(targets.shape, np.float32))
 
@@ -65,12 +69,15 @@ class Workload(OneSequence):
 
 
 def context_batch(tokens: np.ndarray, context: int, settings: Settings) -> Batch:
-    """The same targets for every context, spread over the stream; nothing else is scored."""
+    """Windows with the targets after this many tokens of context. Only the targets are scored.
+
+    tokens: of the stream. The targets are the same for every context, and spread over the stream.
+    """
     return _scored(_context_windows(tokens, context, settings), settings.target_tokens)
 
 
 def shuffled_batch(tokens: np.ndarray, near: int, settings: Settings) -> Batch:
-    """As context_batch at settings.shuffled_context, all but the last `near` tokens before the targets shuffled."""
+    """The control: `context_batch` at settings.shuffled_context, with all but the last `near` tokens shuffled."""
     context = settings.shuffled_context
     whole = _context_windows(tokens, context, settings)
     far = whole[:, : context - near]
@@ -79,7 +86,7 @@ def shuffled_batch(tokens: np.ndarray, near: int, settings: Settings) -> Batch:
 
 
 def _context_windows(tokens: np.ndarray, context: int, settings: Settings) -> np.ndarray:
-    """(n, context + targets): as many of the windows as may be read at this context, in their order."""
+    """The windows that are read at this context, (n, context + targets), in their order."""
     count, longest = settings.windows_at(context), max(settings.contexts)
     starts = spread_starts(tokens, settings.windows, longest + settings.target_tokens) + longest - context
     chosen = starts[_spread(settings.windows)[:count]]
@@ -87,7 +94,7 @@ def _context_windows(tokens: np.ndarray, context: int, settings: Settings) -> np
 
 
 def _spread(count: int) -> np.ndarray:
-    """0 ... count - 1 in an order of which any first ones are spread over the whole: by steps of the golden ratio."""
+    """0 ... count - 1 in an order whose first numbers, however many, are spread evenly (steps of the golden ratio)."""
     return np.argsort((np.arange(count) * 0.6180339887498949 + 0.5) % 1).argsort()
 
 

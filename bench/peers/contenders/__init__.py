@@ -1,7 +1,7 @@
 """The contenders: name -> the module that prepares it, and the packages that it needs.
 
-A module has BUILDERS, from a contender's name to its builders: from a row's name, or from (name, measure), which comes
-first, to a function `(case, given) -> Prepared` (prepared.py). Adding a contender: its builders there, a line here.
+A module has BUILDERS, from a contender's name to its builders: from (a row's name, a measure), or else from a row's
+name, to a function `(case, given) -> Prepared` (prepared.py). Adding a contender: its builders there, a line here.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Contender:
+    """Where a contender is, and what it needs."""
+
     module: str  # in this package
-    packages: tuple[str, ...]  # the first one's version stands in the table
+    packages: tuple[str, ...]  # the version of the first one is in the table
 
 
 CONTENDERS = {
@@ -40,7 +42,7 @@ CONTENDERS = {
 
 
 def version(name: str) -> str | None:
-    """The version of the package that a contender is made of; None where any of its packages is missing."""
+    """The version of a contender's first package; None where any of its packages is missing."""
     try:
         first, *_ = [importlib.metadata.version(package) for package in CONTENDERS[name].packages]
     except importlib.metadata.PackageNotFoundError:

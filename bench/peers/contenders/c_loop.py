@@ -1,6 +1,6 @@
-"""The selective scan as a C loop (selective_scan.c), compiled when it is needed: what vectorised arithmetic takes here.
+"""The selective scan as a C loop (selective_scan.c), compiled when it is needed: the time of vectorised arithmetic.
 
-On one core: a loop over time has no other. Raises NotImplementedError where there is no compiler.
+It uses one core, as a loop over time must. Raises NotImplementedError where there is no compiler.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _compile():
         raise NotImplementedError("no C compiler on PATH (cc, gcc or clang)")
     with tempfile.TemporaryDirectory(prefix="lengthscale-c-") as folder:
         library = Path(folder) / "selective_scan.so"
-        for more in (("-lmvec", "-lm"), ("-lm",)):  # libmvec is glibc's alone
+        for more in (("-lmvec", "-lm"), ("-lm",)):  # only glibc has libmvec
             done = subprocess.run(
                 [compiler, *_FLAGS, str(_SOURCE), "-o", str(library), *more], capture_output=True, text=True
             )
@@ -39,7 +39,7 @@ def _compile():
 
 def _selective_scan(case: Case, given: Given) -> Prepared:
     if case.batch != 1:
-        raise NotImplementedError("the C loop is of one sequence")
+        raise NotImplementedError("the C loop handles one sequence only")
     function = _compile()
     u, dt, B, C = (np.ascontiguousarray(given.arrays[name][0]) for name in ("u", "dt", "B", "C"))
     A = np.ascontiguousarray(given.arrays["A"].T)

@@ -17,7 +17,7 @@ _BIAS_AT = {"rnn": "dense_i", "lstm": "dense_h", "gru": "dense_i"}
 
 
 def _fused(cell, arrays: dict, kind: str):
-    """The cell, which holds all gates in one matrix, with our parameters."""
+    """A cell with all gates in one matrix, filled with our parameters."""
     cell.dense_i.kernel[...] = arrays["w_x.kernel"]
     cell.dense_h.kernel[...] = arrays["w_h"].T
     getattr(cell, _BIAS_AT[kind]).bias[...] = arrays["w_x.bias"]
@@ -25,7 +25,7 @@ def _fused(cell, arrays: dict, kind: str):
 
 
 def _gate_by_gate(cell, arrays: dict, kind: str):
-    """LSTMCell: a pair of matrices a gate."""
+    """LSTMCell, which has two matrices for each gate, filled with our parameters."""
     kernel, bias = jnp.split(arrays["w_x.kernel"], 4, axis=1), jnp.split(arrays["w_x.bias"], 4)
     recurrent = jnp.split(arrays["w_h"], 4)
     for i, gate in enumerate("ifgo"):
@@ -61,8 +61,8 @@ def _layer(make, fill, case: Case, given: Given) -> Prepared:
 
 
 def _standard(case: Case, given: Given) -> Prepared:
-    has = {name: value for name, value in given.arrays.items() if name != "b_n"}  # no bias inside the reset gate
-    given = replace(given, arrays=has)
+    arrays = {name: value for name, value in given.arrays.items() if name != "b_n"}  # flax has no such bias
+    given = replace(given, arrays=arrays)
     return _layer(_CELLS[case.row], _fused, case, given)
 
 

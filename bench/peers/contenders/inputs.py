@@ -1,4 +1,4 @@
-"""The same numbers for every contender, from a seed. Names are those of our modules' parameters.
+"""The inputs: the same numbers for every contender, from a seed. Names are those of our modules' parameters.
 
 Axes: B batch, T time, D width, G gates, H heads, K head size, S slots of a cache, E inner width, N states, R rank.
 """
@@ -17,9 +17,9 @@ GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
 def make(case: Case) -> tuple[Arrays, Arrays, np.ndarray | None]:
-    """(arrays that gradients are taken by, the state that decoding carries, the weights w of the sum or None)."""
+    """(arrays by which gradients are taken, the state of decoding, the weights w of the sum or None)."""
     name = "mamba" if case.row == "mamba-associative" else case.row
-    if name not in _MAKERS:  # a whole model: lengthscale.bench.plan.measures makes its own
+    if name not in _MAKERS:  # a whole model, whose measure makes its own inputs
         return {}, {}, None
     rng = np.random.default_rng(zlib.crc32(repr((name, case.measure, case.length, case.batch)).encode()))
     arrays, state, shape = _MAKERS[name](case, rng)
@@ -40,7 +40,7 @@ def _length(case: Case) -> int:
 
 
 def _recurrent(case: Case, rng):
-    """Recurrent weights contract, or rounding errors would grow without bound over 32k steps."""
+    """The inputs of a recurrent layer. Its recurrent weights contract, or rounding errors would grow over 32k steps."""
     gates = GATES[case.row]
     arrays = {
         "x": _normal(rng, case.batch, _length(case), D),
@@ -76,7 +76,7 @@ def _mamba(case: Case, rng):
         "conv_b": _normal(rng, E, scale=0.1),
         "x_proj.kernel": _normal(rng, E, RANK + 2 * N, scale=E**-0.5),
         "dt_proj.kernel": _uniform(rng, -(RANK**-0.5), RANK**-0.5, RANK, E),
-        "dt_proj.bias": _uniform(rng, -6.9, -2.3, E),  # softplus of it: 1e-3 to 1e-1
+        "dt_proj.bias": _uniform(rng, -6.9, -2.3, E),  # its softplus is from 1e-3 to 1e-1
         "A_log": np.tile(np.log(np.arange(1, N + 1, dtype=np.float32)), (E, 1)),
         "D": np.ones(E, np.float32),
         "out_proj.kernel": _normal(rng, E, D, scale=E**-0.5),

@@ -1,4 +1,4 @@
-"""A function of named arrays, compiled and ready to call: what all contenders in jax are made of."""
+"""Contenders in jax: a function of named arrays, compiled and ready to call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ Step = Callable[[dict, dict], tuple[Any, dict]]  # arrays, state -> y, state
 
 
 def sequence(function: Sequence, case: Case, given: Given, work: float | None = None) -> Prepared:
-    """`function` on a whole sequence; for "train" the value of sum(y * w) and its gradients by all arrays."""
+    """The contender that calls `function` on a whole sequence; for "train", sum(y * w) and its gradients by all arrays.
+
+    work: FLOPs of one call, where a rate counts.
+    """
     arrays = jax.device_put(given.arrays)
     if case.measure != "train":
         return prepare(function, arrays, outputs=lambda y: {"y": np.asarray(y)}, work=work)
@@ -31,12 +34,15 @@ def sequence(function: Sequence, case: Case, given: Given, work: float | None = 
 
 
 def named(gradients: dict) -> Arrays:
-    """Gradients by array, as outputs are named: "d x"."""
+    """Gradients under the names of outputs, such as "d x" for the gradient by x."""
     return {f"d {name}": np.asarray(gradient) for name, gradient in gradients.items()}
 
 
 def step(function: Step, given: Given, work: float | None = None) -> Prepared:
-    """`function` on one token; the state is donated, and the next call's is what this one gave."""
+    """The contender that calls `function` on one token. The state is donated, and a call's new state goes to the next.
+
+    work: None for the bytes of all arrays and of the state.
+    """
     arrays, state = jax.device_put((given.arrays, given.state))
     compiled = jax.jit(function, donate_argnums=1).lower(arrays, state).compile()
 
@@ -49,7 +55,7 @@ def step(function: Step, given: Given, work: float | None = None) -> Prepared:
 
 
 def prepare(function: Callable, *args, outputs=nothing, work: float | None = None) -> Prepared:
-    """Compiled for these arguments, which are on the device."""
+    """The contender that calls `function`, compiled for these arguments, which are on the device."""
     compiled = jax.jit(function).lower(*args).compile()
     plan = compiled.memory_analysis()
     return Prepared(

@@ -1,4 +1,4 @@
-"""What jax itself offers: dot_product_attention, lax.associative_scan, and lax.scan as one writes it first."""
+"""Implementations with jax's own functions: dot_product_attention, lax.associative_scan, and a simple lax.scan."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def _attention(case: Case, given: Given) -> Prepared:
     return step(one, given)
 
 
-def scan_of_steps(u, dt, A, B, C):
-    """lax.scan with states (E, N), the paper's layout."""
+def _scan_of_steps(u, dt, A, B, C):
+    """The selective scan by lax.scan, with states (E, N) as in the paper. Arguments as of models' selective_scan."""
 
     def one(h, x):
         u, dt, B, C = x
@@ -38,8 +38,8 @@ def scan_of_steps(u, dt, A, B, C):
     return lax.scan(one, h, tuple(x.swapaxes(0, 1) for x in (u, dt, B, C)))[1].swapaxes(0, 1)
 
 
-def associative(u, dt, A, B, C):
-    """lax.associative_scan over all tokens at once."""
+def _associative(u, dt, A, B, C):
+    """The selective scan by lax.associative_scan over all tokens at once. Arguments as of models' selective_scan."""
 
     def compose(first, second):
         return first[0] * second[0], second[0] * first[1] + second[1]
@@ -57,7 +57,7 @@ def _selective_scan(form):
 
 
 def _mamba_associative(case: Case, given: Given) -> Prepared:
-    """The block of the paper, its scan by `associative`."""
+    """The block of the paper, with its scan by lax.associative_scan."""
 
     def block(a):
         u, z = jnp.split(a["x"] @ a["in_proj.kernel"], 2, axis=-1)
@@ -65,7 +65,7 @@ def _mamba_associative(case: Case, given: Given) -> Prepared:
         u = jax.nn.silu(a["conv_b"] + sum(padded[:, k : k + case.length] * a["conv_w"][k] for k in range(K)))
         dt, B, C = jnp.split(u @ a["x_proj.kernel"], [RANK, RANK + N], axis=-1)
         dt = jax.nn.softplus(dt @ a["dt_proj.kernel"] + a["dt_proj.bias"])
-        y = associative(u, dt, -jnp.exp(a["A_log"]), B, C) + u * a["D"]
+        y = _associative(u, dt, -jnp.exp(a["A_log"]), B, C) + u * a["D"]
         return (y * jax.nn.silu(z)) @ a["out_proj.kernel"]
 
     return sequence(block, case, given)
@@ -73,6 +73,6 @@ def _mamba_associative(case: Case, given: Given) -> Prepared:
 
 BUILDERS = {
     "jax-xla": {"attention": _attention},
-    "jax-scan": {"selective-scan": _selective_scan(scan_of_steps)},
-    "jax-associative": {"selective-scan": _selective_scan(associative), "mamba-associative": _mamba_associative},
+    "jax-scan": {"selective-scan": _selective_scan(_scan_of_steps)},
+    "jax-associative": {"selective-scan": _selective_scan(_associative), "mamba-associative": _mamba_associative},
 }

@@ -1,4 +1,4 @@
-"""What the machine allows, by way of jax: the rate of a GEMM, the rate of reading, an op's matrix products alone."""
+"""Limits of the machine, measured with jax: the rate of a GEMM, the rate of reading, an op's matrix products alone."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def _gemm(case: Case, given: Given) -> Prepared:
 
 
 def _read(case: Case, given: Given) -> Prepared:
-    """Many times in one call, so that a call's own cost is not taken for reading."""
+    """Reading a matrix many times in one call, so that the overhead of a call does not count."""
     rows = read_rows(given.work)
     matrix = jax.random.normal(jax.random.key(0), (rows, READ_WIDTH))
     times = max(1, READ_BYTES // (4 * rows * READ_WIDTH))
 
     def read(matrix, vector):
         def one(vector, _):
-            return vector + 1e-9 * (matrix @ vector)[0], None  # the next reading waits for this one
+            return vector + 1e-9 * (matrix @ vector)[0], None  # so that the next read waits for this one
 
         return lax.scan(one, vector, None, length=times)[0]
 
@@ -35,8 +35,10 @@ def _read(case: Case, given: Given) -> Prepared:
 
 
 def _recurrent(case: Case, given: Given) -> Prepared:
-    """The input's product, then W h at every step; backward the same with W transposed, and both weights' gradients.
-    In place of the gates: a sum of the parts of W h, so that a step waits for the one before.
+    """The matrix products of a recurrent layer: the input's, then W h at every step.
+
+    Backward: the same with W transposed, and the gradients of both weights. A sum of the parts of W h replaces the
+    gates, so that each step waits for the one before.
     """
     gates = GATES[case.row]
     arrays = jax.device_put(given.arrays)
@@ -64,7 +66,10 @@ def _recurrent(case: Case, given: Given) -> Prepared:
 
 
 def _rwkv4(case: Case, given: Given) -> Prepared:
-    """r, k, v and the output's product; backward two for each. Of flat rows: XLA copies what a batch axis leads."""
+    """The matrix products of RWKV-4's time mixing: r, k, v and the output; backward two for each.
+
+    The rows are flat, since XLA copies arrays with a leading batch axis.
+    """
     arrays = jax.device_put(given.arrays)
     rows = arrays["x"].reshape(-1, D_MODEL)
     kernels = {name: value for name, value in arrays.items() if name.endswith(".kernel")}

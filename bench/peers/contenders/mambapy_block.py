@@ -1,4 +1,4 @@
-"""mambapy's Mamba block: the parallel scan on a sequence, its step in decoding."""
+"""mambapy's Mamba block: its parallel scan on a sequence, and its step for decoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ours: the ops and mixers of models/, and its whole models through lengthscale.bench.plan.measures."""
+"""Ours: the ops and mixers of models/, and whole models by the measures of bench/device/measures/."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
 def _with_weights(make: Callable[[nnx.Rngs], nnx.Module]) -> Callable[[dict], nnx.Module]:
-    """arrays -> the module with its parameters among them, by their names."""
+    """The function from arrays, by the names of parameters, to the module with these parameters."""
     graph, params = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))), nnx.Param)
     flat = nnx.to_flat_state(params)
 
@@ -73,7 +73,7 @@ def _mamba_associative(case: Case, given: Given) -> Prepared:
 
 
 def attention_work(case: Case) -> float:
-    """FLOPs of the causal half: of T (T + 1) / 2 pairs, 2 products forward, 5 more backward (one is done again)."""
+    """The FLOPs of causal attention: T (T + 1) / 2 pairs, with 2 products forward and 5 backward (one is repeated)."""
     pairs = case.length * (case.length + 1) / 2
     return case.batch * HEADS * pairs * 2 * HEAD_SIZE * (7 if case.measure == "train" else 2)
 
@@ -86,7 +86,7 @@ def _attention(case: Case, given: Given) -> Prepared:
     def one(a, state):
         k_cache, v_cache = (state[name][None] for name in ("k_cache", "v_cache"))
         y = attention_with_cache(a["q"], a["k"], a["v"], k_cache, v_cache, 0, last)  # pyright: ignore[reportArgumentType]
-        # The tie makes the cache's update wait for its reading, as a model's does; else XLA would copy the cache.
+        # With 0 * y the cache is updated after it is read, as in a model; otherwise XLA would copy the cache.
         new = {name: (a[name] + 0 * y).swapaxes(1, 2) for name in "kv"}
         caches = {f"{name}_cache": state[f"{name}_cache"] for name in "kv"}
         at = (0, 0, last, 0)
@@ -114,7 +114,7 @@ def _rwkv4(case: Case, given: Given) -> Prepared:
 
 
 def _forward(builder: Callable) -> Callable:
-    """The same, forward alone, whatever the case's measure."""
+    """The builder of the forward pass alone, for any measure of the case."""
 
     def build(case: Case, given: Given) -> Prepared:
         return replace(builder(replace(case, measure="forward"), given), outputs=nothing)

@@ -1,4 +1,4 @@
-"""Ours: whole models of size small, as lengthscale.bench.plan.measures times them."""
+"""Ours: whole models of size small, with the programs of bench/device/measures/."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _prepare(program: Program, work: float) -> Prepared:
 
 
 def _decode(case: Case, given: Given) -> Prepared:
-    """Its work: bytes of the parameters and of the state, all of which a step reads."""
+    """A decoding step. Its work: the bytes of the parameters and of the state, all of which a step reads."""
     program = decode.make_program(_cell(case, "decode"), Settings())
     return _prepare(program, float(memory.tree_bytes(program.abstract_args)))
 
@@ -57,9 +57,9 @@ def _step(case: Case, given: Given) -> Prepared:
 
 
 def _long(case: Case, given: Given) -> Prepared:
-    """Its work: tokens. Its peak is of the whole process, compiling and all."""
+    """A training step in chunks. Its work: tokens. Its peak memory is that of the whole process with compiling."""
     with suppress(OSError):
-        memory.forget_peak()
+        memory.reset_peak()
     prepared = _prepare(train.make_program(_cell(case, "train", CHUNK), Settings()), float(case.tokens))
     return replace(prepared, peak_bytes=_peak_bytes)
 
@@ -74,8 +74,10 @@ def _at_64k(case: Case, given: Given) -> Prepared:
 
 
 def step_work(case: Case, params) -> float:
-    """FLOPs of a training step's matrix products, from the parameters' shapes: 6 a token for each number of a matrix
-    (2 forward, 4 backward), the head being the embedding, and 7 products of the causal half for attention.
+    """The FLOPs of a training step's matrix products, from the shapes of the parameters.
+
+    They are 6 a token for each number of a matrix (2 forward, 4 backward), where the embedding is also the head, and 7
+    products of the causal half for attention.
     """
     matrices = [
         leaf.size

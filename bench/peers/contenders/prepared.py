@@ -1,4 +1,4 @@
-"""What a builder is given and what it gives. Neither jax nor torch here."""
+"""What a builder is given and what it returns. This file loads neither jax nor torch."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Given:
-    """inputs and w: see inputs.py. work: of ours' call, for a limit that is a rate. cores: threads to run."""
+    """The inputs of a contender; inputs.py makes them."""
 
-    arrays: Arrays  # what gradients are taken by
-    state: Arrays  # decode: what a step carries on
+    arrays: Arrays  # inputs and parameters, by which gradients are taken
+    state: Arrays  # decode: the state that goes from step to step
     w: np.ndarray | None  # train: the weights of the sum
-    work: float | None
+    work: float | None  # of one call of ours, for a limit that is a rate
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """call() runs once and waits for all of its results; outputs(results) are to be compared with ours', by name.
+    """A contender that is ready to be called.
 
-    work: bytes, FLOPs or tokens of a call, where a rate counts. temp_bytes: the temporaries that the compiler planned.
-    peak_bytes(): after a call, the most that the process held; None where that is not observed.
+    call(): runs once and waits for all results. outputs(results): the arrays to compare with ours, by name. work:
+    bytes, FLOPs or tokens of one call, where a rate counts. temp_bytes: the temporaries that the compiler planned.
+    peak_bytes(): the peak memory of the process, after a call; None where it is not observed.
     """
 
     call: Callable[[], Any]
@@ -37,5 +38,5 @@ class Prepared:
 
 
 def nothing(results: Any) -> Arrays:
-    """The outputs of what is no implementation of the op: a limit."""
+    """No outputs: for a limit, which is not an implementation of the op."""
     return {}

@@ -1,4 +1,4 @@
-"""A contender's process: it answers each message of its parent (peers/messages.py), and does nothing in between."""
+"""A contender's process: it answers each message of its parent (peers/messages.py), and is idle in between."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ MOST_CALLS = 1000
 
 
 def serve(connection: Connection, name: str, cores: int) -> None:
-    """Answers until the parent has gone or sends None. name: of the contender. cores: threads for each package.
+    """Answer messages until the parent ends or sends None. name: of the contender. cores: threads of each package.
 
-    Its environment and affinity are those that the parent started it with.
+    The parent has set the environment and the affinity of this process.
     """
     contender = None
     while (message := _next(connection)) is not None:
         try:
             if isinstance(message, Prepare):
-                contender = None  # what it held is free before the next takes its own
-                contender = Serving(name, cores, message)
+                contender = None  # its memory must be free before the next one allocates its own
+                contender = _Serving(name, cores, message)
                 answer = contender.ready
             else:
                 assert contender is not None
                 answer = Sampled(contender.sample())
         except NotImplementedError as reason:
             answer = Done(Status.UNSUPPORTED, _first_line(reason))
-        except Exception as error:  # whatever it was, it becomes a row that says so
+        except Exception as error:  # any error becomes a row with its message
             traceback.print_exc()
             status = Status.OOM if _is_out_of_memory(error) else Status.ERROR
             answer = Done(status, f"{type(error).__name__}: {_first_line(error)}")
@@ -55,8 +55,8 @@ def _next(connection: Connection) -> Prepare | Sample | None:
         return None
 
 
-class Serving:
-    """A contender that is ready to be sampled. ready: what its parent is told of it."""
+class _Serving:
+    """A contender that is ready to be sampled. ready: the answer to its parent."""
 
     def __init__(self, name: str, cores: int, message: Prepare):
         if "torch" in CONTENDERS[name].packages:
@@ -90,7 +90,7 @@ class Serving:
         )
 
     def sample(self) -> float:
-        """Seconds of a call. A short one is called once before: another process had the core and its caches."""
+        """The seconds of one call. A short one is warmed up first, since others have used the core and its caches."""
         if self._short:
             self._prepared.call()
         start = time.perf_counter()
@@ -107,7 +107,7 @@ class Serving:
 
 
 def builder_of(builders: dict, case: Case):
-    """A contender's builder for a case. Raises NotImplementedError where it has none."""
+    """The builder for a case. builders: of one contender. Raises NotImplementedError where it has none."""
     for key in ((case.row, case.measure), case.row):
         with suppress(KeyError):
             return builders[key]
@@ -115,9 +115,9 @@ def builder_of(builders: dict, case: Case):
 
 
 def compare(outputs: Arrays, reference: Path) -> dict[str, float]:
-    """The relative difference of each output from ours: of a value its largest error over the largest magnitude, of a
-    gradient ("d ...") by norms.
+    """The relative difference of each output from ours.
 
+    For values it is the largest error over the largest magnitude, for gradients ("d ...") the ratio of norms.
     reference: the .npz file of our outputs; where there is none, these are ours and it is written. Raises ValueError
     where a shape differs.
     """
@@ -138,7 +138,7 @@ def compare(outputs: Arrays, reference: Path) -> dict[str, float]:
 
 
 def _give_back_memory() -> None:
-    """While others run, only what is needed is held."""
+    """Release unused memory before other contenders run."""
     gc.collect()
     with suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -1,4 +1,4 @@
-"""A function of named tensors, ready to call: what all contenders in torch are made of."""
+"""Contenders in torch: a function of named tensors, ready to call."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import torch
 from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.contenders.prepared import Arrays, Given, Prepared
 
-# A name of ours -> the torch tensor that holds it, and how its gradient becomes ours.
+# The name of a parameter of ours -> (its torch tensor, how the tensor's gradient becomes ours).
 Parameters = dict[str, tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]]
 
 
 def tensor(array, *, transpose: bool = False) -> torch.Tensor:
-    """A copy of an array, which torch may change in place."""
+    """A copy of an array as a tensor, which torch may change in place. transpose: of a matrix."""
     found = torch.from_numpy(array.copy())
     return found.T.contiguous() if transpose else found
 
 
 def fill(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """The parameter, which has the value now; their shapes may differ in axes of length 1."""
+    """Give a parameter a value, whose shape may differ in axes of length 1. Returns the parameter."""
     with torch.no_grad():
         parameter.copy_(value.reshape(parameter.shape))
     return parameter
 
 
 def same(gradient: torch.Tensor) -> torch.Tensor:
-    """The gradient of a parameter that is laid out as ours."""
+    """The gradient of a parameter with the same layout as ours."""
     return gradient
 
 
@@ -38,19 +38,19 @@ def transposed(gradient: torch.Tensor) -> torch.Tensor:
 
 
 def linear(parameters: Parameters, name: str, layer: torch.nn.Linear, arrays: Arrays) -> None:
-    """Fill a layer with our kernel, and its bias if there is one among ours."""
+    """Fill a layer with our kernel, and our bias if there is one, and add both to the parameters. name: of ours."""
     parameters[f"{name}.kernel"] = (fill(layer.weight, tensor(arrays[f"{name}.kernel"], transpose=True)), transposed)
     if f"{name}.bias" in arrays:
         parameters[f"{name}.bias"] = (fill(layer.bias, tensor(arrays[f"{name}.bias"])), same)
 
 
 def sequence(function: Callable[[], torch.Tensor], parameters: Parameters, case: Case, given: Given) -> Prepared:
-    """`function` on a whole sequence; for "train" the value of sum(y * w) and its gradients by all parameters."""
+    """The contender that calls `function` on a whole sequence; for "train", sum(y * w) and its gradients."""
     if case.measure != "train":
         return Prepared(without_gradients(function), lambda y: {"y": y.numpy()})
     assert given.w is not None
     w = tensor(given.w)
-    leaves = {name: held.requires_grad_() for name, (held, _) in parameters.items()}
+    leaves = {name: leaf.requires_grad_() for name, (leaf, _) in parameters.items()}
 
     def call():
         value = (function() * w).sum()
@@ -64,7 +64,7 @@ def sequence(function: Callable[[], torch.Tensor], parameters: Parameters, case:
 
 
 def without_gradients(function: Callable[[], Any]) -> Callable[[], Any]:
-    """The function in torch's inference mode, as a user would call it."""
+    """The function in torch's inference mode, which a user would choose."""
 
     def call():
         with torch.inference_mode():

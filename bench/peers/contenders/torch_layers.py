@@ -1,4 +1,4 @@
-"""torch's own: nn.RNN, nn.LSTM, nn.GRU, scaled_dot_product_attention, and the rates of its GEMM and its reading."""
+"""torch's nn.RNN, nn.LSTM, nn.GRU and scaled_dot_product_attention, and the rates of its GEMM and of its reading."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _recurrent(case: Case, given: Given) -> Prepared:
 
 
 def _attention(case: Case, given: Given) -> Prepared:
-    """On (B, H, T, K), its own layout: a user's projections give it without a copy's cost."""
+    """Attention on (B, H, T, K), torch's own layout, which a user's projections give without a copy."""
     q, k, v = (tensor(given.arrays[name].swapaxes(1, 2)).contiguous() for name in "qkv")
     if case.measure == "decode":
         k_cache, v_cache = (tensor(given.state[name]) for name in ("k_cache", "v_cache"))

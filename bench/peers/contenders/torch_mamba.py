@@ -1,4 +1,4 @@
-"""Our weights in a Mamba block of transformers or mambapy, which name them alike."""
+"""Filling a Mamba block of transformers or mambapy, which use the same names, with our weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from lengthscale.bench.peers.contenders.torch_calls import Parameters, fill, lin
 
 
 def fill_mamba(block, given: Given) -> Parameters:
-    """Fills the block; its parameters by our names."""
+    """Fill a block with our weights. Returns its parameters by our names."""
     arrays = given.arrays
     parameters: Parameters = {"x": (tensor(arrays["x"]), same)}
     for name in ("in_proj", "x_proj", "dt_proj", "out_proj"):

@@ -1,4 +1,4 @@
-"""transformers' Mamba mixer and RWKV-4 attention, their torch paths."""
+"""The Mamba mixer and the RWKV-4 attention of transformers, with their implementations in torch."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def _mamba(case: Case, given: Given) -> Prepared:
     if case.measure != "decode":
         return sequence(lambda: mixer(x), parameters, case, given)
     cache = DynamicCache(config=config)
-    # Theirs holds the last K inputs, of which the oldest no longer counts.
+    # Their state holds the last K inputs, of which the oldest one is no longer used.
     conv = torch.nn.functional.pad(tensor(given.state["conv"]).transpose(1, 2), (1, 0))
     cache.update_conv_state(conv, 0, conv_kernel_size=K)
     cache.update_recurrent_state(tensor(given.state["h"]).transpose(1, 2), 0)
-    # It changes the cache in place.
+    # The mixer changes the cache in place.
     return Prepared(without_gradients(lambda: mixer(x, cache_params=cache)), lambda y: {"y": y.numpy()})
 
 
@@ -57,7 +57,7 @@ def _rwkv4(case: Case, given: Given) -> Prepared:
     x = parameters["x"][0]
     if case.measure != "decode":
         return sequence(lambda: attention(x)[0], parameters, case, given)
-    # (channel mixing's last input, time mixing's, and the sums), each (B, D, layers)
+    # (the last input of channel mixing, that of time mixing, and the sums), each (B, D, layers)
     state = [tensor(given.state[name])[:, :, None].clone() for name in ("last", "last", "aa", "bb", "p")]
 
     def one():
