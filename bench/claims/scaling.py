@@ -17,6 +17,7 @@ import numpy as np
 from lengthscale.bench.analysis.crossover import BEYOND, CROSSES, Crossing
 from lengthscale.bench.analysis.curves import Curve, curves_of, draws
 from lengthscale.bench.analysis.fit import Fit, fit_records
+from lengthscale.bench.analysis.text import slope
 from lengthscale.bench.claims.claim import (
     FAILS,
     HOLDS,
@@ -168,9 +169,9 @@ def _slope(measure: str, quantity: str, model: str, by_series: Fits, bounds: tup
     if fit is None or fit.slope is None:
         said = "; ".join(text for text in (fit.status, fit.note) if text) if fit else "not measured"
         return Finding(what, None, None, None, "", NOT_DECIDED, rule, None, None, said)
-    slope, ends = fit.slope, (fit.tail_from, fit.length_max)
-    verdict = verdict_within(slope.low, slope.high, *bounds)
-    return Finding(what, slope.value, slope.low, slope.high, "", verdict, rule, *ends, fit.note)
+    value, low, high = fit.slope.value, fit.slope.low, fit.slope.high
+    verdict = verdict_within(low, high, *bounds)
+    return Finding(what, value, low, high, "", verdict, rule, fit.tail_from, fit.length_max, fit.note)
 
 
 def _is_asked(crossing: Crossing) -> bool:
@@ -213,8 +214,8 @@ def figure(records: Records) -> Figure:
     for curve in (curve for curve in curves_of(mine) if curve.quantity == "time_ms"):
         model = curve.series.model
         own = own_exponent(curve) if model == QUADRATIC else UNKNOWN
-        name = model + (f": exponent {slopes[model].value:.2f}" if model in slopes else "")
-        name += f", attention's own part {own.figure:.2f}" if own.figure is not None else ""
+        name = model + (f": exponent {slope(slopes[model].value)}" if model in slopes else "")
+        name += f", attention's own part {slope(own.figure)}" if own.figure is not None else ""
         name += f", cheaper than {QUADRATIC} from {cheaper[model]:,.0f}" if model in cheaper else ""
         drawn.append(Drawn(model, name, tuple(curve.lengths.tolist()), tuple(curve.values.tolist())))
     what = "a training step" if measure == "train" else "prefill"
