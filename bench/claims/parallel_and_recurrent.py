@@ -6,6 +6,7 @@ read step by step. It infers as an RNN if the time of a token does not depend on
 
 from __future__ import annotations
 
+from lengthscale.bench.analysis.text import milliseconds
 from lengthscale.bench.claims import ratios
 from lengthscale.bench.claims.claim import (
     FAILS,
@@ -115,9 +116,9 @@ def figure(records: Records) -> Figure:
         rows = sorted(rows_of(records.get("decode", []), model=model), key=lambda row: row.cell.length)
         if not rows:
             continue
-        first = rows[0].number("time_median_ms")
+        first, last = (rows[at].number("time_median_ms") for at in (0, -1))
         lengths = tuple(row.cell.length for row in rows)
-        name = f"{model}: {first:.3g} ms at {lengths[0]}, {rows[-1].number('time_median_ms'):.3g} ms at {lengths[-1]}"
+        name = f"{model}: {milliseconds(first)} at {lengths[0]}, {milliseconds(last)} at {lengths[-1]}"
         median, low, high = (
             tuple(row.number(f"time_{end}_ms") / first for row in rows) for end in ("median", "p10", "p90")
         )

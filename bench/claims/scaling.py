@@ -17,6 +17,7 @@ import numpy as np
 from lengthscale.bench.analysis.crossover import BEYOND, CROSSES, Crossing
 from lengthscale.bench.analysis.curves import Curve, curves_of, draws
 from lengthscale.bench.analysis.fit import Fit, fit_records
+from lengthscale.bench.analysis.text import slope
 from lengthscale.bench.claims.claim import (
     FAILS,
     HOLDS,
@@ -200,8 +201,8 @@ def figure(records: Records) -> Figure:
     for curve in (curve for curve in curves_of(mine) if curve.quantity == "time_ms"):
         model = curve.series.model
         own = own_part(curve).exponent if model == QUADRATIC else None
-        name = model + (f": exponent {slopes[model].value:.2f}" if model in slopes else "")
-        name += f", attention's own part {own.value:.2f}" if own else ""
+        name = model + (f": exponent {slope(slopes[model].value)}" if model in slopes else "")
+        name += f", attention's own part {slope(own.value)}" if own else ""
         name += f", cheaper than {QUADRATIC} from {cheaper[model]:,.0f}" if model in cheaper else ""
         drawn.append(Drawn(model, name, tuple(curve.lengths.tolist()), tuple(curve.values.tolist())))
     what = "a training step" if measure == "train" else "prefill"

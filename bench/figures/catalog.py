@@ -54,6 +54,7 @@ SINGLE = {
 
 
 def figures_of(run: Run) -> list[Figure]:
+    """Every figure that the run has rows for, in the order of BUILDERS."""
     return [figure for build in BUILDERS for figure in build(run)]
 
 
@@ -76,5 +77,6 @@ def files_of(figures: list[Figure]) -> dict[str, list[Figure]]:
 
 
 def sheet_of(run: Run, figures: list[Figure]) -> Sheet:
+    """The figures of one file, with the caption that is theirs together."""
     notes = [note for figure in figures for note in figure.notes]
     return Sheet(tuple(figures), caption(run, [figure.place.measure for figure in figures], notes))

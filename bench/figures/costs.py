@@ -138,6 +138,7 @@ def _curve(run: Run, each: Series, cost: Cost) -> Curve:
 
 
 def numbers(rows: Iterable[TextRow], column: str) -> np.ndarray:
+    """A column as (R,) floats, R rows; nan where it is blank."""
     return np.array([row.number(column) for row in rows])
 
 

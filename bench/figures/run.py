@@ -58,6 +58,7 @@ class Run:
         return list(first.values())
 
     def fit_of(self, series: SeriesKey, quantity: str) -> Fit | None:
+        """The fit of a quantity of this series; None where there is none."""
         return next((fit for fit in self.fits if (fit.series, fit.quantity) == (series, quantity)), None)
 
 
@@ -110,6 +111,7 @@ class Series:
         return self.key.model
 
     def good(self, column: str) -> list[TextRow]:
+        """The rows that are ok and have a number in this column."""
         return [row for row in self.rows if row.ok and row.has(column)]
 
     @cached_property

@@ -67,6 +67,7 @@ def marker(model: str) -> str:
 
 
 def dashes(rank: int) -> tuple[float, ...]:
+    """Lengths of a line's strokes and gaps, in line widths; () is solid."""
     return DASHES[rank % len(DASHES)]
 
 
@@ -76,6 +77,7 @@ def to_rgb(colour: str) -> np.ndarray:
 
 
 def to_hex(channels: np.ndarray) -> str:
+    """Of (3,) channels of 0 to 1, such as "#1f2328"."""
     return "#" + "".join(f"{round(float(value) * 255):02x}" for value in channels)
 
 

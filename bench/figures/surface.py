@@ -40,7 +40,9 @@ def _figure(run: Run, rows: list[TextRow], slow: str) -> Figure:
             columns=tuple(map(text.length, lengths)),
             rows=tuple(map(str, batches)),
             values=tuple(tuple(math.nan if isinstance(each, str) else each for each in row) for row in table),
-            texts=tuple(tuple(each if isinstance(each, str) else f"{each:.3g}x" for each in row) for row in table),
+            texts=tuple(
+                tuple(each if isinstance(each, str) else f"{text.number(each)}x" for each in row) for row in table
+            ),
             most=MOST,
         ),
         about=caption(run, ["decode"]),

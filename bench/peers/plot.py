@@ -31,7 +31,7 @@ def plot_peers(folder: Path) -> list[Path]:
 
 
 def figures_of(rows: list[TextRow]) -> list[Figure]:
-    """A figure for each number of cores and measure of the rows of peers.csv."""
+    """A figure for each measure and number of cores."""
     cores = sorted({row.whole("cores") for row in rows})
     return [
         _figure([row for row in rows if (row.whole("cores"), row.text("measure")) == (n, measure)], measure, n)

@@ -74,6 +74,7 @@ class CsvTable:
     rows: list[list[str]] = field(default_factory=list)
 
     def dicts(self) -> list[dict[str, str]]:
+        """Of each row, column -> text."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
     def text_rows(self) -> list[TextRow]:

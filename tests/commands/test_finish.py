@@ -55,6 +55,25 @@ def test_a_step_that_fails_is_one_line_and_the_others_are_done(name, tmp_path, m
     assert (lines[-1] == f"report: {folder / 'report.html'}") == ("report" not in names)
 
 
+def test_what_was_measured_is_drawn_where_it_cannot_be_fitted(tmp_path, monkeypatch, capsys, drawn):
+    folder = finished_run(tmp_path / "run")
+    records = read_journal(folder / "journal.jsonl")
+    runs = []
+    monkeypatch.setattr(BROKEN["plots"][0], runs.append)
+
+    def fails(records):
+        raise ZeroDivisionError("of [this] fit")
+
+    monkeypatch.setattr("lengthscale.bench.analysis.fit.fit_records", fails)
+    finish.finish(folder, records, Console(width=300))
+    failed = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("no ")]
+    assert failed == ["no summary", "no fits", "no report"]
+    assert drawn == []
+    [run] = runs
+    assert [row.text("model") for row in run.rows["train"]] == [record.cell.model for record in records]
+    assert run.fits == run.crossings == []
+
+
 @pytest.mark.parametrize(
     ("statuses", "interrupted", "code"),
     [(["ok"], False, 0), (["ok", "oom"], False, 3), (["ok"], True, 130), ([], True, 130)],

@@ -39,6 +39,7 @@ class Missing:
 
 
 def missing(run: Run) -> list[Missing]:
+    """What the run did not measure, by curve and reason."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for measure in run.rows:
         for each in series_of(measure, run.cells(measure)):
@@ -94,10 +95,12 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
 
 
 def packages_of(run: Run) -> list[str]:
+    """Every installed package with its version."""
     return [f"{name} {version}" for name, version in _pairs(run.environment.get("all_packages"))]
 
 
 def commit(facts: dict) -> str:
+    """The commit of environment.json in words."""
     dirty = " with uncommitted changes" if facts.get("git_dirty") else ""
     return f"{facts.get('git_sha') or 'unknown'}{dirty}"
 
@@ -111,6 +114,7 @@ class Again:
 
 
 def reproduce(run: Run) -> Again:
+    """How to do the run again."""
     suite, facts = run.suite, run.environment
     sha, arguments = facts.get("git_sha"), suite.get("arguments")
     lines = [f"git checkout {sha}"] if sha else []

@@ -61,6 +61,7 @@ def read(a: Run, b: Run) -> Comparison:
 
 
 def table(pairs: list[Pair]) -> Table:
+    """The pairs as a table of the page, a row for each cell that both runs have."""
     rows = []
     for pair in pairs:
         cell = pair.cell

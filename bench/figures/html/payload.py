@@ -18,6 +18,7 @@ Place = Callable[[int], int]  # a run's number -> where the rows of the figure's
 
 
 def payload(figure: Figure, place: Place) -> dict:
+    """The figure as charts.js takes it. place: where the rows of its curves are in the table of measurements."""
     crossings = [mark for mark in figure.marks if isinstance(mark, Crossing)]
     trained = [mark.x for mark in figure.marks if isinstance(mark, Rule) and mark.x is not None]
     return {

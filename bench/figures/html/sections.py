@@ -59,10 +59,12 @@ def _kind(fit: Fit) -> tuple:
 
 
 def no_claims() -> str:
+    """What stands there where no claim was tested on this device."""
     return f'<p class="note">Not tested on this device yet. That takes about 20 minutes: <code>{COMMAND}</code></p>'
 
 
 def source(part: Part) -> str:
+    """Which run the verdicts are from, where it is another one."""
     home = part.verdicts.folder
     if home is None or home == part.run.folder:
         return ""
@@ -71,12 +73,14 @@ def source(part: Part) -> str:
 
 
 def verdict(verdict: str) -> str:
+    """A verdict with its sign."""
     kind = verdict.replace(" ", "-") if verdict in _SIGNS else "not-decided"
     sign = _SIGNS.get(verdict, "?")
     return f'<span class="verdict {kind}"><span aria-hidden="true">{sign}</span> {escape(verdict)}</span>'
 
 
 def verdicts_table(part: Part, letter: str) -> str:
+    """Every finding of every claim."""
     lines, seen = [], set()
     for row in part.verdicts.rows:
         number, first = row["claim"], row["claim"] not in seen
@@ -93,6 +97,7 @@ def verdicts_table(part: Part, letter: str) -> str:
 
 
 def missing(part: Part, letter: str) -> str:
+    """What was not measured, and why."""
     head = f"<h3>{badge(letter)}{escape(name_of(part))}</h3>" if letter else ""
     if not part.missing:
         return f"{head}<p>Nothing: every cell of this run is ok.</p>"
@@ -107,6 +112,7 @@ def missing(part: Part, letter: str) -> str:
 
 
 def reproduce(part: Part, letter: str) -> str:
+    """How to do the run again, with its settings."""
     head = f"<h3>{badge(letter)}{escape(name_of(part))}</h3>" if letter else ""
     lines = escape("\n".join(part.again.lines))
     notes = "".join(f"<li>{escape(note)}</li>" for note in part.again.notes)
@@ -130,10 +136,12 @@ def with_figures(sentence: str) -> str:
 
 
 def badge(letter: str) -> str:
+    """The letter of a run; "" where there is one run alone."""
     return f'<b class="letter">{letter}</b> ' if letter else ""
 
 
 def name_of(part: Part) -> str:
+    """The name of the run's folder."""
     return part.run.folder.resolve().name
 
 

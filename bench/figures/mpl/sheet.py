@@ -28,11 +28,13 @@ def write(sheet: Sheet, home: Path, name: str) -> list[Path]:
 
 
 def write_one(sheet: Sheet, theme: Theme, paths: Iterable[Path]) -> list[Path]:
+    """The files written, of one theme."""
     with applied(theme):
         return save(render(sheet, theme), paths)
 
 
 def paths_of(home: Path, name: str, theme: Theme) -> list[Path]:
+    """Where a picture of this theme goes; light ones have no suffix."""
     suffix = "" if theme.name == "light" else f"-{theme.name}"
     return [home / f"{name}{suffix}{kind}" for kind in KINDS]
 

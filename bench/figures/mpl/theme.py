@@ -22,6 +22,7 @@ FINE_DOTS = (0, (1, 2.5))  # of lines behind the curves
 
 @contextmanager
 def applied(theme: Theme) -> Iterator[None]:
+    """Draw in this theme as long as the context is open."""
     with matplotlib.rc_context(
         {
             **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), theme.background),
