@@ -13,6 +13,7 @@ from jax import lax
 
 from lengthscale.models import Interface, Size
 from lengthscale.models.base import Mixer, SequenceModel, State
+from lengthscale.models.budget import closest_width
 from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, project, sinusoidal_positions
 
 # So many blocks are compiled one by one: in a loop, what the gradient needs of each is copied into a stack and out
@@ -209,13 +210,12 @@ def matched_backbone(
 
 
 def matched_mlp_width(size: Size, make_mixer: MakeMixer) -> int:
-    """The MLP's width, a multiple of D / 8, that brings a block with this mixer closest to size.layer_params."""
-    mixer = nnx.eval_shape(lambda: make_mixer(nnx.Rngs(0)))
-    rest = size.layer_params - count_params(mixer) - 5 * size.d_model  # two norms and the MLP's second bias
-    step = size.d_model // 8
-    return max(step, round(rest / (2 * size.d_model + 1) / step) * step)
+    """The MLP's width that brings a block with this mixer closest to size.layer_params."""
 
+    def params(width):
+        def make_mlp(rngs):
+            return MLP(size.d_model, width, rngs=rngs)
 
-def count_params(module: nnx.Module) -> int:
-    """Parameters held, of a real or an abstract module."""
-    return sum(x.size for x in jax.tree.leaves(nnx.state(module, nnx.Param)))
+        return nnx.state(Block(size.d_model, make_mixer, make_mlp, layer_norm, nnx.Rngs(0)), nnx.Param)
+
+    return closest_width(params, size.layer_params, size.mlp_step)

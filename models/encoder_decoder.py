@@ -9,7 +9,8 @@ are keys that nobody may see. State: the target's keys and values, (N, B, H, cap
 by `encode`, (N, B, H, S, K) each, and the sources' lengths. Axes: see models/base.py.
 """
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -18,9 +19,10 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from lengthscale.models import Interface, Size
-from lengthscale.models.backbone import Backbone, count_params
+from lengthscale.models import TOKENS, Interface, Size
+from lengthscale.models.backbone import Backbone
 from lengthscale.models.base import EncoderDecoder, Mixer
+from lengthscale.models.budget import closest_width
 from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm
 from lengthscale.models.ops.attention import attention, attention_to_cache
 from lengthscale.models.transformer import KVCache, LayerCache, SelfAttention
@@ -216,18 +218,23 @@ class TransformerEncoderDecoder(Backbone, EncoderDecoder):
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> TransformerEncoderDecoder:
     """Of this size: half of the layers to each, and one MLP width for all, which brings the parameters."""
+    return sized(size)(interface=interface, method=method, rngs=rngs)
+
+
+@cache
+def sized(size: Size) -> Callable[..., TransformerEncoderDecoder]:
+    """TransformerEncoderDecoder with the hyper-parameters of a size."""
     n_encoder = size.n_layers // 2
     make = partial(
         TransformerEncoderDecoder,
-        interface=interface,
         d_model=size.d_model,
         head_size=size.head_size,
         n_encoder=n_encoder,
         n_decoder=size.n_layers - n_encoder,
-        method=method,
     )
-    step = max(1, size.d_model // 8)
-    least = nnx.eval_shape(lambda: make(d_ff=step, rngs=nnx.Rngs(0)))
-    missing = size.layer_params - (count_params(least.blocks) + count_params(least.encoder)) // size.n_layers
-    d_ff = step + max(0, round(missing / (2 * size.d_model + 1) / step) * step)
-    return make(d_ff=d_ff, rngs=rngs)
+
+    def params(d_ff):
+        model = make(interface=TOKENS, d_ff=d_ff, rngs=nnx.Rngs(0))
+        return nnx.state((model.encoder, model.blocks), nnx.Param)
+
+    return partial(make, d_ff=closest_width(params, size.n_layers * size.layer_params, size.mlp_step))

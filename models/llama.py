@@ -8,12 +8,14 @@ window of W tokens a ring of W slots, whatever the length.
 """
 
 import math
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 
 from flax import nnx
 
-from lengthscale.models import Interface, Size
-from lengthscale.models.backbone import Backbone, Block, count_params
+from lengthscale.models import TOKENS, Interface, Size
+from lengthscale.models.backbone import Backbone, Block
+from lengthscale.models.budget import closest_width
 from lengthscale.models.layers import SwiGLU, rms_norm
 from lengthscale.models.transformer import SelfAttention
 
@@ -70,24 +72,27 @@ def llama(
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs, window: int | None = None) -> Backbone:
     """Of this size: groups of 4 query heads where so many divide the heads; the MLP's width brings the parameters."""
+    return sized(size)(interface=interface, window=window, method=method, rngs=rngs)
+
+
+@cache
+def sized(size: Size) -> Callable[..., Backbone]:
+    """llama with the hyper-parameters of a size."""
     heads = size.d_model // size.head_size
     make = partial(
         llama,
-        interface=interface,
         d_model=size.d_model,
         n_layers=size.n_layers,
         heads=heads,
         kv_heads=heads // math.gcd(heads, MAX_GROUP),
         head_size=size.head_size,
-        window=window,
         tied=True,
-        method=method,
     )
-    step = max(1, size.d_model // 8)
-    block = nnx.eval_shape(lambda: make(d_ff=step, rngs=nnx.Rngs(0)).blocks)
-    missing = size.layer_params - count_params(block) // size.n_layers
-    d_ff = step + max(0, round(missing / (3 * size.d_model) / step) * step)
-    return make(d_ff=d_ff, rngs=rngs)
+
+    def params(d_ff):
+        return nnx.state(make(interface=TOKENS, d_ff=d_ff, rngs=nnx.Rngs(0)).blocks, nnx.Param)
+
+    return partial(make, d_ff=closest_width(params, size.n_layers * size.layer_params, size.mlp_step))
 
 
 def build_window(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:

@@ -10,8 +10,7 @@ plain stack would fall silent. Axes: see models/base.py.
 `rnn-plain`, `lstm-plain` and `gru-plain` are one such layer: what is said of recurrent networks is said of these.
 """
 
-import math
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +18,9 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from lengthscale.models import Interface, Size
+from lengthscale.models import TOKENS, Interface, Size
 from lengthscale.models.base import Mixer, PyTree, SequenceModel, State
+from lengthscale.models.budget import closest_width
 from lengthscale.models.gru import GRU
 from lengthscale.models.layers import Linear
 from lengthscale.models.lstm import LSTM
@@ -153,32 +153,46 @@ class RecurrentModel(SequenceModel):
 
 
 def build_rnn(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> RecurrentModel:
-    return matched_layer(partial(RNN, method=method), 1, size, interface, rngs)
+    return matched_layer(RNN, method, size, interface, rngs)
 
 
 def build_lstm(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> RecurrentModel:
-    return matched_layer(partial(LSTM, method=method), 4, size, interface, rngs)
+    return matched_layer(LSTM, method, size, interface, rngs)
 
 
 def build_gru(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> RecurrentModel:
-    return matched_layer(partial(GRU, method=method), 3, size, interface, rngs)
+    return matched_layer(GRU, method, size, interface, rngs)
 
 
-def matched_layer(cell, n_gates: int, size: Size, interface: Interface, rngs: nnx.Rngs) -> RecurrentModel:
-    """One layer behind an embedding of the size's width D.
+def matched_layer(cell, method: str, size: Size, interface: Interface, rngs: nnx.Rngs) -> RecurrentModel:
+    """One layer behind an embedding of the size's width.
 
-    Its own width w brings it and the projection to a tied head to the size's n_layers x layer_params, G being the
-    gates:  G w (D + w + 1) + (w + 1) D
+    Its own width brings it and the projection to a tied head to the size's n_layers x layer_params.
     """
-    D = size.d_model
-    b = n_gates * (D + 1) + D
-    width = (math.sqrt(b * b + 4 * n_gates * (size.n_layers * size.layer_params - D)) - b) / (2 * n_gates)
     return RecurrentModel(
-        cell,
+        partial(cell, method=method),
         interface=interface,
-        d_model=round(width),
+        d_model=_width(cell, size),
         n_layers=1,
-        d_embed=D,
+        d_embed=size.d_model,
         tied=not interface.features and interface.outputs is None,
         rngs=rngs,
     )
+
+
+@cache
+def _width(cell, size: Size) -> int:
+    def params(width):
+        embed = {"d_embed": size.d_model, "tied": True}
+        return counted(RecurrentModel(cell, interface=TOKENS, d_model=width, n_layers=1, **embed, rngs=nnx.Rngs(0)))
+
+    return closest_width(params, size.n_layers * size.layer_params)
+
+
+def counted(model: RecurrentModel) -> list[Array]:
+    """What a budget counts: the cells as their papers have them, and the head's matrix.
+
+    The GRU's second bias is cuDNN's, and no other model's head has a bias. An embedding is beside every budget.
+    """
+    flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
+    return [x.get_value() for path, x in flat if path[-1] != "b_n" and path not in (("embedding",), ("head", "bias"))]

@@ -10,7 +10,8 @@ and p, (B, E) each in float32 at least. Axes: see models/base.py; E width of the
 """
 
 import math
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -20,8 +21,9 @@ from jax import Array
 from jaxtyping import Float
 
 from lengthscale.models import Interface, Size
-from lengthscale.models.backbone import Backbone, Norm, count_params
+from lengthscale.models.backbone import Backbone, Norm
 from lengthscale.models.base import Mixer
+from lengthscale.models.budget import closest_width
 from lengthscale.models.layers import Linear, layer_norm, scale
 from lengthscale.models.ops.wkv import WKVState, empty_state, wkv
 
@@ -167,17 +169,21 @@ def rwkv4(
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
     """Of this size: the channel mixing's width brings the parameters. The paper's is 4 D, and its head is not tied."""
-    make = partial(
+    return sized(size)(interface=interface, method=method, rngs=rngs)
+
+
+@cache
+def sized(size: Size) -> Callable[..., Backbone]:
+    """rwkv4 with the hyper-parameters of a size."""
+
+    def params(width):
+        return nnx.state(RWKVBlock(size.d_model, size.d_model, width, layer_norm, rngs=nnx.Rngs(0)), nnx.Param)
+
+    return partial(
         rwkv4,
-        interface=interface,
         d_model=size.d_model,
         n_layers=size.n_layers,
         d_time=size.d_model,
+        d_channel=closest_width(params, size.layer_params, size.mlp_step),
         tied=True,
-        method=method,
     )
-    step = max(1, size.d_model // 8)
-    blocks = nnx.eval_shape(lambda: make(d_channel=step, rngs=nnx.Rngs(0)).blocks)
-    missing = size.layer_params - count_params(blocks) // size.n_layers
-    d_channel = step + max(0, round(missing / (2 * size.d_model) / step) * step)
-    return make(d_channel=d_channel, rngs=rngs)

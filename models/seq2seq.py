@@ -8,18 +8,18 @@ the width in each direction, and hands over both final states side by side.
 State: the decoder's h (and c) of each layer, whatever the source's length: (N, B, D).
 """
 
-import math
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from lengthscale.models import Interface, Size
+from lengthscale.models import TOKENS, Interface, Size
 from lengthscale.models.base import EncoderDecoder, State
+from lengthscale.models.budget import closest_width
 from lengthscale.models.gru import GRU
 from lengthscale.models.lstm import LSTM
-from lengthscale.models.recurrent import RecurrentModel, Stack
+from lengthscale.models.recurrent import RecurrentModel, Stack, counted
 
 
 class Seq2Seq(RecurrentModel, EncoderDecoder):
@@ -64,29 +64,38 @@ class Seq2Seq(RecurrentModel, EncoderDecoder):
 
 
 def build_lstm(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Seq2Seq:
-    return matched_seq2seq(partial(LSTM, method=method), 4, size, interface, rngs)
+    return matched_seq2seq(LSTM, method, size, interface, rngs)
 
 
 def build_gru(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Seq2Seq:
-    return matched_seq2seq(partial(GRU, method=method), 3, size, interface, rngs)
+    return matched_seq2seq(GRU, method, size, interface, rngs)
 
 
-def matched_seq2seq(cell, n_gates: int, size: Size, interface: Interface, rngs: nnx.Rngs) -> Seq2Seq:
-    """n layers in the encoder and n in the decoder, half of the size's, behind embeddings of the size's width D.
+def matched_seq2seq(cell, method: str, size: Size, interface: Interface, rngs: nnx.Rngs) -> Seq2Seq:
+    """As many layers in the encoder as in the decoder, half of the size's, behind embeddings of the size's width D.
 
-    Their own width w, a multiple of D / 32, brings both stacks and the projection to a tied head to the size's
-    n_layers x layer_params:  2 G (w (D + w + 1) + (n - 1) w (2 w + 1)) + w D  with G gates.
+    Their own width, a multiple of D / 32, brings both stacks and the projection to a tied head to the size's
+    n_layers x layer_params.
     """
-    n, D = max(1, size.n_layers // 2), size.d_model
-    a, b = 2 * n_gates * (2 * n - 1), 2 * n_gates * (D + n) + D
-    width = (math.sqrt(b * b + 4 * a * size.n_layers * size.layer_params) - b) / (2 * a)
-    step = max(1, D // 32)
     return Seq2Seq(
-        cell,
+        partial(cell, method=method),
         interface=interface,
-        d_model=max(1, round(width / step)) * step,
-        n_layers=n,
-        d_embed=D,
+        d_model=_width(cell, size),
+        n_layers=_n_layers(size),
+        d_embed=size.d_model,
         tied=not interface.features and interface.outputs is None,
         rngs=rngs,
     )
+
+
+def _n_layers(size: Size) -> int:
+    return max(1, size.n_layers // 2)
+
+
+@cache
+def _width(cell, size: Size) -> int:
+    def params(width):
+        rest = {"n_layers": _n_layers(size), "d_embed": size.d_model, "tied": True}
+        return counted(Seq2Seq(cell, interface=TOKENS, d_model=width, **rest, rngs=nnx.Rngs(0)))
+
+    return closest_width(params, size.n_layers * size.layer_params, max(1, size.d_model // 32))

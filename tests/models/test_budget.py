@@ -4,7 +4,7 @@ import pytest
 from flax import nnx
 
 from lengthscale.models import MODELS, SIZES, Interface, build
-from lengthscale.models.backbone import count_params
+from lengthscale.models.budget import count_params
 
 # (width, parameters) of each of SIZES. The width is that of the MLP or, where there is none, of the mixer or cell (of a
 # ResNet: of its stem, whose budget is FLOPs). Results that are published have these counts.

@@ -12,7 +12,7 @@ from flax import nnx
 
 from lengthscale.bench.device.flops import flops_of
 from lengthscale.models import MODELS, SIZES, Interface, build
-from lengthscale.models.backbone import count_params
+from lengthscale.models.budget import count_params
 from lengthscale.models.ops import native
 from lengthscale.models.resnet import BatchNorm, ResNet
 from lengthscale.models.vit import split_patches
