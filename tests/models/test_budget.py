@@ -1,10 +1,11 @@
 """The width that brings each model to its size's budget of parameters, and the parameters that it then has."""
 
+import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from lengthscale.models import MODELS, SIZES, Interface, build
-from lengthscale.models.budget import count_params
+from lengthscale.models import MODELS, SIZES, Interface, budget, build
+from lengthscale.models.budget import closest_width, count_params
 
 # (width, parameters) of each of SIZES. The width is that of the MLP or, where there is none, of the mixer or cell (of a
 # ResNet: of its stem, whose budget is FLOPs). Results that are published have these counts.
@@ -47,3 +48,41 @@ def test_widths_and_counts(name):
         for size in SIZES
     ]
     assert [(width_of(model), count_params(model)) for model in models] == MATCHED[name]
+
+
+def matrix(width):
+    """One of width x 3 width, 2 biases of width, and 5 numbers more."""
+    return jnp.zeros((width, 3 * width)), jnp.zeros((2, width)), jnp.zeros(5)
+
+
+@pytest.mark.parametrize(
+    ("limit", "step", "expected"),
+    [
+        (3 * 16 + 2 * 4 + 5, 1, 4),  # exactly
+        (3 * 16 + 2 * 4 + 5 + 14, 1, 4),  # the next one, 29 more, is 15 away
+        (3 * 16 + 2 * 4 + 5 + 15, 1, 5),
+        (3 * 64 + 2 * 8 + 5, 5, 10),  # 213: of 5 and 10, with 90 and 325, 10 is nearer by 11
+        (3 * 64 + 2 * 8 + 5 - 6, 5, 5),
+        (1, 7, 7),  # never less than a step
+        (3 * 10**10 + 2 * 10**5 + 5, 1, 10**5),
+    ],
+)
+def test_the_closest_width_is_found_by_one_trace(limit, step, expected):
+    traced = []
+
+    def params(width):
+        traced.append(width)
+        return matrix(width)
+
+    assert closest_width(params, limit, step) == expected
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize("name", ["transformer++", "rwkv4", "transformer-encdec", "lstm-plain", "seq2seq-gru"])
+def test_a_second_build_searches_no_width(name, monkeypatch):
+    def count():
+        return count_params(nnx.eval_shape(lambda: build(name, size="tiny", rngs=nnx.Rngs(0))))
+
+    before = count()
+    monkeypatch.setattr(budget, "TRACED_WIDTH", None)  # no search can do without
+    assert count() == before
