@@ -44,6 +44,11 @@ class Size:
     layer_params: int  # what a layer holds: two Mamba blocks of this width, the others by their MLP's width
     head_size: int = 64
 
+    @property
+    def mlp_step(self) -> int:
+        """What the widths of MLPs are multiples of."""
+        return max(1, self.d_model // 8)
+
 
 @dataclass(frozen=True)
 class Interface:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class Checkpoint:
 
     def make(self) -> Callable:
         """A function of `method` and `rngs` that makes the model, its weights random."""
-        return self.architecture.make(self.config)
+        return _maker(self.config)
 
     def read(self) -> dict[str, np.ndarray]:
         """The weights by their path in our model, in float32."""
@@ -82,7 +82,7 @@ def inspect(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"checkpoint {str(path)!r} is not a folder")
     config = read_config(path / "config.json")
     architecture = _architecture(config)
-    architecture.make(config)  # refuses options that we do not have
+    _maker(config)  # refuses options that we do not have
     tensors: dict[str, Tensor] = {}
     for file in weight_files(path):
         tensors |= {tensor.name: tensor for tensor in read_header(path, file)}
@@ -125,7 +125,18 @@ def assemble(config: Config, tensors: Mapping[str, Any], *, method: str = "auto"
     names = _present_names(architecture, tensors)
     _check(config, {name: tuple(tensors[old].shape) for name, old in names.items()}, "state dict")
     ours = translate(config, lambda name: tensors[names[name]], jnp)
-    return _with_weights(architecture.make(config), method, ours)
+    return _with_weights(_maker(config), method, ours)
+
+
+def _maker(config: Config) -> Callable:
+    """The model as a function of `method` and `rngs`. Raises CheckpointError for what our model does not have."""
+    architecture = _architecture(config)
+    try:
+        return partial(architecture.make(config), interface=architecture.interface(config))
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{config.where}: {error}") from error
 
 
 def _with_weights(make: Callable, method: str, ours: Mapping[str, Any]):

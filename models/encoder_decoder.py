@@ -9,7 +9,8 @@ are keys that nobody may see. State: the target's keys and values, (N, B, H, cap
 by `encode`, (N, B, H, S, K) each, and the sources' lengths. Axes: see models/base.py.
 """
 
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -18,12 +19,13 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from lengthscale.models import Interface, Size
-from lengthscale.models.backbone import Backbone, count_params
+from lengthscale.models import TOKENS, Interface, Size
+from lengthscale.models.backbone import Backbone, BackboneConfig
 from lengthscale.models.base import EncoderDecoder, Mixer
-from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm
+from lengthscale.models.budget import closest_width
+from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, stacked
 from lengthscale.models.ops.attention import attention, attention_to_cache
-from lengthscale.models.transformer import KVCache, LayerCache, SelfAttention
+from lengthscale.models.transformer import AttentionConfig, KVCache, LayerCache, SelfAttention
 
 
 class DecoderState(NamedTuple):
@@ -140,45 +142,40 @@ class DecoderBlock(Mixer):
         return jnp.zeros((x.shape[0], 1, self.d_model), x.dtype), jnp.zeros((x.shape[0], 1), bool)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncoderDecoderConfig:
+    """The hyper-parameters of the Transformer of 2017. Raises ValueError without a layer on each side."""
+
+    d_model: int
+    head_size: int  # must divide d_model
+    n_encoder: int  # layers
+    n_decoder: int  # layers
+    d_ff: int  # the MLPs' width
+
+    def __post_init__(self):
+        if min(self.n_encoder, self.n_decoder) < 1:
+            raise ValueError(f"encoder and decoder need a layer each, got {self.n_encoder} and {self.n_decoder}")
+
+
 class TransformerEncoderDecoder(Backbone, EncoderDecoder):
-    """A Backbone of decoder blocks, and an encoder that it reads from."""
+    """A Backbone of decoder blocks, and an encoder that it reads from. method: see models.ops.attention."""
 
-    def __init__(
-        self,
-        *,
-        interface: Interface,
-        d_model: int,
-        head_size: int,
-        n_encoder: int,
-        n_decoder: int,
-        d_ff: int,
-        method: str = "auto",
-        rngs: nnx.Rngs,
-    ):
-        if min(n_encoder, n_decoder) < 1:
-            raise ValueError(f"encoder and decoder need a layer each, got {n_encoder} and {n_decoder}")
-
-        def make_mlp(rngs):
-            return MLP(d_model, d_ff, activation=jax.nn.relu, rngs=rngs)
+    def __init__(self, config: EncoderDecoderConfig, *, interface: Interface, method: str = "auto", rngs: nnx.Rngs):
+        d_model, head_size = config.d_model, config.head_size
+        make_mlp = partial(MLP, d_model, config.d_ff, activation=jax.nn.relu)
 
         def make_encoder_block(rngs):
-            attention = SelfAttention(d_model, head_size, causal=False, method=method, rngs=rngs)
-            return EncoderBlock(d_model, attention, make_mlp(rngs), rngs)
+            attention = SelfAttention(AttentionConfig(d_model, head_size, causal=False), method=method, rngs=rngs)
+            return EncoderBlock(d_model, attention, make_mlp(rngs=rngs), rngs)
 
         def make_decoder_block(rngs):
-            attention = SelfAttention(d_model, head_size, method=method, rngs=rngs)
+            attention = SelfAttention(AttentionConfig(d_model, head_size), method=method, rngs=rngs)
             cross = CrossAttention(d_model, head_size, method=method, rngs=rngs)
-            return DecoderBlock(d_model, attention, cross, make_mlp(rngs), rngs)
+            return DecoderBlock(d_model, attention, cross, make_mlp(rngs=rngs), rngs)
 
-        super().__init__(
-            interface=interface,
-            d_model=d_model,
-            n_blocks=n_decoder,
-            make_block=make_decoder_block,
-            positions="sinusoidal",
-            rngs=rngs,
-        )
-        self.encoder = nnx.split_rngs(splits=n_encoder)(nnx.vmap(make_encoder_block))(rngs)
+        around = BackboneConfig(d_model, config.n_decoder, positions="sinusoidal")
+        super().__init__(around, make_decoder_block, interface=interface, rngs=rngs)
+        self.encoder = stacked(make_encoder_block, config.n_encoder, rngs)
         self.encoder_norm = layer_norm(d_model, rngs)
 
     def encode(self, source, lengths=None, capacity=0):
@@ -214,20 +211,25 @@ class TransformerEncoderDecoder(Backbone, EncoderDecoder):
         return self.memory(self.embed(source), mask), mask
 
 
-def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> TransformerEncoderDecoder:
+@cache
+def config_of(size: Size) -> EncoderDecoderConfig:
     """Of this size: half of the layers to each, and one MLP width for all, which brings the parameters."""
     n_encoder = size.n_layers // 2
-    make = partial(
-        TransformerEncoderDecoder,
-        interface=interface,
+    config = EncoderDecoderConfig(
         d_model=size.d_model,
         head_size=size.head_size,
         n_encoder=n_encoder,
         n_decoder=size.n_layers - n_encoder,
-        method=method,
+        d_ff=size.mlp_step,
     )
-    step = max(1, size.d_model // 8)
-    least = nnx.eval_shape(lambda: make(d_ff=step, rngs=nnx.Rngs(0)))
-    missing = size.layer_params - (count_params(least.blocks) + count_params(least.encoder)) // size.n_layers
-    d_ff = step + max(0, round(missing / (2 * size.d_model + 1) / step) * step)
-    return make(d_ff=d_ff, rngs=rngs)
+
+    def params(d_ff):
+        model = TransformerEncoderDecoder(replace(config, d_ff=d_ff), interface=TOKENS, rngs=nnx.Rngs(0))
+        return nnx.state((model.encoder, model.blocks), nnx.Param)
+
+    return replace(config, d_ff=closest_width(params, size.n_layers * size.layer_params, size.mlp_step))
+
+
+def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> TransformerEncoderDecoder:
+    """Of this size, see `config_of`."""
+    return TransformerEncoderDecoder(config_of(size), interface=interface, method=method, rngs=rngs)

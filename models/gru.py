@@ -3,6 +3,8 @@
 The equation is in models/ops/gated.py. State: h (B, D). Recurrent weights start orthogonal, gate by gate.
 """
 
+from functools import partial
+
 import jax.numpy as jnp
 from flax import nnx
 
@@ -39,7 +41,4 @@ class GRU(Mixer):
 
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
-    def make_mixer(rngs):
-        return GRU(size.d_model, method=method, rngs=rngs)
-
-    return matched_backbone(size, interface, make_mixer, rngs=rngs)
+    return matched_backbone(size, interface, partial(GRU, size.d_model, method=method), rngs=rngs)

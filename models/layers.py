@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from lengthscale.models.ops.channels import scale, shift
+
+Module = TypeVar("Module", bound=nnx.Module)
 
 kernel_init = nnx.initializers.normal(0.02)  # GPT-2's
 
@@ -59,6 +62,11 @@ class RMSNorm(nnx.RMSNorm):
         x = x.astype(jnp.promote_types(dtype, jnp.float32))
         assert self.scale is not None
         return scale(x * lax.rsqrt((x * x).mean(-1, keepdims=True) + self.epsilon), self.scale[...]).astype(dtype)
+
+
+def stacked(make: Callable[..., Module], n: int, rngs: nnx.Rngs) -> Module:
+    """n of what make(rngs=...) makes as one module, whose parameters have a leading axis n."""
+    return nnx.split_rngs(splits=n)(nnx.vmap(lambda rngs: make(rngs=rngs)))(rngs)
 
 
 def layer_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.LayerNorm:

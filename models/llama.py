@@ -8,88 +8,91 @@ window of W tokens a ring of W slots, whatever the length.
 """
 
 import math
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from flax import nnx
 
-from lengthscale.models import Interface, Size
-from lengthscale.models.backbone import Backbone, Block, count_params
+from lengthscale.models import TOKENS, Interface, Size
+from lengthscale.models.backbone import Backbone, BackboneConfig, residual_backbone
+from lengthscale.models.budget import closest_width
 from lengthscale.models.layers import SwiGLU, rms_norm
-from lengthscale.models.transformer import SelfAttention
+from lengthscale.models.transformer import AttentionConfig, SelfAttention
 
 MAX_GROUP = 4  # query heads to a key head, of the sizes of SIZES: Llama 2 70B has 8, Mistral 7B and Llama 3 8B have 4
 
 
-def llama(
-    *,
-    interface: Interface,
-    d_model: int,
-    n_layers: int,
-    heads: int,
-    kv_heads: int,
-    head_size: int,
-    d_ff: int,
-    window: int | None = None,
-    rope_theta: float = 10_000.0,
-    epsilon: float = 1e-5,
-    tied: bool = False,
-    method: str = "auto",
-    rngs: nnx.Rngs,
-) -> Backbone:
-    """Llama or, with a window, Mistral, from their hyper-parameters. heads x head_size need not be d_model."""
-    norm = partial(rms_norm, epsilon=epsilon)
-    n_residuals = 2 * n_layers
+@dataclass(frozen=True, kw_only=True)
+class LlamaConfig:
+    """The hyper-parameters of Llama or, with a window, of Mistral. heads x head_size need not be d_model."""
 
-    def make_mixer(rngs):
-        return SelfAttention(
-            d_model,
-            head_size,
-            heads=heads,
-            kv_heads=kv_heads,
+    d_model: int
+    n_layers: int
+    heads: int  # of queries
+    kv_heads: int  # of keys and values; must divide heads
+    head_size: int
+    d_ff: int  # the MLP's width
+    window: int | None = None  # the tokens that each one sees, itself included; None: all
+    rope_theta: float = 10_000.0  # the base of the rotary positions' wavelengths
+    epsilon: float = 1e-5  # of the norms
+    tied: bool = False  # the head is the embedding, transposed
+
+    @property
+    def attention(self) -> AttentionConfig:
+        """One block's attention."""
+        return AttentionConfig(
+            self.d_model,
+            self.head_size,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
             bias=False,
-            rope_theta=rope_theta,
-            window=window,
-            n_residuals=n_residuals,
-            method=method,
-            rngs=rngs,
+            rope_theta=self.rope_theta,
+            window=self.window,
+            n_residuals=2 * self.n_layers,
         )
 
-    def make_mlp(rngs):
-        return SwiGLU(d_model, d_ff, n_residuals=n_residuals, rngs=rngs)
+    def __post_init__(self):
+        _ = self.attention  # refuses heads that do not divide
 
-    return Backbone(
+
+def llama(config: LlamaConfig, *, interface: Interface, method: str = "auto", rngs: nnx.Rngs) -> Backbone:
+    """Llama or, with a window, Mistral, from their hyper-parameters. method: see models.ops.attention."""
+    norm = partial(rms_norm, epsilon=config.epsilon)
+    return residual_backbone(
+        BackboneConfig(config.d_model, config.n_layers, norm=norm, tied=config.tied),
+        partial(SelfAttention, config.attention, method=method),
+        partial(SwiGLU, config.d_model, config.d_ff, n_residuals=2 * config.n_layers),
         interface=interface,
-        d_model=d_model,
-        n_blocks=n_layers,
-        make_block=lambda rngs: Block(d_model, make_mixer, make_mlp, norm, rngs),
-        norm=norm,
-        tied=tied,
         rngs=rngs,
     )
 
 
-def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs, window: int | None = None) -> Backbone:
+@cache
+def config_of(size: Size, window: int | None = None) -> LlamaConfig:
     """Of this size: groups of 4 query heads where so many divide the heads; the MLP's width brings the parameters."""
     heads = size.d_model // size.head_size
-    make = partial(
-        llama,
-        interface=interface,
+    config = LlamaConfig(
         d_model=size.d_model,
         n_layers=size.n_layers,
         heads=heads,
         kv_heads=heads // math.gcd(heads, MAX_GROUP),
         head_size=size.head_size,
+        d_ff=size.mlp_step,
         window=window,
         tied=True,
-        method=method,
     )
-    step = max(1, size.d_model // 8)
-    block = nnx.eval_shape(lambda: make(d_ff=step, rngs=nnx.Rngs(0)).blocks)
-    missing = size.layer_params - count_params(block) // size.n_layers
-    d_ff = step + max(0, round(missing / (3 * size.d_model) / step) * step)
-    return make(d_ff=d_ff, rngs=rngs)
+
+    def params(d_ff):
+        return nnx.state(llama(replace(config, d_ff=d_ff), interface=TOKENS, rngs=nnx.Rngs(0)).blocks, nnx.Param)
+
+    return replace(config, d_ff=closest_width(params, size.n_layers * size.layer_params, size.mlp_step))
+
+
+def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
+    """Of this size, see `config_of`."""
+    return llama(config_of(size), interface=interface, method=method, rngs=rngs)
 
 
 def build_window(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
     """With a window as wide as the model, as Mistral 7B's is (4,096 both)."""
-    return build(size=size, interface=interface, method=method, rngs=rngs, window=size.d_model)
+    return llama(config_of(size, window=size.d_model), interface=interface, method=method, rngs=rngs)

@@ -4,6 +4,8 @@ The equation is in models/ops/gated.py. State: h and c (B, D). The forget gate's
 2015), recurrent weights orthogonal, gate by gate.
 """
 
+from functools import partial
+
 import jax.numpy as jnp
 from flax import nnx
 
@@ -47,7 +49,4 @@ def _forget_bias(key, shape, dtype):
 
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
-    def make_mixer(rngs):
-        return LSTM(size.d_model, method=method, rngs=rngs)
-
-    return matched_backbone(size, interface, make_mixer, rngs=rngs)
+    return matched_backbone(size, interface, partial(LSTM, size.d_model, method=method), rngs=rngs)

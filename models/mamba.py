@@ -9,6 +9,7 @@ State: the last K-1 inputs of the convolution (B, K-1, E), and h (B, N, E) in fl
 """
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from jax import Array
 from jaxtyping import Float
 
 from lengthscale.models import Interface, Size
-from lengthscale.models.backbone import Backbone, Block
+from lengthscale.models.backbone import Backbone, BackboneConfig, residual_backbone
 from lengthscale.models.base import Mixer
 from lengthscale.models.layers import Linear, kernel_init, project, residual_init, rms_norm
 from lengthscale.models.ops.causal_conv import causal_conv1d
@@ -31,24 +32,32 @@ class MambaState(NamedTuple):
     h: Float[Array, "B N E"]
 
 
-class Mamba(Mixer):
-    """One Mamba mixer with its paper's defaults: N=16, K=4, E=2D, rank of dt ceil(D/16)."""
+@dataclass(frozen=True)
+class MambaConfig:
+    """Mamba's hyper-parameters, with its paper's defaults."""
 
-    def __init__(
-        self,
-        d_model: int,
-        *,
-        d_state: int = 16,
-        d_conv: int = 4,
-        expand: int = 2,
-        dt_rank: int | None = None,
-        discretisation: str = "mamba",
-        n_residuals: int = 1,
-        method: str = "auto",
-        rngs: nnx.Rngs,
-    ):
-        d_inner = expand * d_model
-        dt_rank = dt_rank or math.ceil(d_model / 16)
+    d_model: int  # D
+    n_blocks: int
+    d_state: int = 16  # N
+    d_conv: int = 4  # K, taps of the convolution
+    expand: int = 2  # E / D
+    dt_rank: int | None = None  # of W_dt W_x; None: D / 16, rounded up
+    epsilon: float = 1e-5  # of the norms
+    discretisation: str = "mamba"  # one of models.ops.discretise.RULES
+    tied: bool = True  # the head is the embedding, transposed
+
+    @property
+    def d_inner(self) -> int:
+        """E."""
+        return self.expand * self.d_model
+
+
+class Mamba(Mixer):
+    """One Mamba mixer of a model with this config. method: see models.ops.selective_scan."""
+
+    def __init__(self, config: MambaConfig, *, method: str = "auto", rngs: nnx.Rngs):
+        d_model, d_inner, d_state, d_conv = config.d_model, config.d_inner, config.d_state, config.d_conv
+        dt_rank = config.dt_rank or math.ceil(d_model / 16)
         uniform = jax.random.uniform
         self.in_proj = Linear(d_model, 2 * d_inner, use_bias=False, kernel_init=kernel_init, rngs=rngs)
         self.conv_w = nnx.Param(uniform(rngs.params(), (d_conv, d_inner), minval=-1, maxval=1) * d_conv**-0.5)
@@ -59,9 +68,9 @@ class Mamba(Mixer):
         self.dt_proj.kernel[...] -= dt_rank**-0.5
         self.A_log = nnx.Param(jnp.tile(jnp.log(jnp.arange(1.0, d_state + 1)), (d_inner, 1)))
         self.D = nnx.Param(jnp.ones(d_inner))
-        out_init = residual_init(n_residuals)
+        out_init = residual_init(config.n_blocks)
         self.out_proj = Linear(d_inner, d_model, use_bias=False, kernel_init=out_init, rngs=rngs)
-        self.discretisation, self.method = discretisation, method
+        self.discretisation, self.method = config.discretisation, method
         self.d_inner, self.d_state, self.d_conv, self.dt_rank = d_inner, d_state, d_conv, dt_rank
 
     def __call__(self, x, state: MambaState | None, position):
@@ -98,55 +107,19 @@ def _dt_bias(key, shape, dtype):
     return dt + jnp.log(-jnp.expm1(-dt))
 
 
-def mamba(
-    *,
-    interface: Interface,
-    d_model: int,
-    n_blocks: int,
-    d_state: int = 16,
-    d_conv: int = 4,
-    expand: int = 2,
-    dt_rank: int | None = None,
-    epsilon: float = 1e-5,
-    discretisation: str = "mamba",
-    tied: bool = True,
-    method: str = "auto",
-    rngs: nnx.Rngs,
-) -> Backbone:
-    """The paper's language model, from its hyper-parameters: RMSNorm, then the mixer, in every block."""
-    norm = partial(rms_norm, epsilon=epsilon)
-
-    def make_mixer(rngs):
-        return Mamba(
-            d_model,
-            d_state=d_state,
-            d_conv=d_conv,
-            expand=expand,
-            dt_rank=dt_rank,
-            discretisation=discretisation,
-            n_residuals=n_blocks,
-            method=method,
-            rngs=rngs,
-        )
-
-    return Backbone(
+def mamba(config: MambaConfig, *, interface: Interface, method: str = "auto", rngs: nnx.Rngs) -> Backbone:
+    """The paper's language model: RMSNorm, then the mixer, in every block. method: see models.ops.selective_scan."""
+    norm = partial(rms_norm, epsilon=config.epsilon)
+    return residual_backbone(
+        BackboneConfig(config.d_model, config.n_blocks, norm=norm, tied=config.tied),
+        partial(Mamba, config, method=method),
+        None,
         interface=interface,
-        d_model=d_model,
-        n_blocks=n_blocks,
-        make_block=lambda rngs: Block(d_model, make_mixer, None, norm, rngs),
-        norm=norm,
-        tied=tied,
         rngs=rngs,
     )
 
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs, rule: str = "mamba") -> Backbone:
     """Of this size, with twice as many blocks as a Transformer has layers. rule: of discretisation."""
-    return mamba(
-        interface=interface,
-        d_model=size.d_model,
-        n_blocks=2 * size.n_layers,
-        discretisation=rule,
-        method=method,
-        rngs=rngs,
-    )
+    config = MambaConfig(size.d_model, 2 * size.n_layers, discretisation=rule)
+    return mamba(config, interface=interface, method=method, rngs=rngs)

@@ -10,8 +10,8 @@ plain stack would fall silent. Axes: see models/base.py.
 `rnn-plain`, `lstm-plain` and `gru-plain` are one such layer: what is said of recurrent networks is said of these.
 """
 
-import math
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,11 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from lengthscale.models import Interface, Size
+from lengthscale.models import TOKENS, Interface, Size
 from lengthscale.models.base import Mixer, PyTree, SequenceModel, State
+from lengthscale.models.budget import closest_width
 from lengthscale.models.gru import GRU
-from lengthscale.models.layers import Linear
+from lengthscale.models.layers import Linear, stacked
 from lengthscale.models.lstm import LSTM
 from lengthscale.models.ops.packed import reverse
 from lengthscale.models.rnn import RNN
@@ -59,11 +60,8 @@ class Stack(nnx.Module):
         self.first = kind(d_model, features=features, input_init=_input_init, rngs=rngs)
         if n_layers > 1:
             width = 2 * d_model if bidirectional else d_model
-
-            def make(rngs):
-                return kind(d_model, features=width, input_init=_input_init, rngs=rngs)
-
-            self.rest = nnx.split_rngs(splits=n_layers - 1)(nnx.vmap(make))(rngs)
+            make = partial(kind, d_model, features=width, input_init=_input_init)
+            self.rest = stacked(make, n_layers - 1, rngs)
         self.n_layers = n_layers
 
     def __call__(
@@ -95,24 +93,28 @@ class Stack(nnx.Module):
         return jax.tree.map(lambda s: jnp.broadcast_to(s, (self.n_layers, *s.shape)), one)
 
 
-class RecurrentModel(SequenceModel):
-    """Tokens embedded, or real features as they are, through a stack to a linear head. State: the stack's.
+@dataclass(frozen=True)
+class RecurrentConfig:
+    """A stack of recurrent layers between an embedding and a head.
 
     tied: source, target and head share one table of vocabulary x d_embed (Press and Wolf, arXiv:1608.05859), the head
     projecting to d_embed; embeddings are then multiplied by sqrt(d_embed).
     """
 
-    def __init__(
-        self,
-        cell,
-        *,
-        interface: Interface,
-        d_model: int,
-        n_layers: int,
-        d_embed: int = 0,
-        tied: bool = False,
-        rngs: nnx.Rngs,
-    ):
+    d_model: int  # every layer's width
+    n_layers: int
+    d_embed: int = 0  # the embedding's width; features have none
+    tied: bool = False
+
+
+class RecurrentModel(SequenceModel):
+    """Tokens embedded, or real features as they are, through a stack to a linear head. State: the stack's.
+
+    cell: RNN, LSTM or GRU. Raises ValueError for a config that the interface does not go with.
+    """
+
+    def __init__(self, cell, config: RecurrentConfig, *, interface: Interface, rngs: nnx.Rngs):
+        d_embed, tied = config.d_embed, config.tied
         outputs = interface.outputs or interface.vocab
         if tied and (interface.features or outputs != interface.vocab):
             raise ValueError(
@@ -123,8 +125,8 @@ class RecurrentModel(SequenceModel):
                 raise ValueError(f"tokens need an embedding's width, got d_embed={d_embed}")
             init = nnx.initializers.normal(d_embed**-0.5 if tied else 1.0)  # either way the stack reads variance 1
             self.embedding = nnx.Param(init(rngs.params(), (interface.vocab, d_embed)))
-        self.stack = Stack(cell, interface.features or d_embed, d_model, n_layers, rngs=rngs)
-        self.head = Linear(d_model, d_embed if tied else outputs, rngs=rngs)
+        self.stack = Stack(cell, interface.features or d_embed, config.d_model, config.n_layers, rngs=rngs)
+        self.head = Linear(config.d_model, d_embed if tied else outputs, rngs=rngs)
         self.interface = interface
         self.tied = tied
 
@@ -153,32 +155,42 @@ class RecurrentModel(SequenceModel):
 
 
 def build_rnn(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> RecurrentModel:
-    return matched_layer(partial(RNN, method=method), 1, size, interface, rngs)
+    return matched_layer(RNN, method, size, interface, rngs)
 
 
 def build_lstm(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> RecurrentModel:
-    return matched_layer(partial(LSTM, method=method), 4, size, interface, rngs)
+    return matched_layer(LSTM, method, size, interface, rngs)
 
 
 def build_gru(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> RecurrentModel:
-    return matched_layer(partial(GRU, method=method), 3, size, interface, rngs)
+    return matched_layer(GRU, method, size, interface, rngs)
 
 
-def matched_layer(cell, n_gates: int, size: Size, interface: Interface, rngs: nnx.Rngs) -> RecurrentModel:
-    """One layer behind an embedding of the size's width D.
+def matched_layer(cell, method: str, size: Size, interface: Interface, rngs: nnx.Rngs) -> RecurrentModel:
+    """One layer behind an embedding of the size's width; its own width brings the parameters, with a tied head."""
+    config = matched(RecurrentModel, cell, RecurrentConfig(1, 1, d_embed=size.d_model), size)
+    config = replace(config, tied=can_be_tied(interface))
+    return RecurrentModel(partial(cell, method=method), config, interface=interface, rngs=rngs)
 
-    Its own width w brings it and the projection to a tied head to the size's n_layers x layer_params, G being the
-    gates:  G w (D + w + 1) + (w + 1) D
+
+def can_be_tied(interface: Interface) -> bool:
+    """Whether tokens go in and out."""
+    return not interface.features and interface.outputs is None
+
+
+@cache
+def matched(model: type[RecurrentModel], cell, config: RecurrentConfig, size: Size) -> RecurrentConfig:
+    """The config with the width, a multiple of its own, that brings the model to the size's n_layers x layer_params.
+
+    What counts are the cells as their papers have them, and the matrix to a tied head, whatever the interface is. The
+    GRU's second bias is cuDNN's, and no other model's head has a bias.
     """
-    D = size.d_model
-    b = n_gates * (D + 1) + D
-    width = (math.sqrt(b * b + 4 * n_gates * (size.n_layers * size.layer_params - D)) - b) / (2 * n_gates)
-    return RecurrentModel(
-        cell,
-        interface=interface,
-        d_model=round(width),
-        n_layers=1,
-        d_embed=D,
-        tied=not interface.features and interface.outputs is None,
-        rngs=rngs,
-    )
+    tied = replace(config, tied=True)
+
+    def params(d_model):
+        made = model(cell, replace(tied, d_model=d_model), interface=TOKENS, rngs=nnx.Rngs(0))
+        flat = nnx.to_flat_state(nnx.state(made, nnx.Param))
+        beside = ("embedding",), ("head", "bias")
+        return [x.get_value() for path, x in flat if path[-1] != "b_n" and path not in beside]
+
+    return replace(config, d_model=closest_width(params, size.n_layers * size.layer_params, config.d_model))

@@ -8,6 +8,7 @@ takes the unbiased one. Axes: B batch, Y, X pixels, C channels.
 """
 
 import math
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -92,32 +93,38 @@ class BasicBlock(nnx.Module):
         return jax.nn.relu(y + (self.shortcut(x, train=train) if self.projects else x))
 
 
-class ResNet(ImageClassifier):
-    """For images of any size. widths, depths: channels and blocks of each stage.
+@dataclass(frozen=True)
+class ResNetConfig:
+    """A residual network's hyper-parameters. Raises ValueError where widths and depths are not of the same stages.
 
     large_stem: a 7 x 7 convolution of stride 2 and a 3 x 3 maximum of stride 2, for photographs (section 3.3), rather
     than a 3 x 3 convolution, for small images (section 4.2).
     """
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        classes: int,
-        stem_width: int,
-        widths: tuple[int, ...],
-        depths: tuple[int, ...],
-        large_stem: bool = False,
-        rngs: nnx.Rngs,
-    ):
-        if len(widths) != len(depths) or min(depths, default=0) < 1:
-            raise ValueError(f"each stage needs a width and at least one block, got widths={widths}, depths={depths}")
-        self.stem = ConvNorm(channels, stem_width, 7 if large_stem else 3, 2 if large_stem else 1, rngs)
-        self.large_stem = large_stem
+    stem_width: int  # channels
+    widths: tuple[int, ...]  # channels of each stage
+    depths: tuple[int, ...]  # blocks of each stage
+    large_stem: bool = False
+
+    def __post_init__(self):
+        if len(self.widths) != len(self.depths) or min(self.depths, default=0) < 1:
+            raise ValueError(
+                f"each stage needs a width and at least one block, got widths={self.widths}, depths={self.depths}"
+            )
+
+
+class ResNet(ImageClassifier):
+    """For images of any size. interface: of images; its features are their channels, its outputs the classes."""
+
+    def __init__(self, config: ResNetConfig, *, interface: Interface, rngs: nnx.Rngs):
+        channels, classes = interface.of_images()
+        self.large_stem = config.large_stem
+        kernel, stride = (7, 2) if self.large_stem else (3, 1)
+        self.stem = ConvNorm(channels, config.stem_width, kernel, stride, rngs)
         # Not stacked and scanned as other models' blocks are: their shapes differ, and they update their statistics.
         self.blocks = nnx.List([])
-        before = stem_width
-        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        before = config.stem_width
+        for stage, (width, depth) in enumerate(zip(config.widths, config.depths, strict=True)):
             for number in range(depth):
                 stride = 2 if number == 0 and stage > 0 else 1
                 self.blocks.append(BasicBlock(before, width, stride, rngs))
@@ -139,17 +146,9 @@ def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> R
     w brings the forward pass to the FLOPs of the same size's ViT, at 32 x 32 pixels: there a convolution of any stage
     takes 2 x 9 w^2 x 1,024, and all of them as much as 6 n - 1 such ones (the stages' first read half the channels).
     """
-    channels, classes = interface.of_images()
     n = max(1, size.n_layers // 2)
     w = max(1, round(math.sqrt(vit_flops(size) / (2 * 9 * 32 * 32 * (6 * n - 1)))))
-    return ResNet(
-        channels=channels,
-        classes=classes,
-        stem_width=w,
-        widths=(w, 2 * w, 4 * w),
-        depths=(n, n, n),
-        rngs=rngs,
-    )
+    return ResNet(ResNetConfig(w, widths=(w, 2 * w, 4 * w), depths=(n, n, n)), interface=interface, rngs=rngs)
 
 
 def vit_flops(size: Size) -> int:

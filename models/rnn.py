@@ -3,6 +3,8 @@
 State: h (B, D). Recurrent weights start orthogonal.
 """
 
+from functools import partial
+
 import jax.numpy as jnp
 from flax import nnx
 
@@ -37,7 +39,4 @@ class RNN(Mixer):
 
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
-    def make_mixer(rngs):
-        return RNN(size.d_model, method=method, rngs=rngs)
-
-    return matched_backbone(size, interface, make_mixer, rngs=rngs)
+    return matched_backbone(size, interface, partial(RNN, size.d_model, method=method), rngs=rngs)

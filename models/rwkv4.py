@@ -10,7 +10,8 @@ and p, (B, E) each in float32 at least. Axes: see models/base.py; E width of the
 """
 
 import math
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -20,8 +21,9 @@ from jax import Array
 from jaxtyping import Float
 
 from lengthscale.models import Interface, Size
-from lengthscale.models.backbone import Backbone, Norm, count_params
+from lengthscale.models.backbone import Backbone, BackboneConfig, Norm
 from lengthscale.models.base import Mixer
+from lengthscale.models.budget import closest_width
 from lengthscale.models.layers import Linear, layer_norm, scale
 from lengthscale.models.ops.wkv import WKVState, empty_state, wkv
 
@@ -32,6 +34,27 @@ class RWKVState(NamedTuple):
     x_time: Float[Array, "B D"]
     x_channel: Float[Array, "B D"]
     wkv: WKVState
+
+
+@dataclass(frozen=True, kw_only=True)
+class RWKV4Config:
+    """RWKV-4's hyper-parameters.
+
+    epsilon: of all norms but the last, as transformers' RwkvModel has it. tied: the paper's head is not; a tied
+    embedding starts as other models' does, since the paper's start, near 0, is none for a head.
+    """
+
+    d_model: int  # D
+    n_layers: int
+    d_time: int  # E, the time mixing's width
+    d_channel: int  # F, the channel mixing's width
+    epsilon: float = 1e-5
+    tied: bool = False
+
+    @property
+    def norm(self) -> Norm:
+        """Makes all norms but the last."""
+        return partial(layer_norm, epsilon=self.epsilon)
 
 
 class TimeMix(nnx.Module):
@@ -84,12 +107,14 @@ class ChannelMix(nnx.Module):
 
 
 class RWKVBlock(Mixer):
-    def __init__(self, d_model: int, d_time: int, d_channel: int, norm: Norm, *, method: str = "auto", rngs: nnx.Rngs):
-        self.ln1 = norm(d_model, rngs)
-        self.time_mix = TimeMix(d_model, d_time, method=method, rngs=rngs)
-        self.ln2 = norm(d_model, rngs)
-        self.channel_mix = ChannelMix(d_model, d_channel, rngs=rngs)
-        self.d_model, self.d_time = d_model, d_time
+    """One block of a model with this config. Starts as the first layer of its model would (`by_depth`)."""
+
+    def __init__(self, config: RWKV4Config, *, method: str = "auto", rngs: nnx.Rngs):
+        self.ln1 = config.norm(config.d_model, rngs)
+        self.time_mix = TimeMix(config.d_model, config.d_time, method=method, rngs=rngs)
+        self.ln2 = config.norm(config.d_model, rngs)
+        self.channel_mix = ChannelMix(config.d_model, config.d_channel, rngs=rngs)
+        self.d_model, self.d_time = config.d_model, config.d_time
 
     def __call__(self, x, state: RWKVState | None, position):
         x_time, x_channel, sums = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
@@ -126,58 +151,39 @@ def by_depth(d_model: int, d_time: int, n_layers: int) -> dict[str, dict[str, Fl
     return {"time_mix": time_mix, "channel_mix": {"mix_k": mix, "mix_r": mix}}
 
 
-def rwkv4(
-    *,
-    interface: Interface,
-    d_model: int,
-    n_layers: int,
-    d_time: int,
-    d_channel: int,
-    epsilon: float = 1e-5,
-    tied: bool = False,
-    method: str = "auto",
-    rngs: nnx.Rngs,
-) -> Backbone:
-    """RWKV-4 from its hyper-parameters.
-
-    epsilon: of all norms but the last, as transformers' RwkvModel has it. tied: the paper's head is not; a tied
-    embedding starts as other models' does, since the paper's start, near 0, is none for a head.
-    """
-    norm = partial(layer_norm, epsilon=epsilon)
+def rwkv4(config: RWKV4Config, *, interface: Interface, method: str = "auto", rngs: nnx.Rngs) -> Backbone:
+    """RWKV-4 with the paper's initial values. method: see models.ops.wkv."""
+    embed_norm = None if interface.features else config.norm  # of numbers it would leave little but the sign
     model = Backbone(
+        BackboneConfig(config.d_model, config.n_layers, embed_norm=embed_norm, tied=config.tied),
+        partial(RWKVBlock, config, method=method),
         interface=interface,
-        d_model=d_model,
-        n_blocks=n_layers,
-        make_block=lambda rngs: RWKVBlock(d_model, d_time, d_channel, norm, method=method, rngs=rngs),
-        embed_norm=None if interface.features else norm,  # of numbers it would leave little but the sign
-        tied=tied,
         rngs=rngs,
     )
-    for part, values in by_depth(d_model, d_time, n_layers).items():
+    for part, values in by_depth(config.d_model, config.d_time, config.n_layers).items():
         for name, value in values.items():
             getattr(getattr(model.blocks, part), name)[...] = value
     if not model.tied:
         head = model.head.kernel
-        head[...] = nnx.initializers.normal(0.5 * d_model**-0.5)(rngs.params(), head.shape, head.dtype)
+        head[...] = nnx.initializers.normal(0.5 * config.d_model**-0.5)(rngs.params(), head.shape, head.dtype)
         if not interface.features:  # the norm after it makes it large, and its gradient too
             table = model.embedding
             table[...] = jax.random.uniform(rngs.params(), table.shape, table.dtype, minval=-1e-4, maxval=1e-4)
     return model
 
 
-def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
+@cache
+def config_of(size: Size) -> RWKV4Config:
     """Of this size: the channel mixing's width brings the parameters. The paper's is 4 D, and its head is not tied."""
-    make = partial(
-        rwkv4,
-        interface=interface,
-        d_model=size.d_model,
-        n_layers=size.n_layers,
-        d_time=size.d_model,
-        tied=True,
-        method=method,
-    )
-    step = max(1, size.d_model // 8)
-    blocks = nnx.eval_shape(lambda: make(d_channel=step, rngs=nnx.Rngs(0)).blocks)
-    missing = size.layer_params - count_params(blocks) // size.n_layers
-    d_channel = step + max(0, round(missing / (2 * size.d_model) / step) * step)
-    return make(d_channel=d_channel, rngs=rngs)
+    d_model, n_layers = size.d_model, size.n_layers
+    config = RWKV4Config(d_model=d_model, n_layers=n_layers, d_time=d_model, d_channel=size.mlp_step, tied=True)
+
+    def params(d_channel):
+        return nnx.state(RWKVBlock(replace(config, d_channel=d_channel), rngs=nnx.Rngs(0)), nnx.Param)
+
+    return replace(config, d_channel=closest_width(params, size.layer_params, size.mlp_step))
+
+
+def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
+    """Of this size, see `config_of`."""
+    return rwkv4(config_of(size), interface=interface, method=method, rngs=rngs)

@@ -8,7 +8,7 @@ the width in each direction, and hands over both final states side by side.
 State: the decoder's h (and c) of each layer, whatever the source's length: (N, B, D).
 """
 
-import math
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -19,33 +19,23 @@ from lengthscale.models import Interface, Size
 from lengthscale.models.base import EncoderDecoder, State
 from lengthscale.models.gru import GRU
 from lengthscale.models.lstm import LSTM
-from lengthscale.models.recurrent import RecurrentModel, Stack
+from lengthscale.models.recurrent import RecurrentConfig, RecurrentModel, Stack, can_be_tied, matched
 
 
 class Seq2Seq(RecurrentModel, EncoderDecoder):
     """A RecurrentModel, the decoder, that starts where another stack, the encoder, has ended."""
 
     def __init__(
-        self,
-        cell,
-        *,
-        interface: Interface,
-        d_model: int,
-        n_layers: int,
-        d_embed: int = 0,
-        tied: bool = False,
-        bidirectional: bool = False,
-        rngs: nnx.Rngs,
+        self, cell, config: RecurrentConfig, *, interface: Interface, bidirectional: bool = False, rngs: nnx.Rngs
     ):
-        if bidirectional and d_model % 2:
-            raise ValueError(f"a bidirectional encoder needs an even d_model, got {d_model}")
-        super().__init__(
-            cell, interface=interface, d_model=d_model, n_layers=n_layers, d_embed=d_embed, tied=tied, rngs=rngs
-        )
-        if not tied and not interface.features:
+        d_embed, width = config.d_embed, config.d_model
+        if bidirectional and width % 2:
+            raise ValueError(f"a bidirectional encoder needs an even d_model, got {width}")
+        super().__init__(cell, config, interface=interface, rngs=rngs)
+        if not config.tied and not interface.features:
             self.source_embedding = nnx.Param(jax.random.normal(rngs.params(), (interface.vocab, d_embed)))
-        features, width = interface.features or d_embed, d_model // 2 if bidirectional else d_model
-        self.encoder = Stack(cell, features, width, n_layers, bidirectional=bidirectional, rngs=rngs)
+        features, width = interface.features or d_embed, width // 2 if bidirectional else width
+        self.encoder = Stack(cell, features, width, config.n_layers, bidirectional=bidirectional, rngs=rngs)
         self.bidirectional = bidirectional
 
     def encode(self, source, lengths=None, capacity=0):
@@ -64,29 +54,19 @@ class Seq2Seq(RecurrentModel, EncoderDecoder):
 
 
 def build_lstm(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Seq2Seq:
-    return matched_seq2seq(partial(LSTM, method=method), 4, size, interface, rngs)
+    return matched_seq2seq(LSTM, method, size, interface, rngs)
 
 
 def build_gru(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Seq2Seq:
-    return matched_seq2seq(partial(GRU, method=method), 3, size, interface, rngs)
+    return matched_seq2seq(GRU, method, size, interface, rngs)
 
 
-def matched_seq2seq(cell, n_gates: int, size: Size, interface: Interface, rngs: nnx.Rngs) -> Seq2Seq:
-    """n layers in the encoder and n in the decoder, half of the size's, behind embeddings of the size's width D.
+def matched_seq2seq(cell, method: str, size: Size, interface: Interface, rngs: nnx.Rngs) -> Seq2Seq:
+    """As many layers in the encoder as in the decoder, half of the size's, behind embeddings of the size's width D.
 
-    Their own width w, a multiple of D / 32, brings both stacks and the projection to a tied head to the size's
-    n_layers x layer_params:  2 G (w (D + w + 1) + (n - 1) w (2 w + 1)) + w D  with G gates.
+    Their own width, a multiple of D / 32, brings the parameters, with a tied head.
     """
-    n, D = max(1, size.n_layers // 2), size.d_model
-    a, b = 2 * n_gates * (2 * n - 1), 2 * n_gates * (D + n) + D
-    width = (math.sqrt(b * b + 4 * a * size.n_layers * size.layer_params) - b) / (2 * a)
-    step = max(1, D // 32)
-    return Seq2Seq(
-        cell,
-        interface=interface,
-        d_model=max(1, round(width / step)) * step,
-        n_layers=n,
-        d_embed=D,
-        tied=not interface.features and interface.outputs is None,
-        rngs=rngs,
-    )
+    step, n_layers = max(1, size.d_model // 32), max(1, size.n_layers // 2)
+    config = matched(Seq2Seq, cell, RecurrentConfig(step, n_layers, d_embed=size.d_model), size)
+    config = replace(config, tied=can_be_tied(interface))
+    return Seq2Seq(partial(cell, method=method), config, interface=interface, rngs=rngs)

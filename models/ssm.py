@@ -9,6 +9,8 @@ log-uniform in [1e-3, 1e-1], or in all channels at one end of that (`s4d:dt=smal
 """
 
 import math
+from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -28,41 +30,41 @@ DT_STARTS = {"spread": DT_RANGE, "small": (DT_RANGE[0],) * 2, "large": (DT_RANGE
 INITS = {"lin": hippo.s4d_lin, "inv": hippo.s4d_inv, "real": hippo.s4d_real}
 
 
+@dataclass(frozen=True)
+class S4DConfig:
+    """One S4D layer, with its paper's defaults. Raises ValueError for a value that cannot be."""
+
+    d_model: int  # H
+    d_state: int = 64  # N
+    discretisation: str = "zoh"  # one of models.ops.discretise.RULES
+    init: str = "lin"  # what A starts from, a key of INITS
+    dt_range: tuple[float, float] = DT_RANGE  # what dt starts in, log-uniform
+    n_residuals: int = 1  # residual additions in the model, which scale the initial values
+
+    def __post_init__(self):
+        if self.d_state < 2 or self.d_state % 2:
+            raise ValueError(f"d_state must be even, of conjugate pairs, got {self.d_state}")
+        if self.init not in INITS:
+            raise ValueError(f"unknown init {self.init!r}; expected {', '.join(INITS)}")
+        if not 0 < self.dt_range[0] <= self.dt_range[1]:
+            raise ValueError(f"dt_range must be two positive steps, the smaller one first, got {self.dt_range}")
+
+
 class S4D(Mixer):
-    """One S4D layer with its paper's defaults: N=64, zero-order hold, A from S4D-Lin.
+    """One S4D layer. method: see models.ops.s4d. Parameters are real: C's last axis is (real, imaginary)."""
 
-    discretisation: one of models.ops.discretise.RULES. init: what A starts from, a key of INITS. dt_range: what dt
-    starts in, log-uniform. method: see models.ops.s4d. Parameters are real: C's last axis is (real, imaginary).
-    """
-
-    def __init__(
-        self,
-        d_model: int,
-        *,
-        d_state: int = 64,
-        discretisation: str = "zoh",
-        init: str = "lin",
-        dt_range: tuple[float, float] = DT_RANGE,
-        n_residuals: int = 1,
-        method: str = "auto",
-        rngs: nnx.Rngs,
-    ):
-        if d_state < 2 or d_state % 2:
-            raise ValueError(f"d_state must be even, of conjugate pairs, got {d_state}")
-        if init not in INITS:
-            raise ValueError(f"unknown init {init!r}; expected {', '.join(INITS)}")
-        if not 0 < dt_range[0] <= dt_range[1]:
-            raise ValueError(f"dt_range must be two positive steps, the smaller one first, got {dt_range}")
-        A = jnp.tile(INITS[init](d_state), (d_model, 1))
+    def __init__(self, config: S4DConfig, *, method: str = "auto", rngs: nnx.Rngs):
+        d_model, d_state = config.d_model, config.d_state
+        A = jnp.tile(INITS[config.init](d_state), (d_model, 1))
         normal, uniform = jax.random.normal, jax.random.uniform
-        low, high = map(math.log, dt_range)
+        low, high = map(math.log, config.dt_range)
         self.log_dt = nnx.Param(uniform(rngs.params(), (d_model,), minval=low, maxval=high))
         self.log_A_real = nnx.Param(jnp.log(-A.real))
         self.A_imag = nnx.Param(A.imag)
         self.C = nnx.Param(normal(rngs.params(), (d_model, d_state // 2, 2)) * 0.5**0.5)
         self.D = nnx.Param(normal(rngs.params(), (d_model,)))
-        self.out = Linear(d_model, 2 * d_model, kernel_init=residual_init(n_residuals), rngs=rngs)
-        self.discretisation, self.method = discretisation, method
+        self.out = Linear(d_model, 2 * d_model, kernel_init=residual_init(config.n_residuals), rngs=rngs)
+        self.discretisation, self.method = config.discretisation, method
         self.d_model, self.d_state = d_model, d_state
 
     def __call__(self, x, state, position):
@@ -99,15 +101,5 @@ def build(
     *, size: Size, interface: Interface, method: str, rngs: nnx.Rngs, rule: str = "zoh", dt: str = "spread"
 ) -> Backbone:
     """Of this size. rule: of discretisation. dt: where the channels' steps start, a key of DT_STARTS."""
-
-    def make_mixer(rngs):
-        return S4D(
-            size.d_model,
-            discretisation=rule,
-            dt_range=DT_STARTS[dt],
-            n_residuals=2 * size.n_layers,
-            method=method,
-            rngs=rngs,
-        )
-
-    return matched_backbone(size, interface, make_mixer, rngs=rngs)
+    config = S4DConfig(size.d_model, discretisation=rule, dt_range=DT_STARTS[dt], n_residuals=2 * size.n_layers)
+    return matched_backbone(size, interface, partial(S4D, config, method=method), rngs=rngs)

@@ -3,6 +3,7 @@
 State: the keys and values of every token so far, stacked over the blocks, (N, B, J, S, K) each: J key heads, S slots.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from jax import Array, lax
 from jaxtyping import Bool, Float
 
 from lengthscale.models import Interface, Size
-from lengthscale.models.backbone import Backbone, Block, matched_backbone
+from lengthscale.models.backbone import Backbone, BackboneConfig, matched_backbone, residual_backbone
 from lengthscale.models.base import Mixer
 from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, residual_init
 from lengthscale.models.ops.attention import attention, attention_with_cache
@@ -31,44 +32,52 @@ class LayerCache(NamedTuple):
     layer: Array
 
 
-class SelfAttention(Mixer):
-    """Multi-head attention: y = W_o attention(W_q x, W_k x, W_v x). Without `causal` it cannot decode.
+@dataclass(frozen=True)
+class AttentionConfig:
+    """Multi-head attention of a sequence to itself. Raises ValueError where one number must divide another."""
 
-    heads: of queries (None: d_model / head_size). kv_heads: of keys and values, each for heads / kv_heads queries
-    (None: all). rope_theta: rotary positions (None: none). window: the tokens that each sees, itself included (None:
-    all); the cache is then a ring of that many slots, the token at position p in slot p mod S.
+    d_model: int
+    head_size: int
+    heads: int | None = None  # of queries; None: d_model / head_size
+    kv_heads: int | None = None  # of keys and values, each for heads / kv_heads queries; None: as many as heads
+    bias: bool = True
+    rope_theta: float | None = None  # of rotary positions; None: none
+    window: int | None = None  # the tokens that each one sees, itself included; None: all
+    causal: bool = True  # without, it cannot decode
+    n_residuals: int = 1  # residual additions in the model, which scale the initial values
+
+    def __post_init__(self):
+        if self.heads is None and self.d_model % self.head_size:
+            raise ValueError(f"head_size must divide d_model, got head_size={self.head_size}, d_model={self.d_model}")
+        heads, kv_heads = self.n_heads
+        if heads % kv_heads:
+            raise ValueError(f"kv_heads must divide heads, got kv_heads={kv_heads}, heads={heads}")
+
+    @property
+    def n_heads(self) -> tuple[int, int]:
+        """Heads of queries, and of keys and values."""
+        heads = self.heads or self.d_model // self.head_size
+        return heads, self.kv_heads or heads
+
+
+class SelfAttention(Mixer):
+    """Multi-head attention: y = W_o attention(W_q x, W_k x, W_v x).
+
+    With a window the cache is a ring of that many slots, the token at position p in slot p mod S.
     """
 
     has_cache = True
 
-    def __init__(
-        self,
-        d_model: int,
-        head_size: int,
-        *,
-        heads: int | None = None,
-        kv_heads: int | None = None,
-        bias: bool = True,
-        rope_theta: float | None = None,
-        window: int | None = None,
-        causal: bool = True,
-        n_residuals: int = 1,
-        method: str = "auto",
-        rngs: nnx.Rngs,
-    ):
-        if heads is None and d_model % head_size:
-            raise ValueError(f"head_size must divide d_model, got head_size={head_size}, d_model={d_model}")
-        heads = heads or d_model // head_size
-        kv_heads = kv_heads or heads
-        if heads % kv_heads:
-            raise ValueError(f"kv_heads must divide heads, got kv_heads={kv_heads}, heads={heads}")
-        linear = partial(Linear, use_bias=bias, rngs=rngs)
-        self.qkv = linear(d_model, (heads + 2 * kv_heads) * head_size, kernel_init=kernel_init)
-        self.out = linear(heads * head_size, d_model, kernel_init=residual_init(n_residuals))
-        self.heads, self.kv_heads, self.head_size = heads, kv_heads, head_size
-        self.rope_theta = rope_theta
-        self.window = window
-        self.causal = causal
+    def __init__(self, config: AttentionConfig, *, method: str = "auto", rngs: nnx.Rngs):
+        heads, kv_heads = config.n_heads
+        linear = partial(Linear, use_bias=config.bias, rngs=rngs)
+        self.qkv = linear(config.d_model, (heads + 2 * kv_heads) * config.head_size, kernel_init=kernel_init)
+        out_init = residual_init(config.n_residuals)
+        self.out = linear(heads * config.head_size, config.d_model, kernel_init=out_init)
+        self.heads, self.kv_heads, self.head_size = heads, kv_heads, config.head_size
+        self.rope_theta = config.rope_theta
+        self.window = config.window
+        self.causal = config.causal
         self.method = method
 
     def __call__(self, x, state: LayerCache | None, position):
@@ -142,44 +151,43 @@ def _write_ring(old, new, position):
     return old.at[:, :, :, at].set(new, unique_indices=True)
 
 
-def gpt2(
-    *,
-    vocab: int,
-    d_model: int,
-    n_layers: int,
-    heads: int,
-    n_positions: int,
-    d_ff: int,
-    epsilon: float = 1e-5,
-    tied: bool = True,
-    method: str = "auto",
-    rngs: nnx.Rngs,
-) -> Backbone:
-    """GPT-2 as it was released (Radford et al. 2019): learned positions, GELU by tanh, a tied head."""
-    norm = partial(layer_norm, epsilon=epsilon)
-    if d_model % heads:
-        raise ValueError(f"heads must divide d_model, got heads={heads}, d_model={d_model}")
+@dataclass(frozen=True, kw_only=True)
+class GPT2Config:
+    """GPT-2's hyper-parameters (Radford et al. 2019). Raises ValueError where heads do not divide d_model."""
 
-    def make_mixer(rngs):
-        return SelfAttention(d_model, d_model // heads, n_residuals=2 * n_layers, method=method, rngs=rngs)
+    d_model: int
+    n_layers: int
+    heads: int
+    n_positions: int  # tokens, the longest sequence
+    d_ff: int  # the MLP's width
+    epsilon: float = 1e-5  # of the norms
+    tied: bool = True  # the head is the embedding, transposed
 
-    def make_mlp(rngs):
-        return MLP(d_model, d_ff, n_residuals=2 * n_layers, rngs=rngs)
+    def __post_init__(self):
+        if self.d_model % self.heads:
+            raise ValueError(f"heads must divide d_model, got heads={self.heads}, d_model={self.d_model}")
 
-    return Backbone(
-        interface=Interface(vocab),
-        d_model=d_model,
-        n_blocks=n_layers,
-        make_block=lambda rngs: Block(d_model, make_mixer, make_mlp, norm, rngs),
-        norm=norm,
-        tied=tied,
-        positions=n_positions,
+
+def gpt2(config: GPT2Config, *, interface: Interface, method: str = "auto", rngs: nnx.Rngs) -> Backbone:
+    """GPT-2 as it was released: learned positions, GELU by tanh, a tied head. method: see models.ops.attention."""
+    d_model, n_residuals = config.d_model, 2 * config.n_layers
+    attention = AttentionConfig(d_model, d_model // config.heads, n_residuals=n_residuals)
+    return residual_backbone(
+        BackboneConfig(
+            d_model,
+            config.n_layers,
+            norm=partial(layer_norm, epsilon=config.epsilon),
+            tied=config.tied,
+            positions=config.n_positions,
+        ),
+        partial(SelfAttention, attention, method=method),
+        partial(MLP, d_model, config.d_ff, n_residuals=n_residuals),
+        interface=interface,
         rngs=rngs,
     )
 
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
-    def make_mixer(rngs):
-        return SelfAttention(size.d_model, size.head_size, n_residuals=2 * size.n_layers, method=method, rngs=rngs)
-
+    attention = AttentionConfig(size.d_model, size.head_size, n_residuals=2 * size.n_layers)
+    make_mixer = partial(SelfAttention, attention, method=method)
     return matched_backbone(size, interface, make_mixer, positions="sinusoidal", rngs=rngs)

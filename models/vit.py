@@ -6,6 +6,7 @@ Pre-norm blocks, attention to everything in memory linear in the number of patch
 positions. There are Y X / patch^2 patches, row by row. Axes: B batch, Y, X pixels, C channels, T patches + 1.
 """
 
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -17,52 +18,54 @@ from jaxtyping import Float
 from lengthscale.models import Interface, Size
 from lengthscale.models.backbone import Block, matched_mlp_width
 from lengthscale.models.base import ImageClassifier
-from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm
-from lengthscale.models.transformer import SelfAttention
+from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, stacked
+from lengthscale.models.transformer import AttentionConfig, SelfAttention
 
 PATCH = 4
 
 
+@dataclass(frozen=True, kw_only=True)
+class ViTConfig:
+    """The Vision Transformer's hyper-parameters. Raises ValueError where patches do not fill the image."""
+
+    image: tuple[int, int]  # (Y, X) in pixels, which need not be a square
+    patch: int = PATCH  # pixels, the side of a patch
+    d_model: int
+    n_layers: int
+    head_size: int  # must divide d_model
+    d_ff: int  # the MLP's width
+    epsilon: float = 1e-6  # of the norms
+
+    def __post_init__(self):
+        if min(self.image) < self.patch or any(side % self.patch for side in self.image):
+            raise ValueError(f"patch must divide the image's sides, got patch={self.patch}, image={self.image}")
+
+    @property
+    def attention(self) -> AttentionConfig:
+        """One block's attention."""
+        return AttentionConfig(self.d_model, self.head_size, causal=False, n_residuals=2 * self.n_layers)
+
+
 class ViT(ImageClassifier):
-    """For images of one size, as the learned positions want it; image: (Y, X). Raises ValueError for another one."""
+    """For images of one size, as the learned positions want it. Raises ValueError for another one.
 
-    def __init__(
-        self,
-        *,
-        image: tuple[int, int],
-        channels: int,
-        classes: int,
-        patch: int = PATCH,
-        d_model: int,
-        n_layers: int,
-        head_size: int,
-        mlp_width: int,
-        epsilon: float = 1e-6,
-        method: str = "auto",
-        rngs: nnx.Rngs,
-    ):
-        if min(image) < patch or any(side % patch for side in image):
-            raise ValueError(f"patch must divide the image's sides, got patch={patch}, image={image}")
-        norm = partial(layer_norm, epsilon=epsilon)
-        n_residuals = 2 * n_layers
+    interface: of images; its features are their channels, its outputs the classes. method: see models.ops.attention.
+    """
 
-        def make_mixer(rngs):
-            return SelfAttention(d_model, head_size, causal=False, n_residuals=n_residuals, method=method, rngs=rngs)
-
-        def make_mlp(rngs):
-            return MLP(d_model, mlp_width, n_residuals=n_residuals, activation=_gelu, rngs=rngs)
-
-        def make_block(rngs):
-            return Block(d_model, make_mixer, make_mlp, norm, rngs)
-
-        n_patches = (image[0] // patch) * (image[1] // patch)
+    def __init__(self, config: ViTConfig, *, interface: Interface, method: str = "auto", rngs: nnx.Rngs):
+        channels, classes = interface.of_images()
+        d_model, patch = config.d_model, config.patch
+        norm = partial(layer_norm, epsilon=config.epsilon)
+        make_mixer = partial(SelfAttention, config.attention, method=method)
+        make_mlp = partial(MLP, d_model, config.d_ff, n_residuals=2 * config.n_layers, activation=_gelu)
+        n_patches = (config.image[0] // patch) * (config.image[1] // patch)
         self.projection = Linear(patch * patch * channels, d_model, kernel_init=kernel_init, rngs=rngs)
         self.cls = nnx.Param(kernel_init(rngs.params(), (d_model,)))
         self.positions = nnx.Param(kernel_init(rngs.params(), (n_patches + 1, d_model)))
-        self.blocks = nnx.split_rngs(splits=n_layers)(nnx.vmap(make_block))(rngs)
+        self.blocks = stacked(partial(Block, d_model, make_mixer, make_mlp, norm), config.n_layers, rngs)
         self.norm = norm(d_model, rngs)
         self.head = Linear(d_model, classes, kernel_init=kernel_init, rngs=rngs)
-        self.shape = (*image, channels)
+        self.shape = (*config.image, channels)
         self.patch = patch
 
     def __call__(self, images, *, train=False):
@@ -100,15 +103,12 @@ def _gelu(x):
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> ViT:
     """Patches of 4 x 4 pixels; blocks of size.layer_params, as every other model's are."""
-    channels, classes = interface.of_images()
-    return ViT(
+    interface.of_images()  # before its side, so that an interface of tokens is refused as what it is
+    config = ViTConfig(
         image=(interface.side, interface.side),
-        channels=channels,
-        classes=classes,
         d_model=size.d_model,
         n_layers=size.n_layers,
         head_size=size.head_size,
-        mlp_width=matched_mlp_width(size, lambda rngs: SelfAttention(size.d_model, size.head_size, rngs=rngs)),
-        method=method,
-        rngs=rngs,
+        d_ff=matched_mlp_width(size, partial(SelfAttention, AttentionConfig(size.d_model, size.head_size))),
     )
+    return ViT(config, interface=interface, method=method, rngs=rngs)

@@ -14,15 +14,13 @@ def _width(config: Config) -> tuple[int, int]:
 
 
 def _make(config: Config):
-    from lengthscale.models.transformer import gpt2
+    from lengthscale.models.transformer import GPT2Config, gpt2
 
     config.only("activation_function", "gelu_new", "gelu_pytorch_tanh")
     config.only("scale_attn_weights", True)
     config.only("scale_attn_by_inverse_layer_idx", False)
     width, inner = _width(config)
-    return partial(
-        gpt2,
-        vocab=config.size("vocab_size"),
+    ours = GPT2Config(
         d_model=width,
         n_layers=config.size("n_layer"),
         heads=config.size("n_head"),
@@ -31,6 +29,7 @@ def _make(config: Config):
         epsilon=config.number("layer_norm_epsilon", 1e-5),
         tied=tied(config, default=True),
     )
+    return partial(gpt2, ours)
 
 
 def _outside(config: Config) -> Entries:

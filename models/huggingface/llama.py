@@ -28,7 +28,7 @@ def _heads(config: Config) -> tuple[int, int, int]:
 
 
 def _make(config: Config):
-    from lengthscale.models.llama import llama
+    from lengthscale.models.llama import LlamaConfig, llama
 
     config.only("hidden_act", "silu")
     config.only("attention_bias", False)
@@ -36,9 +36,7 @@ def _make(config: Config):
     rope = Config(config.get("rope_parameters") or config.get("rope_scaling") or {}, f"{config.where}: rope_parameters")
     rope.only("rope_type" if "rope_type" in rope.values else "type", "default")
     heads, kv_heads, head_size = _heads(config)
-    return partial(
-        llama,
-        interface=Interface(config.size("vocab_size")),
+    ours = LlamaConfig(
         d_model=config.size("hidden_size"),
         n_layers=config.size("num_hidden_layers"),
         heads=heads,
@@ -50,6 +48,7 @@ def _make(config: Config):
         epsilon=config.number("rms_norm_eps", 1e-6),
         tied=tied(config, default=False),
     )
+    return partial(llama, ours)
 
 
 def _window(config: Config) -> int | None:

@@ -26,14 +26,12 @@ def _rank(config: Config) -> int:
 
 
 def _make(config: Config):
-    from lengthscale.models.mamba import mamba
+    from lengthscale.models.mamba import MambaConfig, mamba
 
     config.only("hidden_act", "silu")
     config.only("use_bias", False)
     config.only("use_conv_bias", True)
-    return partial(
-        mamba,
-        interface=Interface(config.size("vocab_size")),
+    ours = MambaConfig(
         d_model=config.size("hidden_size"),
         n_blocks=config.size("num_hidden_layers"),
         d_state=config.size("state_size", 16),
@@ -43,6 +41,7 @@ def _make(config: Config):
         epsilon=config.number("layer_norm_epsilon", 1e-5),
         tied=tied(config, default=True),
     )
+    return partial(mamba, ours)
 
 
 def _outside(config: Config) -> Entries:

@@ -24,12 +24,10 @@ def _widths(config: Config) -> tuple[int, int, int]:
 
 
 def _make(config: Config):
-    from lengthscale.models.rwkv4 import rwkv4
+    from lengthscale.models.rwkv4 import RWKV4Config, rwkv4
 
     width, d_time, d_channel = _widths(config)
-    return partial(
-        rwkv4,
-        interface=Interface(config.size("vocab_size")),
+    ours = RWKV4Config(
         d_model=width,
         n_layers=config.size("num_hidden_layers"),
         d_time=d_time,
@@ -37,6 +35,7 @@ def _make(config: Config):
         epsilon=config.number("layer_norm_epsilon", 1e-5),
         tied=tied(config, default=False),
     )
+    return partial(rwkv4, ours)
 
 
 def _outside(config: Config) -> Entries:

@@ -65,7 +65,7 @@ class Architecture:
     """
 
     model: Callable[[Config], str]
-    make: Callable[[Config], Callable]  # -> a function of `method` and `rngs`
+    make: Callable[[Config], Callable]  # -> the model as a function of interface, method and rngs
     outside: Callable[[Config], Entries]  # of the blocks
     block: Callable[[Config, int], Entries]
     n_blocks: Callable[[Config], int]

@@ -50,7 +50,7 @@ def classes(config: Config) -> int:
 
 
 def _make(config: Config):
-    from lengthscale.models.vit import ViT
+    from lengthscale.models.vit import ViT, ViTConfig
 
     config.only("hidden_act", "gelu")
     config.only("qkv_bias", True)
@@ -58,18 +58,16 @@ def _make(config: Config):
     heads, width = config.size("num_attention_heads"), config.size("hidden_size")
     if width % heads:
         raise CheckpointError(f"{config.where}: num_attention_heads {heads} must divide hidden_size {width}")
-    return partial(
-        ViT,
+    ours = ViTConfig(
         image=(rows, columns),
-        channels=config.size("num_channels", 3),
-        classes=classes(config),
         patch=patch,
         d_model=width,
         n_layers=config.size("num_hidden_layers"),
         head_size=width // heads,
-        mlp_width=config.size("intermediate_size"),
+        d_ff=config.size("intermediate_size"),
         epsilon=config.number("layer_norm_eps", 1e-12),
     )
+    return partial(ViT, ours)
 
 
 def _outside(config: Config) -> Entries:

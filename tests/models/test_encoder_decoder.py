@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from lengthscale.models import Interface, Size, build
-from lengthscale.models.encoder_decoder import TransformerEncoderDecoder
+from lengthscale.models.encoder_decoder import EncoderDecoderConfig, TransformerEncoderDecoder
 from tests.helpers.compare import assert_close
 
 TOLERANCE = 1e-5  # float32, models of a few layers
@@ -21,9 +21,8 @@ SOURCE, TARGET, LENGTHS = 9, 7, np.array([5, 9])
 
 
 def make(interface):
-    return TransformerEncoderDecoder(
-        interface=interface, d_model=16, head_size=8, n_encoder=2, n_decoder=2, d_ff=24, rngs=nnx.Rngs(0)
-    )
+    config = EncoderDecoderConfig(d_model=16, head_size=8, n_encoder=2, n_decoder=2, d_ff=24)
+    return TransformerEncoderDecoder(config, interface=interface, rngs=nnx.Rngs(0))
 
 
 def tokens_of(length, seed=0):

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from tests.helpers.adapters import ADAPTERS
+from tests.helpers.paths import ROOT
 
-FOLDER = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent / "golden"))
+FOLDER = Path(os.environ.get("GOLDEN_DIR", ROOT / "tests" / "golden"))
 PATHS = sorted(FOLDER.glob("*.npz"))
+assert PATHS, f"no fixtures in {FOLDER}"
 # Our float32 sums run in another order than the oracle's; its own float32 error is the yardstick.
 MULTIPLE = 10
 EPS32 = float(np.finfo(np.float32).eps)

@@ -12,9 +12,9 @@ from flax import nnx
 
 from lengthscale.bench.device.flops import flops_of
 from lengthscale.models import MODELS, SIZES, Interface, build
-from lengthscale.models.backbone import count_params
+from lengthscale.models.budget import count_params
 from lengthscale.models.ops import native
-from lengthscale.models.resnet import BatchNorm, ResNet
+from lengthscale.models.resnet import BatchNorm, ResNetConfig
 from lengthscale.models.vit import split_patches
 from tests.helpers.compare import assert_close
 
@@ -211,7 +211,7 @@ def test_bad_arguments_are_refused():
         (make("vit"), r"patch=4, image=\(0, 0\)"),
         (make("vit", side=16, features=0), "features=0, outputs=5"),
         (make("resnet", outputs=None), "features=3, outputs=None"),
-        (lambda: ResNet(channels=3, classes=5, stem_width=4, widths=(4, 8), depths=(1,), rngs=nnx.Rngs(0)), "depths="),
+        (lambda: ResNetConfig(4, widths=(4, 8), depths=(1,)), "depths="),
     ):
         with pytest.raises(ValueError, match=message):
             nnx.eval_shape(wrong)

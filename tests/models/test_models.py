@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from lengthscale.models import MODELS, SIZES, Interface, build, every_model, spec_of, streaming
-from lengthscale.models.backbone import count_params
+from lengthscale.models.budget import count_params
 from tests.helpers.compare import assert_close
 
 VOCAB, BATCH, LENGTH = 256, 2, 37

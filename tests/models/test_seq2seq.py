@@ -1,5 +1,6 @@
 """Stacks of recurrent layers, sequences of unequal length, the four forms, and encoder-decoders."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from lengthscale.models import Interface, build, forms
 from lengthscale.models.gru import GRU
 from lengthscale.models.lstm import LSTM
 from lengthscale.models.ops import packed
-from lengthscale.models.recurrent import RecurrentModel, Stack
+from lengthscale.models.recurrent import RecurrentConfig, RecurrentModel, Stack
 from lengthscale.models.rnn import RNN
 from lengthscale.models.seq2seq import Seq2Seq
 from tests.helpers.compare import assert_close
@@ -134,7 +135,7 @@ def test_greedy_is_the_arg_max_of_the_sequence_so_far_up_to_the_end(pair):
 
 def test_free_run_and_impulse_response_are_what_a_loop_gives():
     interface = Interface(features=3, outputs=3)
-    make = partial(RecurrentModel, GRU, interface=interface, d_model=5, n_layers=2)
+    make = partial(RecurrentModel, GRU, RecurrentConfig(5, 2), interface=interface)
     model = nnx.merge(*rough(lambda rngs: make(rngs=rngs)))
     first = numbers(2, 3)
 
@@ -175,7 +176,7 @@ def test_padding_of_the_source_is_not_read(pair):
 
 
 def test_a_bidirectional_encoder_hands_over_both_ends():
-    make = partial(Seq2Seq, LSTM, interface=Interface(12), d_model=6, n_layers=1, d_embed=4, bidirectional=True)
+    make = partial(Seq2Seq, LSTM, RecurrentConfig(6, 1, d_embed=4), interface=Interface(12), bidirectional=True)
     model = nnx.merge(*rough(lambda rngs: make(rngs=rngs)))
     source = some_tokens(2, 5)
 
@@ -237,20 +238,20 @@ def test_bfloat16_stays_near_float32():
 
 
 def test_bad_arguments_are_refused():
-    tokens, features = Interface(12), Interface(features=3, outputs=2)
+    tokens, features, good = Interface(12), Interface(features=3, outputs=2), RecurrentConfig(4, 1, d_embed=4)
 
-    def make(kind, interface, **others) -> Any:
-        sizes = {"d_model": 4, "n_layers": 1, "d_embed": 4} | others
-        return nnx.merge(*split(lambda rngs: kind(RNN, interface=interface, **sizes, rngs=rngs)))
+    def make(kind, interface, config=good, **others) -> Any:
+        return nnx.merge(*split(lambda rngs: kind(RNN, config, interface=interface, **others, rngs=rngs)))
 
-    for interface, wrong, message in (
-        (tokens, {"n_layers": 0}, "n_layers must be at least 1, got 0"),
-        (tokens, {"d_embed": 0}, "got d_embed=0"),
-        (tokens, {"d_model": 5, "bidirectional": True}, "even d_model, got 5"),
-        (features, {"tied": True}, "features=3"),
+    for interface, config, message in (
+        (tokens, replace(good, n_layers=0), "n_layers must be at least 1, got 0"),
+        (tokens, replace(good, d_embed=0), "got d_embed=0"),
+        (features, replace(good, tied=True), "features=3"),
     ):
         with pytest.raises(ValueError, match=message):
-            make(Seq2Seq, interface, **wrong)
+            make(Seq2Seq, interface, config)
+    with pytest.raises(ValueError, match="even d_model, got 5"):
+        make(Seq2Seq, tokens, replace(good, d_model=5), bidirectional=True)
     with pytest.raises(ValueError, match=r"shape \(2,\), got \(3,\)"):
         make(Seq2Seq, tokens).encode(some_tokens(2, 3), jnp.array([1, 2, 3]))
     model = make(RecurrentModel, features)

@@ -13,7 +13,7 @@ from scipy.signal import cont2discrete
 
 from lengthscale.models.ops.discretise import RULES, discretise, transition
 from lengthscale.models.ops.s4d import METHODS, s4d, s4d_kernel, s4d_reference
-from lengthscale.models.ssm import INITS, S4D
+from lengthscale.models.ssm import INITS, S4D, S4DConfig
 from tests.helpers.compare import assert_close
 
 
@@ -159,16 +159,17 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="chunk must be at least 1, got 0"):
         s4d(*args, chunk=0)
     with pytest.raises(ValueError, match="even, of conjugate pairs, got 3"):
-        S4D(4, d_state=3, rngs=nnx.Rngs(0))
+        S4DConfig(4, d_state=3)
     with pytest.raises(ValueError, match="unknown init 'legs'; expected lin, inv, real"):
-        S4D(4, init="legs", rngs=nnx.Rngs(0))
+        S4DConfig(4, init="legs")
 
 
 @pytest.mark.parametrize(("init", "discretisation"), list(zip(INITS, ["zoh", "bilinear", "mamba"], strict=True)))
 def test_a_new_layer_is_stable_and_its_forms_agree(init, discretisation):
     @partial(jax.jit, static_argnums=0)
     def run(method):
-        layer = S4D(6, d_state=8, init=init, discretisation=discretisation, method=method, rngs=nnx.Rngs(0))
+        config = S4DConfig(6, d_state=8, init=init, discretisation=discretisation)
+        layer = S4D(config, method=method, rngs=nnx.Rngs(0))
         return layer.discrete()[0], layer.prefill(jax.random.normal(jax.random.key(1), (2, 50, 6)))
 
     poles, results = run("convolution")
@@ -178,6 +179,6 @@ def test_a_new_layer_is_stable_and_its_forms_agree(init, discretisation):
 
 def test_bfloat16_activations_keep_a_complex64_state():
     with jax.enable_x64(False):
-        layer = S4D(6, d_state=8, rngs=nnx.Rngs(0))
+        layer = S4D(S4DConfig(6, d_state=8), rngs=nnx.Rngs(0))
         y, state = layer.prefill(jnp.ones((2, 5, 6), "bfloat16"))
     assert state.dtype == layer.init_state(2, 0, jnp.dtype("bfloat16")).dtype == jnp.complex64

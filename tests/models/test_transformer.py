@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from lengthscale.models import Interface
-from lengthscale.models.llama import llama
+from lengthscale.models.llama import LlamaConfig, llama
 from lengthscale.models.ops.attention import (
     attention,
     attention_reference,
@@ -21,7 +21,7 @@ from lengthscale.models.ops.attention import (
     attention_with_cache_reference,
 )
 from lengthscale.models.ops.rope import rope, rope_reference
-from lengthscale.models.transformer import SelfAttention, gpt2
+from lengthscale.models.transformer import AttentionConfig, GPT2Config, gpt2
 from tests.helpers.compare import assert_close
 
 EXACT = 1e-11  # float64, sums in another order
@@ -174,17 +174,8 @@ def small_llama(window):
     """With heads x head_size other than d_model, and a head of its own."""
 
     def make():
-        return llama(
-            interface=Interface(VOCAB),
-            d_model=12,
-            n_layers=2,
-            heads=4,
-            kv_heads=2,
-            head_size=4,
-            d_ff=16,
-            window=window,
-            rngs=nnx.Rngs(0),
-        )
+        config = LlamaConfig(d_model=12, n_layers=2, heads=4, kv_heads=2, head_size=4, d_ff=16, window=window)
+        return llama(config, interface=Interface(VOCAB), rngs=nnx.Rngs(0))
 
     return pushed(make)
 
@@ -251,7 +242,8 @@ def test_a_window_is_what_reaches_a_token(windowed):
 
 def test_learned_positions_end():
     def make():
-        return gpt2(vocab=VOCAB, d_model=8, n_layers=1, heads=2, n_positions=6, d_ff=8, rngs=nnx.Rngs(0))
+        config = GPT2Config(d_model=8, n_layers=1, heads=2, n_positions=6, d_ff=8)
+        return gpt2(config, interface=Interface(VOCAB), rngs=nnx.Rngs(0))
 
     model = nnx.eval_shape(make)
     with pytest.raises(ValueError, match="6 learned positions, got 7 inputs"):
@@ -269,6 +261,10 @@ def test_wrong_arguments_say_what_was_expected():
     with pytest.raises(ValueError, match="even head size, got 3"):
         rope(normal(0, 1, 2, 1, 3), jnp.arange(2))
     with pytest.raises(ValueError, match="kv_heads=2, heads=3"):
-        SelfAttention(12, 4, kv_heads=2, rngs=nnx.Rngs(0))
+        AttentionConfig(12, 4, kv_heads=2)
+    with pytest.raises(ValueError, match="kv_heads=3, heads=4"):
+        LlamaConfig(d_model=12, n_layers=2, heads=4, kv_heads=3, head_size=4, d_ff=16)
+    with pytest.raises(ValueError, match="head_size=5, d_model=12"):
+        AttentionConfig(12, 5)
     with pytest.raises(ValueError, match="heads=3, d_model=8"):
-        gpt2(vocab=5, d_model=8, n_layers=1, heads=3, n_positions=4, d_ff=8, rngs=nnx.Rngs(0))
+        GPT2Config(d_model=8, n_layers=1, heads=3, n_positions=4, d_ff=8)

@@ -16,7 +16,7 @@ from lengthscale.bench.peers.contenders.jax_calls import sequence, step
 from lengthscale.bench.peers.contenders.prepared import Given, Prepared, nothing
 from lengthscale.models.gru import GRU
 from lengthscale.models.lstm import LSTM
-from lengthscale.models.mamba import Mamba, MambaState
+from lengthscale.models.mamba import Mamba, MambaConfig, MambaState
 from lengthscale.models.ops.attention import attention, attention_with_cache
 from lengthscale.models.ops.selective_scan import selective_scan
 from lengthscale.models.ops.wkv import WKVState, empty_state
@@ -57,7 +57,7 @@ def _selective_scan(case: Case, given: Given) -> Prepared:
 
 
 def _mamba(case: Case, given: Given, method: str = "auto") -> Prepared:
-    fill = _with_weights(lambda rngs: Mamba(D_MODEL, method=method, rngs=rngs))
+    fill = _with_weights(lambda rngs: Mamba(MambaConfig(D_MODEL, n_blocks=1), method=method, rngs=rngs))
     if case.measure != "decode":
         return sequence(lambda arrays: fill(arrays)(arrays["x"], None, 0)[0], case, given)
 

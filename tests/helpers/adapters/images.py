@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from lengthscale.models import Interface
 from lengthscale.models.checkpoints import assemble
 from lengthscale.models.huggingface.tables import Config
-from lengthscale.models.resnet import ResNet
+from lengthscale.models.resnet import ResNet, ResNetConfig
 from lengthscale.models.weights import with_weights
 from tests.helpers.adapters.common import norm
 
@@ -44,15 +45,10 @@ def resnet_cnn(inputs, weights, meta):
     classes = weights["classifier.1.weight"].shape[0]
 
     def make():
-        return ResNet(
-            channels=inputs["pixel_values"].shape[1],
-            classes=classes,
-            stem_width=meta["embedding_size"],
-            widths=tuple(meta["hidden_sizes"]),
-            depths=tuple(meta["depths"]),
-            large_stem=True,
-            rngs=nnx.Rngs(0),
-        )
+        widths, depths = tuple(meta["hidden_sizes"]), tuple(meta["depths"])
+        config = ResNetConfig(meta["embedding_size"], widths, depths, large_stem=True)
+        interface = Interface(features=inputs["pixel_values"].shape[1], outputs=classes)
+        return ResNet(config, interface=interface, rngs=nnx.Rngs(0))
 
     buffers = {key.removeprefix("buf:"): value for key, value in inputs.items() if key.startswith("buf:")}
     ours = _resnet_weights(weights | buffers, meta["depths"])

@@ -6,7 +6,7 @@ from lengthscale.models.base import State
 from lengthscale.models.checkpoints import assemble
 from lengthscale.models.huggingface.mamba import mixer
 from lengthscale.models.huggingface.tables import Config
-from lengthscale.models.mamba import Mamba, MambaState
+from lengthscale.models.mamba import Mamba, MambaConfig, MambaState
 from lengthscale.models.weights import with_weights
 from tests.helpers.adapters.common import convert_all, next_token_loss
 
@@ -15,14 +15,15 @@ def mamba_mixer(inputs, weights, meta):
     config = Config(meta)
 
     def make():
-        return Mamba(
+        ours = MambaConfig(
             meta["hidden_size"],
+            n_blocks=1,
             d_state=meta["state_size"],
             d_conv=meta["conv_kernel"],
             expand=meta["expand"],
             dt_rank=meta["time_step_rank"],
-            rngs=nnx.Rngs(0),
         )
+        return Mamba(ours, rngs=nnx.Rngs(0))
 
     return {"y": with_weights(make, convert_all(mixer("", "", config), weights))(inputs["x"], None, 0)[0]}
 

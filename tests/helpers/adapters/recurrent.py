@@ -7,7 +7,7 @@ from flax import nnx
 from lengthscale.models import Interface, forms
 from lengthscale.models.gru import GRU
 from lengthscale.models.lstm import LSTM
-from lengthscale.models.recurrent import RecurrentModel, Stack
+from lengthscale.models.recurrent import RecurrentConfig, RecurrentModel, Stack
 from lengthscale.models.rnn import RNN
 from lengthscale.models.seq2seq import Seq2Seq
 from lengthscale.models.weights import with_weights
@@ -85,11 +85,11 @@ def rnn_forms(inputs, weights, meta):
         return {f"{place}.{key}": value for key, value in _stack_weights(RNN, weights, f"{name}.").items()}
 
     model = with_weights(
-        lambda: RecurrentModel(RNN, interface=interface, d_model=width, n_layers=1, rngs=nnx.Rngs(0)),
+        lambda: RecurrentModel(RNN, RecurrentConfig(width, 1), interface=interface, rngs=nnx.Rngs(0)),
         head | weights_at("stack", "rnn"),
     )
     pair = with_weights(
-        lambda: Seq2Seq(RNN, interface=interface, d_model=width, n_layers=1, rngs=nnx.Rngs(0)),
+        lambda: Seq2Seq(RNN, RecurrentConfig(width, 1), interface=interface, rngs=nnx.Rngs(0)),
         head | weights_at("encoder", "rnn") | weights_at("stack", "dec"),
     )
     empty = model.init_state(batch, length)
@@ -107,10 +107,8 @@ def seq2seq_lstm(inputs, weights, meta):
     model = with_weights(
         lambda: Seq2Seq(
             LSTM,
+            RecurrentConfig(meta["hidden"], meta["layers"], d_embed=meta["embed"]),
             interface=Interface(meta["vocab"]),
-            d_model=meta["hidden"],
-            n_layers=meta["layers"],
-            d_embed=meta["embed"],
             rngs=nnx.Rngs(0),
         ),
         {

@@ -12,7 +12,7 @@ from lengthscale.models.ops.linear_scan import linear_scan
 from lengthscale.models.ops.s4d import METHODS, s4d, s4d_kernel
 from lengthscale.models.ops.selective_scan import METHODS as SCAN_METHODS
 from lengthscale.models.ops.selective_scan import selective_scan
-from lengthscale.models.ssm import S4D
+from lengthscale.models.ssm import S4D, S4DConfig
 from lengthscale.models.weights import with_weights
 
 # outputs' suffix -> our rule
@@ -71,13 +71,8 @@ def s4d_layer_of(method):
         u = inputs["u"]
 
         def make():
-            return S4D(
-                u.shape[-1],
-                d_state=meta["d_state"],
-                discretisation=meta["discretization"],
-                method=method,
-                rngs=nnx.Rngs(0),
-            )
+            config = S4DConfig(u.shape[-1], d_state=meta["d_state"], discretisation=meta["discretization"])
+            return S4D(config, method=method, rngs=nnx.Rngs(0))
 
         mixer = with_weights(
             make,

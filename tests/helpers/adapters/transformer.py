@@ -7,11 +7,16 @@ from flax import nnx
 from lengthscale.models import Interface, layers
 from lengthscale.models.backbone import Block
 from lengthscale.models.checkpoints import assemble
-from lengthscale.models.encoder_decoder import CrossAttention, EncoderBlock, TransformerEncoderDecoder
+from lengthscale.models.encoder_decoder import (
+    CrossAttention,
+    EncoderBlock,
+    EncoderDecoderConfig,
+    TransformerEncoderDecoder,
+)
 from lengthscale.models.huggingface.tables import Config
 from lengthscale.models.layers import MLP, layer_norm
 from lengthscale.models.ops.attention import attention, attention_weights_reference
-from lengthscale.models.transformer import SelfAttention
+from lengthscale.models.transformer import AttentionConfig, SelfAttention
 from lengthscale.models.weights import with_weights
 from tests.helpers.adapters.common import next_token_loss, norm, stacked
 
@@ -67,7 +72,8 @@ def mha(inputs, weights, meta):
 
     def layer(causal):
         return with_weights(
-            lambda: SelfAttention(width, size, causal=causal, rngs=nnx.Rngs(0)), _self_attention(weights)
+            lambda: SelfAttention(AttentionConfig(width, size, causal=causal), rngs=nnx.Rngs(0)),
+            _self_attention(weights),
         )
 
     cross = with_weights(lambda: CrossAttention(width, size, rngs=nnx.Rngs(0)), _cross_attention(weights))
@@ -86,7 +92,7 @@ def transformer_layer_prenorm_gelu(inputs, weights, meta):
             width = meta["d_model"]
 
             def mixer(rngs):
-                return SelfAttention(width, width // meta["heads"], causal=causal, rngs=rngs)
+                return SelfAttention(AttentionConfig(width, width // meta["heads"], causal=causal), rngs=rngs)
 
             def mlp(rngs):
                 return MLP(width, meta["d_ff"], activation=lambda x: jax.nn.gelu(x, approximate=False), rngs=rngs)
@@ -124,7 +130,8 @@ def transformer_layer_postnorm_relu(inputs, weights, meta):
     def layer(causal):
         def make():
             width, rngs = meta["d_model"], nnx.Rngs(0)
-            self_attention = SelfAttention(width, width // meta["heads"], causal=causal, rngs=rngs)
+            config = AttentionConfig(width, width // meta["heads"], causal=causal)
+            self_attention = SelfAttention(config, rngs=rngs)
             return EncoderBlock(
                 width, self_attention, MLP(width, meta["d_ff"], activation=jax.nn.relu, rngs=rngs), rngs
             )
@@ -139,15 +146,14 @@ def transformer_encdec(inputs, weights, meta):
     width = meta["d_model"]
 
     def make():
-        return TransformerEncoderDecoder(
-            interface=Interface(vocab=1),
+        config = EncoderDecoderConfig(
             d_model=width,
             head_size=width // meta["heads"],
             n_encoder=meta["enc_layers"],
             n_decoder=meta["dec_layers"],
             d_ff=meta["d_ff"],
-            rngs=nnx.Rngs(0),
         )
+        return TransformerEncoderDecoder(config, interface=Interface(vocab=1), rngs=nnx.Rngs(0))
 
     ours = norm(weights, "encoder.norm", "encoder_norm") | norm(weights, "decoder.norm", "norm")
     ours |= stacked(weights, "encoder.layers", lambda layer: _encoder_block(weights, f"{layer}."), "encoder")

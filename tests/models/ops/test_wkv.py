@@ -14,7 +14,7 @@ from jax import lax
 
 from lengthscale.models import Interface
 from lengthscale.models.ops.wkv import METHODS, WKVState, empty_state, wkv, wkv_reference
-from lengthscale.models.rwkv4 import by_depth, rwkv4
+from lengthscale.models.rwkv4 import RWKV4Config, by_depth, rwkv4
 from tests.helpers.compare import assert_close
 
 
@@ -136,16 +136,8 @@ def checkpoint_like(method):
     """A model whose widths all differ, its zeros filled."""
 
     def make():
-        return rwkv4(
-            interface=Interface(11),
-            d_model=8,
-            n_layers=2,
-            d_time=12,
-            d_channel=20,
-            epsilon=1e-3,
-            method=method,
-            rngs=nnx.Rngs(0),
-        )
+        config = RWKV4Config(d_model=8, n_layers=2, d_time=12, d_channel=20, epsilon=1e-3)
+        return rwkv4(config, interface=Interface(11), method=method, rngs=nnx.Rngs(0))
 
     graph, _ = nnx.split(nnx.eval_shape(make))
     params = jax.jit(lambda: nnx.state(make()))()
@@ -191,7 +183,8 @@ def test_initial_values_by_depth():
 def test_a_new_model_has_those_values_and_blocks_that_add_nothing():
     @jax.jit
     def new():
-        model = rwkv4(interface=Interface(11), d_model=8, n_layers=3, d_time=6, d_channel=20, rngs=nnx.Rngs(0))
+        config = RWKV4Config(d_model=8, n_layers=3, d_time=6, d_channel=20)
+        model = rwkv4(config, interface=Interface(11), rngs=nnx.Rngs(0))
         tokens = jnp.arange(11)[None]
         return nnx.state(model), model.features(tokens)[0], model.embed(tokens)
 

@@ -1,0 +1,34 @@
+"""The width that meets a budget of parameters: one law for every model, solved by counting."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable
+
+import jax
+from flax import nnx
+
+from lengthscale.models.base import PyTree
+
+TRACED_WIDTH = 2**24  # larger than any other axis; no array is made
+
+
+def count_params(module: nnx.Module) -> int:
+    """Parameters held, of a real or an abstract module."""
+    return sum(x.size for x in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+def closest_width(params: Callable[[int], PyTree], budget: int, step: int = 1) -> int:
+    """The multiple of `step`, at least `step` itself, with the number of parameters that is closest to the budget.
+
+    params: width -> the parameters that count, a tree of arrays; more at a larger width, and each axis a whole multiple
+    of the width and a constant. It is traced once, at a width by which the multiples show: what it holds at any other
+    width follows, so that a search costs one trace. budget: parameters. Of two as close the smaller one is taken.
+    """
+    shapes = [x.shape for x in jax.tree.leaves(jax.eval_shape(lambda: params(TRACED_WIDTH)))]
+
+    def excess(n: int) -> int:
+        axes = ((divmod(axis, TRACED_WIDTH) for axis in shape) for shape in shapes)
+        return sum(math.prod(many * n * step + rest for many, rest in shape) for shape in axes) - budget
+
+    reached = 1 + bisect_left(range(1, budget), 0, key=excess)
+    return step * min(max(1, reached - 1), reached, key=lambda n: abs(excess(n)))

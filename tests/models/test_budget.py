@@ -1,0 +1,88 @@
+"""The width that brings each model to its size's budget of parameters, and the parameters that it then has."""
+
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from lengthscale.models import MODELS, SIZES, Interface, budget, build
+from lengthscale.models.budget import closest_width, count_params
+
+# (width, parameters) of each of SIZES. The width is that of the MLP or, where there is none, of the mixer or cell (of a
+# ResNet: of its stem, whose budget is FLOPs). Results that are published have these counts.
+MATCHED = {
+    "rnn": [(272, 48_096), (1440, 3_551_360), (4128, 90_546_048)],
+    "lstm": [(176, 48_096), (672, 3_551_360), (1824, 90_546_048)],
+    "gru": [(208, 48_160), (928, 3_552_384), (2592, 90_555_264)],
+    "transformer": [(240, 48_224), (1184, 3_553_408), (3360, 90_564_480)],
+    "transformer++": [(176, 48_288), (928, 3_574_016), (2592, 89_574_144)],
+    "transformer-window": [(176, 48_288), (928, 3_574_016), (2592, 89_574_144)],
+    "transformer-encdec": [(204, 47_896), (928, 3_555_968), (2592, 90_584_448)],
+    "s4d": [(208, 48_160), (1376, 3_554_176), (4032, 89_982_720)],
+    "mamba": [(64, 48_032), (512, 3_569_920), (1536, 90_716_928)],
+    "rwkv4": [(224, 47_936), (1056, 3_551_232), (2976, 90_544_128)],
+    "seq2seq-lstm": [(54, 47_536), (336, 3_554_816), (984, 92_252_544)],
+    "seq2seq-gru": [(65, 48_654), (392, 3_540_480), (1128, 90_292_992)],
+    "vit": [(240, 44_042), (1184, 3_519_882), (3360, 90_463_882)],
+    "resnet": [(8, 19_954), (48, 1_564_090), (136, 40_503_122)],
+    "rnn-plain": [(170, 48_174), (1632, 3_566_432), (8775, 90_685_176)],
+    "lstm-plain": [(81, 47_752), (789, 3_568_952), (4300, 90_686_576)],
+    "gru-plain": [(95, 47_839), (922, 3_563_860), (5003, 90_676_631)],
+}
+
+
+def width_of(model):
+    if hasattr(model, "stack"):
+        return model.stack.first.d_model
+    if isinstance(model.blocks, nnx.List):
+        return model.stem.conv.kernel.shape[-1]
+    if hasattr(model.blocks, "channel_mix"):
+        return model.blocks.channel_mix.key.kernel.shape[-1]
+    return model.blocks.mlp.up.kernel.shape[-1] if hasattr(model.blocks, "mlp") else model.blocks.mixer.d_inner
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_widths_and_counts(name):
+    of_images = {"features": 3, "outputs": 10, "side": 32} if MODELS[name].kind == "images" else {}
+    models = [
+        nnx.eval_shape(lambda size=size: build(name, size=size, interface=Interface(**of_images), rngs=nnx.Rngs(0)))
+        for size in SIZES
+    ]
+    assert [(width_of(model), count_params(model)) for model in models] == MATCHED[name]
+
+
+def matrix(width):
+    """One of width x 3 width, 2 biases of width, and 5 numbers more."""
+    return jnp.zeros((width, 3 * width)), jnp.zeros((2, width)), jnp.zeros(5)
+
+
+@pytest.mark.parametrize(
+    ("limit", "step", "expected"),
+    [
+        (3 * 16 + 2 * 4 + 5, 1, 4),  # exactly
+        (3 * 16 + 2 * 4 + 5 + 14, 1, 4),  # the next one, 29 more, is 15 away
+        (3 * 16 + 2 * 4 + 5 + 15, 1, 5),
+        (3 * 64 + 2 * 8 + 5, 5, 10),  # 213: of 5 and 10, with 90 and 325, 10 is nearer by 11
+        (3 * 64 + 2 * 8 + 5 - 6, 5, 5),
+        (1, 7, 7),  # never less than a step
+        (3 * 10**10 + 2 * 10**5 + 5, 1, 10**5),
+    ],
+)
+def test_the_closest_width_is_found_by_one_trace(limit, step, expected):
+    traced = []
+
+    def params(width):
+        traced.append(width)
+        return matrix(width)
+
+    assert closest_width(params, limit, step) == expected
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize("name", ["transformer++", "rwkv4", "transformer-encdec", "lstm-plain", "seq2seq-gru"])
+def test_a_second_build_searches_no_width(name, monkeypatch):
+    def count():
+        return count_params(nnx.eval_shape(lambda: build(name, size="tiny", rngs=nnx.Rngs(0))))
+
+    before = count()
+    monkeypatch.setattr(budget, "TRACED_WIDTH", None)  # no search can do without
+    assert count() == before
