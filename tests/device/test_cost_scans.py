@@ -13,7 +13,7 @@ import pytest
 from lengthscale.bench.device.flops import flops
 from lengthscale.models.ops.linear_scan import linear_scan
 from lengthscale.models.ops.s4d import s4d
-from lengthscale.models.ops.selective_scan import selective_scan
+from lengthscale.models.ops.selective_scan import Inputs, selective_scan
 from lengthscale.models.ops.wkv import empty_state, wkv
 from tests.helpers.hand_counts import (
     RECURRENCE,
@@ -85,7 +85,8 @@ def test_complex_linear_scan():
 
 
 def scan_arguments(B, T, E, N):
-    return zeros((B, T, E), (B, T, E), (E, N), (B, T, N), (B, T, N), (B, N, E))
+    A, h0, *x = zeros((E, N), (B, N, E), (B, T, E), (B, T, E), (B, T, N), (B, T, N))
+    return Inputs(*x), A, h0
 
 
 @pytest.mark.parametrize("batch", [1, 2])

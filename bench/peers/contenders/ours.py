@@ -18,7 +18,7 @@ from lengthscale.models.gru import GRU
 from lengthscale.models.lstm import LSTM
 from lengthscale.models.mamba import Mamba, MambaState
 from lengthscale.models.ops.attention import attention, attention_with_cache
-from lengthscale.models.ops.selective_scan import selective_scan
+from lengthscale.models.ops.selective_scan import Inputs, selective_scan
 from lengthscale.models.ops.wkv import WKVState, empty_state
 from lengthscale.models.rnn import RNN
 from lengthscale.models.rwkv4 import TimeMix
@@ -53,7 +53,7 @@ def _recurrent(case: Case, given: Given) -> Prepared:
 
 
 def _selective_scan(case: Case, given: Given) -> Prepared:
-    return sequence(lambda a: selective_scan(a["u"], a["dt"], a["A"], a["B"], a["C"])[0], case, given)
+    return sequence(lambda a: selective_scan(Inputs(a["u"], a["dt"], a["B"], a["C"]), a["A"])[0], case, given)
 
 
 def _mamba(case: Case, given: Given, method: str = "auto") -> Prepared:

@@ -11,7 +11,7 @@ from lengthscale.models.ops.discretise import discretise as discretise_op
 from lengthscale.models.ops.linear_scan import linear_scan
 from lengthscale.models.ops.s4d import METHODS, s4d, s4d_kernel
 from lengthscale.models.ops.selective_scan import METHODS as SCAN_METHODS
-from lengthscale.models.ops.selective_scan import selective_scan
+from lengthscale.models.ops.selective_scan import Inputs, selective_scan
 from lengthscale.models.ssm import S4D
 from lengthscale.models.weights import with_weights
 
@@ -25,7 +25,8 @@ def discretise_of(method):
         outputs = {}
         for suffix, rule in RULES.items():
             a, b = discretise_op(A, B[:, None], dt[:, :, None], rule)
-            y, h = selective_scan(u[None], dt[None], A, B[None], C[None], discretisation=rule, method=method)
+            x = Inputs(u[None], dt[None], B[None], C[None])
+            y, h = selective_scan(x, A, discretisation=rule, method=method)
             outputs |= {f"y_{suffix}": y[0], f"h_last_{suffix}": h[0].T}
             if rule != "mamba":
                 outputs |= {f"Abar_{suffix}": a, f"Bbar_{suffix}": b}

@@ -59,10 +59,11 @@ def test_linear_scan_of_a_known_series():
 
 
 def scan_arguments(batch, length, dtype, width=5, state=4):
+    """(x, A, h0) of a selective scan."""
     u, dt = normal(0, batch, length, width, dtype=dtype), jax.nn.softplus(normal(1, batch, length, width, dtype=dtype))
     A = -jnp.exp(normal(2, width, state, dtype=dtype))
     B, C = normal(3, batch, length, state, dtype=dtype), normal(4, batch, length, state, dtype=dtype)
-    return u, dt, A, B, C, normal(5, batch, state, width, dtype=dtype)
+    return selective_scan.Inputs(u, dt, B, C), A, normal(5, batch, state, width, dtype=dtype)
 
 
 # The native kernel is for float32 and not found everywhere: tests/models/ops/test_native.py.
@@ -79,12 +80,12 @@ def test_selective_scan(method, batch, length, chunk, dtype):
 # Of pallas the interpreter holds copies; tests/models/ops/test_pallas.py looks at the program itself.
 @pytest.mark.parametrize("method", [method for method in IN_JAX if method != "pallas"])
 def test_selective_scan_never_holds_all_states(method):
-    u, dt, A, B, C, h0 = scan_arguments(1, 8192, "float32", width=64, state=16)
+    x, A, h0 = scan_arguments(1, 8192, "float32", width=64, state=16)
 
     def loss(u):
-        return selective_scan.selective_scan(u, dt, A, B, C, h0, method=method)[0].sum()
+        return selective_scan.selective_scan(x._replace(u=u), A, h0, method=method)[0].sum()
 
-    temporaries = jax.jit(jax.grad(loss)).lower(u).compile().memory_analysis().temp_size_in_bytes
+    temporaries = jax.jit(jax.grad(loss)).lower(x.u).compile().memory_analysis().temp_size_in_bytes
     assert temporaries < 8192 * 64 * 16 * 4 / 1.5
 
 
@@ -169,6 +170,15 @@ def test_the_checker_of_the_test_run_sees_a_shape_that_its_annotation_forbids():
     x = jnp.zeros((1, 4, 1, 2))
     with pytest.raises(jaxtyping.TypeCheckError, match=r"checking parameter 'k'"):
         attention.attention(x, jnp.zeros((2, 4, 1, 2)), x)  # another batch
+
+
+@pytest.mark.parametrize(("field", "shape"), [("u", (2, 4, 5)), ("B", (1, 4, 3)), ("C", (1, 4))])
+def test_the_checker_of_the_test_run_sees_a_wrong_shape_inside_a_named_tuple(field, shape):
+    """u of another batch than h0, B of other states than A, C without an axis."""
+    pytest.importorskip("beartype")
+    x, A, h0 = scan_arguments(1, 4, "float32")
+    with pytest.raises(jaxtyping.TypeCheckError, match=r"checking parameter"):
+        selective_scan.selective_scan(x._replace(**{field: jnp.zeros(shape)}), A, h0)
 
 
 def test_wrong_arguments_say_what_was_expected(unchecked_shapes):
