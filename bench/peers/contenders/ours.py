@@ -17,7 +17,7 @@ from lengthscale.bench.peers.contenders.prepared import Given, Prepared, nothing
 from lengthscale.models.gru import GRU
 from lengthscale.models.lstm import LSTM
 from lengthscale.models.mamba import Mamba, MambaState
-from lengthscale.models.ops.attention import attention, attention_with_cache
+from lengthscale.models.ops.attention import Cache, attention, attention_with_cache
 from lengthscale.models.ops.selective_scan import Inputs, selective_scan
 from lengthscale.models.ops.wkv import WKVState, empty_state
 from lengthscale.models.rnn import RNN
@@ -84,8 +84,8 @@ def _attention(case: Case, given: Given) -> Prepared:
     last = case.length - 1
 
     def one(a, state):
-        k_cache, v_cache = (state[name][None] for name in ("k_cache", "v_cache"))
-        y = attention_with_cache(a["q"], a["k"], a["v"], k_cache, v_cache, 0, last)  # pyright: ignore[reportArgumentType]
+        cache = Cache(state["k_cache"][None], state["v_cache"][None], 0, last)
+        y = attention_with_cache(a["q"], a["k"], a["v"], cache)  # pyright: ignore[reportArgumentType]
         # The tie makes the cache's update wait for its reading, as a model's does; else XLA would copy the cache.
         new = {name: (a[name] + 0 * y).swapaxes(1, 2) for name in "kv"}
         caches = {f"{name}_cache": state[f"{name}_cache"] for name in "kv"}

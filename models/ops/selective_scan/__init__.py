@@ -2,6 +2,19 @@
 which of them is taken (dispatch.py)."""
 
 from lengthscale.models.ops.selective_scan.dispatch import METHODS, gated_selective_scan, selective_scan
-from lengthscale.models.ops.selective_scan.equation import Gate, Inputs, selective_scan_reference
+from lengthscale.models.ops.selective_scan.equation import (
+    Gate,
+    Inputs,
+    gated_selective_scan_reference,
+    selective_scan_reference,
+)
 
-__all__ = ["METHODS", "Gate", "Inputs", "gated_selective_scan", "selective_scan", "selective_scan_reference"]
+__all__ = [
+    "METHODS",
+    "Gate",
+    "Inputs",
+    "gated_selective_scan",
+    "gated_selective_scan_reference",
+    "selective_scan",
+    "selective_scan_reference",
+]

@@ -69,3 +69,12 @@ def selective_scan_reference(
 
     h, y = lax.scan(step, h0, jax.tree.map(lambda v: jnp.moveaxis(v, 1, 0), x))
     return jnp.moveaxis(y, 0, 1), h
+
+
+def gated_selective_scan_reference(
+    x: Inputs, A: Float[Array, "E N"], h0: Float[Array, "B N E"], gate: Gate, *, discretisation: str = "mamba"
+) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
+    """The block's equations, transcribed directly. Same arguments and results as `gated_selective_scan`."""
+    dt = jnp.logaddexp(x.dt + gate.delta_bias, 0)
+    y, h = selective_scan_reference(x._replace(dt=dt), A, h0, discretisation=discretisation)
+    return (y + gate.D * x.u) * gate.z / (1 + jnp.exp(-gate.z)), h

@@ -7,10 +7,10 @@ h -> exp(A sum dt) h + end, where `end` is its last state from a start of zero:
     2. `lax.associative_scan` over the chunks: the state before each
     3. kernel: every chunk's outputs, from that state
 
-The gradient is the same in reverse, lambda_t = C_t dy_t + exp(dt_{t+1} A) lambda_{t+1} (in the code dh). Its last kernel recomputes the
-chunk's states: those between runs of R tokens, kept in registers, then those of each run. In memory there are only
-the states between chunks, O(T/C N E), and each block's part of dB and dC. (Recomputing the states in the backward pass
-is Gu and Dao's: arXiv:2312.00752, section 3.3.2.)
+The gradient is the same in reverse, lambda_t = C_t dy_t + exp(dt_{t+1} A) lambda_{t+1} (in the code dh). Its last
+kernel recomputes the chunk's states: those between runs of R tokens, kept in registers, then those of each run. In
+memory there are only the states between chunks, O(T/C N E), and each block's part of dB and dC. (Recomputing the states
+in the backward pass is Gu and Dao's: arXiv:2312.00752, section 3.3.2.)
 
 One program of a kernel takes a chunk of one sequence and a block of E. Its rows are (1, E) and its states (N, E): only
 row loads and stores, products, selections and sums, which both compilers know. On a CPU it runs interpreted.

@@ -55,6 +55,6 @@ def selective_scan_of(method):
 ADAPTERS = {
     "causal_conv1d": {"": convolution},
     "linear_scan": {method: linear_scan_of(method) for method in METHODS},
-    # the native kernel knows one precision (tests/models/ops/test_native.py; "auto", as in fixtures of Mamba, takes it)
+    # The native kernel knows one precision: tests/models/ops/selective_scan/test_native.py. "auto" takes it for Mamba.
     "selective_scan": {method: selective_scan_of(method) for method in SCAN_METHODS if method != "native"},
 }

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from lengthscale.models.ops import attention, gated, linear_scan, selective_scan
+from lengthscale.models.ops.attention.blocks import attention_in_blocks
+from lengthscale.models.ops.attention.cache import attention_with_cache_in_blocks
 from tests.helpers.compare import assert_close
 
 # Relative to 1 + the largest entry. Sums of up to a few hundred terms in another order.
@@ -66,7 +68,7 @@ def scan_arguments(batch, length, dtype, width=5, state=4):
     return selective_scan.Inputs(u, dt, B, C), A, normal(5, batch, state, width, dtype=dtype)
 
 
-# The native kernel is for float32 and not found everywhere: tests/models/ops/test_native.py.
+# The native kernel is for float32 and not found everywhere: tests/models/ops/selective_scan/test_native.py.
 IN_JAX = [method for method in selective_scan.METHODS if method != "native"]
 
 
@@ -77,7 +79,7 @@ def test_selective_scan(method, batch, length, chunk, dtype):
     same_value_and_gradient(fast, selective_scan.selective_scan_reference, scan_arguments(batch, length, dtype), dtype)
 
 
-# Of pallas the interpreter holds copies; tests/models/ops/test_pallas.py looks at the program itself.
+# Of pallas the interpreter holds copies; tests/models/ops/selective_scan/test_pallas.py looks at the program itself.
 @pytest.mark.parametrize("method", [method for method in IN_JAX if method != "pallas"])
 def test_selective_scan_never_holds_all_states(method):
     x, A, h0 = scan_arguments(1, 8192, "float32", width=64, state=16)
@@ -119,8 +121,9 @@ def test_gated_recurrences(batch, length, dtype):
 )
 def test_attention(length, block, causal, window, dtype):
     qkv = tuple(normal(n, 2, length, 2, 4, dtype=dtype) for n in range(3))
-    fast = partial(attention.attention, causal=causal, window=window, block=block)
-    same_value_and_gradient(fast, partial(attention.attention_reference, causal=causal, window=window), qkv, dtype)
+    mask = attention.Mask(causal, window)
+    fast = partial(attention_in_blocks, mask=mask, block=block)
+    same_value_and_gradient(fast, partial(attention.attention_reference, mask=mask), qkv, dtype)
 
 
 def test_attention_to_another_sequence(dtype):
@@ -129,17 +132,18 @@ def test_attention_to_another_sequence(dtype):
         normal(1, 2, 30, 2, 4, dtype=dtype),
         normal(2, 2, 30, 2, 4, dtype=dtype),
     )
-    fast = partial(attention.attention, causal=False, block=8)
-    same_value_and_gradient(fast, partial(attention.attention_reference, causal=False), (q, k, v), dtype)
+    mask = attention.Mask(causal=False)
+    fast = partial(attention_in_blocks, mask=mask, block=8)
+    same_value_and_gradient(fast, partial(attention.attention_reference, mask=mask), (q, k, v), dtype)
 
 
 def test_attention_survives_extreme_scores():
     q = jnp.full((1, 32, 1, 4), 100.0)
     k = jnp.linspace(-100, 100, 32)[None, :, None, None] * jnp.ones(4)
     v = normal(0, 1, 32, 1, 4, dtype="float32")
-    gradient = jax.grad(lambda *qkv: attention.attention(*qkv, block=8).sum(), argnums=(0, 1, 2))(q, k, v)
+    gradient = jax.grad(lambda *qkv: attention_in_blocks(*qkv, block=8).sum(), argnums=(0, 1, 2))(q, k, v)
     assert all(np.all(np.isfinite(g)) for g in gradient)
-    np.testing.assert_allclose(attention.attention(q, k, v, block=8), v, atol=1e-5)  # each attends to itself alone
+    np.testing.assert_allclose(attention_in_blocks(q, k, v, block=8), v, atol=1e-5)  # each attends to itself alone
 
 
 @pytest.mark.parametrize(
@@ -152,8 +156,8 @@ def test_attention_with_a_cache(length, filled, capacity, dtype):
     junk = normal(5, layers, 2, heads, capacity, size, dtype=dtype)  # beyond what is filled it must not matter
     k_cache, v_cache = (junk.at[layer, :, :, :filled].set(x[:, :filled].swapaxes(1, 2)) for x in (k, v))
     new = (x[:, filled:] for x in (q, k, v))
-    y = attention.attention_with_cache(*new, k_cache, v_cache, jnp.int32(layer), jnp.int32(filled), block=8)
-    assert_close(y, whole, TOLERANCE[dtype])
+    cache = attention.Cache(k_cache, v_cache, jnp.int32(layer), jnp.int32(filled))
+    assert_close(attention_with_cache_in_blocks(*new, cache, block=8), whole, TOLERANCE[dtype])
 
 
 def test_attention_memory_is_linear():
@@ -179,6 +183,16 @@ def test_the_checker_of_the_test_run_sees_a_wrong_shape_inside_a_named_tuple(fie
     x, A, h0 = scan_arguments(1, 4, "float32")
     with pytest.raises(jaxtyping.TypeCheckError, match=r"checking parameter"):
         selective_scan.selective_scan(x._replace(**{field: jnp.zeros(shape)}), A, h0)
+
+
+def test_the_checker_of_the_test_run_sees_a_wrong_shape_inside_a_cache():
+    pytest.importorskip("beartype")
+    x, one = jnp.zeros((1, 1, 2, 8)), jnp.zeros((3, 1, 2, 16, 8))
+    for wrong in (jnp.zeros((3, 1, 2, 15, 8)), jnp.zeros((3, 2, 2, 16, 8)), one[0]):
+        with pytest.raises(jaxtyping.TypeCheckError, match=r"checking parameter 'cache'"):
+            attention.attention_with_cache(x, x, x, attention.Cache(one, wrong, 0, 3))
+    with pytest.raises(jaxtyping.TypeCheckError, match=r"checking parameter 'cache'"):
+        attention.attention_with_cache(x, x, x, attention.Cache(one, one, 0, jnp.zeros(1)))
 
 
 def test_wrong_arguments_say_what_was_expected(unchecked_shapes):
