@@ -168,7 +168,7 @@ _FLOPS = {
     "gated_selective_scan_forward": _scan_flops(2 + 3 + 2, 1 + 4 + 2 + 3),
     # in addition: y again; softplus and its slope; dy, dz; du, ddelta, dD, dbias
     "gated_selective_scan_backward": _scan_flops(5 + 2 + 2 + 2 + 2 + 1 + 1 + 2 + 2 + 2, 1 + 1 + 2 + 5 + 3 + 8 + 6),
-    # the product with W_h, and each channel's share of the equation and its gradient (models/ops/gated.py)
+    # the product with W_h, and each channel's share of the equation and its gradient (models/ops/gated/)
     "rnn_forward": _gated_flops(3),
     "rnn_backward": _gated_flops(4),
     "lstm_forward": _gated_flops(17),
