@@ -151,11 +151,11 @@ def test_no_form_holds_the_states_of_all_tokens(method):
 
 
 def test_bad_arguments_are_refused():
-    *args, _ = arguments(1, 4)
+    u, system, _ = arguments(1, 4)
     with pytest.raises(ValueError, match="unknown method 'fft'; expected auto, convolution, recurrence"):
-        s4d(*args, method="fft")
+        s4d(u, system, method="fft")
     with pytest.raises(ValueError, match="chunk must be at least 1, got 0"):
-        s4d(*args, chunk=0)
+        s4d(u, system, chunk=0)
     with pytest.raises(ValueError, match="even, of conjugate pairs, got 3"):
         S4D(4, d_state=3, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="unknown init 'legs'; expected lin, inv, real"):

@@ -12,6 +12,9 @@ Axes: B batch, T time, C chunk, E inner width, N state size. The wide axis E is 
 and a batch of one is squeezed away, since XLA does not vectorise across an axis of size 1 (5x, measured).
 """
 
+# jax.custom_vjp's types lose what a function takes and returns:
+# pyright: reportGeneralTypeIssues=false
+
 from functools import cache, partial
 
 import jax
