@@ -24,7 +24,7 @@ from lengthscale.models.backbone import Backbone, BackboneConfig
 from lengthscale.models.base import EncoderDecoder, Mixer
 from lengthscale.models.budget import closest_width
 from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, stacked
-from lengthscale.models.ops.attention import attention, attention_to_cache
+from lengthscale.models.ops.attention import Mask, attention, attention_to_cache
 from lengthscale.models.transformer import AttentionConfig, KVCache, LayerCache, SelfAttention
 
 
@@ -58,7 +58,7 @@ class CrossAttention(nnx.Module):
     ) -> Float[Array, "B T D"]:
         """mask: the memory that may be seen (None: all)."""
         k, v = (self._heads(y) for y in jnp.split(self.kv(memory), 2, axis=-1))
-        y = attention(self._heads(self.q(x)), k, v, causal=False, key_mask=mask, method=self.method)
+        y = attention(self._heads(self.q(x)), k, v, Mask(causal=False), key_mask=mask, method=self.method)
         return self._merge(y)
 
     def keep(self, memory: Float[Array, "B S D"]) -> KVCache:

@@ -1,6 +1,6 @@
 """The gated recurrent unit (Cho et al., arXiv:1406.1078) in cuDNN's form, with a bias inside the reset gate's product.
 
-The equation is in models/ops/gated.py. State: h (B, D). Recurrent weights start orthogonal, gate by gate.
+The equation is in models/ops/gated/equation.py. State: h (B, D). Recurrent weights start orthogonal, gate by gate.
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ from lengthscale.models.ops.packed import finish
 
 
 class GRU(Mixer):
-    """features: the inputs' width, if not D. method: see models/ops/gated.py. lengths: how much of each sequence counts
+    """features: the inputs' width, if not D. method: see models/ops/gated/. lengths: how much of each sequence counts
     (models/ops/packed.py).
     """
 

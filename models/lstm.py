@@ -1,7 +1,7 @@
 """The LSTM (Hochreiter and Schmidhuber 1997; forget gate of Gers et al. 2000), one layer a block.
 
-The equation is in models/ops/gated.py. State: h and c (B, D). The forget gate's bias starts at 1 (Jozefowicz et al.
-2015), recurrent weights orthogonal, gate by gate.
+The equation is in models/ops/gated/equation.py. State: h and c (B, D). The forget gate's bias starts at 1 (Jozefowicz
+et al. 2015), recurrent weights orthogonal, gate by gate.
 """
 
 from functools import partial
@@ -18,7 +18,7 @@ from lengthscale.models.ops.packed import finish, hold_cell
 
 
 class LSTM(Mixer):
-    """features: the inputs' width, if not D. method: see models/ops/gated.py. lengths: how much of each sequence counts
+    """features: the inputs' width, if not D. method: see models/ops/gated/. lengths: how much of each sequence counts
     (models/ops/packed.py).
     """
 

@@ -24,7 +24,7 @@ from lengthscale.models.backbone import Backbone, BackboneConfig, residual_backb
 from lengthscale.models.base import Mixer
 from lengthscale.models.layers import Linear, kernel_init, project, residual_init, rms_norm
 from lengthscale.models.ops.causal_conv import causal_conv1d
-from lengthscale.models.ops.selective_scan import gated_selective_scan
+from lengthscale.models.ops.selective_scan import Gate, Inputs, gated_selective_scan
 
 
 class MambaState(NamedTuple):
@@ -80,15 +80,10 @@ class Mamba(Mixer):
         delta, B, C = jnp.split(self.x_proj(u), [self.dt_rank, self.dt_rank + self.d_state], axis=-1)
         assert self.dt_proj.bias is not None
         y, h = gated_selective_scan(
-            u,
-            project(delta, self.dt_proj.kernel[...]),
+            Inputs(u, project(delta, self.dt_proj.kernel[...]), B.astype(h.dtype), C.astype(h.dtype)),
             -jnp.exp(self.A_log[...].astype(h.dtype)),
-            B.astype(h.dtype),
-            C.astype(h.dtype),
             h,
-            z=z,
-            D=self.D[...],
-            delta_bias=self.dt_proj.bias[...],
+            Gate(z, self.D[...], self.dt_proj.bias[...]),
             discretisation=self.discretisation,
             method=self.method,
         )

@@ -17,7 +17,7 @@ from lengthscale.models.ops.packed import finish
 
 
 class RNN(Mixer):
-    """features: the inputs' width, if not D. method: see models/ops/gated.py. lengths: how much of each sequence counts
+    """features: the inputs' width, if not D. method: see models/ops/gated/. lengths: how much of each sequence counts
     (models/ops/packed.py).
     """
 

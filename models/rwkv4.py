@@ -25,7 +25,7 @@ from lengthscale.models.backbone import Backbone, BackboneConfig, Norm
 from lengthscale.models.base import Mixer
 from lengthscale.models.budget import closest_width
 from lengthscale.models.layers import Linear, layer_norm, scale
-from lengthscale.models.ops.wkv import WKVState, empty_state, wkv
+from lengthscale.models.ops.wkv import Decay, WKVState, empty_state, wkv
 
 zeros = nnx.initializers.zeros
 
@@ -83,7 +83,7 @@ class TimeMix(nnx.Module):
         v = self.value(mixed(x, before, self.mix_v[...]))
         r = self.receptance(mixed(x, before, self.mix_r[...]))
         w = -jnp.exp(self.decay[...].astype(state.p.dtype))
-        y, state = wkv(w, self.first[...], k, v, state, method=self.method)
+        y, state = wkv(Decay(w, self.first[...]), k, v, state, method=self.method)
         return self.output(jax.nn.sigmoid(r) * y.astype(x.dtype)), state
 
 

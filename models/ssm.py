@@ -23,7 +23,7 @@ from lengthscale.models.backbone import Backbone, matched_backbone
 from lengthscale.models.base import Mixer
 from lengthscale.models.layers import Linear, residual_init, scale
 from lengthscale.models.ops.discretise import discretise
-from lengthscale.models.ops.s4d import s4d
+from lengthscale.models.ops.s4d import System, s4d
 
 DT_RANGE = (1e-3, 1e-1)
 DT_STARTS = {"spread": DT_RANGE, "small": (DT_RANGE[0],) * 2, "large": (DT_RANGE[1],) * 2}
@@ -69,7 +69,7 @@ class S4D(Mixer):
 
     def __call__(self, x, state, position):
         a, b, c = self.discrete()
-        y, state = s4d(x.astype(c.real.dtype), a, b, c, state, method=self.method)
+        y, state = s4d(x.astype(c.real.dtype), System(a, b, c), state, method=self.method)
         y = jax.nn.gelu(y.astype(x.dtype) + scale(x, self.D[...]), approximate=False)
         return jax.nn.glu(self.out(y)), state
 

@@ -16,7 +16,7 @@ from lengthscale.models import Interface, Size
 from lengthscale.models.backbone import Backbone, BackboneConfig, matched_backbone, residual_backbone
 from lengthscale.models.base import Mixer
 from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, residual_init
-from lengthscale.models.ops.attention import attention, attention_with_cache
+from lengthscale.models.ops.attention import Cache, Mask, attention, attention_with_cache
 from lengthscale.models.ops.rope import rope
 
 
@@ -87,8 +87,8 @@ class SelfAttention(Mixer):
         slots = state.stacked.k.shape[3]
         if x.shape[1] > slots and slots != self.window:
             raise ValueError(f"the cache must hold the tokens, got capacity={slots}, {x.shape[1]} tokens")
-        place = state.layer, position
-        y = attention_with_cache(q, k, v, *state.stacked, *place, window=self.window, method=self.method)
+        cache = Cache(*state.stacked, state.layer, position)
+        y = attention_with_cache(q, k, v, cache, window=self.window, method=self.method)
         return self._merge(y), self._kept(k, v)
 
     def attend(self, x: Float[Array, "B T D"], key_mask: Bool[Array, "B T"] | None = None) -> Float[Array, "B T D"]:
@@ -124,7 +124,7 @@ class SelfAttention(Mixer):
         return q, k, v
 
     def _attention(self, q, k, v, key_mask=None):
-        return attention(q, k, v, causal=self.causal, window=self.window, key_mask=key_mask, method=self.method)
+        return attention(q, k, v, Mask(self.causal, self.window), key_mask=key_mask, method=self.method)
 
     def _merge(self, y):
         return self.out(y.reshape(*y.shape[:2], -1))

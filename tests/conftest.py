@@ -1,5 +1,6 @@
 """Options and fixtures of all tests."""
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -19,7 +20,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llv
 # The hook changes modules as they are imported, so nothing above may import one of these.
 if importlib.util.find_spec("beartype"):
     assert not any(name.startswith("lengthscale.models.ops") for name in sys.modules)
-    jaxtyping.install_import_hook("lengthscale.models.ops", "beartype.beartype")
+    importlib.import_module("tests.helpers.shapes")
+    jaxtyping.install_import_hook("lengthscale.models.ops", "tests.helpers.shapes.checked")
 
 
 def pytest_addoption(parser):

@@ -15,8 +15,6 @@ Methods: "native", a C++ kernel for float32 on a CPU, forward and backward (mode
 # jax.custom_vjp's types lose what a function takes and returns:
 # pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -69,7 +67,7 @@ def causal_conv1d(
     whole = jnp.concatenate([before, x], axis=1)
     after = x[:, length - n_before :] if length >= n_before else whole[:, length:]
     if uses_native(method, x.shape[1] >= NATIVE_STEPS, (x, w, bias, before)):
-        return _native(silu, x, w, bias, before), after
+        return _native(x, w, bias, before, silu=silu), after
     y = _shifted(whole, w, bias)
     return jax.nn.silu(y) if silu else y, after
 
@@ -92,14 +90,12 @@ def _shifted_bwd(residuals, g):
 _shifted.defvjp(lambda x, w, bias: (_shifted(x, w, bias), (x, w)), _shifted_bwd)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _native(silu, x, w, bias, before):
-    return native.call("causal_conv_forward", (native.like(x),), x, w, bias, before, silu=silu)[0]
+def _native_forward(*args, keep, silu):
+    return native.call("causal_conv_forward", native.like(args[0]), args, silu=silu), args
 
 
-def _native_bwd(silu, residuals, dy):
-    results = tuple(map(native.like, residuals))
-    return tuple(native.call("causal_conv_backward", results, *residuals, dy, silu=silu))
+def _native_backward(args, dy, silu):
+    return native.call("causal_conv_backward", native.like(args), args, dy, silu=silu)
 
 
-_native.defvjp(lambda silu, *args: (_native(silu, *args), args), _native_bwd)
+_native = native.differentiable(_native_forward, _native_backward)

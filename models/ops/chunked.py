@@ -38,6 +38,16 @@ class ChunkForm(NamedTuple):
     backward: Callable
 
 
+def by_autodiff(forward: Callable) -> Callable:
+    """The backward of a chunk whose forward is this, by jax."""
+
+    def backward(shared, state, inputs, dafter, dy):
+        _, vjp = jax.vjp(forward, shared, state, inputs)
+        return vjp((dafter, dy))
+
+    return backward
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def over_chunks(
     form: ChunkForm,

@@ -4,7 +4,8 @@ Channels i and i + K/2 are the two parts of one number, rotated by an angle in p
 
     (x_i + j x_{i+K/2}) e^{j t theta^(-2i/K)}        i < K/2
 
-so that the product of a query and a key depends on their distance alone. Axes: see models/ops/attention.py.
+so that the product of a query and a key depends on their distance alone. The adjoint is the rotation by the opposite
+angle. Axes: see models/ops/attention/equation.py.
 """
 
 import jax.numpy as jnp

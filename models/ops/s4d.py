@@ -13,6 +13,15 @@ l = i C + j, the matrix splits into two short tables, a^l = (a^C)^i a^j, and K i
 
     K_{iC+j} = 2 sum_n Re(w_n a_n^{iC}) Re(a_n^j) - Im(w_n a_n^{iC}) Im(a_n^j)          w = c b
 
+The adjoint, with lambda_t = dL/dx_t (so that dL = Re sum_t lambda_t dx_t) and dy_t = dL/dy_t given, is the system run
+backwards; in du it is the same convolution, of the future instead of the past:
+
+    lambda_t = 2 c dy_t + a lambda_{t+1}          dx_0 = a lambda_1
+    du_t = Re(b . lambda_t) = sum_{l<=T-t} K_l dy_{t+l}, and what the last state's gradient adds
+    da = sum_t x_{t-1} lambda_t          db = sum_t u_t lambda_t          dc = 2 sum_t dy_t x_t
+
+jax derives it from the forms, whose products and transforms have such adjoints themselves.
+
     convolution   FFT of twice the length; O(T log T), all tokens at once
     recurrence    from chunk to chunk; inside a chunk of C tokens it is unrolled into products; O(T C), memory O(T)
 
@@ -23,6 +32,7 @@ Axes: B batch, T time, C chunk, I chunks, H channels, N complex states, P = 2N (
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -35,14 +45,19 @@ CHUNK = 32  # of the recurrence
 _einsum = partial(jnp.einsum, precision=lax.Precision.HIGHEST)  # a GPU's TF32 would cost the kernel 13 bits
 
 
+class System(NamedTuple):
+    """The discrete system of each channel: its states' decay a, what its input writes, b, and its output reads, c."""
+
+    a: Complex[Array, "H N"]
+    b: Complex[Array, "H N"]
+    c: Complex[Array, "H N"]
+
+
 def s4d_reference(
-    u: Float[Array, "B T H"],
-    a: Complex[Array, "H N"],
-    b: Complex[Array, "H N"],
-    c: Complex[Array, "H N"],
-    x0: Complex[Array, "B H N"],
+    u: Float[Array, "B T H"], system: System, x0: Complex[Array, "B H N"]
 ) -> tuple[Float[Array, "B T H"], Complex[Array, "B H N"]]:
     """The equation, transcribed directly. Same arguments and results as `s4d`."""
+    a, b, c = system
 
     def step(x, u_t):
         x = a * x + b * u_t[:, :, None]
@@ -54,9 +69,7 @@ def s4d_reference(
 
 def s4d(
     u: Float[Array, "B T H"],
-    a: Complex[Array, "H N"],
-    b: Complex[Array, "H N"],
-    c: Complex[Array, "H N"],
+    system: System,
     x0: Complex[Array, "B H N"] | None = None,
     *,
     method: str = "auto",
@@ -64,7 +77,7 @@ def s4d(
 ) -> tuple[Float[Array, "B T H"], Complex[Array, "B H N"]]:
     """Outputs y, without the skip D u, and the last state.
 
-    u: the inputs. a, b, c: the discrete system. x0: the state before the first token (None: 0). method: one of METHODS,
+    u: the inputs. x0: the state before the first token (None: 0). method: one of METHODS,
     or "auto": the convolution from rest, as in training, the recurrence from a state. (One core, H=256, N=32, T=4096:
     7.7 us a token against 10 forward from rest, 21 against 26 with the gradient, 17 against 9 from a state.) chunk: of
     the recurrence. Raises ValueError for an unknown method, or a chunk below 1.
@@ -77,6 +90,7 @@ def s4d(
         raise ValueError(f"chunk must be at least 1, got {chunk}")
     if method == "auto":
         method = "convolution" if x0 is None else "recurrence"
+    a, b, c = system
     if u.shape[1] == 1:
         return _one_token(u, a, b, c, x0)
     if method == "recurrence":

@@ -13,6 +13,15 @@ e^{p'}, and for y divided by e^q above and below the line, this gives
 No exponent is above 0 and one of each pair is 0. So, from an empty state, bb is at least 1 after the first token, and
 the denominator of y is at every token.
 
+The adjoint, by the chain rule at constant p, with dy_t = dL/dy_t given. daa_t and dbb_t are the gradients of the sums
+after token t, (old, new) = (e^{p-q}, e^{u+k-q}) and (decay, add) = (e^{p+w-p'}, e^{k-p'}) the weights of token t:
+
+    g_t = dy_t / (old_t bb_{t-1} + new_t)
+    daa_{t-1} = decay_t daa_t + old_t g_t          dbb_{t-1} = decay_t dbb_t - old_t g_t y_t
+    dv_t = new_t g_t + add_t daa_t
+    dk_t = new_t g_t (v_t - y_t) + add_t (v_t daa_t + dbb_t)          du = sum_t new_t g_t (v_t - y_t)
+    dw = sum_t decay_t (aa_{t-1} daa_t + bb_{t-1} dbb_t)
+
 Both methods share one skeleton (models/ops/chunked.py): `lax.scan` over chunks of C tokens that keeps only the state at
 chunk borders, and a backward pass that runs the chunks in reverse and recomputes the states inside each. Memory is
 O(T E). Inside a chunk:
@@ -46,6 +55,13 @@ METHODS = ("sequential", "associative")
 CHUNK = {"sequential": 64, "associative": 1024}
 
 
+class Decay(NamedTuple):
+    """How the past is weighted in each channel: the decay w, negative, and the bonus u of the current token."""
+
+    w: Float[Array, " D"]
+    u: Float[Array, " D"]
+
+
 class WKVState(NamedTuple):
     """The sums with and without v, divided by e^p. Empty: 0, 0, -1e38 (not -inf, whose differences are NaN)."""
 
@@ -62,16 +78,15 @@ def empty_state(batch: int, width: int, dtype: DTypeLike) -> WKVState:
 
 
 def wkv_reference(
-    w: Float[Array, " D"], u: Float[Array, " D"], k: Float[Array, "B T D"], v: Float[Array, "B T D"], state: WKVState
+    decay: Decay, k: Float[Array, "B T D"], v: Float[Array, "B T D"], state: WKVState
 ) -> tuple[Float[Array, "B T D"], WKVState]:
     """The recurrence, transcribed directly. Same arguments and results as `wkv`."""
-    state, y = lax.scan(partial(_step, w, u), state, (jnp.moveaxis(k, 1, 0), jnp.moveaxis(v, 1, 0)))
+    state, y = lax.scan(partial(_step, decay), state, (jnp.moveaxis(k, 1, 0), jnp.moveaxis(v, 1, 0)))
     return jnp.moveaxis(y, 0, 1), state
 
 
-def _step(w, u, state, kv):
-    aa, bb, p = state
-    k, v = kv
+def _step(decay, state, kv):
+    (w, u), (aa, bb, p), (k, v) = decay, state, kv
     q = jnp.maximum(p, u + k)
     old, new = jnp.exp(p - q), jnp.exp(u + k - q)
     y = (old * aa + new * v) / (old * bb + new)
@@ -81,8 +96,7 @@ def _step(w, u, state, kv):
 
 
 def wkv(
-    w: Float[Array, " D"],
-    u: Float[Array, " D"],
+    decay: Decay,
     k: Float[Array, "B T D"],
     v: Float[Array, "B T D"],
     state: WKVState | None = None,
@@ -92,10 +106,11 @@ def wkv(
 ) -> tuple[Float[Array, "B T D"], WKVState]:
     """Outputs y and the state after the last token, both in k's precision, float32 at least.
 
-    w: the decay, -exp(time_decay), negative. u: the bonus of the current token, time_first. method: one of METHODS, or
-    "auto": sequential on CPU, associative elsewhere. chunk: tokens between kept states (default: CHUNK of the method).
-    Raises ValueError for an unknown method and for shapes that do not fit.
+    decay: w = -exp(time_decay) and u = time_first. state: before the first token (None: empty). method: one of METHODS,
+    or "auto": sequential on CPU, associative elsewhere. chunk: tokens between kept states (default: CHUNK of the
+    method). Raises ValueError for an unknown method and for shapes that do not fit.
     """
+    w, u = decay
     if k.shape != v.shape or w.shape != k.shape[2:] or u.shape != w.shape:
         shapes = f"w {w.shape}, u {u.shape}, k {k.shape}, v {v.shape}"
         raise ValueError(f"expected w and u (D,), k and v (B, T, D), got {shapes}")
@@ -105,25 +120,25 @@ def wkv(
     batch, length, width = k.shape
     dtype = jnp.promote_types(k.dtype, jnp.float32)
     state = empty_state(batch, width, dtype) if state is None else state
-    w, u, k, v, state = jax.tree.map(lambda x: x.astype(dtype), (w, u, k, v, state))
+    decay, k, v, state = jax.tree.map(lambda x: x.astype(dtype), (decay, k, v, state))
     if length == 1:  # decoding: no loop
-        state, y = _step(w, u, state, (k[:, 0], v[:, 0]))
+        state, y = _step(decay, state, (k[:, 0], v[:, 0]))
         return y[:, None], state
     chunk = min(chunk or CHUNK[method], length)
     k, v = (x.swapaxes(0, 1).reshape(length, batch * width) for x in (k, v))
-    w, u = jnp.tile(w, batch), jnp.tile(u, batch)
-    y, state = _in_pieces(method, chunk, w, u, k, v, jax.tree.map(jnp.ravel, state))
+    decay = jax.tree.map(lambda x: jnp.tile(x, batch), decay)
+    y, state = _in_pieces(method, chunk, decay, k, v, jax.tree.map(jnp.ravel, state))
     return y.reshape(length, batch, width).swapaxes(0, 1), jax.tree.map(lambda x: x.reshape(batch, width), state)
 
 
-def _in_pieces(method: str, chunk: int, w, u, k, v, state):
+def _in_pieces(method: str, chunk: int, decay, k, v, state):
     """(T, E) in whole chunks, then what is left: no padding, since the state decays with any token."""
     whole = k.shape[0] // chunk * chunk
-    y, state = _over_chunks(method, w, u, to_chunks(k[:whole], chunk), to_chunks(v[:whole], chunk), state)
+    y, state = _over_chunks(method, decay, to_chunks(k[:whole], chunk), to_chunks(v[:whole], chunk), state)
     y = y.reshape(whole, -1)
     if whole == k.shape[0]:
         return y, state
-    rest, state = _over_chunks(method, w, u, k[None, whole:], v[None, whole:], state)
+    rest, state = _over_chunks(method, decay, k[None, whole:], v[None, whole:], state)
     return jnp.concatenate([y, rest[0]]), state
 
 
@@ -204,20 +219,11 @@ def _chunk_forward(method, shared, state, kv):
 
 
 def _chunk_backward(method, shared, state, kv, dafter, dy):
-    """Gradients of a chunk, given those of its outputs and of the state after it: (dw, du), dstate, (dk, dv).
+    """Gradients of a chunk, given those of its outputs and of the state after it: dshared, dstate, (dk, dv).
 
-    The adjoint (the chain rule on the recurrence above), daa_t and dbb_t being the gradients of the sums after token t,
-    (old, new) = (e^{p-q}, e^{u+k-q}) and (decay, add) = (e^{p+w-p'}, e^{k-p'}) the weights of token t:
-
-        g_t = dy_t / (old_t bb_{t-1} + new_t)
-        daa_{t-1} = decay_t daa_t + old_t g_t          dbb_{t-1} = decay_t dbb_t - old_t g_t y_t
-        dv_t = new_t g_t + add_t daa_t
-        dk_t = new_t g_t (v_t - y_t) + add_t (v_t daa_t + dbb_t)          du = sum_t new_t g_t (v_t - y_t)
-        dw = sum_t decay_t (aa_{t-1} daa_t + bb_{t-1} dbb_t)
-
-    all at constant p, for the choice of p changes no y. What p itself adds, where it is an output, is the following.
-    In `dafter` and `dstate`, p stands for a derivative at constant sums e^p aa and e^p bb, on which alone y depends.
-    So it has no other way through the chunk than p' = max(p+w, k), back to the token that last set p.
+    The adjoint is at constant p, for the choice of p changes no y. What p itself adds, where it is an output, is the
+    following. In `dafter` and `dstate`, p stands for a derivative at constant sums e^p aa and e^p bb, on which alone y
+    depends. So it has no other way through the chunk than p' = max(p+w, k), back to the token that last set p.
     """
     (w, u), (k, v) = shared, kv
     states, carry_back = _FORMS[method]
@@ -235,7 +241,7 @@ def _chunk_backward(method, shared, state, kv, dafter, dy):
     dv = new * g + add * daa
     dw = (decay * (aa * daa + bb * dbb)).sum(0) + (k.shape[0] - 1 - setter) * dafter.p
     dstate = WKVState(daa_first, dbb_first, jnp.where(setter < 0, dafter.p, 0))
-    return (dw, dk_now.sum(0)), dstate, (dk, dv)
+    return Decay(dw, dk_now.sum(0)), dstate, (dk, dv)
 
 
 @jax.custom_vjp
@@ -272,6 +278,6 @@ def _form(method: str) -> ChunkForm:
     return ChunkForm(partial(_chunk_forward, method), partial(_chunk_backward, method))
 
 
-def _over_chunks(method, w, u, k, v, state):
-    y, after = over_chunks(_form(method), (w, u), _from_total(state), (k, v))
+def _over_chunks(method, decay, k, v, state):
+    y, after = over_chunks(_form(method), decay, _from_total(state), (k, v))
     return y, _to_total(after)

@@ -11,7 +11,8 @@ from lengthscale.bench.host.checks import Checks
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Checked, Done
-from lengthscale.models.ops import gated, native
+from lengthscale.models.ops import native
+from lengthscale.models.ops.gated import dispatch
 
 CELL = Cell("train", "gru", "small", "auto", 64, 2, "float32", 0, "text", 0)
 
@@ -49,8 +50,8 @@ def test_a_model_with_one_form_has_nothing_to_be_held_to():
 @pytest.mark.skipif(native.missing() is not None, reason=f"no native kernels: {native.missing()}")
 @pytest.mark.parametrize("measure", ["forward", "train"])
 def test_a_wrong_form_is_found_and_named(monkeypatch, measure):
-    right = gated.gru_native
-    monkeypatch.setattr(gated, "gru_native", lambda *args: right(*args) * 1.01)
+    right = dispatch.gru_native
+    monkeypatch.setattr(dispatch, "gru_native", lambda *args: right(*args) * 1.01)
     record = check(replace(CELL, measure=measure, length=192))
     assert record.status == "incorrect"
     assert record.message.startswith("auto is 0.")
@@ -64,9 +65,9 @@ def test_a_wrong_gradient_is_found_though_the_loss_is_right(monkeypatch):
     def wrong(*args):
         return right(*args)
 
-    right = gated.gru_native
+    right = dispatch.gru_native
     wrong.defvjp(lambda *args: jax.vjp(right, *args), lambda pull, g: tuple(1.02 * x for x in pull(g)))
-    monkeypatch.setattr(gated, "gru_native", wrong)
+    monkeypatch.setattr(dispatch, "gru_native", wrong)
     assert check(replace(CELL, measure="forward", length=192)).status == "ok"
     assert check(replace(CELL, length=192)).status == "incorrect"
 

@@ -7,7 +7,7 @@ from jax import lax
 
 from lengthscale.bench.device.flops import flops
 from lengthscale.models.ops.attention import attention
-from lengthscale.models.ops.selective_scan import selective_scan
+from lengthscale.models.ops.selective_scan import Inputs, selective_scan
 
 
 def test_matrix_products():
@@ -114,7 +114,7 @@ def test_a_pallas_kernel_counts_for_each_of_its_grid():
     """Two kernels, each with all of the arithmetic of the state, beside the same of one form."""
     u, A, B = jnp.zeros((1, 256, 32)), jnp.zeros((32, 16)), jnp.zeros((1, 256, 16))
     one, both = (
-        flops(lambda u, A, B, method=method: selective_scan(u, u, A, B, B, method=method)[0], u, A, B)
+        flops(lambda u, A, B, method=method: selective_scan(Inputs(u, u, B, B), A, method=method)[0], u, A, B)
         for method in ("sequential", "pallas")
     )
     assert one is not None

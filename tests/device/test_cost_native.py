@@ -1,6 +1,6 @@
 """FLOPs that the kernels in C++ say they take (models/ops/native) against the counts by hand of the same ops.
 
-Kernels count by the equation, whatever their blocks; that they count as their forms in JAX: test_native*.py.
+Kernels count by the equation, whatever their blocks. The tests in tests/models/ops compare that with the forms in JAX.
 """
 
 import pytest

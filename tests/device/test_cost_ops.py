@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import pytest
 
 from lengthscale.bench.device.flops import flops
-from lengthscale.models.ops.attention import attention, attention_with_cache
+from lengthscale.models.ops.attention import Cache, Mask
+from lengthscale.models.ops.attention.blocks import attention_in_blocks
+from lengthscale.models.ops.attention.cache import attention_with_cache_in_blocks
 from lengthscale.models.ops.causal_conv import causal_conv1d
 from lengthscale.models.ops.rope import rope
 from tests.helpers.hand_counts import CAUSAL, CELLS, CONV_TAP, SCORE, SILU, WHOLE, WINDOWED, seen, with_gradient, zeros
@@ -71,7 +73,7 @@ def test_attention(mask, expected_pairs, key_heads):
     pairs = block_pairs(T, C, mask)
     assert pairs == expected_pairs
     args = zeros((B, T, H, K), *[(B, T, key_heads, K)] * 2)
-    run = partial(attention, method="blocked", block=C, **mask)
+    run = partial(attention_in_blocks, mask=Mask(**mask), block=C)
     forward = B * H * (pairs * meeting(C, C, K) + ends(T, K))
     assert flops(run, *args) == forward
     of_a_pair = (
@@ -95,7 +97,7 @@ def test_attention_step(key_heads):
     """Decoding: one query a head, over a whole cache, block by block, and over its own key."""
     B, H, K, capacity, C, layers = 2, 4, 8, 64, 16, 3
     q, k, v, cache = zeros((B, 1, H, K), *[(B, 1, key_heads, K)] * 2, (layers, B, key_heads, capacity, K))
-    count = flops(partial(attention_with_cache, block=C), q, k, v, cache, cache, 1, 40)
+    count = flops(partial(attention_with_cache_in_blocks, block=C), q, k, v, Cache(cache, cache, 1, 40))
     own = meeting(1, 1, K) - 1  # of one key there is no maximum to take
     assert count == B * H * (capacity // C * meeting(1, C, K) + own + ends(1, K))
 

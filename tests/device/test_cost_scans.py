@@ -12,9 +12,9 @@ import pytest
 
 from lengthscale.bench.device.flops import flops
 from lengthscale.models.ops.linear_scan import linear_scan
-from lengthscale.models.ops.s4d import s4d
-from lengthscale.models.ops.selective_scan import selective_scan
-from lengthscale.models.ops.wkv import empty_state, wkv
+from lengthscale.models.ops.s4d import System, s4d
+from lengthscale.models.ops.selective_scan import Inputs, selective_scan
+from lengthscale.models.ops.wkv import Decay, empty_state, wkv
 from tests.helpers.hand_counts import (
     RECURRENCE,
     SCAN_CHANNEL,
@@ -85,7 +85,8 @@ def test_complex_linear_scan():
 
 
 def scan_arguments(B, T, E, N):
-    return zeros((B, T, E), (B, T, E), (E, N), (B, T, N), (B, T, N), (B, N, E))
+    A, h0, *x = zeros((E, N), (B, N, E), (B, T, E), (B, T, E), (B, T, N), (B, T, N))
+    return Inputs(*x), A, h0
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -139,6 +140,10 @@ WKV_READ = (
 )
 
 
+def wkv_arguments(B, T, D):
+    return Decay(*zeros((D,), (D,))), *zeros((B, T, D), (B, T, D))
+
+
 @pytest.mark.parametrize("chunk", [64, 8])
 def test_wkv_sequential(chunk):
     """A chunk of 64 holds all of the tokens, of 8 an eighth."""
@@ -150,14 +155,14 @@ def test_wkv_sequential(chunk):
         + 1  # e^{k-p'} v
         + 2 * RECURRENCE  # aa' and bb'
     )
-    args = zeros((D,), (D,), (B, T, D), (B, T, D))
+    args = wkv_arguments(B, T, D)
     assert flops(partial(wkv, method="sequential", chunk=chunk), *args) == B * T * D * (update + WKV_READ)
 
 
 def test_wkv_of_one_token():
     """The recurrence itself: max and exponentials of both pairs (2 + 2 + 3 and 2 + 3 + 2), y, aa' and bb'."""
     B, D = 2, 3
-    args = zeros((D,), (D,), (B, 1, D), (B, 1, D))
+    args = wkv_arguments(B, 1, D)
     state = empty_state(B, D, jnp.float32)
     assert flops(wkv, *args, state) == B * D * ((2 + 2 + 3) + (3 + 2 + 1) + (2 + 3 + 2) + (3 + 2))
 
@@ -174,7 +179,7 @@ def test_wkv_associative(chunk):
     runs = chunk + 1  # the state before is one more
     states = B * D * (prefix(runs, compose, decayed=0) + 3 * woven(runs))  # aa, bb and p
     lengths = prefix(runs, composed=0, decayed=1)  # n_1 + n_2, one number for all channels
-    args = zeros((D,), (D,), (B, T, D), (B, T, D))
+    args = wkv_arguments(B, T, D)
     expected = T // chunk * (states + lengths) + B * T * D * WKV_READ
     assert flops(partial(wkv, method="associative", chunk=chunk), *args) == expected
 
@@ -205,7 +210,7 @@ def states_of_chunks(B, T, C):
 
 
 def s4d_arguments(B, T, H, N):
-    return *zeros((B, T, H)), *zeros(*[(H, N)] * 3, dtype=jnp.complex64)
+    return *zeros((B, T, H)), System(*zeros(*[(H, N)] * 3, dtype=jnp.complex64))
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -14,7 +14,7 @@ from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Measured
 from lengthscale.models import Interface, build, hippo
-from lengthscale.models.ops.s4d import s4d
+from lengthscale.models.ops.s4d import System, s4d
 
 POLES = hippo.s4d_lin(64)
 
@@ -113,7 +113,7 @@ def test_half_as_many_samples():
 def layer(model, u):
     """What the model's first layer says to u (B, T, H)."""
     a, b, c = model.apart().blocks[0].mixer.discrete()
-    return np.asarray(s4d(u, a, b, c, method="recurrence")[0])
+    return np.asarray(s4d(u, System(a, b, c), method="recurrence")[0])
 
 
 def test_twice_the_step_is_half_the_rate_of_a_held_signal():

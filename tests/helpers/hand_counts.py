@@ -3,13 +3,15 @@
 A count is a sum with one term for each operation of the equation, its comment saying which. Axes: models/ops.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from lengthscale.models.ops.gated import gru, lstm, rnn
 
 
-def zeros(*shapes, dtype=jnp.float32):
+def zeros(*shapes, dtype=jnp.float32) -> list[Any]:
     return [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
 
 

@@ -14,12 +14,15 @@ from flax import nnx
 from lengthscale.models import Interface
 from lengthscale.models.llama import LlamaConfig, llama
 from lengthscale.models.ops.attention import (
+    Cache,
+    Mask,
     attention,
     attention_reference,
     attention_to_cache,
-    attention_with_cache,
     attention_with_cache_reference,
 )
+from lengthscale.models.ops.attention.blocks import attention_in_blocks
+from lengthscale.models.ops.attention.cache import attention_with_cache_in_blocks
 from lengthscale.models.ops.rope import rope, rope_reference
 from lengthscale.models.transformer import AttentionConfig, GPT2Config, gpt2
 from tests.helpers.compare import assert_close
@@ -56,27 +59,27 @@ def queries_and_keys(length, n_keys, heads, kv_heads, size=4):
 
 
 MASKS = {
-    "window": {"causal": True, "window": 5},
-    "holes": {"causal": False, "key_mask": jnp.asarray(np.random.default_rng(3).random((BATCH, 19)) < 0.5)},
-    "nothing to see": {"causal": False, "key_mask": jnp.arange(19) < jnp.array([[0], [8]])},
-    "causal and padded": {"causal": True, "key_mask": jnp.arange(19) < jnp.array([[7], [18]])},
+    "window": {"mask": Mask(window=5)},
+    "holes": {"mask": Mask(causal=False), "key_mask": jnp.asarray(np.random.default_rng(3).random((BATCH, 19)) < 0.5)},
+    "nothing to see": {"mask": Mask(causal=False), "key_mask": jnp.arange(19) < jnp.array([[0], [8]])},
+    "causal and padded": {"mask": Mask(), "key_mask": jnp.arange(19) < jnp.array([[7], [18]])},
 }
 
 
 @pytest.mark.parametrize("kind", MASKS)
 def test_grouped_queries_equal_repeated_keys(kind, x64):
-    q, k, v = queries_and_keys(19 if MASKS[kind]["causal"] else 13, 19, heads=6, kv_heads=2)
+    q, k, v = queries_and_keys(19 if MASKS[kind]["mask"].causal else 13, 19, heads=6, kv_heads=2)
 
     def repeated(q, k, v):
         return attention_reference(q, jnp.repeat(k, 3, axis=2), jnp.repeat(v, 3, axis=2), **MASKS[kind])
 
-    y = value_and_gradient(partial(attention, **MASKS[kind], block=8), q, k, v)
+    y = value_and_gradient(partial(attention_in_blocks, **MASKS[kind], block=8), q, k, v)
     assert_close(y, value_and_gradient(repeated, q, k, v), EXACT)
 
 
 def test_a_query_that_sees_no_key_gives_zero_and_gradients_stay_finite(x64):
     q, k, v = queries_and_keys(13, 19, heads=2, kv_heads=1)
-    y, gradient = value_and_gradient(partial(attention, **MASKS["nothing to see"], block=8), q, k, v)
+    y, gradient = value_and_gradient(partial(attention_in_blocks, **MASKS["nothing to see"], block=8), q, k, v)
     np.testing.assert_array_equal(y[0], 0)
     assert np.all(np.abs(y[1]) > 0)
     for g in gradient:
@@ -89,21 +92,22 @@ def test_a_query_that_sees_no_key_gives_zero_and_gradients_stay_finite(x64):
 # piece overruns; and caches of fewer slots than the window
 RINGS = [(3, 1, 8, 8), (8, 1, 8, 8), (21, 1, 8, 8), (21, 5, 8, 8), (21, 19, 8, 8), (0, 19, 8, 8), (13, 6, 1, 1)]
 RINGS += [(13, 1, 1, 1), (5, 5, 12, 14), (21, 5, 30, None)]
-whole_window = jax.jit(attention_reference, static_argnames="window")
-attend_with_cache = jax.jit(partial(attention_with_cache, block=4), static_argnames="window")
+whole_window = jax.jit(attention_reference, static_argnames="mask")
+attend_with_cache = jax.jit(partial(attention_with_cache_in_blocks, block=4), static_argnames="mask")
 
 
 @pytest.mark.parametrize(("filled", "length", "slots", "window"), RINGS)
 def test_attention_with_a_ring_equals_the_whole(filled, length, slots, window, x64):
     qkv = queries_and_keys(40, 40, heads=4, kv_heads=2)
-    whole = np.asarray(whole_window(*qkv, window=window))
+    mask = Mask(window=window)
+    whole = np.asarray(whole_window(*qkv, mask=mask))
     at = np.arange(max(0, filled - slots), filled)
     caches = np.random.default_rng(5).normal(size=(2, 3, BATCH, 2, slots, 4))  # other layers, slots not filled: junk
     q, k, v = map(np.asarray, qkv)
     for cache, x in zip(caches, (k, v), strict=True):
         cache[1, :, :, at % slots] = x[:, at].swapaxes(0, 1)
     new = slice(filled, filled + length)
-    y = attend_with_cache(q[:, new], k[:, new], v[:, new], *caches, 1, filled, window=window)
+    y = attend_with_cache(q[:, new], k[:, new], v[:, new], Cache(*caches, 1, filled), mask=mask)
     assert_close(y, whole[:, new], EXACT)
 
 
@@ -112,10 +116,13 @@ def test_attention_with_a_ring_equals_its_reference_in_value_and_gradient(filled
     args = (*queries_and_keys(length, length, heads=4, kv_heads=2), *normal(5, 2, 3, BATCH, 2, slots, 4))
 
     def of(function):
-        fast = jax.jit(lambda *args: value_and_gradient(lambda *x: function(*x, 1, filled, window=window), *args))
-        return fast(*args)
+        def with_cache(q, k, v, k_cache, v_cache):
+            return function(q, k, v, Cache(k_cache, v_cache, 1, filled))
 
-    assert_close(of(partial(attention_with_cache, block=4)), of(attention_with_cache_reference), EXACT)
+        return jax.jit(partial(value_and_gradient, with_cache))(*args)
+
+    fast = partial(attention_with_cache_in_blocks, mask=Mask(window=window), block=4)
+    assert_close(of(fast), of(partial(attention_with_cache_reference, window=window)), EXACT)
 
 
 @pytest.mark.parametrize("length", [1, 6])
@@ -124,7 +131,7 @@ def test_attention_to_a_cache_equals_the_whole(length, x64):
     lengths = jnp.array([0, 13])
     caches = (normal(5, 3, BATCH, 2, 19, 4).at[1].set(x.swapaxes(1, 2)) for x in (k, v))
     y = jax.jit(partial(attention_to_cache, block=8))(q, *caches, jnp.int32(1), lengths)
-    assert_close(y, attention_reference(q, k, v, causal=False, key_mask=jnp.arange(19) < lengths[:, None]), EXACT)
+    assert_close(y, attention_reference(q, k, v, Mask(causal=False), key_mask=jnp.arange(19) < lengths[:, None]), EXACT)
 
 
 def intermediates(jaxpr):
@@ -142,7 +149,8 @@ def test_decoding_with_grouped_queries_repeats_no_keys():
     heads, kv_heads, slots, size, block = 8, 2, 4096, 16, 512
     q, k, v = (normal(n, 1, 1, h, size) for n, h in enumerate((heads, kv_heads, kv_heads)))
     cache = normal(3, 2, 1, kv_heads, slots, size)
-    program = jax.make_jaxpr(partial(attention_with_cache, block=block))(q, k, v, cache, cache, 1, 4000)
+    run = partial(attention_with_cache_in_blocks, block=block)
+    program = jax.make_jaxpr(run)(q, k, v, Cache(cache, cache, 1, 4000))
     assert max(intermediates(program.jaxpr)) == kv_heads * block * size  # one block of keys
 
 
@@ -257,7 +265,7 @@ def test_wrong_arguments_say_what_was_expected():
     with pytest.raises(ValueError, match="key heads must divide query heads, got 4 and 6"):
         attention(q, k, v)
     with pytest.raises(ValueError, match=r"a query sees itself.*got 0"):
-        attention(q, q, q, window=0)
+        attention(q, q, q, Mask(window=0))
     with pytest.raises(ValueError, match="even head size, got 3"):
         rope(normal(0, 1, 2, 1, 3), jnp.arange(2))
     with pytest.raises(ValueError, match="kv_heads=2, heads=3"):

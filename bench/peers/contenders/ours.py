@@ -17,8 +17,8 @@ from lengthscale.bench.peers.contenders.prepared import Given, Prepared, nothing
 from lengthscale.models.gru import GRU
 from lengthscale.models.lstm import LSTM
 from lengthscale.models.mamba import Mamba, MambaConfig, MambaState
-from lengthscale.models.ops.attention import attention, attention_with_cache
-from lengthscale.models.ops.selective_scan import selective_scan
+from lengthscale.models.ops.attention import Cache, attention, attention_with_cache
+from lengthscale.models.ops.selective_scan import Inputs, selective_scan
 from lengthscale.models.ops.wkv import WKVState, empty_state
 from lengthscale.models.rnn import RNN
 from lengthscale.models.rwkv4 import TimeMix
@@ -53,7 +53,7 @@ def _recurrent(case: Case, given: Given) -> Prepared:
 
 
 def _selective_scan(case: Case, given: Given) -> Prepared:
-    return sequence(lambda a: selective_scan(a["u"], a["dt"], a["A"], a["B"], a["C"])[0], case, given)
+    return sequence(lambda a: selective_scan(Inputs(a["u"], a["dt"], a["B"], a["C"]), a["A"])[0], case, given)
 
 
 def _mamba(case: Case, given: Given, method: str = "auto") -> Prepared:
@@ -84,8 +84,8 @@ def _attention(case: Case, given: Given) -> Prepared:
     last = case.length - 1
 
     def one(a, state):
-        k_cache, v_cache = (state[name][None] for name in ("k_cache", "v_cache"))
-        y = attention_with_cache(a["q"], a["k"], a["v"], k_cache, v_cache, 0, last)  # pyright: ignore[reportArgumentType]
+        cache = Cache(state["k_cache"][None], state["v_cache"][None], 0, last)
+        y = attention_with_cache(a["q"], a["k"], a["v"], cache)  # pyright: ignore[reportArgumentType]
         # With 0 * y the cache is updated after it is read, as in a model; otherwise XLA would copy the cache.
         new = {name: (a[name] + 0 * y).swapaxes(1, 2) for name in "kv"}
         caches = {f"{name}_cache": state[f"{name}_cache"] for name in "kv"}

@@ -16,9 +16,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -49,23 +50,50 @@ def missing() -> str | None:
     return None
 
 
-def call(
-    name: str, results: tuple, *args: jax.Array, in_place: dict[int, int] | None = None, **sizes: int
-) -> Sequence[jax.Array]:
-    """The results of the handler called `name`, of these shapes and types.
+def differentiable(forward: Callable, backward: Callable) -> Callable:
+    """A function whose outputs come from one kernel and whose gradient comes from another.
 
-    args: its arrays. sizes: its attributes.
-    in_place: arguments, by number, that the handler may overwrite with a result; XLA copies those that are used later.
+    forward: called as (*args, keep=, **sizes), returns the outputs, and what the gradient needs of them and of args.
+    keep: whether there will be a gradient; if not, a kernel need not write what only the gradient reads. backward:
+    called as (kept, cotangents of the outputs, **sizes), returns a gradient for each of args. The returned function is
+    called as (*args, **sizes): args are trees of arrays, sizes are numbers that are known when it is traced.
+    """
+
+    @partial(jax.custom_vjp, nondiff_argnums=(0,))
+    def function(sizes, *args):
+        return forward(*args, keep=False, **dict(sizes))[0]
+
+    def forward_rule(sizes, *args):
+        return forward(*args, keep=True, **dict(sizes))
+
+    def backward_rule(sizes, kept, cotangents):
+        return tuple(backward(kept, cotangents, **dict(sizes)))
+
+    function.defvjp(forward_rule, backward_rule)
+    return lambda *args, **sizes: function(tuple(sizes.items()), *args)
+
+
+def call(name: str, results: Any, *args: Any, in_place: dict[int, int] | None = None, **sizes: int) -> Any:
+    """The results of the handler called `name`, as a tree like `results`, which describes their shapes and types.
+
+    args: trees whose arrays are the handler's arguments, in its order. sizes: its attributes. in_place: arguments, by
+    number, that the handler may overwrite with a result, by number; XLA copies those that are used later.
     """
     assert name in HANDLERS
+    shapes, tree = jax.tree.flatten(results)
     attributes = {key: np.int64(value) for key, value in sizes.items()}
     options = {"vmap_method": "sequential", "input_output_aliases": in_place}
-    return jax.ffi.ffi_call(name, results, **options)(*args, **attributes)
+    return tree.unflatten(jax.ffi.ffi_call(name, shapes, **options)(*jax.tree.leaves(args), **attributes))
 
 
-def like(x) -> jax.ShapeDtypeStruct:
-    """The description of a result that has the shape and type of x."""
-    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+def like(tree: Any) -> Any:
+    """The descriptions of results that have the shapes and types of the arrays in this tree."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def floats(*shape: int) -> jax.ShapeDtypeStruct:
+    """The description of a result of this shape, in float32."""
+    return jax.ShapeDtypeStruct(shape, np.float32)
 
 
 def flops(name: str, *shapes: tuple[int, ...], **sizes: int) -> int:
@@ -140,7 +168,7 @@ _FLOPS = {
     "gated_selective_scan_forward": _scan_flops(2 + 3 + 2, 1 + 4 + 2 + 3),
     # in addition: y again; softplus and its slope; dy, dz; du, ddelta, dD, dbias
     "gated_selective_scan_backward": _scan_flops(5 + 2 + 2 + 2 + 2 + 1 + 1 + 2 + 2 + 2, 1 + 1 + 2 + 5 + 3 + 8 + 6),
-    # the product with W_h, and each channel's share of the equation and its gradient (models/ops/gated.py)
+    # the product with W_h, and each channel's share of the equation and its gradient (models/ops/gated/)
     "rnn_forward": _gated_flops(3),
     "rnn_backward": _gated_flops(4),
     "lstm_forward": _gated_flops(17),

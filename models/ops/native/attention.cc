@@ -1,16 +1,16 @@
-// Softmax attention on a CPU, and its gradient: models/ops/attention_blocks.py in the core's caches.
+// Softmax attention on a CPU, and its gradient: models/ops/attention/blocks.py with blocks for the core's caches.
 //
-//     S = Q K^T / sqrt(K);  P = exp(S - m);  l = sum P;  Y = P V / l         m: the running maximum (online softmax)
+//     X = Q K^T / sqrt(K);  P = exp(X - m);  l = sum P;  Y = P V / l         m: the running maximum (online softmax)
 //
-// Forward, a panel is some queries: their scores lie as (keys, queries), so that a maximum, a sum or a shrinking is one
-// register for each key, and keys and values are read where they lie. A panel's sums stay at hand while the keys pass.
+// Forward, a panel is some queries. Their scores are stored as (keys, queries), so that a maximum, a sum or a scaling takes
+// one register for each key, and keys and values need not be copied. A panel's sums stay in the cache during the loop over keys.
 //
-// Backward, a panel is some keys, which stay while the queries pass, and their scores lie as (queries, keys). With the
-// log-sum-exp of each query, and delta = dY . Y:
+// Backward, a panel is some keys, which stay in the cache during the loop over queries. Their scores are stored as (queries,
+// keys). With the log-sum-exp of each query, and delta = dY . Y:
 //
-//     P = exp(S - lse);  dS = P (dY V^T - delta);  dV^T += dY^T P;  dK^T += Q^T dS;  dQ += dS K
+//     P = exp(X - lse);  dX = P (dY V^T - delta);  dV^T += dY^T P;  dK^T += Q^T dX;  dQ += dX K
 //
-// What lies beyond the diagonal or the window is left out to the panel; what is left of it is masked.
+// Panels beyond the diagonal or the window are skipped; in a panel on the edge, the scores beyond it are masked.
 //
 // Axes, rows first: q, y (B, T, H, K); k, v (B, S, J, K), J dividing H; lse (B, H, T). K is a multiple of 8. All float.
 
@@ -23,8 +23,8 @@ namespace {
 
 constexpr int64_t kPanels = 8;       // of a block: queries forward, keys backward
 constexpr int64_t kBlock = kPanels * kPanel;
-constexpr int64_t kKeys = 128;       // that pass a block of queries at once
-constexpr int64_t kQueries = 64;     // that pass a block of keys at once
+constexpr int64_t kKeys = 128;       // of one step of the loop over keys, forward
+constexpr int64_t kQueries = 64;     // of one step of the loop over queries, backward
 constexpr float kMasked = -3e38f, kLowest = -1e30f;  // a masked score stays below every maximum
 
 struct Sizes {
@@ -53,7 +53,7 @@ struct Sizes {
 int64_t down(int64_t x) { return x / 8 * 8; }  // to whole tiles
 int64_t blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
-// A register at a time and not a Vec: GCC keeps in memory what is wider than the machine's.
+// A register at a time and not a Vec: GCC keeps vectors in memory that are wider than the machine's registers.
 Register load(const float* x) {
   Register v;
   std::memcpy(&v, x, sizeof v);
@@ -73,7 +73,8 @@ using Scratch = std::vector<Vec>;  // its floats begin at a cache line
 Scratch scratch(int64_t floats) { return Scratch(blocks(floats, kLanes)); }
 float* floats(Scratch& x) { return reinterpret_cast<float*>(x.data()); }
 
-// Items 0, ..., n - 1 for whoever is free: causal blocks are not of one size. make(): what a core works with.
+// Items 0, ..., n - 1, each for the next core that is free, since causal blocks differ in size. make(): a core's worker, which
+// is called with the number of an item.
 template <typename Make>
 void share_unequal(ffi::ThreadPool& pool, int64_t n, const Make& make) {
   std::atomic<int64_t> next{0};
@@ -170,7 +171,7 @@ struct Forward {
   }
 };
 
-// Every `parts`-th block of one key head's keys. Each part has a dQ of its own, so that the sums keep their order.
+// Every `parts`-th block of one key head's keys. Each part has its own dQ, so that the order of the sums is always the same.
 struct Backward {
   const Sizes& s;
   const float *q, *k, *v, *dy, *lse, *delta;
@@ -178,19 +179,19 @@ struct Backward {
   float *dk, *dv;
   const int64_t wide;                   // panels of a head's size
   Scratch kT, vT, dkT, dvT, k_rows;     // (panels, K, kPanel); (panels, wide, keys of a panel, kPanel)
-  Scratch p, ds, dq_rows;               // (kQueries, kPanel) twice; (wide, kQueries, kPanel)
+  Scratch p, dx, dq_rows;               // (kQueries, kPanel) twice; (wide, kQueries, kPanel)
 
   Backward(const Sizes& s, F32 q, F32 k, F32 v, F32 dy, F32 lse, const float* delta, const std::vector<float*>& dq, Out dk,
            Out dv)
       : s(s), q(q.typed_data()), k(k.typed_data()), v(v.typed_data()), dy(dy.typed_data()), lse(lse.typed_data()),
         delta(delta), dq(dq), dk(dk->typed_data()), dv(dv->typed_data()), wide(blocks(s.size, kPanel)),
         kT(scratch(kBlock * s.size)), vT(kT), dkT(kT), dvT(kT), k_rows(scratch(kBlock * wide * kPanel)),
-        p(scratch(kQueries * kPanel)), ds(p), dq_rows(scratch(wide * kQueries * kPanel)) {}
+        p(scratch(kQueries * kPanel)), dx(p), dq_rows(scratch(wide * kQueries * kPanel)) {}
 
   void operator()(int64_t item) {
     const int64_t parts = dq.size(), j = item / parts % s.key_heads, b = item / parts / s.key_heads;
     for (int64_t round = 0, part = item % parts; round * parts < blocks(s.keys, kBlock); ++round) {
-      const int64_t in_turn = round % 2 ? parts - 1 - part : part;  // to and fro: with causality the first are longer
+      const int64_t in_turn = round % 2 ? parts - 1 - part : part;  // forth and back: if causal, the first blocks are longer
       const int64_t from = (round * parts + in_turn) * kBlock;
       if (from < s.keys) block(b, j, from, std::min(s.keys, from + kBlock), dq[part]);
     }
@@ -244,24 +245,24 @@ struct Backward {
   void pair(int64_t b, int64_t head, int64_t i, int64_t at, int64_t last, int64_t t, int64_t end, float* dq) {
     const int64_t n = end - t, stride = s.q_stride(), panel = i * s.size * kPanel, place = s.q_at(b, t, head);
     const float *q = this->q + place, *dy = this->dy + place;
-    float *p = floats(this->p), *ds = floats(this->ds);
+    float *p = floats(this->p), *dx = floats(this->dx);
     multiply<Left::kAlong, Start::kZero>(n, s.size, q, stride, floats(kT) + panel, p);
-    multiply<Left::kAlong, Start::kZero>(n, s.size, dy, stride, floats(vT) + panel, ds);
+    multiply<Left::kAlong, Start::kZero>(n, s.size, dy, stride, floats(vT) + panel, dx);
     const int64_t row = (b * s.heads + head) * s.queries + t;
     if (at < s.first_key(end - 1) || at + kPanel > s.end_key(t))
-      slopes<true>(n, t, at, row, p, ds);
+      slopes<true>(n, t, at, row, p, dx);
     else
-      slopes<false>(n, t, at, row, p, ds);
+      slopes<false>(n, t, at, row, p, dx);
     multiply<Left::kAcross, Start::kAdd>(s.size, n, dy, stride, p, floats(dvT) + panel);
-    multiply<Left::kAcross, Start::kAdd>(s.size, n, q, stride, ds, floats(dkT) + panel);
+    multiply<Left::kAcross, Start::kAdd>(s.size, n, q, stride, dx, floats(dkT) + panel);
     for (int64_t c = 0; c < wide; ++c)
-      multiply<Left::kAlong, Start::kAdd>(n, last + 1 - at, ds, kPanel, floats(k_rows) + (i * wide + c) * kPanel * kPanel,
+      multiply<Left::kAlong, Start::kAdd>(n, last + 1 - at, dx, kPanel, floats(k_rows) + (i * wide + c) * kPanel * kPanel,
                                           dq + c * kQueries * kPanel);
   }
 
-  // Scores to probabilities, and dY V^T to dS, where they lie. row: of query t in lse and delta.
+  // Scores become probabilities, and dY V^T becomes dX, in place. row: that of query t in lse and delta.
   template <bool kMask>
-  void slopes(int64_t n, int64_t t, int64_t at, int64_t row, float* p, float* ds) {
+  void slopes(int64_t n, int64_t t, int64_t at, int64_t row, float* p, float* dx) {
     for (int64_t i = 0; i < n; ++i)
       for (int j = 0; j < kPanel; j += kRegister) {
         const int64_t place = i * kPanel + j;
@@ -272,7 +273,7 @@ struct Backward {
           weight = seen ? weight : Register{};
         }
         store(p + place, weight);
-        store(ds + place, weight * (load(ds + place) - delta[row + i]));
+        store(dx + place, weight * (load(dx + place) - delta[row + i]));
       }
   }
 };
@@ -298,7 +299,7 @@ ffi::Error backward(ffi::ThreadPool pool, int64_t causal, int64_t window, F32 q,
           std::accumulate(sum, sum + 8, 0.0f);
     }
   });
-  // A part for each core where the heads do not come out even; few heads to a core do not.
+  // With many heads to a core, there is one part. With few, which would not share evenly, there are more parts.
   const int64_t groups = s.batch * s.key_heads, cores = pool.num_threads();
   const int64_t parts = groups >= 4 * cores ? 1 : std::min(blocks(s.keys, kBlock), cores / std::gcd(cores, groups));
   std::vector<std::vector<float>> others(parts - 1, std::vector<float>(total));

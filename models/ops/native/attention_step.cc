@@ -1,12 +1,12 @@
-// Attention of one new token to itself and to a cache, where the cache lies: what a Transformer decodes with on a CPU.
+// Attention of one new token to itself and to a cache, which is not copied: what a Transformer decodes with on a CPU.
 //
-//     s_i = q . k_i / sqrt(K);  y = sum_i e^{s_i - m} v_i / sum_i e^{s_i - m},  m = max s_i
+//     x_i = q . k_i / sqrt(K);  y = sum_i e^{x_i - m} v_i / sum_i e^{x_i - m},  m = max x_i
 //
-// Keys and values are read once, all queries of a key head together. A head's slots are cut into pieces, which the cores
-// share; each keeps its own maximum, and their sums are put together at the end.
+// Keys and values are read once, for all queries of a key head together. A head's slots are cut into pieces, which the cores
+// share. Each piece has its own maximum and sums, and the pieces are added up at the end.
 //
 // Axes, rows first: q, y (B, 1, H, K); k, v (B, 1, J, K), J dividing H; caches (N, B, J, S, K); layer, filled: one number
-// each. K is a multiple of 16. All float. The token at position p lies in slot p mod S, `filled` of them before this one; it
+// each. K is a multiple of 16. All float. The token at position p is in slot p mod S; `filled` tokens came before this one. It
 // sees `window` tokens, itself included (0: all).
 
 #include <cmath>
@@ -16,9 +16,9 @@
 
 namespace {
 
-constexpr int64_t kBlock = 256;         // slots whose scores are at hand at once
+constexpr int64_t kBlock = 256;         // slots whose scores are computed at once
 constexpr int64_t kPiece = 1024;        // slots
-constexpr int64_t kWorthSharing = 2e6;  // bytes of keys and values; less is read sooner than another core wakes up
+constexpr int64_t kWorthSharing = 2e6;  // bytes of keys and values; less is read in the time in which another core wakes up
 constexpr float kMasked = -3e38f, kLowest = -1e30f;
 
 using S32 = ffi::Buffer<ffi::S32>;
@@ -33,7 +33,7 @@ struct Step {
   int64_t query(int64_t b, int64_t j) const { return (b * key_heads + j) * group * size; }
 };
 
-// What the slots so far give to each query of a key head: the maximum, the sum, and the sum of values, (R, K).
+// The running sums of each query of a key head: the maximum, the sum, and the weighted sum of values, (R, K).
 struct Sums {
   std::vector<float> max, sum, values;
   Sums(int64_t group, int64_t size) : max(group, kLowest), sum(group), values(group * size) {}
@@ -72,7 +72,7 @@ float score(const Step& s, const float* q, const float* keys, int64_t n, float* 
   return most;
 }
 
-// kRows values, weighted, at once: the sum goes through the cache once for all of them.
+// kRows values, weighted, at once: the sum is read and written once for all of them.
 template <int kRows>
 void add_values(const Step& s, const float* weights, const float* values, float* sums) {
   const Lanes<true> lanes{kLanes};
@@ -110,7 +110,7 @@ void add_block(const Step& s, int64_t b, int64_t j, int64_t first, int64_t n, Su
   for (; i < n; ++i) add_values<1>(s, weights + i, values + i * s.size, sums.values.data());
 }
 
-// The slots that are seen, in pieces: those of the ring's latest turn, and those of the turn before.
+// The slots that are seen, in pieces: those of the ring's latest pass, and those of the pass before.
 std::vector<Range> pieces(int64_t slots, int64_t filled, int64_t window) {
   const int64_t turned = filled % slots, seen = window ? window - 1 : filled;  // tokens before this one
   std::vector<Range> ranges = {{std::max<int64_t>(0, turned - seen), turned}}, cut;

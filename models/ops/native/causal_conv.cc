@@ -4,8 +4,8 @@
 //     g_t = dy_t, or dy_t (s + a_t s (1 - s)), s = sigmoid(a_t)
 //     dx_t = sum_k w_k g_{t+K-1-k};  dw_k = sum_t g_t x_{t-K+1+k};  dbias = sum_t g_t
 //
-// XLA makes the gradient's g anew for each of the K + 2 sums that it goes into, from x on. Here a row of time is read once,
-// and the K rows that sums still need stay in the first-level cache. The cores share pieces of time.
+// XLA computes g again, from x, for each of the K + 2 sums in the gradient. Here a row of time is read once, and the K rows that
+// the sums still need stay in the first-level cache. The cores share pieces of time.
 //
 // Axes, rows first: x, y (B, T, E); w (K, E); before (B, K-1, E), the inputs before x. All float.
 
@@ -72,7 +72,7 @@ struct Piece {
   float* kept(int64_t t) { return ring.data() + t % c.taps * c.width; }
 
   void run(int64_t b, int64_t begin, int64_t end) {
-    int64_t next = begin;  // row whose g is to be made
+    int64_t next = begin;  // the first row whose g is still to be computed
     for (int64_t t = begin == 0 ? 1 - c.taps : begin; t < end; ++t) {
       for (; next <= std::min(t + c.taps - 1, c.length - 1); ++next) make(b, next, next < end);
       float* out = t < 0 ? dbefore + c.row_before(b, t) : dx + c.row(b, t);
@@ -110,7 +110,7 @@ ffi::Error backward(ffi::ThreadPool pool, int64_t silu, F32 x, F32 w, F32 bias, 
                     Out dbias, Out dbefore) {
   const Conv c = conv(silu, x, w, bias, before);
   const int64_t n = c.batch * c.pieces(), size = (c.taps + 1) * c.width;
-  std::vector<float> parts(n * size);  // summed in order, so that the result does not depend on who was first
+  std::vector<float> parts(n * size);  // summed in order, so that the result does not depend on which thread was first
   share(pool, n, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       Piece piece{c, dy.typed_data(), dx->typed_data(), dbefore->typed_data(), parts.data() + i * size,

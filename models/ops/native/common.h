@@ -20,8 +20,8 @@ constexpr int kLanes = 16;                                       // a cache line
 typedef float Vec __attribute__((vector_size(kLanes * 4)));      // as many machine vectors as that takes
 typedef int32_t Int __attribute__((vector_size(kLanes * 4)));
 
-// A group of channels in memory: kLanes of them, or what the width leaves for the last one (a size not known to the compiler
-// makes every load a call).
+// A group of channels in memory: kLanes of them, or in the last group what the width leaves. kWhole says so at compile time,
+// for the compiler makes a call of every load whose size it does not know.
 template <bool kWhole>
 struct Lanes {
   int64_t count;
@@ -34,7 +34,7 @@ struct Lanes {
   void store(float* x, Vec v) const { std::memcpy(x, &v, bytes()); }
 };
 
-// The next lines of a column lie too far apart for the hardware to foresee.
+// The rows of a column are too far apart in memory for the hardware to prefetch them.
 constexpr int64_t kAhead = 4;
 inline void prefetch(const float* x) { __builtin_prefetch(x); }
 
@@ -52,8 +52,8 @@ inline float sum(Vec v) {
   return total;
 }
 
-// e^x = 2^n e^r, |r| <= ln(2) / 2, by a polynomial (Moshier's Cephes, expf); below e^-87 it stays there. V: a Vec,
-// or another vector of floats.
+// e^x = 2^n e^r, |r| <= ln(2) / 2, by a polynomial (Moshier's Cephes, expf). Below x = -87 it is e^-87, above 88 it is e^88.
+// V: a Vec, or another vector of floats.
 template <typename V>
 inline V exp(V x) {
   using Int = decltype(x < x);
@@ -73,13 +73,13 @@ inline V exp(V x) {
   return (V)((Int)p + exponent);
 }
 
-// To a relative 3e-7. Exactly 0 and 1 far out, where padding holds an LSTM's cell.
+// The error is 3e-7, relative. Far from 0 it is exactly 0 and 1, so that padding holds an LSTM's cell.
 inline Vec sigmoid(Vec x) {
   const Vec y = 1.0f / (1.0f + exp(-x));
   return x < -87.0f ? Vec{} : y;
 }
 
-// log(1 + e^x) to a relative 3e-7, also where it is small, and its slope, sigmoid(x).
+// log(1 + e^x) and its slope, sigmoid(x). The error is 3e-7, relative, also where the value is small.
 struct Softplus {
   Vec value, slope;
 };
@@ -98,8 +98,8 @@ inline Softplus softplus(Vec x) {
 using F32 = ffi::Buffer<ffi::F32>;
 using Out = ffi::ResultBuffer<ffi::F32>;
 
-// Share 0, ..., n - 1 out among the cores: task(first, last) on the pool, and on this thread, which takes what no other has
-// begun.
+// Run task(first, last) on parts of 0, ..., n - 1, on the threads of the pool and on this one. Each thread takes the next part
+// that no other has begun.
 template <typename Task>
 void share(ffi::ThreadPool& pool, int64_t n, const Task& task) {
   struct Shared {
@@ -117,7 +117,7 @@ void share(ffi::ThreadPool& pool, int64_t n, const Task& task) {
       if (++shared->done == parts) shared->all_done.notify_one();
     }
   };
-  for (int64_t i = 1; i < parts; ++i)  // whoever comes late finds nothing left, and never touches the task
+  for (int64_t i = 1; i < parts; ++i)  // a thread that starts late finds no part left, and does not touch the task
     pool.Schedule([work]() mutable { work(); });
   work();
   std::unique_lock<std::mutex> lock(shared->mutex);

@@ -1,18 +1,18 @@
-// The recurrences of RNN, LSTM and GRU on a CPU, and their gradients: models/ops/gated.py has the equations.
+// The recurrences of RNN, LSTM and GRU on a CPU, and their gradients: models/ops/gated/equation.py has the equations.
 //
-// A step is a product with W_h and little else, and XLA's own calls its matrix product anew for each, on a state that it
-// brings into another order. Here W is packed once for all the steps (recurrence.h), and a group of channels is done with
-// while its sums are in registers. The gradient's state is the gradient of the gates, dg: dh_{t-1} = W^T dg_t is a step as
-// any other, with the transpose packed. What is made of dg over all the steps, dW, is one product outside.
+// A step is a product with W_h and little else. XLA calls a matrix product at every step and transposes the state for it. Here
+// W is packed once for all steps (recurrence.h), and the cell of a group of channels is computed while its sums are in
+// registers. The gradient's state is the gradient of the gates, dg: dh_{t-1} = W^T dg_t is a step like any other, with the
+// transpose packed. The gradient of W is one product of the dg of all steps, outside.
 //
-// Axes, rows first: xg (what of the gates is not of h, less its bias), gates (B, T, G D); bias (G D); h, cells (B, T, D);
+// Axes, rows first: xg (the input's part of the gates, without the bias), gates (B, T, G D); bias (G D); h, cells (B, T, D);
 // W (G D, D); h0, c0 (B, D). All float.
 
 #include "recurrence.h"
 
 namespace {
 
-// A quotient of polynomials (Eigen's), to a relative 3e-7.
+// A quotient of polynomials (Eigen's). The error is 3e-7, relative.
 inline Vec tanh(Vec x) {
   x = x < -7.99881172180175781f ? Vec{} - 7.99881172180175781f : x;
   x = x > 7.99881172180175781f ? Vec{} + 7.99881172180175781f : x;
@@ -34,7 +34,7 @@ struct Sizes {
   explicit Sizes(const F32& w, const F32& x) : batch(x.dimensions()[0]), length(x.dimensions()[1]), width(w.dimensions()[1]) {}
 };
 
-// Of the states before and after a step, in (B, T, D) with the first one apart.
+// The states of all steps, (B, T, D), and the one before them.
 struct Rows {
   const float *first, *all;
   template <typename Lanes>
@@ -78,7 +78,7 @@ struct LstmForward {
   static constexpr int kOuts = 4, kIns = 1;
   const Sizes s;
   const float *xg, *bias;
-  float *h, *c, *gates, *cells;  // c: (B, D), the present one; gates and cells: null if there is to be no gradient
+  float *h, *c, *gates, *cells;  // c: (B, D), the present one; gates and cells: null if there will be no gradient
   template <typename Lanes>
   void operator()(Lanes lanes, int64_t b, int64_t t, int64_t at, const Vec* sums, int64_t next, float* state) const {
     const int64_t D = s.width, row = b * s.length + t;
@@ -126,7 +126,7 @@ struct GruForward {
   const Sizes s;
   const float *xg, *bias, *b_n;
   const Rows before;
-  float *h, *kept;  // kept: r, z, n and W_n h + b_n; null if there is to be no gradient
+  float *h, *kept;  // kept: r, z, n and m = W_n h + b_n; null if there will be no gradient
   template <typename Lanes>
   void operator()(Lanes lanes, int64_t b, int64_t t, int64_t at, const Vec* sums, int64_t next, float* state) const {
     const int64_t D = s.width, row = b * s.length + t;
@@ -134,13 +134,13 @@ struct GruForward {
     for (int g = 3; g < 6; ++g) prefetch(x + g * D);
     const auto in = [&](int64_t g) { return lanes.load(x + g * D) + lanes.load(bias + g * D + at); };
     const Vec r = sigmoid(in(0) + sums[0]), z = sigmoid(in(1) + sums[next]);
-    const Vec inner = sums[2 * next] + lanes.load(b_n + at), n = tanh(in(2) + r * inner);
+    const Vec m = sums[2 * next] + lanes.load(b_n + at), n = tanh(in(2) + r * m);
     const Vec h_t = (1.0f - z) * n + z * before.before(s, lanes, b, t, at);
     lanes.store(h + row * D + at, h_t);
     lanes.store(state, h_t);
     if (!kept) return;
     float* to = kept + row * 4 * D + at;
-    lanes.store(to, r), lanes.store(to + D, z), lanes.store(to + 2 * D, n), lanes.store(to + 3 * D, inner);
+    lanes.store(to, r), lanes.store(to + D, z), lanes.store(to + 2 * D, n), lanes.store(to + 3 * D, m);
   }
 };
 
@@ -150,7 +150,7 @@ struct GruBackward {
   const float* kept;
   const Rows before;
   const float* dh_out;
-  float *dxg, *dg, *dh0;  // dh0: (B, D), on the way what comes past W, dh z
+  float *dxg, *dg, *dh0;  // dh0: (B, D); before the last step it holds dh z, what does not go through W
   template <typename Lanes>
   void operator()(Lanes lanes, int64_t b, int64_t step, int64_t at, const Vec* sums, int64_t, float* state) const {
     const int64_t D = s.width, t = s.length - 1 - step, row = b * s.length + t;
@@ -159,9 +159,9 @@ struct GruBackward {
     const float* from = kept + row * 4 * D + at;
     for (int g = 1; g < 5; ++g) prefetch(from - g * D);
     prefetch(dh_out + (row - 1) * D + at), prefetch(before.all + (row - 2) * D + at);
-    const Vec r = lanes.load(from), z = lanes.load(from + D), n = lanes.load(from + 2 * D), inner = lanes.load(from + 3 * D);
+    const Vec r = lanes.load(from), z = lanes.load(from + D), n = lanes.load(from + 2 * D), m = lanes.load(from + 3 * D);
     const Vec dh = past + lanes.load(dh_out + row * D + at), dn = dh * (1.0f - z) * (1.0f - n * n);
-    const Vec d[] = {dn * inner * r * (1.0f - r), dh * (before.before(s, lanes, b, t, at) - n) * z * (1.0f - z), dn * r};
+    const Vec d[] = {dn * m * r * (1.0f - r), dh * (before.before(s, lanes, b, t, at) - n) * z * (1.0f - z), dn * r};
     for (int g = 0; g < 3; ++g) {
       lanes.store(state + g * D, d[g]);
       lanes.store(dg + row * 3 * D + g * D + at, d[g]);
@@ -179,7 +179,7 @@ ffi::Error forward(ffi::ThreadPool& pool, const float* w, const float* h0, const
   return ffi::Error::Success();
 }
 
-template <typename Cell>  // its last step gives dh0
+template <typename Cell>  // the last step gives dh0
 ffi::Error backward(ffi::ThreadPool& pool, const float* w, const Cell& cell) {
   const int64_t D = cell.s.width;
   scan(pool, cell.s.batch, cell.s.length + 1, D, nullptr, [=](int64_t, int64_t channel, int64_t k) {
@@ -198,7 +198,7 @@ ffi::Error rnn_backward_(ffi::ThreadPool pool, F32 h, F32 w, F32 dh, Out dxg, Ou
                                                     dh0->typed_data()});
 }
 
-// gates, cells: (B, T, ...) to be differentiated, (B, 0, ...) otherwise.
+// gates, cells: (B, T, ...) if there will be a gradient, (B, 0, ...) otherwise.
 ffi::Error lstm_forward_(ffi::ThreadPool pool, F32 xg, F32 w, F32 bias, F32 h0, F32 c0, Out h, Out c, Out gates, Out cells) {
   std::copy_n(c0.typed_data(), c0.element_count(), c->typed_data());
   return forward(pool, w.typed_data(), h0.typed_data(), LstmForward{Sizes(w, xg), xg.typed_data(), bias.typed_data(), h->typed_data(),
@@ -213,7 +213,7 @@ ffi::Error lstm_backward_(ffi::ThreadPool pool, F32 gates, F32 w, F32 cells, F32
                                                      dxg->typed_data(), dh0->typed_data(), dc0->typed_data()});
 }
 
-// kept: (B, T, 4 D) to be differentiated, (B, 0, 4 D) otherwise.
+// kept: (B, T, 4 D) if there will be a gradient, (B, 0, 4 D) otherwise.
 ffi::Error gru_forward_(ffi::ThreadPool pool, F32 xg, F32 w, F32 bias, F32 b_n, F32 h0, Out h, Out kept) {
   return forward(pool, w.typed_data(), h0.typed_data(), GruForward{Sizes(w, xg), xg.typed_data(), bias.typed_data(), b_n.typed_data(),
                                                                    Rows{h0.typed_data(), h->typed_data()}, h->typed_data(),

@@ -1,9 +1,9 @@
-// Products with a panel: a few columns of floats, side by side, as wide as the registers want them.
+// Products with a panel: kPanel columns of floats, which is as many as the registers hold well.
 //
 //     C (rows, kPanel) = A (rows, n) B (n, kPanel)
 //
-// B and C are panels, kPanel floats from row to row. A lies anywhere, since it is read element by element: its elements are
-// spread over a register's lanes, and a tile of kTile rows of C stays in registers while n passes.
+// B and C are panels, kPanel floats from row to row. A may have any layout, since it is read element by element: each one is
+// copied to all lanes of a register. A tile of kTile rows of C stays in registers during the loop over n.
 #pragma once
 
 #include "common.h"
@@ -22,7 +22,7 @@ typedef float Register __attribute__((vector_size(kRegister * 4)));
 typedef int32_t IntRegister __attribute__((vector_size(kRegister * 4)));
 static_assert(kPanel % kLanes == 0 && 8 % kTile == 0, "a panel is whole Vecs, and 8 rows whole tiles");
 
-enum class Left { kAlong, kAcross };       // A's floats are neighbours along n, or across the rows; `stride` apart otherwise
+enum class Left { kAlong, kAcross };       // neighbours in A: along n, or across the rows; the others are `stride` apart
 enum class Start { kZero, kAdd, kShrink };  // C = AB, C + AB, or C shrink + AB, shrink being (kPanel)
 
 template <Left kLeft, Start kStart, int kRows>
@@ -43,7 +43,7 @@ inline void multiply_tile(int64_t n, const float* a, int64_t stride, const float
   for (int64_t k = 0; k < n; ++k) {
     Register right[kRegisters];
 #pragma GCC unroll 4
-    for (int j = 0; j < kRegisters; ++j)  // one by one: GCC keeps a copy of an array that is copied at once
+    for (int j = 0; j < kRegisters; ++j)  // one by one: of an array that is copied at once GCC keeps a copy
       std::memcpy(&right[j], b + k * kPanel + j * kRegister, sizeof(Register));
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i) {
@@ -75,7 +75,7 @@ void multiply(int64_t rows, int64_t n, const float* a, int64_t stride, const flo
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Int{__VA_ARGS__})
 #endif
 
-// 16 x 16 in registers: 4 times, the first half's rows are dealt among the second's, as a deck of cards.
+// 16 x 16 in registers: 4 times, the rows of the first half are interleaved with those of the second (a perfect shuffle).
 inline void transpose(Vec* x) {
   static_assert(kLanes == 16, "4 rounds are for 16 x 16");
   for (int round = 0; round < 4; ++round) {
@@ -89,7 +89,7 @@ inline void transpose(Vec* x) {
   }
 }
 
-// to (columns, width) = scale from^T, from being (rows, columns): zeros where the rows end before the width.
+// to (columns, width) = scale from^T, where from is (rows, columns). It is padded with zeros from `rows` to `width`.
 inline void transpose(int64_t rows, int64_t columns, const float* from, int64_t from_stride, float scale, int64_t width,
                       float* to, int64_t to_stride) {
   for (int64_t c = 0; c < columns; c += kLanes)

@@ -1,8 +1,8 @@
-// What RNN, LSTM and GRU share: h -> W h at every step, for a few sequences at once, and a team of cores that stays together.
+// What RNN, LSTM and GRU share: h -> W h at every step, for a few sequences at once, and a team of threads for all steps.
 //
-// W is packed once a call, for it is read once a step: a panel holds kVecs vectors of outputs, row by row of what is summed
-// over, so that a step reads panels from their beginnings to their ends and sums in registers, lane by lane. All the outputs
-// of a group of channels come from one block of panels; what the cell makes of them is done there and then.
+// W is packed once a call, because it is read at every step. A panel holds kVecs vectors of outputs for each number that is
+// summed over, so that a step reads a panel from its beginning to its end and sums in registers. All outputs of a group of
+// channels come from one block of panels, and the cell takes them at once, while they are in the cache.
 #pragma once
 
 #include <chrono>
@@ -18,9 +18,10 @@ constexpr int64_t kVecs = 2, kRows = 8;
 #else
 constexpr int64_t kVecs = 1, kRows = 4;
 #endif
-constexpr int64_t kShared = 1 << 16;  // multiply-adds of a step that are worth a meeting of cores
+constexpr int64_t kShared = 1 << 16;  // multiply-adds of a step for which a meeting of threads pays
 
-// sums (kVecs, R) = panel (n, kVecs) x rows (R, n). Few sequences have several partial sums each: additions take their time.
+// sums (kVecs, R) = panel (n, kVecs) x rows (R, n). With few sequences each sum is split into several partial sums, since one
+// addition waits for the one before.
 template <int R>
 void multiply(const Vec* panel, int64_t n, const float* rows, Vec* sums) {
   constexpr int kParts = std::max<int>(1, 8 / (kVecs * R));
@@ -52,8 +53,8 @@ constexpr Multiply kMultiply[] = {multiply<1>, multiply<2>, multiply<3>, multipl
 constexpr Multiply kMultiply[] = {multiply<1>, multiply<2>, multiply<3>, multiply<4>};
 #endif
 
-// Threads that do a scan together, meeting after each step. Those of the pool that come at once belong to it; one that comes
-// later finds it closed and never touches the task, so that a busy pool costs a short wait, and can lock nothing.
+// Threads that do a scan together and meet after each step. The threads of the pool that start at once belong to the team. One
+// that starts later finds it closed and does not touch the task. So a busy pool costs a short wait, and cannot cause a deadlock.
 class Team {
  public:
   template <typename Task>  // task(member, members, meet)
@@ -101,7 +102,7 @@ class Team {
   alignas(64) std::atomic<int64_t> meeting_{0};
 };
 
-// The matrix of a step: W (outputs Cell::kOuts x width, inputs n), where weight(output, channel, input) is one of its entries.
+// The matrix of a step, W (kOuts * width, n): weight(output, channel, input) is one of its entries.
 template <int kOuts>
 struct Panels {
   static constexpr int64_t kGroups = kOuts % kVecs == 0 ? 1 : kVecs;  // of channels in a block
@@ -124,9 +125,9 @@ struct Panels {
   }
 };
 
-// Steps 0, ..., steps - 1 of all sequences; the state is `ins` values a channel, (batch, ins * width), at first `start`,
-// or zero where that is null. cell(lanes, sequence, step, first channel, sums, from one output's sum to the next, new state)
-// does a group of channels.
+// Steps 0, ..., steps - 1 of all sequences. The state is (batch, kIns * width), first `start`, or zero where that is null.
+// cell(lanes, sequence, step, first channel, sums, distance from one output's sum to the next, new state) computes a group of
+// channels.
 template <typename Cell, typename Weight>
 void scan(ffi::ThreadPool& pool, int64_t batch, int64_t steps, int64_t width, const float* start, const Weight& weight,
           const Cell& cell) {
@@ -146,7 +147,7 @@ void scan(ffi::ThreadPool& pool, int64_t batch, int64_t steps, int64_t width, co
         const float* now = &states[step % 2][from * n];
         float* next = &states[1 - step % 2][from * n];
         for (int64_t i = first; i < last; ++i) {
-          const int64_t block = step % 2 ? first + last - 1 - i : i;  // there and back: the cache has the latest still
+          const int64_t block = step % 2 ? first + last - 1 - i : i;  // forth and back: the last ones are still in the cache
           for (int64_t p = 0; p < P::kPanels; ++p)
             if (start || step > 0)
               kMultiply[rows - 1](panels.panel(block, p), n, now, sums + p * kVecs * rows);

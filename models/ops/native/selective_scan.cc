@@ -1,16 +1,17 @@
-// Mamba's selective scan on a CPU, and its gradient: the loops that XLA cannot make of models/ops/selective_scan.py.
+// Mamba's selective scan on a CPU, and its gradient (models/ops/selective_scan/equation.py has both).
 //
 //     h_t = exp(dt_t A) h_{t-1} + dt_t u_t B_t          y_t = C_t . h_t
 //
-// XLA takes every step's (N, E) state through the cache several times, a loop for each operation. Here a block of channels
-// is carried through time with its state in the first-level cache, an element's arithmetic in registers. Channels do not
-// meet, so the cores share them; only dB and dC are sums over all of them. The gradient recomputes the states of a chunk
-// from its first one (the forward pass keeps those), then walks back:
+// XLA reads and writes the (N, E) state several times a step, in a loop for each operation. Here a group of channels goes
+// through all of the time with its state in the first-level cache, and an element's arithmetic is in registers. Channels are
+// independent, so the cores share them; only dB and dC are sums over all of them. The gradient recomputes the states of a
+// chunk from its first one (the forward pass keeps those), then goes back in time, with dh_t for lambda_t:
 //
 //     dh_t += C_t dy_t;  dC_t = h_t . dy_t;  dB_t = dh_t . (dt_t u_t);  d(dt u)_t = B_t . dh_t
 //     dl_t = dh_t exp(dt_t A) h_{t-1};  ddt_t = A . dl_t;  dA += dt_t dl_t;  dh_{t-1} = exp(dt_t A) dh_t
 //
-// With `gated`, what a Mamba block has around its scan is done on the way, and what its gradient needs made anew:
+// The gated kernels compute in the same pass what a Mamba block has round its scan. What the gradient needs of it is computed
+// again:
 //
 //     dt_t = softplus(delta_t + bias)                   out_t = (y_t + D u_t) silu(z_t)
 //
@@ -30,7 +31,7 @@ struct Sizes {
   int64_t ne() const { return states * width; }
 };
 
-struct Gate {  // null without
+struct Gate {  // null if there is none
   const float *z = nullptr, *D = nullptr, *bias = nullptr;
   bool is_there() const { return z; }
   Gate of(const Sizes& s, int64_t b) const { return is_there() ? Gate{z + b * s.te(), D, bias} : Gate{}; }
@@ -78,12 +79,12 @@ void forward_group(const Sizes& s, Lanes lanes, int64_t at, const Inputs& x, con
   for (int64_t n = 0; n < N; ++n) lanes.store(h_last + n * E + at, h[n]);
 }
 
-// Where the gradients by what has a time go. dz: null without a gate.
+// Where the gradients of the arrays that have a time are written. dz: null without a gate.
 struct Outputs {
   float *du, *ddt, *dB, *dC, *dz;
 };
 
-// Some groups of the channels. dh, dA (groups, N), dD and dbias (groups) are carried from chunk to chunk.
+// The gradient of some groups of channels. dh, dA (groups, N), dD and dbias (groups) are carried from chunk to chunk.
 template <bool kGated>
 struct Backward {
   const Sizes& s;
@@ -181,7 +182,7 @@ Sizes sizes(const F32& u, const F32& A, int64_t chunk) {
   return {u.dimensions()[0], u.dimensions()[1], u.dimensions()[2], A.dimensions()[0], chunk};
 }
 
-// borders: (B, T / chunk, N, E) to be differentiated, (B, 0, N, E) otherwise.
+// borders: (B, T / chunk, N, E) if there will be a gradient, (B, 0, N, E) otherwise.
 template <bool kGated>
 ffi::Error run_forward(ffi::ThreadPool& pool, int64_t chunk, F32 u, F32 dt, F32 A, F32 B, F32 C, F32 h0, Gate gate,
                        Out y, Out h, Out borders) {

@@ -6,7 +6,7 @@ from flax import nnx
 from lengthscale.models.checkpoints import assemble
 from lengthscale.models.huggingface.rwkv import channel_mix, time_mix
 from lengthscale.models.huggingface.tables import Config
-from lengthscale.models.ops.wkv import METHODS, WKVState, empty_state, wkv
+from lengthscale.models.ops.wkv import METHODS, Decay, WKVState, empty_state, wkv
 from lengthscale.models.rwkv4 import ChannelMix, TimeMix
 from lengthscale.models.weights import with_weights
 from tests.helpers.adapters.common import convert_all, next_token_loss
@@ -19,9 +19,9 @@ def wkv_of(method):
         k, v = inputs["key"], inputs["value"]
         empty = empty_state(k.shape[0], k.shape[2], k.dtype)
         given = WKVState(inputs["num0"], inputs["den0"], inputs["max0"])
-        w, u, k, v = -jnp.exp(inputs["time_decay"]), inputs["time_first"], _twice(k, k), _twice(v, v)
+        decay, k, v = Decay(-jnp.exp(inputs["time_decay"]), inputs["time_first"]), _twice(k, k), _twice(v, v)
         # chunk: so that short fixtures have borders and a remainder too
-        y, end = wkv(w, u, k, v, WKVState(*map(_twice, empty, given)), method=method, chunk=8)
+        y, end = wkv(decay, k, v, WKVState(*map(_twice, empty, given)), method=method, chunk=8)
         names = {"wkv": "wkv_from_state", "num": "num2", "den": "den2", "max": "max2"}
         outputs = {}
         for (without, with_state), x in zip(names.items(), (y, *end), strict=True):

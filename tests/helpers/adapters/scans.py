@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from lengthscale.models.ops.causal_conv import causal_conv1d
 from lengthscale.models.ops.linear_scan import METHODS, linear_scan
 from lengthscale.models.ops.selective_scan import METHODS as SCAN_METHODS
-from lengthscale.models.ops.selective_scan import gated_selective_scan, selective_scan
+from lengthscale.models.ops.selective_scan import Gate, Inputs, gated_selective_scan, selective_scan
 
 
 def convolution(inputs, weights, meta):
@@ -39,8 +39,9 @@ def selective_scan_of(method):
 
         A, D, bias = inputs["A"], inputs["D"], inputs["delta_bias"]
         h0 = jnp.zeros((u.shape[0], *A.T.shape), u.dtype)
-        y, last = gated_selective_scan(u, delta, A, B, C, h0, z=z, D=D, delta_bias=bias, method=method)
-        plain, last_plain = selective_scan(u, jax.nn.softplus(delta), A, B, C, method=method)
+        x = Inputs(u, delta, B, C)
+        y, last = gated_selective_scan(x, A, h0, Gate(z, D, bias), method=method)
+        plain, last_plain = selective_scan(x._replace(dt=jax.nn.softplus(delta)), A, method=method)
         return {
             "y": y.swapaxes(1, 2),
             "last_state": last.swapaxes(1, 2),
@@ -54,6 +55,6 @@ def selective_scan_of(method):
 ADAPTERS = {
     "causal_conv1d": {"": convolution},
     "linear_scan": {method: linear_scan_of(method) for method in METHODS},
-    # the native kernel knows one precision (tests/models/ops/test_native.py; "auto", as in fixtures of Mamba, takes it)
+    # The native kernel knows one precision: tests/models/ops/selective_scan/test_native.py. "auto" takes it for Mamba.
     "selective_scan": {method: selective_scan_of(method) for method in SCAN_METHODS if method != "native"},
 }

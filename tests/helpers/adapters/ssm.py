@@ -9,9 +9,9 @@ from flax import nnx
 from lengthscale.models import hippo as hippo_matrices
 from lengthscale.models.ops.discretise import discretise as discretise_op
 from lengthscale.models.ops.linear_scan import linear_scan
-from lengthscale.models.ops.s4d import METHODS, s4d, s4d_kernel
+from lengthscale.models.ops.s4d import METHODS, System, s4d, s4d_kernel
 from lengthscale.models.ops.selective_scan import METHODS as SCAN_METHODS
-from lengthscale.models.ops.selective_scan import selective_scan
+from lengthscale.models.ops.selective_scan import Inputs, selective_scan
 from lengthscale.models.ssm import S4D, S4DConfig
 from lengthscale.models.weights import with_weights
 
@@ -25,7 +25,8 @@ def discretise_of(method):
         outputs = {}
         for suffix, rule in RULES.items():
             a, b = discretise_op(A, B[:, None], dt[:, :, None], rule)
-            y, h = selective_scan(u[None], dt[None], A, B[None], C[None], discretisation=rule, method=method)
+            x = Inputs(u[None], dt[None], B[None], C[None])
+            y, h = selective_scan(x, A, discretisation=rule, method=method)
             outputs |= {f"y_{suffix}": y[0], f"h_last_{suffix}": h[0].T}
             if rule != "mamba":
                 outputs |= {f"Abar_{suffix}": a, f"Bbar_{suffix}": b}
@@ -37,7 +38,7 @@ def discretise_of(method):
 def _impulse_response(u, a, b, c, method):
     """K of a method, as what it answers to a one among zeros."""
     impulse = jnp.zeros((1, *u.shape[-2:]), u.dtype).at[:, 0].set(1)
-    return s4d(impulse, a, b, c, method=method)[0][0].T
+    return s4d(impulse, System(a, b, c), method=method)[0][0].T
 
 
 def ssm_lti_of(method):
@@ -58,7 +59,7 @@ def ssm_lti_of(method):
             }
             a, b = discretise_op(A, 1.0, inputs["dt_channel"][:, None], rule)
             outputs |= {
-                f"s4d_y_{rule}": s4d(u[None], a, b, C, method=method, chunk=8)[0][0] + D * u,
+                f"s4d_y_{rule}": s4d(u[None], System(a, b, C), method=method, chunk=8)[0][0] + D * u,
                 f"s4d_K_{rule}": _impulse_response(u, a, b, C, method),
             }
         return outputs

@@ -15,7 +15,8 @@ from lengthscale.models.encoder_decoder import (
 )
 from lengthscale.models.huggingface.tables import Config
 from lengthscale.models.layers import MLP, layer_norm
-from lengthscale.models.ops.attention import attention, attention_weights_reference
+from lengthscale.models.ops.attention import Mask, attention_weights_reference
+from lengthscale.models.ops.attention.blocks import attention_in_blocks
 from lengthscale.models.transformer import AttentionConfig, SelfAttention
 from lengthscale.models.weights import with_weights
 from tests.helpers.adapters.common import next_token_loss, norm, stacked
@@ -24,8 +25,8 @@ from tests.helpers.adapters.common import next_token_loss, norm, stacked
 def sdpa_core(inputs, weights, meta):
     q, k, v = (inputs[name] for name in "qkv")
     return {
-        "y_causal": attention(q, k, v, block=8),
-        "y_window": attention(q, k, v, window=meta["window"], block=8),
+        "y_causal": attention_in_blocks(q, k, v, block=8),
+        "y_window": attention_in_blocks(q, k, v, Mask(window=meta["window"]), block=8),
     }
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from lengthscale.models.ops import attention, gated, linear_scan, selective_scan
+from lengthscale.models.ops.attention.blocks import attention_in_blocks
+from lengthscale.models.ops.attention.cache import attention_with_cache_in_blocks
 from tests.helpers.compare import assert_close
 
 # Relative to 1 + the largest entry. Sums of up to a few hundred terms in another order.
@@ -59,13 +61,14 @@ def test_linear_scan_of_a_known_series():
 
 
 def scan_arguments(batch, length, dtype, width=5, state=4):
+    """(x, A, h0) of a selective scan."""
     u, dt = normal(0, batch, length, width, dtype=dtype), jax.nn.softplus(normal(1, batch, length, width, dtype=dtype))
     A = -jnp.exp(normal(2, width, state, dtype=dtype))
     B, C = normal(3, batch, length, state, dtype=dtype), normal(4, batch, length, state, dtype=dtype)
-    return u, dt, A, B, C, normal(5, batch, state, width, dtype=dtype)
+    return selective_scan.Inputs(u, dt, B, C), A, normal(5, batch, state, width, dtype=dtype)
 
 
-# The native kernel is for float32 and not found everywhere: tests/models/ops/test_native.py.
+# The native kernel is for float32 and not found everywhere: tests/models/ops/selective_scan/test_native.py.
 IN_JAX = [method for method in selective_scan.METHODS if method != "native"]
 
 
@@ -76,15 +79,15 @@ def test_selective_scan(method, batch, length, chunk, dtype):
     same_value_and_gradient(fast, selective_scan.selective_scan_reference, scan_arguments(batch, length, dtype), dtype)
 
 
-# Of pallas the interpreter holds copies; tests/models/ops/test_pallas.py looks at the program itself.
+# Of pallas the interpreter holds copies; tests/models/ops/selective_scan/test_pallas.py looks at the program itself.
 @pytest.mark.parametrize("method", [method for method in IN_JAX if method != "pallas"])
 def test_selective_scan_never_holds_all_states(method):
-    u, dt, A, B, C, h0 = scan_arguments(1, 8192, "float32", width=64, state=16)
+    x, A, h0 = scan_arguments(1, 8192, "float32", width=64, state=16)
 
     def loss(u):
-        return selective_scan.selective_scan(u, dt, A, B, C, h0, method=method)[0].sum()
+        return selective_scan.selective_scan(x._replace(u=u), A, h0, method=method)[0].sum()
 
-    temporaries = jax.jit(jax.grad(loss)).lower(u).compile().memory_analysis().temp_size_in_bytes
+    temporaries = jax.jit(jax.grad(loss)).lower(x.u).compile().memory_analysis().temp_size_in_bytes
     assert temporaries < 8192 * 64 * 16 * 4 / 1.5
 
 
@@ -118,8 +121,9 @@ def test_gated_recurrences(batch, length, dtype):
 )
 def test_attention(length, block, causal, window, dtype):
     qkv = tuple(normal(n, 2, length, 2, 4, dtype=dtype) for n in range(3))
-    fast = partial(attention.attention, causal=causal, window=window, block=block)
-    same_value_and_gradient(fast, partial(attention.attention_reference, causal=causal, window=window), qkv, dtype)
+    mask = attention.Mask(causal, window)
+    fast = partial(attention_in_blocks, mask=mask, block=block)
+    same_value_and_gradient(fast, partial(attention.attention_reference, mask=mask), qkv, dtype)
 
 
 def test_attention_to_another_sequence(dtype):
@@ -128,17 +132,18 @@ def test_attention_to_another_sequence(dtype):
         normal(1, 2, 30, 2, 4, dtype=dtype),
         normal(2, 2, 30, 2, 4, dtype=dtype),
     )
-    fast = partial(attention.attention, causal=False, block=8)
-    same_value_and_gradient(fast, partial(attention.attention_reference, causal=False), (q, k, v), dtype)
+    mask = attention.Mask(causal=False)
+    fast = partial(attention_in_blocks, mask=mask, block=8)
+    same_value_and_gradient(fast, partial(attention.attention_reference, mask=mask), (q, k, v), dtype)
 
 
 def test_attention_survives_extreme_scores():
     q = jnp.full((1, 32, 1, 4), 100.0)
     k = jnp.linspace(-100, 100, 32)[None, :, None, None] * jnp.ones(4)
     v = normal(0, 1, 32, 1, 4, dtype="float32")
-    gradient = jax.grad(lambda *qkv: attention.attention(*qkv, block=8).sum(), argnums=(0, 1, 2))(q, k, v)
+    gradient = jax.grad(lambda *qkv: attention_in_blocks(*qkv, block=8).sum(), argnums=(0, 1, 2))(q, k, v)
     assert all(np.all(np.isfinite(g)) for g in gradient)
-    np.testing.assert_allclose(attention.attention(q, k, v, block=8), v, atol=1e-5)  # each attends to itself alone
+    np.testing.assert_allclose(attention_in_blocks(q, k, v, block=8), v, atol=1e-5)  # each attends to itself alone
 
 
 @pytest.mark.parametrize(
@@ -151,8 +156,8 @@ def test_attention_with_a_cache(length, filled, capacity, dtype):
     junk = normal(5, layers, 2, heads, capacity, size, dtype=dtype)  # beyond what is filled it must not matter
     k_cache, v_cache = (junk.at[layer, :, :, :filled].set(x[:, :filled].swapaxes(1, 2)) for x in (k, v))
     new = (x[:, filled:] for x in (q, k, v))
-    y = attention.attention_with_cache(*new, k_cache, v_cache, jnp.int32(layer), jnp.int32(filled), block=8)
-    assert_close(y, whole, TOLERANCE[dtype])
+    cache = attention.Cache(k_cache, v_cache, jnp.int32(layer), jnp.int32(filled))
+    assert_close(attention_with_cache_in_blocks(*new, cache, block=8), whole, TOLERANCE[dtype])
 
 
 def test_attention_memory_is_linear():
@@ -169,6 +174,25 @@ def test_the_checker_of_the_test_run_sees_a_shape_that_its_annotation_forbids():
     x = jnp.zeros((1, 4, 1, 2))
     with pytest.raises(jaxtyping.TypeCheckError, match=r"checking parameter 'k'"):
         attention.attention(x, jnp.zeros((2, 4, 1, 2)), x)  # another batch
+
+
+@pytest.mark.parametrize(("field", "shape"), [("u", (2, 4, 5)), ("B", (1, 4, 3)), ("C", (1, 4))])
+def test_the_checker_of_the_test_run_sees_a_wrong_shape_inside_a_named_tuple(field, shape):
+    """u of another batch than h0, B of other states than A, C without an axis."""
+    pytest.importorskip("beartype")
+    x, A, h0 = scan_arguments(1, 4, "float32")
+    with pytest.raises(jaxtyping.TypeCheckError, match=r"checking parameter"):
+        selective_scan.selective_scan(x._replace(**{field: jnp.zeros(shape)}), A, h0)
+
+
+def test_the_checker_of_the_test_run_sees_a_wrong_shape_inside_a_cache():
+    pytest.importorskip("beartype")
+    x, one = jnp.zeros((1, 1, 2, 8)), jnp.zeros((3, 1, 2, 16, 8))
+    for wrong in (jnp.zeros((3, 1, 2, 15, 8)), jnp.zeros((3, 2, 2, 16, 8)), one[0]):
+        with pytest.raises(jaxtyping.TypeCheckError, match=r"checking parameter 'cache'"):
+            attention.attention_with_cache(x, x, x, attention.Cache(one, wrong, 0, 3))
+    with pytest.raises(jaxtyping.TypeCheckError, match=r"checking parameter 'cache'"):
+        attention.attention_with_cache(x, x, x, attention.Cache(one, one, 0, jnp.zeros(1)))
 
 
 def test_wrong_arguments_say_what_was_expected(unchecked_shapes):

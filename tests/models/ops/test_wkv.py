@@ -13,13 +13,13 @@ from flax import nnx
 from jax import lax
 
 from lengthscale.models import Interface
-from lengthscale.models.ops.wkv import METHODS, WKVState, empty_state, wkv, wkv_reference
+from lengthscale.models.ops.wkv import METHODS, Decay, WKVState, empty_state, wkv, wkv_reference
 from lengthscale.models.rwkv4 import RWKV4Config, by_depth, rwkv4
 from tests.helpers.compare import assert_close
 
 
 def arguments(batch, length, dtype, *, width=5, spread=1.0, empty=False):
-    """(w, u, k, v, state); keys and the state's p are about `spread` large, of both signs. The same in all dtypes."""
+    """(decay, k, v, state); keys and the state's p are about `spread` large, of both signs. The same in all dtypes."""
     rng = np.random.default_rng(0)
 
     def normal(*shape):
@@ -28,10 +28,10 @@ def arguments(batch, length, dtype, *, width=5, spread=1.0, empty=False):
     def large(*shape):
         return spread * jnp.asarray(rng.choice([-1, 1], size=shape), dtype) + normal(*shape)
 
-    w, u = -jnp.exp(normal(width)), normal(width)
+    decay = Decay(-jnp.exp(normal(width)), normal(width))
     k, v = large(batch, length, width), normal(batch, length, width)
     state = WKVState(normal(batch, width), 1 + jnp.abs(normal(batch, width)), large(batch, width))
-    return w, u, k, v, empty_state(batch, width, dtype) if empty else state
+    return decay, k, v, empty_state(batch, width, dtype) if empty else state
 
 
 def outputs_and_gradients(function, args):
@@ -50,7 +50,7 @@ def test_the_recurrence_is_the_decaying_sum():
     with jax.enable_x64(True):
         args = arguments(1, 9, "float64", empty=True)
         y, state = jax.tree.map(lambda x: np.asarray(x)[0], jax.jit(wkv_reference)(*args))
-        w, u, k, v = (np.asarray(x) for x in args[:4])
+        (w, u), k, v = jax.tree.map(np.asarray, args[:3])
     k, v = k[0], v[0]
     for t in range(9):
         age = np.arange(t)[::-1, None]
@@ -94,42 +94,43 @@ def test_float32_is_as_good_as_the_recurrence_at_extreme_keys(empty):
 @pytest.mark.parametrize("length", [1, 6])
 def test_the_gradient_has_no_kink_where_exponents_are_equal(length):
     with jax.enable_x64(True):
-        w, u, k, v, state = arguments(1, length, "float64")
+        (w, u), k, v, state = arguments(1, length, "float64")
         k, u, state = 0 * k, 0 * u, state._replace(p=0 * state.p)  # p = u + k at the first token
 
         def gradient(shift):
-            return outputs_and_gradients(lambda *args: wkv(*args)[0], (w, u + shift, k, v, state))[1]
+            return outputs_and_gradients(lambda *args: wkv(*args)[0], (Decay(w, u + shift), k, v, state))[1]
 
         assert_close(gradient(0), gradient(1e-9), 1e-7)
 
 
 @pytest.mark.parametrize("method", ["sequential", pytest.param("associative", marks=pytest.mark.slow)])
 def test_training_does_not_hold_the_states(method):
-    w, u, k, v, state = arguments(1, 8192, "float32", width=32)
+    decay, k, v, state = arguments(1, 8192, "float32", width=32)
 
     def loss(k, v):
-        return wkv(w, u, k, v, state, method=method)[0].sum()
+        return wkv(decay, k, v, state, method=method)[0].sum()
 
     temporaries = jax.jit(jax.grad(loss, (0, 1))).lower(k, v).compile().memory_analysis().temp_size_in_bytes
     assert temporaries < 5 * k.nbytes  # aa, bb, p and their exponentials alone would be 7
 
 
 def test_bfloat16_inputs_keep_a_float32_state():
-    w, u, k, v, state = jax.tree.map(lambda x: x.astype("bfloat16"), arguments(1, 8, "float32"))
-    y, after = jax.jit(wkv)(w, u, k, v, empty_state(1, 5, "bfloat16"))
+    args = jax.tree.map(lambda x: x.astype("bfloat16"), arguments(1, 8, "float32")[:3])
+    y, after = jax.jit(wkv)(*args, empty_state(1, 5, "bfloat16"))
     assert {x.dtype for x in (y, *after)} == {jnp.dtype("float32")}
-    exact, _ = wkv_reference(*(x.astype("float32") for x in (w, u, k, v)), empty_state(1, 5, "float32"))
+    wide = jax.tree.map(lambda x: x.astype("float32"), args)
+    exact, _ = wkv_reference(*wide, empty_state(1, 5, "float32"))
     assert_close(y, exact, 1e-5)
 
 
 def test_bad_arguments_are_refused(unchecked_shapes):
-    w, u, k, v, state = arguments(1, 8, "float32")
+    decay, k, v, _ = arguments(1, 8, "float32")
     with pytest.raises(ValueError, match="unknown method 'fast'; expected auto, sequential, associative"):
-        wkv(w, u, k, v, method="fast")
+        wkv(decay, k, v, method="fast")
     with pytest.raises(ValueError, match=r"w \(4,\), u \(5,\)"):
-        wkv(w[:4], u, k, v)
+        wkv(decay._replace(w=decay.w[:4]), k, v)
     with pytest.raises(ValueError, match=r"v \(1, 7, 5\)"):
-        wkv(w, u, k, v[:, :7])
+        wkv(decay, k, v[:, :7])
 
 
 def checkpoint_like(method):

@@ -1,4 +1,4 @@
-"""The C++ kernels of RNN, LSTM and GRU against the equations read aloud, and where the form in JAX stays."""
+"""The C++ kernels of RNN, LSTM and GRU against the equations, transcribed directly, and where the form in JAX stays."""
 
 from functools import partial
 
@@ -9,10 +9,11 @@ import pytest
 
 from lengthscale.bench.device.flops import flops
 from lengthscale.models.ops import gated, native
+from lengthscale.models.ops.gated import dispatch
 from lengthscale.models.ops.packed import hold_cell
 from tests.helpers.compare import assert_close
 
-TOLERANCE = 2e-5  # as in test_native
+TOLERANCE = 2e-5  # as in test_ops
 
 CELLS = {"rnn": (gated.rnn, gated.rnn_reference, 1), "lstm": (gated.lstm, gated.lstm_reference, 4)}
 CELLS["gru"] = (gated.gru, gated.gru_reference, 3)
@@ -71,7 +72,7 @@ def test_auto_is_native_for_float32_and_enough_tokens(name):
         args = jax.tree.map(lambda x: x.astype(dtype), arguments(name, batch, length, 16))
         return "ffi_call" in str(jax.make_jaxpr(CELLS[name][0])(*args))
 
-    steps, tokens = gated.NATIVE_STEPS, gated.NATIVE_TOKENS
+    steps, tokens = dispatch.NATIVE_STEPS, dispatch.NATIVE_TOKENS
     assert has_kernel(1, tokens)
     assert has_kernel(tokens // steps, steps)
     assert not has_kernel(1, tokens, "bfloat16")

@@ -1,75 +1,20 @@
-"""The recurrences of RNN, LSTM (Hochreiter and Schmidhuber 1997) and GRU (Cho et al. 2014, in cuDNN's form).
+"""Which form of the RNN's, LSTM's and GRU's recurrences is taken. The equations and the axes are in equation.py.
 
-    RNN   h = tanh(x_h + W h)
-    LSTM  i, f, g, o = split(x_g + W h);  c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c)
-    GRU   r, z = sigmoid(x_rz + W_rz h);  n = tanh(x_n + r (W_n h + b_n));        h = (1 - z) n + z h
-
-The input's part x_g = W_x x + b of all steps is one matrix product outside (see models/rnn.py, models/lstm.py and
-models/gru.py), so that the scan holds only what is sequential. The adjoints are in models/ops/gated_scan.py.
-
-Methods: "native", a C++ kernel for float32 on a CPU (models/ops/gated_native.py), and "sequential", a `lax.scan`
-(models/ops/gated_scan.py).
-
-Axes: B batch, T time, D width, G gates x D: 4 D in an LSTM, 3 D in a GRU.
+Methods: "native", a C++ kernel for float32 on a CPU (native.py), and "sequential", a `lax.scan` (scan.py).
 """
 
 import jax.numpy as jnp
-from jax import Array, lax
-from jax.nn import sigmoid
+from jax import Array
 from jaxtyping import Float
 
 from lengthscale.models.ops.availability import check_known, uses_native
 from lengthscale.models.ops.channels import shift
-from lengthscale.models.ops.gated_native import gru_native, lstm_native, rnn_native
-from lengthscale.models.ops.gated_scan import gru_scan, lstm_scan, rnn_scan
+from lengthscale.models.ops.gated.native import gru_native, lstm_native, rnn_native
+from lengthscale.models.ops.gated.scan import gru_scan, lstm_scan, rnn_scan
 
 METHODS = ("sequential", "native")
 # The kernel packs W first. With this many steps, and tokens in the whole batch, it gains more than that costs.
 NATIVE_STEPS, NATIVE_TOKENS = 8, 128
-
-
-def rnn_reference(
-    xg: Float[Array, "B T D"], w_h: Float[Array, "D D"], h0: Float[Array, "B D"]
-) -> Float[Array, "B T D"]:
-    """The RNN's equation, transcribed directly. Same arguments and result as `rnn`."""
-
-    def step(h, x):
-        h = jnp.tanh(x + h @ w_h.T)
-        return h, h
-
-    return jnp.moveaxis(lax.scan(step, h0, jnp.moveaxis(xg, 1, 0))[1], 0, 1)
-
-
-def lstm_reference(
-    xg: Float[Array, "B T G"], w_h: Float[Array, "G D"], h0: Float[Array, "B D"], c0: Float[Array, "B D"]
-) -> tuple[Float[Array, "B T D"], Float[Array, "B D"]]:
-    """The LSTM's equation, transcribed directly. Same arguments and results as `lstm`."""
-
-    def step(state, x):
-        h, c = state
-        i, f, g, o = jnp.split(x + h @ w_h.T, 4, axis=-1)
-        c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
-        h = sigmoid(o) * jnp.tanh(c)
-        return (h, c), h
-
-    (_, c), h = lax.scan(step, (h0, c0), jnp.moveaxis(xg, 1, 0))
-    return jnp.moveaxis(h, 0, 1), c
-
-
-def gru_reference(
-    xg: Float[Array, "B T G"], w_h: Float[Array, "G D"], b_n: Float[Array, " D"], h0: Float[Array, "B D"]
-) -> Float[Array, "B T D"]:
-    """The GRU's equation, transcribed directly. Same arguments and result as `gru`."""
-
-    def step(h, x):
-        x_r, x_z, x_n = jnp.split(x, 3, axis=-1)
-        h_r, h_z, h_n = jnp.split(h @ w_h.T, 3, axis=-1)
-        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
-        n = jnp.tanh(x_n + r * (h_n + b_n))
-        h = (1 - z) * n + z * h
-        return h, h
-
-    return jnp.moveaxis(lax.scan(step, h0, jnp.moveaxis(xg, 1, 0))[1], 0, 1)
 
 
 def rnn(

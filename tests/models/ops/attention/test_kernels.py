@@ -8,8 +8,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import process_mask
 
 from lengthscale.bench.device.flops import flops_of
-from lengthscale.models.ops import attention_kernels, native
-from lengthscale.models.ops.attention import attention, attention_reference
+from lengthscale.models.ops import native
+from lengthscale.models.ops.attention import Mask, attention, attention_reference, dispatch, kernels
 from lengthscale.models.ops.platform import is_here, lowering_for, platform
 from tests.helpers.compare import assert_close
 from tests.models.ops.test_ops import normal
@@ -28,7 +28,7 @@ def value_and_gradients(function, args):
 
 
 CASES = [
-    (200, 200, 4, 2, True, None),  # grouped queries, and two blocks of which the second is filled up
+    (200, 200, 4, 2, True, None),  # grouped queries, and two blocks of which the second is padded
     (300, 300, 2, 2, True, 40),  # blocks that hold nothing
     (200, 256, 2, 1, False, None),
 ]
@@ -39,13 +39,15 @@ CASES = [
 def test_kernels_equal_the_equation(method, length, n_keys, heads, kv_heads, causal, window):
     args = queries_and_keys(length, n_keys, heads, kv_heads)
 
+    mask = Mask(causal, window)
+
     def kernel(q, k, v):
         if method == "splash":
-            return attention(q, k, v, causal=causal, window=window, method="splash")
-        return attention_kernels.cudnn(q, k, v, causal, window, implementation="xla")  # cuDNN's call, run by XLA
+            return attention(q, k, v, mask, method="splash")
+        return kernels.cudnn(q, k, v, mask, implementation="xla")  # cuDNN's call, run by XLA
 
     def equation(q, k, v):
-        return attention_reference(q, k, v, causal=causal, window=window)
+        return attention_reference(q, k, v, mask)
 
     assert_close(value_and_gradients(kernel, args), value_and_gradients(equation, args), TOLERANCE)
 
@@ -53,7 +55,7 @@ def test_kernels_equal_the_equation(method, length, n_keys, heads, kv_heads, cau
 @pytest.mark.parametrize("window", [None, 100, 1300])
 def test_the_blocks_that_splash_is_told_of_are_those_that_it_would_find(window):
     lengths, blocks = (1024, 1024), (128, 256)
-    ours = attention_kernels._Band(lengths, window)
+    ours = kernels._Band(lengths, window)
     theirs = splash_attention_mask.LocalMask(lengths, ours.window_size, 0)
     found, expected = (process_mask(splash_attention_mask.MultiHeadMask([mask]), blocks)[0] for mask in (ours, theirs))
     jax.tree.map(np.testing.assert_array_equal, tuple(found), tuple(expected))
@@ -63,10 +65,10 @@ def chosen(target, length=256, *, n_keys=None, dtype="float32", size=64, causal=
     q = jax.ShapeDtypeStruct((2, length, 4, size), dtype)
     k = jax.ShapeDtypeStruct((2, n_keys or length, 2, size), dtype)
     with lowering_for(target):
-        return attention_kernels.fitting(q, k, causal, window, key_mask)
+        return dispatch.fitting(q, k, Mask(causal, window), key_mask)
 
 
-MASK = jax.ShapeDtypeStruct((2, 256), bool)
+KEY_MASK = jax.ShapeDtypeStruct((2, 256), bool)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ MASK = jax.ShapeDtypeStruct((2, 256), bool)
         ("splash", {"length": 300, "n_keys": 256, "causal": False}),
         ("blocked", {"length": 257, "causal": False}),
         ("blocked", {"window": 100, "causal": False}),
-        ("blocked", {"key_mask": MASK}),
+        ("blocked", {"key_mask": KEY_MASK}),
     ],
 )
 def test_what_is_chosen_for_a_tpu(method, arguments):
@@ -103,12 +105,12 @@ def test_what_is_chosen_for_a_tpu(method, arguments):
         ("blocked", {"dtype": "bfloat16", "window": 100, "causal": False}),
         ("blocked", {"dtype": "bfloat16", "size": 136}),
         ("blocked", {"dtype": "bfloat16", "size": 12}),
-        ("blocked", {"dtype": "bfloat16", "key_mask": MASK}),
+        ("blocked", {"dtype": "bfloat16", "key_mask": KEY_MASK}),
     ],
 )
 def test_what_is_chosen_for_cuda(method, arguments, monkeypatch):
     assert chosen("cuda", **arguments) == ("cudnn" if is_here("cuda") and method == "cudnn" else "blocked")
-    monkeypatch.setattr(attention_kernels, "is_here", lambda platform: platform == "cuda")
+    monkeypatch.setattr(dispatch, "is_here", lambda platform: platform == "cuda")
     assert chosen("cuda", **arguments) == method
 
 
@@ -116,11 +118,11 @@ def test_what_is_chosen_for_cuda(method, arguments, monkeypatch):
 def test_jax_takes_the_call_for_cudnn(causal, window, monkeypatch):
     """As far as it can be shown without a GPU: jax is told that there is a cuDNN, checks the call, and lowers it."""
     monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91_000)
-    monkeypatch.setattr(attention_kernels, "is_here", lambda platform: platform == "cuda")
+    monkeypatch.setattr(dispatch, "is_here", lambda platform: platform == "cuda")
     args = tuple(jax.ShapeDtypeStruct((2, 300, heads, 64), "bfloat16") for heads in (4, 2, 2))
 
-    def total(*args):
-        return attention(*args, causal=causal, window=window).astype("float32").sum()
+    def total(q, k, v):
+        return attention(q, k, v, Mask(causal, window)).astype("float32").sum()
 
     with lowering_for("cuda"):
         gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2))).trace(*args)
@@ -132,7 +134,7 @@ def test_jax_takes_the_call_for_cudnn(causal, window, monkeypatch):
     assert f'mask_type": "{"CAUSAL" if causal else "NO_MASK"}"' in text.replace("\\22", '"')
 
 
-def test_on_a_cpu_it_is_ours_where_it_can_be_had():
+def test_on_a_cpu_it_is_ours_where_it_is_available():
     assert chosen("cpu") == ("blocked" if native.missing() else "native")
     assert chosen("cpu", dtype="bfloat16") == "blocked"
 

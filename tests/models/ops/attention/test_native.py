@@ -9,7 +9,8 @@ import pytest
 
 from lengthscale.bench.device.flops import flops
 from lengthscale.models.ops import native
-from lengthscale.models.ops.attention import attention, attention_reference, attention_with_cache
+from lengthscale.models.ops.attention import Cache, Mask, attention, attention_reference, attention_with_cache
+from lengthscale.models.ops.attention.blocks import attention_in_blocks
 from lengthscale.models.ops.platform import lowering_for
 from tests.helpers.compare import assert_close
 
@@ -21,9 +22,9 @@ pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no native
 def arguments(length, n_keys=None, *, batch=1, heads=2, key_heads=None, size=16, seed=0):
     rng = np.random.default_rng(seed)
     keys = (batch, n_keys or length, key_heads or heads, size)
-    return tuple(
-        jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((batch, length, heads, size), keys, keys)
-    )
+    shapes = ((batch, length, heads, size), keys, keys)
+    q, k, v = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes)
+    return q, k, v
 
 
 def gradients(function, args):
@@ -49,7 +50,8 @@ def gradients(function, args):
 )
 def test_it_equals_the_reference(shape, mask):
     args = arguments(**shape)
-    fast, reference = partial(attention, method="native", **mask), partial(attention_reference, **mask)
+    mask = Mask(**mask)
+    fast, reference = partial(attention, mask=mask, method="native"), partial(attention_reference, mask=mask)
     assert_close(jax.jit(fast)(*args), reference(*args), TOLERANCE)
     assert_close(gradients(fast, args), gradients(reference, args), TOLERANCE)
 
@@ -93,29 +95,28 @@ def test_it_runs_under_vmap_in_a_scan_and_recomputed():
     assert_close(gradients(recomputed, (q, k, v)), gradients(attention_reference, (q, k, v)), TOLERANCE)
 
 
-@pytest.mark.parametrize("mask", [{"causal": False}, {}, {"window": 300}])
+@pytest.mark.parametrize("mask", [Mask(causal=False), Mask(), Mask(window=300)])
 def test_flops_are_those_of_the_form_in_jax(mask):
     """Of the pairs that are seen: with small blocks the JAX form computes few others, but shrinks its sums often."""
     args = arguments(512, size=64)
     for transform in (lambda f: f, lambda f: jax.grad(lambda *args: f(*args).sum(), argnums=(0, 1, 2))):
-        in_jax = flops(transform(partial(attention, method="blocked", block=16, **mask)), *args)
-        assert flops(transform(partial(attention, method="native", **mask)), *args) == pytest.approx(in_jax, rel=0.2)
-    exact = flops(partial(attention, method="native", causal=False), *args)
+        in_jax = flops(transform(partial(attention_in_blocks, mask=mask, block=16)), *args)
+        assert flops(transform(partial(attention, mask=mask, method="native")), *args) == pytest.approx(in_jax, rel=0.2)
+    exact = flops(partial(attention, mask=Mask(causal=False), method="native"), *args)
     assert exact == 2 * (512 * 512 * (4 * 64 + 4) + 512 * 64 * 2)
 
 
 def test_auto_takes_it_where_it_fits():
-    def chosen(target="cpu", key_mask=None, block=None, **shape):
+    def chosen(target="cpu", key_mask=None, **shape):
         with lowering_for(target):
             args = arguments(64, **shape)
-            run = partial(attention, causal=False, key_mask=key_mask, block=block)
+            run = partial(attention, mask=Mask(causal=False), key_mask=key_mask)
             return "native" if "attention_forward" in str(jax.make_jaxpr(run)(*args)) else "blocked"
 
     assert chosen() == "native"
     assert chosen(size=256) == "native"
     assert chosen(size=12) == "blocked"
     assert chosen(size=264) == "blocked"
-    assert chosen(block=16) == "blocked"
     assert chosen(key_mask=jnp.ones((1, 64), bool)) == "blocked"
     assert chosen("cuda") == "blocked"
     with pytest.raises(ValueError, match="method native does not fit: it is for float32 on a CPU, got bfloat16"):
@@ -150,13 +151,14 @@ STEPS = [
 @pytest.mark.parametrize(("filled", "slots", "window", "heads", "key_heads", "size"), STEPS)
 def test_a_step_equals_the_last_row_of_the_whole(filled, slots, window, heads, key_heads, size):
     q, k, v = arguments(filled + 1, batch=2, heads=heads, key_heads=key_heads, size=size)
-    expected = attention_reference(q, k, v, window=window)[:, -1:]
+    expected = attention_reference(q, k, v, Mask(window=window))[:, -1:]
     at = np.arange(max(0, filled - slots), filled)
     caches = np.full((2, 3, 2, key_heads, slots, size), np.nan, "float32")  # other layers, and slots not filled
     for cache, x in zip(caches, (k, v), strict=True):
         cache[1, :, :, at % slots] = np.asarray(x)[:, at].swapaxes(0, 1)
     step = jax.jit(partial(attention_with_cache, window=window, method="native"))
-    y = step(q[:, -1:], k[:, -1:], v[:, -1:], *caches, jnp.int32(1), jnp.int32(filled))
+    k_cache, v_cache = map(jnp.asarray, caches)
+    y = step(q[:, -1:], k[:, -1:], v[:, -1:], Cache(k_cache, v_cache, jnp.int32(1), jnp.int32(filled)))
     assert_close(y, expected, TOLERANCE)
 
 
@@ -167,16 +169,16 @@ def test_a_step_with_extreme_scores_is_neither_nan_nor_wrong():
         k = -q[:, -1:] * jnp.full((1, 41, 1, 1), 50.0)
         k = k.at[:, which].multiply(-1)
         k_cache, v_cache = (x[:, :-1].swapaxes(1, 2)[None] for x in (k, v))
-        place = jnp.int32(0), jnp.int32(40)
-        y = attention_with_cache(q[:, -1:], k[:, -1:], v[:, -1:], k_cache, v_cache, *place, method="native")
+        cache = Cache(k_cache, v_cache, jnp.int32(0), jnp.int32(40))
+        y = attention_with_cache(q[:, -1:], k[:, -1:], v[:, -1:], cache, method="native")
         assert_close(y, v[:, which : which + 1], TOLERANCE)
 
 
 def test_flops_of_a_step_are_those_of_the_blocks_in_jax():
     q, k, v = arguments(1, heads=4, key_heads=2, size=64)
-    cache = jnp.zeros((2, 1, 2, 1024, 64))
+    zeros = jnp.zeros((2, 1, 2, 1024, 64))
     native_flops, jax_flops = (
-        flops(partial(attention_with_cache, method=method), q, k, v, cache, cache, 0, 1000)
+        flops(partial(attention_with_cache, method=method), q, k, v, Cache(zeros, zeros, 0, 1000))
         for method in ("native", "blocked")
     )
     assert native_flops == pytest.approx(jax_flops, rel=0.02)

@@ -1,0 +1,103 @@
+"""Attention by kernels of others: cuDNN's for CUDA and Splash, jax's own Pallas kernel, for TPU.
+
+The memory of both is linear in T. When each is available: see dispatch.py. Axes: see equation.py.
+"""
+
+# Splash's types allow for residuals in addition to its result:
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.experimental.pallas.ops.tpu import splash_attention
+from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask import LocalMask, MultiHeadMask
+from jaxtyping import Float
+
+from lengthscale.models.ops.attention.equation import Mask
+from lengthscale.models.ops.platform import platform
+
+LANES = 128  # a TPU's row: of a block's keys, and of a head's size (a narrower one takes as much memory)
+
+
+def cudnn(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B S J K"],
+    v: Float[Array, "B S J K"],
+    mask: Mask,
+    implementation: Literal["cudnn", "xla"] = "cudnn",
+) -> Float[Array, "B T H K"]:
+    """Attention by cuDNN's kernel, through jax; implementation="xla": the same call on any platform, for tests.
+
+    Arguments as `models.ops.attention.attention`'s, for which `dispatch.misfit` gives no reason (Dao et al.,
+    arXiv:2205.14135).
+    """
+    size = None if mask.window is None else (mask.window - 1, 0)  # jax does not count the query's own key
+    return jax.nn.dot_product_attention(
+        q, k, v, is_causal=mask.causal, local_window_size=size, implementation=implementation
+    )
+
+
+def splash(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B S J K"],
+    v: Float[Array, "B S J K"],
+    mask: Mask,
+) -> Float[Array, "B T H K"]:
+    """Attention by Splash, with head size and lengths padded to what it needs; on a CPU it is interpreted.
+
+    Arguments as `models.ops.attention.attention`'s, for which `dispatch.misfit` gives no reason.
+    """
+    length, heads, size = q.shape[1:]
+    block_q, block_k = splash_block(length), splash_block(k.shape[1])
+    q = _padded(q * size**-0.5, block_q)
+    k, v = _padded(k, block_k), _padded(v, block_k)
+    lengths = q.shape[1], k.shape[1]
+    run = splash_attention.make_splash_mha_single_device(
+        MultiHeadMask([_Band(lengths, mask.window) if mask.causal else splash_attention.FullMask(lengths)] * heads),
+        block_sizes=splash_attention.BlockSizes(
+            block_q=block_q,
+            block_kv=block_k,
+            block_q_dkv=block_q,
+            block_kv_dkv=block_k,
+            block_q_dq=block_q,
+            block_kv_dq=block_k,
+        ),
+        interpret=platform() == "cpu",
+    )
+    y = jax.vmap(run)(*(x.swapaxes(1, 2) for x in (q, k, v)))
+    return y.swapaxes(1, 2)[:, :length, :, :size]
+
+
+def splash_block(length: int) -> int:
+    """The size of Splash's blocks of so many queries or keys: up to 8 blocks, then 1,024 tokens.
+
+    This means little padding, and few blocks.
+    """
+    return next((block for block in (LANES, 256, 512) if length <= 8 * block), 1024)
+
+
+def _padded(x, block):
+    """x padded by zeros: the tokens to whole blocks, and each head to whole rows of a TPU."""
+    return jnp.pad(x, [(0, 0), (0, -x.shape[1] % block), (0, 0), (0, -x.shape[3] % LANES)])
+
+
+class _Band(LocalMask):
+    """The causal mask, or a window's; a block that is all allowed or all masked is one truth value.
+
+    When it is traced, Splash calls any() and all() of every block of the (T, S) matrix. With blocks as arrays this
+    would take 6 s for 32,768 tokens.
+    """
+
+    def __init__(self, shape, window):
+        super().__init__(shape, (None if window is None else window - 1, 0), 0)
+
+    def __getitem__(self, index):  # pyright: ignore[reportIncompatibleMethodOverride]
+        (q, k), (back, _) = index, self.window_size
+        if k.start >= q.stop or (back is not None and k.stop <= q.start - back):
+            return np.False_
+        if k.stop <= q.start + 1 and (back is None or k.start >= q.stop - 1 - back):
+            return np.True_
+        return super().__getitem__(index)
