@@ -6,7 +6,7 @@ nor its compile time grows with depth; a few blocks are unrolled. Axes: see mode
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jax import lax
 
 from lengthscale.models import Interface, Size
 from lengthscale.models.base import Mixer, SequenceModel, State
-from lengthscale.models.budget import closest_width
+from lengthscale.models.budget import closest_width, count_params
 from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, project, sinusoidal_positions, stacked
 
 # So many blocks are compiled one by one: in a loop, what the gradient needs of each is copied into a stack and out
@@ -211,9 +211,18 @@ def matched_backbone(
 
 def matched_mlp_width(size: Size, make_mixer: MakeMixer) -> int:
     """The MLP's width that brings a block with this mixer closest to size.layer_params."""
+    mixer = nnx.eval_shape(lambda: make_mixer(rngs=nnx.Rngs(0)))
+    return _mlp_width(size, size.layer_params - count_params(mixer))
+
+
+@cache
+def _mlp_width(size: Size, budget: int) -> int:
+    """Of an MLP and two norms. Apart from the mixer, so that mixers with as many parameters share the search."""
 
     def params(width):
-        make_mlp = partial(MLP, size.d_model, width)
-        return nnx.state(Block(size.d_model, make_mixer, make_mlp, layer_norm, nnx.Rngs(0)), nnx.Param)
+        rngs, d_model = nnx.Rngs(0), size.d_model
+        return nnx.state(
+            (MLP(d_model, width, rngs=rngs), layer_norm(d_model, rngs), layer_norm(d_model, rngs)), nnx.Param
+        )
 
-    return closest_width(params, size.layer_params, size.mlp_step)
+    return closest_width(params, budget, size.mlp_step)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import jax
@@ -22,6 +23,7 @@ def residual_init(n_residuals: int):
     return nnx.initializers.normal(0.02 / math.sqrt(n_residuals))
 
 
+@partial(jax.jit, static_argnums=(1, 2))  # traced once for all layers of a shape
 def orthogonal_gates(key, n_gates: int, width: int) -> Float[Array, "G*D D"]:
     """A random orthogonal (D, D) matrix for each gate: reflections of Gaussian vectors (Stewart, SIAM J. 17, 1980).
 

@@ -90,6 +90,8 @@ def test_a_config_that_is_not_ours(tmp_path, change, expected):
         ("llama", {"attention_bias": True}, "'attention_bias' is True"),
         ("llama", {"num_attention_heads": 5}, "num_attention_heads 5 must divide hidden_size 32"),
         ("gpt2", {"activation_function": "relu"}, "'activation_function' is 'relu'; only 'gelu_new' or"),
+        ("llama", {"num_key_value_heads": 3}, "kv_heads must divide heads, got kv_heads=3, heads="),
+        ("gpt2", {"n_head": 3}, "heads must divide d_model, got heads=3, d_model=32"),
         ("vit", {"patch_size": [8, 4]}, "'patch_size' is (8, 4); only squares"),
         ("vit", {"qkv_bias": False}, "'qkv_bias' is False"),
     ],
