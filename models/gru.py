@@ -41,4 +41,5 @@ class GRU(Mixer):
 
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
+    """Blocks with a GRU as mixer, of this size."""
     return matched_backbone(size, interface, partial(GRU, size.d_model, method=method), rngs=rngs)

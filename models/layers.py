@@ -77,6 +77,7 @@ def layer_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.LayerNo
 
 
 def rms_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.RMSNorm:
+    """An RMSNorm (Zhang and Sennrich, arXiv:1910.07467) over the last axis, of this width."""
     return RMSNorm(width, epsilon=epsilon, rngs=rngs)
 
 

@@ -49,4 +49,5 @@ def _forget_bias(key, shape, dtype):
 
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
+    """Blocks with an LSTM as mixer, of this size."""
     return matched_backbone(size, interface, partial(LSTM, size.d_model, method=method), rngs=rngs)

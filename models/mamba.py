@@ -28,6 +28,8 @@ from lengthscale.models.ops.selective_scan import Gate, Inputs, gated_selective_
 
 
 class MambaState(NamedTuple):
+    """The convolution's last inputs and the state of the scan."""
+
     conv: Float[Array, "B K-1 E"]
     h: Float[Array, "B N E"]
 

@@ -155,14 +155,17 @@ class RecurrentModel(SequenceModel):
 
 
 def build_rnn(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> RecurrentModel:
+    """One RNN layer with the size's parameters."""
     return matched_layer(RNN, method, size, interface, rngs)
 
 
 def build_lstm(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> RecurrentModel:
+    """One LSTM layer with the size's parameters."""
     return matched_layer(LSTM, method, size, interface, rngs)
 
 
 def build_gru(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> RecurrentModel:
+    """One GRU layer with the size's parameters."""
     return matched_layer(GRU, method, size, interface, rngs)
 
 

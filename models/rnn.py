@@ -39,4 +39,5 @@ class RNN(Mixer):
 
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
+    """Blocks with an RNN as mixer, of this size."""
     return matched_backbone(size, interface, partial(RNN, size.d_model, method=method), rngs=rngs)

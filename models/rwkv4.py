@@ -31,6 +31,8 @@ zeros = nnx.initializers.zeros
 
 
 class RWKVState(NamedTuple):
+    """The last inputs of the time and channel mixings, and wkv's sums."""
+
     x_time: Float[Array, "B D"]
     x_channel: Float[Array, "B D"]
     wkv: WKVState

@@ -54,10 +54,12 @@ class Seq2Seq(RecurrentModel, EncoderDecoder):
 
 
 def build_lstm(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Seq2Seq:
+    """An LSTM encoder and decoder with the size's parameters."""
     return matched_seq2seq(LSTM, method, size, interface, rngs)
 
 
 def build_gru(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Seq2Seq:
+    """A GRU encoder and decoder with the size's parameters."""
     return matched_seq2seq(GRU, method, size, interface, rngs)
 
 

@@ -21,6 +21,8 @@ from lengthscale.models.ops.rope import rope
 
 
 class KVCache(NamedTuple):
+    """The keys and values of the tokens so far."""
+
     k: Float[Array, "B J S K"]  # with a leading axis N when stacked over the blocks
     v: Float[Array, "B J S K"]
 
@@ -188,6 +190,7 @@ def gpt2(config: GPT2Config, *, interface: Interface, method: str = "auto", rngs
 
 
 def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
+    """The Transformer of 2017 as a decoder with norms first, of this size; the MLP's width brings the parameters."""
     attention = AttentionConfig(size.d_model, size.head_size, n_residuals=2 * size.n_layers)
     make_mixer = partial(SelfAttention, attention, method=method)
     return matched_backbone(size, interface, make_mixer, positions="sinusoidal", rngs=rngs)

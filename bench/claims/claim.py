@@ -95,6 +95,8 @@ def _columns_of(estimate: Estimate) -> dict[str, float | None]:
 
 @dataclass(frozen=True)
 class Claim:
+    """One claim of the article: what to run for it, how to judge it and how to draw it."""
+
     number: int
     name: str
     statement: str

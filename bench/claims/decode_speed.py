@@ -53,6 +53,7 @@ LEVELS = {
 
 
 def parts(minutes: float) -> list[Part]:
+    """One run for each batch."""
     suite, batches, contexts = affordable(LEVELS, minutes)
     arguments = f"--suite {suite} --measures decode --models {FAST},{','.join(SLOW)} --size small"
     arguments += f" --lengths {contexts} --mem-limit {MEMORY} --timeout 300"
@@ -106,6 +107,7 @@ def places(records: Records, slow: str) -> list[Place]:
 
 
 def judge(records: Records) -> list[Finding]:
+    """Claim 3's findings: the ratios of speeds, and how far the prediction explains them."""
     findings = []
     for slow, kind in SLOW.items():
         both = places(records, slow)

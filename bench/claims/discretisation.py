@@ -65,6 +65,7 @@ LEVELS = {
 
 
 def parts(minutes: float) -> list[Part]:
+    """The errors of a step, and the training at several starts of dt."""
     steps, seeds, starts = affordable(LEVELS, minutes)
     tokens = LENGTH * BATCH
     shared = f"--suite quick --size tiny --data mnist --lengths {LENGTH} --step-tokens {tokens} --timeout 600"
@@ -77,6 +78,7 @@ def parts(minutes: float) -> list[Part]:
 
 
 def judge(records: Records) -> list[Finding]:
+    """Claim 8's findings: of parts a, b and c."""
     steps = _judge_steps(records.get("errors", []))
     trained = records.get("trained", [])
     gaps = [_gap(trained, start) for start in STARTS if start in ENDS or _losses(trained, STARTS[start][0])]

@@ -38,6 +38,8 @@ OTHERS = tuple(name for name in RATES if name != MODEL)
 
 
 class Level(NamedTuple):
+    """What a budget of minutes buys."""
+
     rates: int  # of each model
     seeds: int
     length: int  # trained at
@@ -91,6 +93,7 @@ class Lead(NamedTuple):
 
 
 def lead(records: Records, data: str, other: str) -> Lead:
+    """Mamba's lead over another model on a domain."""
     mine, my_rate = best_rate(records, model=MODEL, data=data)
     theirs, their_rate = best_rate(records, model=other, data=data)
     seeds = sorted({each.cell.seed for each in mine} & {each.cell.seed for each in theirs})
@@ -122,6 +125,7 @@ def _over_seeds(of: list[np.ndarray], to: list[np.ndarray]) -> Difference:
 
 
 def judge(records: Records) -> list[Finding]:
+    """Claim 5's findings: of each domain, then of each other model on it."""
     leads = {data: [lead(records, data, other) for other in OTHERS] for data in DOMAINS}
     domains = {data: all_of(each.verdict for each in mine) for data, mine in leads.items()}
     tables = [_domain(data, mine, domains[data]) for data, mine in leads.items()]

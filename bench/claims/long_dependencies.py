@@ -49,6 +49,7 @@ LEVELS = {
 
 
 def parts(minutes: float) -> list[Part]:
+    """One run for each learning rate."""
     steps, rates, seeds = affordable(LEVELS, minutes)
     arguments = f"--suite quick --measures gradients --models {','.join(MODELS)} --size tiny --data adding"
     arguments += f" --lengths {LENGTH} --step-tokens {LENGTH * BATCH} --train-tokens {LENGTH * BATCH * steps}"
@@ -94,6 +95,7 @@ def slope_of(rows: list[CellRow]) -> float | None:
 
 
 def judge(records: Records) -> list[Finding]:
+    """Claim 1's findings: each model's error and the slope of its gradients."""
     errors, slopes = [], []
     for model in MODELS:
         seeds, note = trained(records, model)

@@ -47,6 +47,7 @@ LEVELS = {
 
 
 def parts(minutes: float) -> list[Part]:
+    """The agreement of the two forms, and the time of decoding."""
     suite, models, size, contexts, lengths, seeds = affordable(LEVELS, minutes)
     agreement = f"--suite quick --measures agreement --models rwkv4 --methods {PARALLEL} --size tiny"
     agreement += f" --lengths {lengths} --train-tokens 131072 --seed {seeds} --timeout 300"
@@ -55,6 +56,7 @@ def parts(minutes: float) -> list[Part]:
 
 
 def judge(records: Records) -> list[Finding]:
+    """Claim 7's findings: the largest difference of the forms, and the ratios of times."""
     agreement, decode = records.get("agreement", []), records.get("decode", [])
     agree = _agree(agreement)
     flat, grows, grows_on = (

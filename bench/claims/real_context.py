@@ -63,6 +63,8 @@ PLANTED_RULE = (
 
 
 class Level(NamedTuple):
+    """What a budget of minutes buys."""
+
     rates: tuple[str, ...]  # the likeliest first
     seeds: int
     length: int  # trained at
@@ -85,10 +87,12 @@ PLANTED_STEPS = 400
 
 
 def contexts_to(longest: int) -> list[int]:
+    """The contexts up to the longest one, in tokens."""
     return [c for power in range(11) if (c := FIRST * FACTOR**power) <= longest]
 
 
 def parts(minutes: float) -> list[Part]:
+    """The planted control, then one run for each learning rate."""
     level = affordable(LEVELS, minutes)
     deadline = f"--timeout {max(300, round(60 * minutes))}"
     read = f"--suite quick --measures quality --models {MODEL} --size tiny --data {DATA} --lengths {level.length}"
@@ -147,6 +151,7 @@ def better_up_to(steps: list[Step]) -> int | None:
 
 
 def verdict_of(steps: list[Step]) -> str:
+    """The verdict on the claim from its steps up to a million tokens."""
     verdicts = [step.verdict for step in steps if step.context <= MILLION]
     if FAILS in verdicts and HOLDS not in verdicts[verdicts.index(FAILS) :]:
         return FAILS
@@ -159,6 +164,7 @@ def _without_control(records: Records) -> Records:
 
 
 def judge(records: Records) -> list[Finding]:
+    """Claim 4's findings: of each step, and of the two controls."""
     mine, note = best_rate(_without_control(records), model=MODEL, data=DATA)
     steps = steps_of(mine)
     longest = steps[-1].context if steps else None

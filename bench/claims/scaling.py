@@ -56,6 +56,7 @@ LEVELS = {
 
 
 def parts(minutes: float) -> list[Part]:
+    """One run for each measure that the minutes allow."""
     suite, size, others, prefill, training, contexts = affordable(LEVELS, minutes)
     models = ",".join((QUADRATIC, *CLAIMED, *others))
     arguments = tuple(f"--suite {suite} --models {models} --size {size} --timeout 600".split())
@@ -110,6 +111,7 @@ def own_part(curve: Curve | None) -> OwnPart:
 
 
 def judge(records: Records) -> list[Finding]:
+    """Claim 2's findings: the exponents, and the lengths at which curves cross."""
     everything = records.together()
     curves = {(c.series.measure, c.series.model): c for c in curves_of(everything) if c.quantity == "time_ms"}
     fits, crossings = fit_records(everything)

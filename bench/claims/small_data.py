@@ -52,6 +52,7 @@ Accuracies = dict[int, dict[int, float]]  # number of images -> seed -> accuracy
 
 
 def parts(minutes: float) -> list[Part]:
+    """One run for each number of images and learning rate."""
     steps, images, rates, seeds = affordable(LEVELS, minutes)
     tokens = LENGTH * BATCH
     arguments = f"--suite quick --measures quality --models {CNN},{VIT} --size tiny --lengths {LENGTH} --timeout 600"
@@ -64,6 +65,7 @@ def parts(minutes: float) -> list[Part]:
 
 
 def images_of(row: CellRow) -> int:
+    """The number of images that the row's model was trained on."""
     return int(row.cell.data.rpartition("=")[2])
 
 
@@ -92,6 +94,7 @@ def gaps(records: Records) -> dict[int, dict[int, float]]:
 
 
 def judge(records: Records) -> list[Finding]:
+    """Claim 6's findings: the difference for each number of images, and its slope."""
     ahead = gaps(records)
     notes = [accuracies(records, model)[1] for model in (CNN, VIT)]
     numbers = sorted({*ahead, IMAGES[0], IMAGES[-1]})

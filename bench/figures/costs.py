@@ -34,6 +34,8 @@ MEASURES = (*STEPS, "quality")
 
 @dataclass(frozen=True)
 class Cost:
+    """A column that is drawn against the length: its unit, its labels and its guides."""
+
     column: str
     factor: float  # from the column's unit to the label's
     title: str

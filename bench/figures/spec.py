@@ -141,6 +141,8 @@ Mark = Reference | Slope | Rule | Span | Words | Cross | Extrapolated | Crossing
 
 @dataclass(frozen=True)
 class Failure:
+    """A cell that is not ok, where its curve would have had a point."""
+
     length: int
     status: str
     row: int  # its number in the measure's CSV
@@ -195,6 +197,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Figure:
+    """One picture: its axes and what is on them."""
+
     title: str
     x: Axis
     y: Axis

@@ -36,6 +36,8 @@ READABLE = 4.5  # contrast of text (WCAG 2.2, 1.4.3)
 
 @dataclass(frozen=True)
 class Theme:
+    """The colours of a light or a dark picture."""
+
     name: str
     background: str
     text: str

@@ -16,6 +16,8 @@ LONGEST = 100_000_000  # bytes of JSON; safetensors has the same limit for its h
 
 @dataclass(frozen=True)
 class Tensor:
+    """Where a tensor is stored: its file, its name in that file, its type and its shape."""
+
     file: str
     name: str  # there
     dtype: str

@@ -58,6 +58,7 @@ def _block(config: Config, number: int) -> Entries:
 
 
 def mixer(ours: str, theirs: str, config: Config) -> Entries:
+    """The entries of one mixer; ours, theirs: the prefixes of its parameters."""
     width, states, taps = config.size("hidden_size"), config.size("state_size", 16), config.size("conv_kernel", 4)
     inner, rank = config.size("expand", 2) * width, _rank(config)
     yield from linear(f"{ours}in_proj", {f"{theirs}in_proj": 2 * inner}, width, bias=False)

@@ -56,6 +56,7 @@ def _block(config: Config, number: int) -> Entries:
 
 
 def time_mix(ours: str, theirs: str, width: int, d_time: int) -> Entries:
+    """The entries of one time mixing; ours, theirs: the prefixes of its parameters."""
     yield vector(f"{ours}decay", f"{theirs}time_decay", d_time)
     yield vector(f"{ours}first", f"{theirs}time_first", d_time)
     yield from _shares(ours, theirs, ("key", "value", "receptance"), width)
@@ -65,6 +66,7 @@ def time_mix(ours: str, theirs: str, width: int, d_time: int) -> Entries:
 
 
 def channel_mix(ours: str, theirs: str, width: int, d_channel: int) -> Entries:
+    """The entries of one channel mixing; ours, theirs: the prefixes of its parameters."""
     yield from _shares(ours, theirs, ("key", "receptance"), width)
     yield from linear(f"{ours}key", {f"{theirs}key": d_channel}, width, bias=False)
     yield from linear(f"{ours}receptance", {f"{theirs}receptance": width}, width, bias=False)

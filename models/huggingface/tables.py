@@ -79,10 +79,12 @@ class Architecture:
 
 
 def vector(ours: str, theirs: str, width: int) -> Entry:
+    """The entry of a parameter that is stored as it is, (width,)."""
     return Entry(ours, {theirs: (width,)})
 
 
 def norm(ours: str, theirs: str, width: int, *, bias: bool = True) -> Entries:
+    """The entries of a norm; ours, theirs: the prefixes of its parameters."""
     yield vector(f"{ours}.scale", f"{theirs}.weight", width)
     if bias:
         yield vector(f"{ours}.bias", f"{theirs}.bias", width)
@@ -103,4 +105,5 @@ def untied_head(config: Config, theirs: str, width: int, *, default: bool) -> En
 
 
 def tied(config: Config, *, default: bool) -> bool:
+    """Whether the head is the embedding, transposed."""
     return bool(config.get("tie_word_embeddings", default))

@@ -33,6 +33,7 @@ def _pair(config: Config, key: str, default: int) -> tuple[int, int]:
 
 
 def n_patches(config: Config) -> int:
+    """The number of patches of an image."""
     patch, height, width = sides(config)
     return (height // patch) * (width // patch)
 
@@ -45,6 +46,7 @@ def _interface(config: Config) -> Interface:
 
 
 def classes(config: Config) -> int:
+    """The number of classes."""
     labels = config.get("id2label")
     return len(labels) if labels else config.size("num_labels", 2)
 

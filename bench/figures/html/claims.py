@@ -14,6 +14,8 @@ COMMAND = "./run_bench.sh claims"
 
 @dataclass(frozen=True)
 class Verdicts:
+    """The verdicts of a claims.csv, and where it was found."""
+
     rows: list[dict]  # of claims.csv; none where none were found
     folder: Path | None  # where they are from
 

@@ -20,6 +20,8 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Comparison:
+    """Two runs, cell by cell, and what differs between their machines and settings."""
+
     pairs: list[Pair]
     only_a: list[Cell]
     only_b: list[Cell]

@@ -36,6 +36,8 @@ _SCRIPTS = ("charts.js", "tables.js", "report.js")
 
 @dataclass(frozen=True)
 class Page:
+    """All that the page shows."""
+
     parts: list[Part]  # one or two
     figures: list[Figure]
     measured: Measurements
