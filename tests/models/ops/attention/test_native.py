@@ -151,7 +151,7 @@ STEPS = [
 @pytest.mark.parametrize(("filled", "slots", "window", "heads", "key_heads", "size"), STEPS)
 def test_a_step_equals_the_last_row_of_the_whole(filled, slots, window, heads, key_heads, size):
     q, k, v = arguments(filled + 1, batch=2, heads=heads, key_heads=key_heads, size=size)
-    expected = attention_reference(q, k, v, window=window)[:, -1:]
+    expected = attention_reference(q, k, v, Mask(window=window))[:, -1:]
     at = np.arange(max(0, filled - slots), filled)
     caches = np.full((2, 3, 2, key_heads, slots, size), np.nan, "float32")  # other layers, and slots not filled
     for cache, x in zip(caches, (k, v), strict=True):
