@@ -3,7 +3,7 @@
     model = load("mamba-130m-hf")                       # a folder: config.json and *.safetensors
     model = load(torch_model.state_dict(), config)      # or what is in memory already
 
-`inspect` reads a folder's headers alone, and finds all that is wrong before a weight is read. It needs no jax.
+`inspect` reads a folder's headers alone, and finds all that is wrong before a weight is read. It makes no array.
 """
 
 from __future__ import annotations

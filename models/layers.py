@@ -114,7 +114,7 @@ class SwiGLU(nnx.Module):
 
 
 def sinusoidal_positions(position: Int[Array, " T"], width: int, dtype=jnp.float32) -> Float[Array, "T D"]:
-    """Sines beside cosines of position / 10000^(2i/D), interleaved (Vaswani et al., arXiv:1706.03762, section 3.5)."""
+    """Sines and cosines of position / 10000^(2i/D), interleaved (Vaswani et al., arXiv:1706.03762, section 3.5)."""
     rate = jnp.exp(-math.log(10_000.0) * jnp.arange(0, width, 2) / width)
     angle = position[:, None] * rate
     return jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1).reshape(-1, 2 * rate.size)[:, :width].astype(dtype)

@@ -193,7 +193,7 @@ def matched(model: type[RecurrentModel], cell, config: RecurrentConfig, size: Si
     def params(d_model):
         made = model(cell, replace(tied, d_model=d_model), interface=TOKENS, rngs=nnx.Rngs(0))
         flat = nnx.to_flat_state(nnx.state(made, nnx.Param))
-        beside = ("embedding",), ("head", "bias")
-        return [x.get_value() for path, x in flat if path[-1] != "b_n" and path not in beside]
+        left_out = ("embedding",), ("head", "bias")
+        return [x.get_value() for path, x in flat if path[-1] != "b_n" and path not in left_out]
 
     return replace(config, d_model=closest_width(params, size.n_layers * size.layer_params, config.d_model))

@@ -2,9 +2,9 @@
 
     layers = encoder(source)'s final states;  logits_t = W decoder(y_{<= t} | layers)
 
-Each decoder layer starts from the final state of the encoder's layer beside it, as in the first paper (the second feeds
-the last layer's to every step, too). The source is read as it comes, not reversed. A bidirectional encoder has half
-the width in each direction, and hands over both final states side by side.
+Each decoder layer starts from the final state of the encoder's layer of the same number, as in the first paper (the
+second also feeds the last layer's state to every step). The source is not reversed. A bidirectional encoder has half
+the width in each direction, and hands over both final states, concatenated.
 State: the decoder's h (and c) of each layer, whatever the source's length: (N, B, D).
 """
 

@@ -75,7 +75,7 @@ def test_what_is_said_of_other_runs_is_in_their_files():
     verdicts = {int(row["claim"]): row for row in table.overall(table.read(again))}
     left = [re.search(r"(\d+) of \d+ cells did not begin", row["note"] or "") for row in verdicts.values()]
     assert f"{sum(int(each[1]) for each in left if each)} cells were left" in flowing
-    assert f"7 ({table.figure_text(verdicts[7])}) were not decided" in flowing
+    assert f"7 ({table.estimate_text(verdicts[7])}) were not decided" in flowing
     first = ROOT / re.findall(r"\]\((results/\S+)/claims\.csv\)", TEXT)[0]
     decided = {int(row["claim"]): row["verdict"] for row in table.overall(table.read(first))}
     apart = {number for number, row in verdicts.items() if row["verdict"] != decided[number]}

@@ -99,7 +99,7 @@ def curves_of(records: Iterable[Record]) -> list[Curve]:
     """The curves of each quantity of each series, in the records' order; none for measures that train."""
     by_series: dict[SeriesKey, list[Record]] = {}
     for record in records:
-        if not MEASURES[record.cell.measure].learns:
+        if not MEASURES[record.cell.measure].trains:
             by_series.setdefault(record.cell.series(), []).append(record)
     curves = []
     for series, mine in by_series.items():

@@ -83,7 +83,7 @@ def run_claims(wanted: Wanted, console: Console) -> tuple[bool, bool]:
             records[name], interrupted = _run_part(work, name, request, end, known, console)
             records.peaks[name] = resume.peaks_of(request.out) or {} if request.out else {}
             if interrupted:
-                console.print(f"interrupted; the same command with --out {out} goes on from here", soft_wrap=True)
+                console.print(f"interrupted; the same command with --out {out} continues from here", soft_wrap=True)
                 return failed, True
         findings = work.claim.judge(records)
         findings = [_with_note(findings[0], _note(work, records, described["n_cpus"])), *findings[1:]]
@@ -96,7 +96,7 @@ def run_claims(wanted: Wanted, console: Console) -> tuple[bool, bool]:
         left += _left(work, records)
     table.print_verdicts(table.read(out), console)
     if left:
-        console.print(f"{left} cells are left: the same command with --out {out} goes on", soft_wrap=True)
+        console.print(f"{left} cells are left: the same command with --out {out} continues", soft_wrap=True)
     console.print(f"results: {out}", highlight=False, soft_wrap=True)
     return failed, False
 

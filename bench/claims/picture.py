@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lengthscale.bench.analysis.answer import device_name
 from lengthscale.bench.claims.claim import Claim, Records
-from lengthscale.bench.claims.table import figure_text
+from lengthscale.bench.claims.table import estimate_text
 from lengthscale.bench.figures.mpl.sheet import write
 from lengthscale.bench.figures.spec import Sheet
 
@@ -20,7 +20,7 @@ def draw(out: Path, claim: Claim, row: dict, records: Records, described: dict) 
     """The files written. row: the claim's first one, as text. described: the environment."""
     home = out / "claims"
     home.mkdir(exist_ok=True)
-    estimate = figure_text(row)
+    estimate = estimate_text(row)
     said = f"{row['verdict']}: {row['measured']}" + (f": {estimate}" if estimate else "")
     lines = [
         part for text in (said, row["note"]) if text for part in textwrap.wrap(text, _LETTERS, break_on_hyphens=False)

@@ -11,7 +11,7 @@ from rich.table import Table
 from lengthscale.bench.claims.claim import HOLDS, NOT_DECIDED, Claim, Finding
 from lengthscale.bench.results.csv_table import table_of
 from lengthscale.bench.results.files import replace_file
-from lengthscale.bench.results.verdicts import COLUMNS, FILE, VERDICTS, figure_text, overall, read
+from lengthscale.bench.results.verdicts import COLUMNS, FILE, VERDICTS, estimate_text, overall, read
 
 _COLOURS = {HOLDS: "green", NOT_DECIDED: "yellow"}
 
@@ -35,13 +35,13 @@ def update(folder: Path, rows: list[dict]) -> list[dict]:
 
 
 def print_verdicts(rows: list[dict], console: Console) -> None:
-    """The claims that rows (as `read` gives them) are of, each with its overall verdict and the figure beside it."""
+    """Print the claims of the rows (as `read` gives them), each with its overall verdict and its estimate."""
     table = Table(title="The article's claims", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("claim", "verdict", "figure [95% interval]", "measured", "note"):
         table.add_column(column)
     for row in overall(rows):
         verdict = f"[{_COLOURS.get(row['verdict'], 'red')}]{row['verdict']}[/]"
-        texts = (f"{row['claim']}. {row['statement']}", figure_text(row), row["measured"], row["note"])
+        texts = (f"{row['claim']}. {row['statement']}", estimate_text(row), row["measured"], row["note"])
         statement, figure, measured, note = (text.replace("[", r"\[") for text in texts)
         table.add_row(statement, verdict, figure, measured, note)
     console.print(table)
@@ -54,6 +54,6 @@ def markdown(rows: list[dict]) -> str:
         verdict = row["verdict"]
         if verdict == NOT_DECIDED and row["note"]:
             verdict += f" ({row['note']})"
-        cells = (f"{row['claim']}. {row['statement']}", verdict, figure_text(row), row["measured"])
+        cells = (f"{row['claim']}. {row['statement']}", verdict, estimate_text(row), row["measured"])
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

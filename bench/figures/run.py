@@ -122,7 +122,7 @@ class Series:
 def series_of(measure: str, rows: Iterable[TextRow], each_length: bool = False) -> list[Series]:
     """In the order of MODELS. each_length: every length that was trained at is a series, not a point of one."""
     rows = list(rows)
-    telling = ("size", "dtype", "data" if MEASURES[measure].learns else "batch")
+    telling = ("size", "dtype", "data" if MEASURES[measure].trains else "batch")
     varying = [name for name in telling if len({row.text(name) for row in rows if row.ok}) > 1]
     groups: dict[tuple[SeriesKey, int], list[TextRow]] = {}
     for row in rows:
@@ -158,7 +158,7 @@ def caption(run: Run, measures: Iterable[str], notes: Iterable[str] = ()) -> tup
     facts |= {name: first.text(name) for name in ("device_kind", "n_cpus")}
     device = device_name({**facts, "n_devices": first.whole("n_devices"), **run.environment})
     sizes = "/".join(dict.fromkeys(size_name(size) for size in _found(rows, "size")))
-    timed = [row for measure in measures if not MEASURES[measure].learns for row in run.rows[measure]]
+    timed = [row for measure in measures if not MEASURES[measure].trains for row in run.rows[measure]]
     batches = _found(timed, "batch")
     made_of = [sizes, "/".join(_found(rows, "dtype")), *([f"batch {batches[0]}"] if len(batches) == 1 else [])]
     commits = ", ".join(_found(rows, "git_sha"))

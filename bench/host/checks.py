@@ -23,7 +23,7 @@ class Checks:
 
     def refusal(self, cell: Cell) -> Record | None:
         """The record of a cell whose method is wrong or could not be checked; None where it may be measured."""
-        kind = "train" if MEASURES[cell.measure].learns else cell.measure  # what it does with the model
+        kind = "train" if MEASURES[cell.measure].trains else cell.measure  # what it does with the model
         key = replace(cell, size="", seed=0, measure=kind)
         if key not in self._known:
             self._known[key] = self._runner.check(cell)

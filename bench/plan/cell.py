@@ -35,12 +35,12 @@ class Cell:
 
     def series(self) -> SeriesKey:
         """The key of its series: what it has in common with the other cells of its curve."""
-        batch = 0 if MEASURES[self.measure].learns else self.batch
+        batch = 0 if MEASURES[self.measure].trains else self.batch
         return SeriesKey(self.measure, self.model, self.size, self.method, batch, self.dtype, self.data, self.seed)
 
     def label(self) -> str:
         """The cell in a few words, such as "mamba [native] quality text L=1024 seed=1"."""
-        data = f" {self.data}" if MEASURES[self.measure].learns else ""
+        data = f" {self.data}" if MEASURES[self.measure].trains else ""
         seed = f" seed={self.seed}" if self.seed else ""
         return f"{model_name(self.model, self.method)} {self.measure}{data} L={self.length}{seed}"
 
@@ -72,14 +72,14 @@ class Grid:
 
     def _cell(self, length: int, model: str, method: str, seed: int) -> Cell:
         whole = self.measure not in ("forward", "train") or length <= WHOLE_UP_TO or model not in self.streams
-        learns = MEASURES[self.measure].learns
+        trains = MEASURES[self.measure].trains
         return Cell(
             measure=self.measure,
             model=model,
             size=self.size,
             method=method,
             length=length,
-            batch=max(self.batch, self.step_tokens // length) if learns else self.batch,
+            batch=max(self.batch, self.step_tokens // length) if trains else self.batch,
             dtype=self.dtype,
             chunk=0 if whole or length % CHUNK else CHUNK,
             data=self.data[model],

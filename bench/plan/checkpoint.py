@@ -60,7 +60,7 @@ def fold(checkpoint: Checkpoint, data):
 def reason_against(checkpoint: Checkpoint, cell: Cell, data) -> str | None:
     """Why the checkpoint is unavailable for this cell, or None."""
     name, architecture, interface = checkpoint.path.name, checkpoint.architecture, checkpoint.interface
-    if MEASURES[cell.measure].learns:
+    if MEASURES[cell.measure].trains:
         return f"{name} has its own tokens and classes, which {cell.data} does not have; its costs can be measured"
     only, longest = architecture.only_length(checkpoint.config), architecture.longest(checkpoint.config)
     if only and cell.length != only:

@@ -48,7 +48,7 @@ def _check_stream(data: Stream, cells: list[Cell], settings: Settings) -> list[s
     longest = max((cell.length for cell in cells if cell.measure in ("forward", "train")), default=0)
     if len(data.tokens) < longest + 1:
         mistakes.append(f"data {data.name!r} has {len(data.tokens)} tokens; length {longest} needs {longest + 1}")
-    learned = max((cell.length for cell in cells if MEASURES[cell.measure].learns), default=0)
+    learned = max((cell.length for cell in cells if MEASURES[cell.measure].trains), default=0)
     if learned:
         for part, tokens, needed in (
             ("train part", data.train, learned + 1),
@@ -60,7 +60,7 @@ def _check_stream(data: Stream, cells: list[Cell], settings: Settings) -> list[s
 
 
 def _check_images(data: Images, cells: list[Cell]) -> list[str]:
-    learning = list(dict.fromkeys(cell.measure for cell in cells if MEASURES[cell.measure].learns))
+    learning = list(dict.fromkeys(cell.measure for cell in cells if MEASURES[cell.measure].trains))
     if not learning:
         return []
     need = f"{' and '.join(learning)} need{'s' if len(learning) == 1 else ''}"

@@ -76,7 +76,7 @@ class Measure:
     module: str
     about: str
     columns: tuple[str, ...]  # of its CSV, besides the cell's identity
-    learns: bool = False  # trains on a budget of tokens; batch x length is the same at every length
+    trains: bool = False  # trains on a budget of tokens; batch x length is the same at every length
     rounds: int = 1  # over 1: the cells of a curve are sampled round-robin, so that a drifting machine cannot bend it
 
 
@@ -103,30 +103,30 @@ MEASURES = {
         "lengthscale.bench.device.measures.quality",
         "held-out loss and accuracy after training at length L",
         HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY,
-        learns=True,
+        trains=True,
     ),
     "gradients": Measure(
         "lengthscale.bench.device.measures.gradients",
         "the gradient of the last step's loss by the inputs of earlier steps",
         GRADIENT + TRAINING + TIME + COMPILE + RATES + MEMORY,
-        learns=True,
+        trains=True,
     ),
     "agreement": Measure(
         "lengthscale.bench.device.measures.agreement",
         "whether the parallel and the recurrent form give the same logits, after training",
         AGREEMENT + TRAINING + TIME + COMPILE + RATES + MEMORY,
-        learns=True,
+        trains=True,
     ),
     "discretisation": Measure(
         "lengthscale.bench.device.measures.discretisation",
         "the error of one step of a trained state space model, for many steps dt",
         DISCRETISATION + TRAINING + TIME + COMPILE + RATES + MEMORY,
-        learns=True,
+        trains=True,
     ),
     "resampling": Measure(
         "lengthscale.bench.device.measures.resampling",
         "a trained state space model at half the sampling rate, with its steps dt doubled or not",
         RESAMPLING + HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY,
-        learns=True,
+        trains=True,
     ),
 }

@@ -54,7 +54,7 @@ class TextRow:
     def series(self, measure: str) -> SeriesKey:
         """The series of a measure that it is a row of; of fits.csv too. What has no column is ""."""
         model, size, method, dtype, data = map(self.text, ("model", "size", "method", "dtype", "data"))
-        batch = 0 if measure in MEASURES and MEASURES[measure].learns else self.whole("batch")
+        batch = 0 if measure in MEASURES and MEASURES[measure].trains else self.whole("batch")
         return SeriesKey(measure, model, size, method, batch, dtype, data, self.whole("seed"))
 
     @property

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from lengthscale.bench.results.codec import line_of, read_lines
 from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.folder import LOCK
 from lengthscale.bench.results.record import SCHEMA, Record
 
 Kind = TypeVar("Kind")
@@ -70,9 +71,6 @@ def _check_schema(path: Path, records: list[Any]) -> None:
                 f"{path}, line {number}: a record of schema {record.schema}; this program writes {SCHEMA} and does not "
                 "mix them. plot and compare can read it; to measure, choose another folder"
             )
-
-
-LOCK = ".lock"
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def overall(rows: list[dict]) -> list[dict]:
     return list(firsts.values())
 
 
-def figure_text(row: dict) -> str:
+def estimate_text(row: dict) -> str:
     """A row's estimate as text, such as "4.9x [4.7, 5.2]" or "1,300 tokens [1,100, 1,500]"."""
     if not row["figure"]:
         return ""

@@ -198,7 +198,7 @@ def test_a_claim_becomes_rows_and_a_picture(sweep, tmp_path, capsys):
     ],
 )
 def test_figures_in_words(row, text):
-    assert table.figure_text(dict(zip(("figure", "low", "high", "unit"), row, strict=True))) == text
+    assert table.estimate_text(dict(zip(("figure", "low", "high", "unit"), row, strict=True))) == text
 
 
 def test_time_is_shared_and_kept(sweep, tmp_path, capsys):
@@ -233,7 +233,7 @@ def test_the_same_command_goes_on(sweep, tmp_path, capsys):
     sweep(stop_after=3)
     assert main(["claims", "--out", str(tmp_path)]) == 130
     assert not (tmp_path / "claims.csv").exists()
-    assert f"--out {tmp_path} goes on" in capsys.readouterr().out.replace("\n", " ")
+    assert f"--out {tmp_path} continues" in capsys.readouterr().out.replace("\n", " ")
     fake = sweep()
     assert main(["claims", "--out", str(tmp_path)]) == 0
     assert len(fake.measured) == 5

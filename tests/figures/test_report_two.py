@@ -70,8 +70,8 @@ def test_cells_of_one_run_alone_are_counted(tmp_path, folder):
     alone = finished_run(tmp_path / "run")
     page = page_of(report_of(folder, alone, out=tmp_path / "both.html"))
     assert "No cell is in both." in page.text
-    assert "29 cells are in A alone." in page.text
-    assert "4 cells are in B alone." in page.text
+    assert "29 cells are only in A." in page.text
+    assert "4 cells are only in B." in page.text
 
 
 def test_where_it_is_written(tmp_path, folder, other, capsys):

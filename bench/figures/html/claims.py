@@ -38,7 +38,7 @@ def find(folder: Path, facts: dict) -> Verdicts:
             raise JournalError(f"{home / verdicts.FILE} has no column {', '.join(missing)}")
         try:
             for row in rows:
-                verdicts.figure_text(row)
+                verdicts.estimate_text(row)
         except (TypeError, ValueError) as error:
             raise JournalError(f"{home / verdicts.FILE}: a figure that is no number: {error}") from None
         if home == folder or rows[0]["device"] == device:

@@ -40,7 +40,7 @@ class Comparison:
             else "No cell is in both."
         ]
         said += [
-            f"{len(only)} cells are in {name} alone." for name, only in (("A", self.only_a), ("B", self.only_b)) if only
+            f"{len(only)} cells are only in {name}." for name, only in (("A", self.only_a), ("B", self.only_b)) if only
         ]
         if self.pairs:
             said.append(

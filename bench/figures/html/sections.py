@@ -88,7 +88,7 @@ def verdicts_table(part: Part, letter: str) -> str:
         head = f"<b>{escape(number)}. {escape(row['statement'])}</b>" if first else ""
         place = f' id="claim-{letter}{escape(number)}" class="overall"' if first else ""
         lengths = " to ".join(dict.fromkeys(each for each in (row["length_min"], row["length_max"]) if each))
-        cells = (escape(row["measured"]), escape(claims_table.figure_text(row)), verdict(row["verdict"]))
+        cells = (escape(row["measured"]), escape(claims_table.estimate_text(row)), verdict(row["verdict"]))
         rest = "".join(f"<td>{escape(each)}</td>" for each in (row["decided_by"], lengths, row["note"]))
         main = "".join(f"<td>{each}</td>" for each in cells)
         lines.append(f'<tr{place}><th scope="row">{head}</th>{main}{rest}</tr>')

@@ -119,8 +119,9 @@ def test_auto_takes_it_where_it_fits():
     assert chosen(size=264) == "blocked"
     assert chosen(key_mask=jnp.ones((1, 64), bool)) == "blocked"
     assert chosen("cuda") == "blocked"
+    q, k, v = (x.astype("bfloat16") for x in arguments(8))
     with pytest.raises(ValueError, match="method native does not fit: it is for float32 on a CPU, got bfloat16"):
-        attention(*(x.astype("bfloat16") for x in arguments(8)), method="native")
+        attention(q, k, v, method="native")
     with pytest.raises(ValueError, match="head size divisible by 8, of 256 at most, got 12"):
         attention(*arguments(8, size=12), method="native")
 
