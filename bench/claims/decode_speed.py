@@ -214,11 +214,5 @@ def _said(slow: str, place: Place | None, everything: list[Record], length: int,
 
 
 CLAIM = Claim(
-    number=3,
-    name="decode_speed",
-    statement="Mamba infers about five times faster than a Transformer",
-    parts=parts,
-    judge=judge,
-    figure=figure,
-    share=0.11,
+    3, "decode_speed", "Mamba infers about five times faster than a Transformer", parts, judge, figure, share=0.11
 )

@@ -220,11 +220,11 @@ def figure(records: Records) -> Figure:
 
 
 CLAIM = Claim(
-    number=8,
-    name="discretisation",
-    statement="An SSM is discretised by the bilinear transform or a zero-order hold",
-    parts=parts,
-    judge=judge,
-    figure=figure,
+    8,
+    "discretisation",
+    "An SSM is discretised by the bilinear transform or a zero-order hold",
+    parts,
+    judge,
+    figure,
     share=0.17,
 )

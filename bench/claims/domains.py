@@ -193,12 +193,4 @@ def figure(records: Records) -> Figure:
     )
 
 
-CLAIM = Claim(
-    number=5,
-    name="domains",
-    statement="Mamba leads on language, audio and genomics",
-    parts=parts,
-    judge=judge,
-    figure=figure,
-    share=0.225,
-)
+CLAIM = Claim(5, "domains", "Mamba leads on language, audio and genomics", parts, judge, figure, share=0.225)

@@ -151,11 +151,11 @@ def figure(records: Records) -> Figure:
 
 
 CLAIM = Claim(
-    number=1,
-    name="long_dependencies",
-    statement="A plain RNN loses long dependencies; LSTM and GRU keep them",
-    parts=parts,
-    judge=judge,
-    figure=figure,
+    1,
+    "long_dependencies",
+    "A plain RNN loses long dependencies; LSTM and GRU keep them",
+    parts,
+    judge,
+    figure,
     share=0.12,
 )

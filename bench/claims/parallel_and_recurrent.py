@@ -137,11 +137,5 @@ def figure(records: Records) -> Figure:
 
 
 CLAIM = Claim(
-    number=7,
-    name="parallel_and_recurrent",
-    statement="RWKV trains in parallel and infers as an RNN",
-    parts=parts,
-    judge=judge,
-    figure=figure,
-    share=0.07,
+    7, "parallel_and_recurrent", "RWKV trains in parallel and infers as an RNN", parts, judge, figure, share=0.07
 )

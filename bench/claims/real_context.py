@@ -279,11 +279,5 @@ def _points(model: str, name: str, found: Mapping[float, Estimate]) -> Curve:
 
 
 CLAIM = Claim(
-    number=4,
-    name="real_context",
-    statement="Mamba gets better on real data up to a million tokens",
-    parts=parts,
-    judge=judge,
-    figure=figure,
-    share=0.08,
+    4, "real_context", "Mamba gets better on real data up to a million tokens", parts, judge, figure, share=0.08
 )

@@ -220,11 +220,11 @@ def figure(records: Records) -> Figure:
 
 
 CLAIM = Claim(
-    number=2,
-    name="scaling",
-    statement="A Transformer's cost is quadratic in length, Mamba's and RWKV's linear",
-    parts=parts,
-    judge=judge,
-    figure=figure,
+    2,
+    "scaling",
+    "A Transformer's cost is quadratic in length, Mamba's and RWKV's linear",
+    parts,
+    judge,
+    figure,
     share=0.17,
 )

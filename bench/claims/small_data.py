@@ -168,11 +168,5 @@ def figure(records: Records) -> Figure:
 
 
 CLAIM = Claim(
-    number=6,
-    name="small_data",
-    statement="A ViT needs much data; a CNN's inductive bias wins on little",
-    parts=parts,
-    judge=judge,
-    figure=figure,
-    share=0.155,
+    6, "small_data", "A ViT needs much data; a CNN's inductive bias wins on little", parts, judge, figure, share=0.155
 )
