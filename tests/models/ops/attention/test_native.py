@@ -22,8 +22,7 @@ pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no native
 def arguments(length, n_keys=None, *, batch=1, heads=2, key_heads=None, size=16, seed=0):
     rng = np.random.default_rng(seed)
     keys = (batch, n_keys or length, key_heads or heads, size)
-    shapes = ((batch, length, heads, size), keys, keys)
-    q, k, v = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes)
+    q, k, v = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((batch, length, heads, size), keys, keys))
     return q, k, v
 
 
@@ -119,9 +118,9 @@ def test_auto_takes_it_where_it_fits():
     assert chosen(size=264) == "blocked"
     assert chosen(key_mask=jnp.ones((1, 64), bool)) == "blocked"
     assert chosen("cuda") == "blocked"
-    q, k, v = (x.astype("bfloat16") for x in arguments(8))
+    q = arguments(8)[0].astype("bfloat16")
     with pytest.raises(ValueError, match="method native does not fit: it is for float32 on a CPU, got bfloat16"):
-        attention(q, k, v, method="native")
+        attention(q, q, q, method="native")
     with pytest.raises(ValueError, match="head size divisible by 8, of 256 at most, got 12"):
         attention(*arguments(8, size=12), method="native")
 
@@ -155,11 +154,12 @@ def test_a_step_equals_the_last_row_of_the_whole(filled, slots, window, heads, k
     expected = attention_reference(q, k, v, Mask(window=window))[:, -1:]
     at = np.arange(max(0, filled - slots), filled)
     caches = np.full((2, 3, 2, key_heads, slots, size), np.nan, "float32")  # other layers, and slots not filled
-    for cache, x in zip(caches, (k, v), strict=True):
-        cache[1, :, :, at % slots] = np.asarray(x)[:, at].swapaxes(0, 1)
+    for old, x in zip(caches, (k, v), strict=True):
+        old[1, :, :, at % slots] = np.asarray(x)[:, at].swapaxes(0, 1)
     step = jax.jit(partial(attention_with_cache, window=window, method="native"))
     k_cache, v_cache = map(jnp.asarray, caches)
-    y = step(q[:, -1:], k[:, -1:], v[:, -1:], Cache(k_cache, v_cache, jnp.int32(1), jnp.int32(filled)))
+    cache = Cache(k_cache, v_cache, jnp.int32(1), jnp.int32(filled))
+    y = step(q[:, -1:], k[:, -1:], v[:, -1:], cache)
     assert_close(y, expected, TOLERANCE)
 
 
