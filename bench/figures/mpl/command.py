@@ -1,4 +1,4 @@
-"""`plot DIR`: all pictures of a results folder again, or a single one."""
+"""The command `plot DIR`: it draws all pictures of a results folder again, or a single one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ FORMATS = (*KINDS, ".pdf")
 
 
 def run_plot(args: Namespace) -> list[Path]:
-    """The paths written. Raises RequestError with all that is wrong, before anything is drawn."""
+    """Draw the requested pictures. Returns the paths of the written files.
+
+    Raises RequestError with all mistakes of the request, before anything is drawn.
+    """
     folder = Path(args.folder)
     if all(getattr(args, wish) is None for wish in (*WHICH, *HOW)):
         return plot_folder(read_run(folder))
@@ -47,7 +50,7 @@ def run_plot(args: Namespace) -> list[Path]:
 
 
 def _first_of(measure: str | None) -> str:
-    """What is drawn of a measure where nothing else is said."""
+    """The quantity that is drawn without --y: the first one that the measure has, or the first of all."""
     return next(name for name, single in SINGLE.items() if measure in (None, *single.measures))
 
 
