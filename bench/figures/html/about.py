@@ -1,4 +1,4 @@
-"""What a reader must know in addition to the figures: machine, noise, what failed and why, how to do it again."""
+"""The facts that a reader needs in addition to the figures: machine, noise, failures, and how to reproduce the run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _FLAGS = {
     "few": "few: fewer than 5 samples",
     "coarse": "coarse: near the clock's resolution",
 }
-_LOUD = 0.75  # load of a core, when the run began
+_LOUD = 0.75  # with a higher load per core at the beginning of the run, the machine was not idle
 
 
 @dataclass(frozen=True)
 class Missing:
-    """What was not measured at some lengths of one curve, all with one reason."""
+    """The lengths of one curve that were not measured for one common reason."""
 
     measure: str
     name: str
@@ -39,7 +39,7 @@ class Missing:
 
 
 def missing(run: Run) -> list[Missing]:
-    """What the run did not measure, by curve and reason."""
+    """The cells that the run did not measure, grouped by curve and reason."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for measure in run.rows:
         for each in series_of(measure, run.cells(measure)):
@@ -50,7 +50,7 @@ def missing(run: Run) -> list[Missing]:
 
 
 def noise(run: Run) -> list[str]:
-    """Sentences."""
+    """Sentences about the noise of the run's timings and the state of the machine."""
     flags = [row.text("flags").split() for name in run.rows for row in run.cells(name) if row.has("time_median_ms")]
     counted = {flag: sum(flag in each for each in flags) for flag in _FLAGS}
     said = [f"{count} of {len(flags)} timings are {_FLAGS[flag]}." for flag, count in counted.items() if count]
@@ -69,7 +69,7 @@ def noise(run: Run) -> list[str]:
 
 
 def facts_of(run: Run) -> list[tuple[str, str]]:
-    """(what, how it was) of environment.json, the important first."""
+    """(name, value) of the facts in environment.json, with the important ones first."""
     facts = run.environment
     packages, peaks = facts.get("packages") or {}, facts.get("peaks") or {}
     rows = [
@@ -95,26 +95,26 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
 
 
 def packages_of(run: Run) -> list[str]:
-    """Every installed package with its version."""
+    """Each installed package with its version."""
     return [f"{name} {version}" for name, version in _pairs(run.environment.get("all_packages"))]
 
 
 def commit(facts: dict) -> str:
-    """The commit of environment.json in words."""
+    """The commit in environment.json, and whether there were uncommitted changes."""
     dirty = " with uncommitted changes" if facts.get("git_dirty") else ""
     return f"{facts.get('git_sha') or 'unknown'}{dirty}"
 
 
 @dataclass(frozen=True)
 class Again:
-    """How to do a run again: lines for a shell, and what else must be said."""
+    """How to reproduce a run."""
 
-    lines: list[str]
-    notes: list[str]
+    lines: list[str]  # commands for a shell
+    notes: list[str]  # sentences that a reader needs as well
 
 
 def reproduce(run: Run) -> Again:
-    """How to do the run again."""
+    """The commands and the notes that reproduce the run."""
     suite, facts = run.suite, run.environment
     sha, arguments = facts.get("git_sha"), suite.get("arguments")
     lines = [f"git checkout {sha}"] if sha else []
@@ -139,13 +139,13 @@ def reproduce(run: Run) -> Again:
 
 
 def _from_root(folder: Path) -> Path:
-    """As one would type it in the checkout, so that a page is the same wherever it was made from."""
+    """The folder relative to the root of the checkout, so that the page is the same from any working directory."""
     whole = folder.resolve()
     return whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else folder
 
 
 def settings_of(run: Run) -> str:
-    """suite.json's settings, for those who want them all."""
+    """All settings in suite.json, as JSON, without the cells."""
     return json.dumps({key: value for key, value in run.suite.items() if key != "cells"}, indent=1)
 
 

@@ -1,4 +1,4 @@
-"""Two runs compared: the ratio of every cell that both have (bench/analysis/compare.py)."""
+"""The comparison of two runs for the page: the ratio of each cell that both have (bench/analysis/compare.py)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs, cell by cell, and what differs between their machines and settings."""
+    """The comparison of two runs, cell by cell, and the differences between their machines and settings."""
 
     pairs: list[Pair]
     only_a: list[Cell]
     only_b: list[Cell]
-    devices: str  # said where they differ, else ""
-    differing: list[str]  # what else is not the same, in words
+    devices: str  # a sentence that names both devices if they differ, else ""
+    differing: list[str]  # the other differences, in words
 
     @property
     def said(self) -> list[str]:
@@ -50,7 +50,7 @@ class Comparison:
 
 
 def read(a: Run, b: Run) -> Comparison:
-    """Raises JournalError where a journal cannot be read."""
+    """The comparison of two runs. Raises JournalError if a journal cannot be read."""
     pairs, only_a, only_b = compare(a.folder, b.folder)
     facts = [a.environment, b.environment]
     names = [device_name(each) for each in facts]
@@ -63,7 +63,7 @@ def read(a: Run, b: Run) -> Comparison:
 
 
 def table(pairs: list[Pair]) -> Table:
-    """The pairs as a table of the page, a row for each cell that both runs have."""
+    """The pairs as a table of the page, with a row for each cell that both runs have."""
     rows = []
     for pair in pairs:
         cell = pair.cell

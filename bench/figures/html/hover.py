@@ -1,4 +1,4 @@
-"""A row in words, for whoever points at it."""
+"""The description of a row that the page shows when the reader points at its marker."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from lengthscale.bench.analysis.text import number
 from lengthscale.bench.figures.costs import STEPS
 from lengthscale.bench.plan.series import model_name, size_name
 
-_WIDTH, _LONGEST = 60, 300  # letters of a line, and of a message
+_WIDTH, _LONGEST = 60, 300  # the most letters of a line and of a message
 
 
 def text_of(measure: str, row: dict[str, str], run: str = "") -> str:
-    """Lines of a CSV's row for plotly, which reads <b> and <br>; what comes from the data is escaped."""
+    """The description of a CSV's row as HTML for plotly, with <b> and <br>. Text from the data is escaped.
+
+    run: "A" or "B" if two runs are compared, else "".
+    """
     name = model_name(row["model"], row.get("method", ""))
     kind = [size_name(row.get("size", "")), row.get("dtype", ""), f"batch {row.get('batch', '')}"]
     lines = [
@@ -101,7 +104,7 @@ def _seed(row: dict[str, str]) -> str:
 
 
 def _figure(row: dict[str, str], name: str, factor: float = 1) -> str:
-    """An empty text where there is none."""
+    """The number in a column, times factor, as text; "" if there is none."""
     try:
         return number(float(row.get(name, "")) * factor)
     except ValueError:

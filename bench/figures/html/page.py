@@ -1,7 +1,7 @@
-"""The page: one file with its style, its scripts and its data.
+"""Makes the page: one file with its style, its scripts and its data.
 
-Whatever comes from the data is escaped. The policy in the page's head lets nothing be loaded, and no script run but the
-two that are named there by their hashes, so that a message that holds a script stays a message.
+All text from the data is escaped. The security policy in the head of the page allows nothing to be loaded and only two
+scripts to run, which it identifies by their hashes. Therefore a script inside an error message never runs.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from lengthscale.bench.figures.html.sections import Part
 from lengthscale.bench.figures.spec import Figure
 from lengthscale.bench.figures.style import DARK, LIGHT, Theme
 
-FIRST = ("train-time", "forward-time", "decode-time")  # the first that the run has is next to the answer
+FIRST = ("train-time", "forward-time", "decode-time")  # the first of these that exists is shown next to the answer
 _SCRIPTS = ("charts.js", "tables.js", "report.js")
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page shows."""
+    """The contents of the page."""
 
-    parts: list[Part]  # one or two
+    parts: list[Part]  # for each run, one or two
     figures: list[Figure]
     measured: Measurements
-    tables: list[Table]  # the others
+    tables: list[Table]  # all tables except that of the measurements
     comparison: Comparison | None = None
 
 
 def html_of(page: Page) -> str:
-    """The file's text; the same page gives the same bytes."""
+    """The text of the page's file. The same page gives the same bytes."""
     plotly, ours = _plotly(), "\n".join(_asset(name) for name in _SCRIPTS)
     named = [figure for name in FIRST for figure in page.figures if figure.place.name == name]
     first = next(iter([*named, *page.figures]), None)
@@ -73,7 +73,7 @@ def html_of(page: Page) -> str:
 
 
 def json_of(value: object) -> str:
-    """JSON that may stand in a <script>: nothing in it can end one, or begin a comment."""
+    """The value as JSON that is safe inside <script>: nothing in it can end the script or begin a comment."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
@@ -92,7 +92,7 @@ def _data(page: Page) -> dict:
 
 
 def _order(page: Page) -> list[str]:
-    """The models as they first appear: in the order of MODELS, which the figures keep."""
+    """The models in the order in which they first appear, which is that of MODELS."""
     failed = [[each for each in figure.failures if each.on_axis] for figure in page.figures]
     drawn = [each for figure, bad in zip(page.figures, failed, strict=True) for each in (*figure.curves, *bad)]
     return list(dict.fromkeys(each.model for each in drawn))
@@ -104,7 +104,7 @@ def _asset(name: str) -> str:
 
 @cache
 def _plotly() -> str:
-    return get_plotlyjs().replace("\r\n", "\n")  # as an HTML parser reads it, or its hash would be another
+    return get_plotlyjs().replace("\r\n", "\n")  # an HTML parser does this too, and the hash must be of its result
 
 
 def _policy(scripts: Iterable[str]) -> str:
@@ -185,7 +185,7 @@ def _group(name: str, figures: list[Figure]) -> str:
 
 
 def _chips(page: Page) -> str:
-    """What stands next to the first plot: verdicts, where there are any, and exponents."""
+    """The HTML next to the first plot: the verdicts, if there are any, and the exponents."""
     growth = [sections.growth(part, letter) for part, letter in _lettered(page)]
     made = []
     for part, letter in _lettered(page):
@@ -246,7 +246,7 @@ def _environment(page: Page) -> str:
 
 
 def name_of_file(a: Path, b: Path | None) -> str:
-    """report.html; of two runs one that tells the other."""
+    """The name of the report's file: report.html, or for two runs a name that contains that of b."""
     if b is None:
         return "report.html"
     other = b.resolve()
