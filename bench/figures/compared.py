@@ -64,7 +64,7 @@ def _curve(key: SeriesKey, group: list[Pair], several: bool, place_of: dict[Cell
     )
 
 
-def in_one(first: list[Figure], second: list[Figure]) -> list[Figure]:
+def merged(first: list[Figure], second: list[Figure]) -> list[Figure]:
     """The figures of both runs: figures of the same name are joined, and the others stay as they are.
 
     A line's style shows the run. Therefore planned memory and extrapolations, which are lines as well, are left out.
@@ -74,7 +74,7 @@ def in_one(first: list[Figure], second: list[Figure]) -> list[Figure]:
     for figure in lettered[1]:
         held = by_name.get(figure.place.name)
         by_name[figure.place.name] = _joined(held, figure) if held else figure
-    return [_noted(figure) for figure in by_name.values()]
+    return [_with_notes(figure) for figure in by_name.values()]
 
 
 def _of_run(figure: Figure, run: int) -> Figure:
@@ -98,7 +98,7 @@ def _joined(a: Figure, b: Figure) -> Figure:
     )
 
 
-def _noted(figure: Figure) -> Figure:
+def _with_notes(figure: Figure) -> Figure:
     crowded = len(figure.curves) > CROWD
     intervals = [BARS if crowded else BANDS] if {BARS, BANDS} & {*figure.notes} else []
     kept = [note for note in figure.notes if note not in (BARS, BANDS, PLANNED, EXTRAPOLATED)]

@@ -49,8 +49,8 @@ BANDS = "band: 95% interval of the median; pale: p10 to p90"
 BARS = "bar: 95% interval of the median"
 PLANNED = "dotted: planned by the compiler"
 # A fit to the shorter lengths predicts the longest one. If the relative error is larger, the fit is not extrapolated.
-FOLLOWED = 0.15
-EXTRAPOLATED = f"dashed: extrapolated by the fit, where it predicted the longest length within {FOLLOWED:.0%}"
+LARGEST_ERROR = 0.15
+EXTRAPOLATED = f"dashed: extrapolated by the fit, where it predicted the longest length within {LARGEST_ERROR:.0%}"
 COSTS = {
     "time": Cost("time_median_ms", 1, "time", "time of a step (ms)", (1, 2), 1, "time_ms"),
     "throughput": Cost("tokens_per_s", 1, "throughput", "tokens/s", (-1,), -1, "time_ms"),
@@ -96,7 +96,7 @@ def _figure(run: Run, measure: str, y: str) -> Figure:
         failures=failures_of(series),
         crowded=crowded,
         about=caption(run, [measure]),
-        notes=_meanings(cost, crowded, any(curve.beyond for curve in curves)),
+        notes=_notes(cost, crowded, any(curve.beyond for curve in curves)),
         place=_place(measure, y, several=len({row.length for row in rows}) > 1),
     )
 
@@ -118,11 +118,11 @@ def axis_labels(measure: str, rows: Iterable[TextRow], cost: Cost) -> tuple[str,
     return "context (tokens)", cost.label.replace("a step", "a token") if alone else cost.label
 
 
-def _meanings(cost: Cost, crowded: bool, followed: bool) -> tuple[str, ...]:
-    """Notes for the caption that say what the lines mean. followed: whether any curve is extrapolated."""
+def _notes(cost: Cost, crowded: bool, extrapolated: bool) -> tuple[str, ...]:
+    """Notes for the caption that say what the lines mean. extrapolated: whether any curve is extrapolated."""
     notes = [BARS if crowded else BANDS] if cost.follows_time else []
     notes += [PLANNED] if cost.column == "mem_peak_bytes" else []
-    return (*notes, *([EXTRAPOLATED] if followed else []))
+    return (*notes, *([EXTRAPOLATED] if extrapolated else []))
 
 
 def _curve(run: Run, each: Series, cost: Cost) -> Curve:
@@ -139,7 +139,7 @@ def _curve(run: Run, each: Series, cost: Cost) -> Curve:
         interval=_ends(good, y, cost, "low", "high") if cost.follows_time else None,
         spread=_ends(good, y, cost, "p10", "p90") if cost.follows_time else None,
         planned=tuple((numbers(good, "mem_planned_bytes") * cost.factor).tolist()) if memory else (),
-        beyond=_continuation(run, each, cost, good),
+        beyond=_extrapolation(run, each, cost, good),
     )
 
 
@@ -158,10 +158,10 @@ def _ends(good: list[TextRow], y: np.ndarray, cost: Cost, low: str, high: str) -
     return Ends(*(tuple(end.tolist()) for end in ends))
 
 
-def _continuation(run: Run, series: Series, cost: Cost, good: list[TextRow]) -> tuple[Numbers, Numbers] | None:
+def _extrapolation(run: Run, series: Series, cost: Cost, good: list[TextRow]) -> tuple[Numbers, Numbers] | None:
     """(lengths, values) of the dashed line beyond the longest length; None where no fit may be extrapolated."""
     fit = run.fit_of(series.key, cost.quantity)
-    if fit is None or fit.terms is None or not _may_be_followed(fit) or fit.length_max != good[-1].length:
+    if fit is None or fit.terms is None or not _may_be_extrapolated(fit) or fit.length_max != good[-1].length:
         return None
     lengths = np.geomspace(fit.length_max, 2 * fit.length_max, 20)
     growth = fit.terms(lengths)
@@ -171,8 +171,8 @@ def _continuation(run: Run, series: Series, cost: Cost, good: list[TextRow]) -> 
     return tuple(lengths.tolist()), tuple((growth * good[-1].number(cost.column) * cost.factor).tolist())
 
 
-def _may_be_followed(fit: Fit) -> bool:
-    return fit.predicted is not None and fit.left_out_error is not None and abs(fit.left_out_error) <= FOLLOWED
+def _may_be_extrapolated(fit: Fit) -> bool:
+    return fit.predicted is not None and fit.left_out_error is not None and abs(fit.left_out_error) <= LARGEST_ERROR
 
 
 def _marks(run: Run, measure: str, cost: Cost, curves: tuple[Curve, ...]) -> tuple[Mark, ...]:

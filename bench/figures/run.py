@@ -125,14 +125,14 @@ def series_of(measure: str, rows: Iterable[TextRow], each_length: bool = False) 
     each_length: whether each training length is a series of its own instead of a point of a common series.
     """
     rows = list(rows)
-    telling = ("size", "dtype", "data" if MEASURES[measure].trains else "batch")
-    varying = [name for name in telling if len({row.text(name) for row in rows if row.ok}) > 1]
+    distinguishing = ("size", "dtype", "data" if MEASURES[measure].trains else "batch")
+    varying = [name for name in distinguishing if len({row.text(name) for row in rows if row.ok}) > 1]
     groups: dict[tuple[SeriesKey, int], list[TextRow]] = {}
     for row in rows:
         groups.setdefault((row.series(measure), row.length if each_length else 0), []).append(row)
     names: dict[str, list[str]] = {}
     series = []
-    for key, length in sorted(groups, key=_place):
+    for key, length in sorted(groups, key=_sort_key):
         mine = sorted(groups[key, length], key=lambda row: row.length)
         name = ", ".join([key.name, *(_WORDS[each](getattr(key, each)) for each in varying)])
         known = names.setdefault(key.model, [])
@@ -145,7 +145,7 @@ def series_of(measure: str, rows: Iterable[TextRow], each_length: bool = False) 
 _WORDS = {"size": size_name, "dtype": str, "data": str, "batch": "batch {}".format}
 
 
-def _place(group: tuple[SeriesKey, int]) -> tuple:
+def _sort_key(group: tuple[SeriesKey, int]) -> tuple:
     """The sort key of a series: the order of MODELS comes first."""
     key, length = group
     rank = _ORDER.get(present_name(key.model), len(_ORDER))

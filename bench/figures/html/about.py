@@ -19,7 +19,7 @@ _FLAGS = {
     "few": "few: fewer than 5 samples",
     "coarse": "coarse: near the clock's resolution",
 }
-_LOUD = 0.75  # with a higher load per core at the beginning of the run, the machine was not idle
+_BUSY = 0.75  # with a higher load per core at the beginning of the run, the machine was not idle
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ def noise(run: Run) -> list[str]:
     """Sentences about the noise of the run's timings and the state of the machine."""
     flags = [row.text("flags").split() for name in run.rows for row in run.cells(name) if row.has("time_median_ms")]
     counted = {flag: sum(flag in each for each in flags) for flag in _FLAGS}
-    said = [f"{count} of {len(flags)} timings are {_FLAGS[flag]}." for flag, count in counted.items() if count]
-    if not said:
-        said = [f"None of {len(flags)} timings is flagged as noisy, of few samples or near the clock's resolution."]
+    lines = [f"{count} of {len(flags)} timings are {_FLAGS[flag]}." for flag, count in counted.items() if count]
+    if not lines:
+        lines = [f"None of {len(flags)} timings is flagged as noisy, of few samples or near the clock's resolution."]
     facts = run.environment
     load, cpus = facts.get("load_average"), facts.get("n_cpus")
-    if load and cpus and load[0] > _LOUD * cpus:
-        said.append(f"The machine was not idle when the run began: a load of {load[0]:.2f} on {cpus} cores.")
+    if load and cpus and load[0] > _BUSY * cpus:
+        lines.append(f"The machine was not idle when the run began: a load of {load[0]:.2f} on {cpus} cores.")
     if facts.get("swap_used_bytes"):
-        said.append(f"{facts['swap_used_bytes'] / 1e6:,.0f} MB were swapped out.")
+        lines.append(f"{facts['swap_used_bytes'] / 1e6:,.0f} MB were swapped out.")
     if facts.get("git_dirty"):
-        said.append("The code had changes that are not in the commit.")
-    said.append("Intervals are of the samples of this run alone: another day, another machine state is not in them.")
-    return said
+        lines.append("The code had changes that are not in the commit.")
+    lines.append("Intervals are of the samples of this run alone: another day, another machine state is not in them.")
+    return lines
 
 
 def facts_of(run: Run) -> list[tuple[str, str]]:
@@ -106,14 +106,14 @@ def commit(facts: dict) -> str:
 
 
 @dataclass(frozen=True)
-class Again:
+class Reproduction:
     """How to reproduce a run."""
 
     lines: list[str]  # commands for a shell
     notes: list[str]  # sentences that a reader needs as well
 
 
-def reproduce(run: Run) -> Again:
+def reproduce(run: Run) -> Reproduction:
     """The commands and the notes that reproduce the run."""
     suite, facts = run.suite, run.environment
     sha, arguments = facts.get("git_sha"), suite.get("arguments")
@@ -135,7 +135,7 @@ def reproduce(run: Run) -> Again:
     if variables := [f"{name}={value}" for name, value in _pairs(facts.get("jax_flags"))]:
         notes.append(f"Flags at that time: {', '.join(variables)}.")
     lines.append(f"./run_bench.sh report {shlex.quote(str(_from_root(run.folder)))}")
-    return Again(lines, notes)
+    return Reproduction(lines, notes)
 
 
 def _from_root(folder: Path) -> Path:

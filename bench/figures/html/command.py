@@ -99,14 +99,14 @@ def _on_page(run: Run) -> list[Figure]:
 
 def _page_of_one(run: Run) -> Page:
     run = reportable(run)
-    return Page([_part(run)], _on_page(run), rows.measurements([run]), rows.others([run]))
+    return Page([_part(run)], _on_page(run), rows.measurements([run]), rows.fits_and_crossings([run]))
 
 
 def _page_of_two(a: Run, b: Run) -> Page:
     a, b = reportable(a), reportable(b)
     measured = rows.measurements([a, b])
     both = comparison.read(a, b)
-    figures = compared.in_one(_on_page(a), _on_page(b))
+    figures = compared.merged(_on_page(a), _on_page(b))
     figures += compared.ratios(both.pairs, measured.first_rows(1))
-    tables = [*rows.others([a, b]), comparison.table(both.pairs)]
+    tables = [*rows.fits_and_crossings([a, b]), comparison.table(both.pairs)]
     return Page([_part(a), _part(b)], figures, measured, tables, both)

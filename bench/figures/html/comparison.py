@@ -29,24 +29,24 @@ class Comparison:
     differing: list[str]  # the other differences, in words
 
     @property
-    def said(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """The comparison in sentences."""
         counts = Counter(pair.verdict for pair in self.pairs)
-        said = [self.devices] if self.devices else []
+        sentences = [self.devices] if self.devices else []
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-        said += [
+        sentences += [
             f"Of {len(self.pairs)} cells in both: {verdicts} (B compared with A)."
             if self.pairs
             else "No cell is in both."
         ]
-        said += [
+        sentences += [
             f"{len(only)} cells are only in {name}." for name, only in (("A", self.only_a), ("B", self.only_b)) if only
         ]
         if self.pairs:
-            said.append(
+            sentences.append(
                 "The runs were made at different times: where most cells changed alike, the machine may have changed."
             )
-        return said
+        return sentences
 
 
 def read(a: Run, b: Run) -> Comparison:
@@ -68,8 +68,8 @@ def table(pairs: list[Pair]) -> Table:
     for pair in pairs:
         cell = pair.cell
         identity = (cell.measure, cell.model, cell.size, cell.method, cell.length, cell.batch, cell.dtype, cell.data)
-        figures = (*pair.medians_ms, pair.ratio, pair.low, pair.high, pair.p, pair.memory_ratio)
-        shown = ["" if figure is None else f"{figure:.4g}" for figure in figures]
+        numbers = (*pair.medians_ms, pair.ratio, pair.low, pair.high, pair.p, pair.memory_ratio)
+        shown = ["" if number is None else f"{number:.4g}" for number in numbers]
         rows.append([*map(str, identity), str(cell.seed), *pair.statuses, *shown, pair.verdict])
     main = [name for name in COLUMNS if name not in ("method", "dtype", "seed", "data", "batch", "size")]
     return Table("ratios", "B over A", list(COLUMNS), rows, main)

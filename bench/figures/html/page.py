@@ -24,7 +24,7 @@ from lengthscale.bench.analysis.answer import device_name
 from lengthscale.bench.figures.catalog import GROUPS
 from lengthscale.bench.figures.html import about, sections
 from lengthscale.bench.figures.html.comparison import Comparison
-from lengthscale.bench.figures.html.payload import look, payload, said
+from lengthscale.bench.figures.html.payload import failure_texts, look, payload
 from lengthscale.bench.figures.html.rows import Measurements, Table
 from lengthscale.bench.figures.html.sections import Part
 from lengthscale.bench.figures.spec import Figure
@@ -141,8 +141,8 @@ def _heading(page: Page) -> str:
         facts = part.run.environment
         jax = (facts.get("packages") or {}).get("jax")
         device = [device_name(facts)] if letter else []
-        said = [sections.name_of(part), *device, f"jax {jax}", f"commit {about.commit(facts)}"]
-        lines.append(f'<p class="facts">{sections.badge(letter)}{escape(" · ".join(said))}</p>')
+        shown = [sections.name_of(part), *device, f"jax {jax}", f"commit {about.commit(facts)}"]
+        lines.append(f'<p class="facts">{sections.badge(letter)}{escape(" · ".join(shown))}</p>')
     return "\n".join(lines)
 
 
@@ -156,10 +156,10 @@ def _nav(page: Page) -> str:
 def _answer(page: Page) -> str:
     lists = []
     for part, letter in _lettered(page):
-        items = "".join(f"<li>{sections.with_figures(sentence)}</li>" for sentence in part.sentences)
+        items = "".join(f"<li>{sections.with_bold_numbers(sentence)}</li>" for sentence in part.sentences)
         head = f"<h3>{sections.badge(letter)}{escape(device_name(part.run.environment))}</h3>" if letter else ""
         lists.append(f'<div>{head}<ul class="answer">{items}</ul></div>')
-    lines = "".join(f"<li>{escape(line)}</li>" for line in page.comparison.said) if page.comparison else ""
+    lines = "".join(f"<li>{escape(line)}</li>" for line in page.comparison.sentences) if page.comparison else ""
     both = f'<ul class="answer short">{lines}</ul>' if lines else ""
     return f'{both}<div class="answers">{"".join(lists)}</div>'
 
@@ -167,7 +167,7 @@ def _answer(page: Page) -> str:
 def _plot(figure: Figure, heading: str) -> str:
     models = ", ".join(dict.fromkeys(curve.name for curve in figure.curves))
     label = f"{figure.title}: {figure.y.label} against {figure.x.label}, of {models}. Its rows are in the table."
-    failed = "".join(f"<li>{escape(each)}</li>" for each in said(figure))
+    failed = "".join(f"<li>{escape(each)}</li>" for each in failure_texts(figure))
     caption = " · ".join([*figure.about, *figure.notes])
     return (
         f'<figure class="plot" id="plot-{figure.place.name}"><{heading}>{escape(figure.title)}</{heading}>'
@@ -214,7 +214,7 @@ def _claims(page: Page) -> str:
 
 
 def _comparison(comparison: Comparison) -> str:
-    lines = [*comparison.said, *(f"Not the same: {each}." for each in comparison.differing)]
+    lines = [*comparison.sentences, *(f"Not the same: {each}." for each in comparison.differing)]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return (
         '<section id="comparison" aria-labelledby="comparison-title"><h2 id="comparison-title">A compared with B</h2>'

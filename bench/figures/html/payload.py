@@ -39,7 +39,7 @@ def payload(figure: Figure, place: Place) -> dict:
     }
 
 
-def said(figure: Figure) -> list[str]:
+def failure_texts(figure: Figure) -> list[str]:
     """The figure's failures, as a text for each curve."""
     return [f"{'AB'[each.run]}: {each}" if figure.of_two_runs else str(each) for each in figure.failures]
 

@@ -72,7 +72,7 @@ def measurements(runs: list[Run]) -> Measurements:
     return Measurements(Table("measurements", "Measurements", columns, rows, main), hovers, place)
 
 
-def others(runs: list[Run]) -> list[Table]:
+def fits_and_crossings(runs: list[Run]) -> list[Table]:
     """The tables of fits and crossings. For two runs, their first column `run` is A or B."""
     fits = [table_of_fits(run.fits) for run in runs]
     crossings = [table_of_crossings(run.crossings) for run in runs]

@@ -21,7 +21,7 @@ from lengthscale.bench.results import verdicts as claims_table
 _SIGNS = {"holds": "✓", "fails": "✕", "not decided": "?"}
 _EXPONENT = "Exponent of the length over the last three lengths [95% interval]: 1 linear, 2 quadratic."
 # A number that is followed by a unit or an interval.
-_FIGURE = re.compile(r"(?<![\w.])(?:\d[\d,.]*\d|\d)(?= (?:s|ms|MB)\b|(?: tokens)? \[)")
+_NUMBER = re.compile(r"(?<![\w.])(?:\d[\d,.]*\d|\d)(?= (?:s|ms|MB)\b|(?: tokens)? \[)")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Part:
     sentences: list[str]
     verdicts: Verdicts
     missing: list[about.Missing]
-    again: about.Again
+    reproduction: about.Reproduction
 
 
 def growth(part: Part, letter: str) -> str:
@@ -51,7 +51,7 @@ def growth(part: Part, letter: str) -> str:
     lines = []
     for name, mine in by_model.items():
         cells = (exponent(slope) if (slope := mine[each].slope if each in mine else None) else "" for each in measures)
-        shown = "".join(f"<td>{with_figures(cell)}</td>" for cell in cells)
+        shown = "".join(f"<td>{with_bold_numbers(cell)}</td>" for cell in cells)
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{shown}</tr>')
     box = table(("", *(STEPS[measure] for measure in measures)), lines, "How time grows with length")
     return f'<h3>{badge(letter)}How time grows</h3>{box}<p class="note">{_EXPONENT}</p>'
@@ -118,8 +118,8 @@ def missing(part: Part, letter: str) -> str:
 def reproduce(part: Part, letter: str) -> str:
     """The commands and notes that reproduce the run, and its settings."""
     head = f"<h3>{badge(letter)}{escape(name_of(part))}</h3>" if letter else ""
-    lines = escape("\n".join(part.again.lines))
-    notes = "".join(f"<li>{escape(note)}</li>" for note in part.again.notes)
+    lines = escape("\n".join(part.reproduction.lines))
+    notes = "".join(f"<li>{escape(note)}</li>" for note in part.reproduction.notes)
     settings = escape(about.settings_of(part.run))
     return (
         f'{head}<pre class="box" tabindex="0"><code>{lines}</code></pre>'
@@ -129,10 +129,10 @@ def reproduce(part: Part, letter: str) -> str:
     )
 
 
-def with_figures(sentence: str) -> str:
+def with_bold_numbers(sentence: str) -> str:
     """The sentence as HTML, with its numbers in bold."""
     made, at = [], 0
-    for match in _FIGURE.finditer(sentence):
+    for match in _NUMBER.finditer(sentence):
         made.append(escape(sentence[at : match.start()]))
         made.append(f"<b>{escape(match[0])}</b>")
         at = match.end()

@@ -15,7 +15,7 @@ from lengthscale.bench.results.folder import RunFolder
 from lengthscale.models import MODELS, present_name, unknown
 from lengthscale.models.names import read_models
 
-WHICH, HOW = ("models", "measure", "y", "x"), ("theme", "out")
+SELECTION, OUTPUT = ("models", "measure", "y", "x"), ("theme", "out")
 FORMATS = (*KINDS, ".pdf")
 
 
@@ -25,7 +25,7 @@ def run_plot(args: Namespace) -> list[Path]:
     Raises RequestError with all mistakes of the request, before anything is drawn.
     """
     folder = Path(args.folder)
-    if all(getattr(args, wish) is None for wish in (*WHICH, *HOW)):
+    if all(getattr(args, option) is None for option in (*SELECTION, *OUTPUT)):
         return plot_folder(read_run(folder))
     mistakes = _check_names(args)
     if mistakes:
@@ -72,9 +72,9 @@ def _check_names(args: Namespace) -> list[str]:
             mistakes.append(unknown(f"measure of {y}", args.measure, SINGLE[y].measures))
         if args.x is not None and args.x not in SINGLE[y].by_x:
             mistakes.append(unknown(f"x of {y}", args.x, SINGLE[y].by_x))
-    if all(getattr(args, wish) is None for wish in WHICH):
-        given = " and ".join(f"--{wish}" for wish in HOW if getattr(args, wish) is not None)
-        mistakes.append(f"{given} is for a single picture: say which with --{', --'.join(WHICH)}")
+    if all(getattr(args, option) is None for option in SELECTION):
+        given = " and ".join(f"--{option}" for option in OUTPUT if getattr(args, option) is not None)
+        mistakes.append(f"{given} is for a single picture: say which with --{', --'.join(SELECTION)}")
     if args.out is not None:
         out = Path(args.out).expanduser()
         if out.suffix not in FORMATS:

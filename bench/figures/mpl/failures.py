@@ -31,7 +31,7 @@ class Strip:
         self._text.set_in_layout(False)
         self.rows = 1
 
-    def stand_on(self, row: int) -> None:
+    def move_up(self, row: int) -> None:
         """Move the crosses and the words up. row: how many lines are below this strip."""
         axes, figure = self._axes, self._axes.figure
         up = offset_copy(axes.transAxes, figure, y=_FIRST + ROW * row, units="points")
@@ -64,7 +64,7 @@ def stack(axes, strips: list[Strip], above: float = 0) -> int:
     """
     rows = 0
     for strip in reversed(strips):
-        strip.stand_on(rows)
+        strip.move_up(rows)
         rows += strip.rows
     axes.set_title(axes.get_title(loc="left"), pad=7 + above + ROW * rows)
     return rows

@@ -67,10 +67,10 @@ const charts = (() => {
   }
 
   function hover(figure, curve, row, i) {
-    const said = data.hovers[row] ?? `<b>${curve.name}</b>`;
-    if (figure.group !== "ratio") return said;
+    const description = data.hovers[row] ?? `<b>${curve.name}</b>`;
+    if (figure.group !== "ratio") return description;
     const interval = curve.low[i] === null ? "" : ` [${curve.low[i].toFixed(3)}, ${curve.high[i].toFixed(3)}]`;
-    return `<b>B / A: ${curve.y[i].toFixed(3)}${interval}</b><br>B: ${said}`;
+    return `<b>B / A: ${curve.y[i].toFixed(3)}${interval}</b><br>B: ${description}`;
   }
 
   function crosses(failed, rank, view) {
@@ -270,11 +270,11 @@ const charts = (() => {
       shapes: at.flatMap((each) => each.shapes),
       annotations: [...written, ...(many ? [] : names(curves, ranges.y, log, view, inner * (1 - strip)))],
     };
-    const again = (yRange) => ({ // the names and ticks for another range of the y axis, after a zoom
+    const relabelled = (yRange) => ({ // the names and ticks for another range of the y axis, after a zoom
       annotations: [...written, ...(many ? [] : names(curves, yRange, log, view, inner * (1 - strip)))],
       ...(log ? Object.fromEntries(Object.entries(roundTicks(yRange)).map(([key, value]) => [`yaxis.${key}`, value])) : {}),
     });
-    return { traces, layout, again };
+    return { traces, layout, relabelled };
   }
 
   function drawOne(figure, view) {
@@ -282,19 +282,19 @@ const charts = (() => {
     const rows = shown(figure.failed, view).length;
     const height = (box.closest(".hero") ? 370 : 310) + STRIP * rows;
     const width = view.width ?? box.clientWidth;
-    const { traces, layout, again } = make(figure, view, width, height);
+    const { traces, layout, relabelled } = make(figure, view, width, height);
     if (view.width) { layout.width = view.width; layout.autosize = false; }
     Plotly.react(box, traces, layout, {
       displaylogo: false, responsive: true, displayModeBar: matchMedia("(pointer: coarse)").matches ? false : "hover",
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d", "zoom2d"],
       toImageButtonOptions: { filename: `lengthscale-${figure.name}`, scale: 2 },
     });
-    box.again = again;
+    box.relabelled = relabelled;
     if (box.listens) return;
     box.listens = true;
     box.on("plotly_legendclick", (event) => { view.toggle(event.data[event.curveNumber].legendgroup); return false; });
     box.on("plotly_relayout", (change) => {
-      if (Object.keys(change).some((key) => key.startsWith("yaxis.range"))) Plotly.relayout(box, box.again(box.layout.yaxis.range));
+      if (Object.keys(change).some((key) => key.startsWith("yaxis.range"))) Plotly.relayout(box, box.relabelled(box.layout.yaxis.range));
     });
   }
 

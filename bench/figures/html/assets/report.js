@@ -58,10 +58,10 @@
     made.className = kind;
     made.setAttribute("role", "group");
     made.setAttribute("aria-label", word);
-    const said = document.createElement("span");
-    said.className = "word";
-    said.textContent = word;
-    made.append(said, ...buttons);
+    const heading = document.createElement("span");
+    heading.className = "word";
+    heading.textContent = word;
+    made.append(heading, ...buttons);
     return made;
   }
 
