@@ -180,7 +180,7 @@ def test_claims_are_the_folders_own_or_the_newest_beside_it_or_said_to_be_missin
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("claim,name\n1,x\n", "has no column statement"), (None, "a figure that is no number")],
+    [("claim,name\n1,x\n", "has no column statement"), (None, "a value that is not a number")],
 )
 def test_claims_that_cannot_be_read_are_no_claims_that_are_missing(tmp_path, text, said):
     folder = first_run(tmp_path / "run")

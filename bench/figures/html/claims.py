@@ -41,7 +41,7 @@ def find(folder: Path, facts: dict) -> Verdicts:
             for row in rows:
                 verdicts.estimate_text(row)
         except (TypeError, ValueError) as error:
-            raise JournalError(f"{home / verdicts.FILE}: a figure that is no number: {error}") from None
+            raise JournalError(f"{home / verdicts.FILE}: a value that is not a number: {error}") from None
         if home == folder or rows[0]["device"] == device:
             return Verdicts(rows, home)
     return Verdicts([], None)

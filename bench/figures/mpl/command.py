@@ -58,7 +58,7 @@ def _check_names(args: Namespace) -> list[str]:
     measures = list(dict.fromkeys(measure for single in SINGLE.values() for measure in single.measures))
     models, mistakes = read_models(args.models or "")
     if args.models is not None and not models and not mistakes:
-        mistakes.append(f"--models names none (known: {', '.join(MODELS)})")
+        mistakes.append(f"--models names no model (known: {', '.join(MODELS)})")
     for kind, name, known in (
         ("measure", args.measure, measures),
         ("y", args.y, SINGLE),
