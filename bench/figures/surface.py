@@ -46,7 +46,7 @@ def _figure(run: Run, rows: list[TextRow], slow: str) -> Figure:
             most=MOST,
         ),
         about=caption(run, ["decode"]),
-        notes=("each place: the ratio of the medians",),
+        notes=("each number: the ratio of the medians",),
         place=Place("decode", "ratio", "batch", f"decode-ratio-{slow}", file="decode_ratio"),
     )
 

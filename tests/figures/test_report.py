@@ -197,7 +197,7 @@ def test_how_to_do_it_again(tmp_path, page):
     folder = finished_run(tmp_path / "a run", facts=facts, merged=["s1", "s2"])
     again = about.reproduce(read_run(folder))
     assert again.lines == ["git checkout abc", "./run_bench.sh", f"./run_bench.sh report '{folder}'"]
-    assert "Merged of s1, s2: each ran a part with --shard." in again.notes
+    assert "Merged from s1, s2: each ran a part with --shard." in again.notes
     assert any("uncommitted changes" in note for note in again.notes)
     assert "Flags at that time: JAX_X=1 2." in again.notes
     suite = json.loads((folder / "suite.json").read_text())

@@ -55,7 +55,8 @@ def noise(run: Run) -> list[str]:
     counted = {flag: sum(flag in each for each in flags) for flag in _FLAGS}
     lines = [f"{count} of {len(flags)} timings are {_FLAGS[flag]}." for flag, count in counted.items() if count]
     if not lines:
-        lines = [f"None of {len(flags)} timings is flagged as noisy, of few samples or near the clock's resolution."]
+        reasons = "noisy, has few samples or is near the clock's resolution"
+        lines = [f"None of {len(flags)} timings is flagged: none is {reasons}."]
     facts = run.environment
     load, cpus = facts.get("load_average"), facts.get("n_cpus")
     if load and cpus and load[0] > _BUSY * cpus:
@@ -64,7 +65,7 @@ def noise(run: Run) -> list[str]:
         lines.append(f"{facts['swap_used_bytes'] / 1e6:,.0f} MB were swapped out.")
     if facts.get("git_dirty"):
         lines.append("The code had changes that are not in the commit.")
-    lines.append("Intervals are of the samples of this run alone: another day, another machine state is not in them.")
+    lines.append("Intervals cover the samples of this run alone, not the differences between days or machine states.")
     return lines
 
 
@@ -123,13 +124,13 @@ def reproduce(run: Run) -> Reproduction:
         lines.append(shlex.join(["./run_bench.sh", *(["run", *map(str, arguments)] if arguments else [])]))
     elif suite:
         lines.append(shlex.join(["./run_bench.sh", "run", "--suite", str(suite.get("suite"))]))
-        notes.append("suite.json does not say how the run was started; it was of this suite, perhaps a part of it.")
+        notes.append("suite.json does not say how the run was started; it measured this suite, or a part of it.")
     else:
         notes.append("There is no suite.json that would say how the run was started.")
     if suite.get("merged"):
-        notes.append(f"Merged of {', '.join(map(str, suite['merged']))}: each ran a part with --shard.")
+        notes.append(f"Merged from {', '.join(map(str, suite['merged']))}: each ran a part with --shard.")
     if facts.get("git_dirty"):
-        notes.append("The code had uncommitted changes then, so that the commit alone is not what was measured.")
+        notes.append("The code had uncommitted changes, so the commit alone is not what was measured.")
     if not sha:
         notes.append("Which commit was measured is not known.")
     if variables := [f"{name}={value}" for name, value in _pairs(facts.get("jax_flags"))]:

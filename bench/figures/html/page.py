@@ -58,7 +58,7 @@ def html_of(page: Page) -> str:
         heading=_heading(page),
         nav=_nav(page),
         answer=_answer(page),
-        first=_plot(first, "h3") if first else '<p class="note">No figure can be drawn of this folder.</p>',
+        first=_plot(first, "h3") if first else '<p class="note">No figure can be drawn from this folder.</p>',
         verdicts=_chips(page),
         groups="".join(_group(name, [figure for figure in rest if figure.place.group == name]) for name in GROUPS),
         comparison=_comparison(page.comparison) if page.comparison else "",
@@ -214,7 +214,7 @@ def _claims(page: Page) -> str:
 
 
 def _comparison(comparison: Comparison) -> str:
-    lines = [*comparison.sentences, *(f"Not the same: {each}." for each in comparison.differing)]
+    lines = [*comparison.sentences, *(f"Different: {each}." for each in comparison.differing)]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return (
         '<section id="comparison" aria-labelledby="comparison-title"><h2 id="comparison-title">A compared with B</h2>'
