@@ -1,7 +1,7 @@
-"""Every figure of a run, and which of them make a file. A new figure is a builder in its own file, and a line here.
+"""The list of all figures of a run, and of the files that they go to.
 
-A builder makes the figures that the run has rows for; each says itself (`Place`) in which file and in which group of
-the page it is.
+A new figure is a builder in a file of its own and one line here. A builder makes the figures for which the run has
+rows; the `Place` of each figure says to which file and to which group of the page it belongs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BUILDERS: tuple[Callable[[Run], list[Figure]], ...] = (
     gradients.figures,
     surface.figures,
 )
-GROUPS = {  # of the page
+GROUPS = {  # the groups of the page and their headings
     "ratio": "B over A",
     "time": "Time",
     "throughput": "Throughput",
@@ -36,10 +36,10 @@ TIMED = ("train", "forward", "decode")
 
 @dataclass(frozen=True)
 class Single:
-    """What may be asked for with `plot --y`; the first of both is meant where nothing is said."""
+    """What `plot` can draw of one quantity of `--y`. The first value of each field is the default."""
 
-    measures: tuple[str, ...]  # that have it
-    by_x: tuple[str, ...]  # what it is drawn against: the first that there is anything of
+    measures: tuple[str, ...]  # the measures that have the quantity
+    by_x: tuple[str, ...]  # values of `plot --x`; without --x, the first one that has a figure
 
 
 SINGLE = {
@@ -54,19 +54,19 @@ SINGLE = {
 
 
 def figures_of(run: Run) -> list[Figure]:
-    """Every figure that the run has rows for, in the order of BUILDERS."""
+    """All figures for which the run has rows, in the order of BUILDERS."""
     return [figure for build in BUILDERS for figure in build(run)]
 
 
 def select(figures: Iterable[Figure], measure: str, y: str, x: str = "") -> list[Figure]:
-    """x: "" is the first one that there is anything to draw against."""
+    """The figures of a measure's quantity y against x. x: "" selects the first one in SINGLE that has a figure."""
     mine = [each for each in figures if (each.place.measure, each.place.y) == (measure, y)]
     found = ([each for each in mine if each.place.x == at] for at in ([x] if x else SINGLE[y].by_x))
     return next((each for each in found if each), [])
 
 
 def files_of(figures: list[Figure]) -> dict[str, list[Figure]]:
-    """The name of each file -> its figures; `overview` is the most important of all."""
+    """The name of each file -> its figures. The file `overview` has the most important figures."""
     files: dict[str, list[Figure]] = {}
     for figure in figures:
         if figure.place.file:
@@ -77,6 +77,6 @@ def files_of(figures: list[Figure]) -> dict[str, list[Figure]]:
 
 
 def sheet_of(run: Run, figures: list[Figure]) -> Sheet:
-    """The figures of one file, with the caption that is theirs together."""
+    """The sheet of these figures, with one caption for all of them."""
     notes = [note for figure in figures for note in figure.notes]
     return Sheet(tuple(figures), caption(run, [figure.place.measure for figure in figures], notes))

@@ -1,4 +1,4 @@
-"""Figures of two runs: the ratio of every cell that both have, and the curves of both in one figure."""
+"""Builds the figures that compare two runs: the ratios of the cells that both have, and the curves of both."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ NO_ROW = -1
 
 
 def ratios(pairs: list[Pair], place_of: dict[Cell, int]) -> list[Figure]:
-    """The ratio against length, for each measure that any two lengths of a model are matched in. place_of: the number
-    of each cell's row of B in the page's table.
+    """A figure of the ratio B / A against length, for each measure that has ratios at two or more lengths.
+
+    place_of: for each cell, the number of B's row in the page's table.
     """
     made = []
     for measure in MEASURES:
@@ -63,17 +64,17 @@ def _curve(key: SeriesKey, group: list[Pair], several: bool, place_of: dict[Cell
     )
 
 
-def in_one(first: list[Figure], second: list[Figure]) -> list[Figure]:
-    """One set of two runs: the second's curves in the first's figures, those of one alone as they are.
+def merged(first: list[Figure], second: list[Figure]) -> list[Figure]:
+    """The figures of both runs: figures of the same name are joined, and the others stay as they are.
 
-    What a line's style says is the run, so nothing else is drawn by lines: no plans, no extrapolations.
+    A line's style shows the run. Therefore planned memory and extrapolations, which are lines as well, are left out.
     """
     lettered = [[_of_run(figure, run) for figure in figures] for run, figures in enumerate((first, second))]
     by_name = {figure.place.name: figure for figure in lettered[0]}
     for figure in lettered[1]:
         held = by_name.get(figure.place.name)
         by_name[figure.place.name] = _joined(held, figure) if held else figure
-    return [_noted(figure) for figure in by_name.values()]
+    return [_with_notes(figure) for figure in by_name.values()]
 
 
 def _of_run(figure: Figure, run: int) -> Figure:
@@ -97,7 +98,7 @@ def _joined(a: Figure, b: Figure) -> Figure:
     )
 
 
-def _noted(figure: Figure) -> Figure:
+def _with_notes(figure: Figure) -> Figure:
     crowded = len(figure.curves) > CROWD
     intervals = [BARS if crowded else BANDS] if {BARS, BANDS} & {*figure.notes} else []
     kept = [note for note in figure.notes if note not in (BARS, BANDS, PLANNED, EXTRAPOLATED)]

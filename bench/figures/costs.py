@@ -1,4 +1,4 @@
-"""A cost against length: time, throughput, memory, state, compiling, share of the machine's limit."""
+"""Builds the figures of costs against length: time, throughput, memory, state, compiling, share of the limit."""
 
 from __future__ import annotations
 
@@ -34,22 +34,23 @@ MEASURES = (*STEPS, "quality")
 
 @dataclass(frozen=True)
 class Cost:
-    """A column that is drawn against the length: its unit, its labels and its guides."""
+    """A column that is drawn against the length, with its unit, its labels and its guides."""
 
     column: str
-    factor: float  # from the column's unit to the label's
+    factor: float  # converts the column's unit to the label's unit
     title: str
     label: str
-    slopes: tuple[int, ...] = ()  # of the guides
-    follows_time: int = 0  # 1: it grows as the time does, and so do its bands; -1: it is something over the time
-    quantity: str = ""  # in fits.csv
+    slopes: tuple[int, ...] = ()  # slopes of the guide lines
+    follows_time: int = 0  # 1: it is proportional to the time, and so are its bands; -1: inversely proportional; 0: no
+    quantity: str = ""  # its name in fits.csv
 
 
 BANDS = "band: 95% interval of the median; pale: p10 to p90"
 BARS = "bar: 95% interval of the median"
 PLANNED = "dotted: planned by the compiler"
-FOLLOWED = 0.15  # a fit that missed the longest length by more, predicted from the others, is not extrapolated
-EXTRAPOLATED = f"dashed: extrapolated by the fit, where it predicted the longest length within {FOLLOWED:.0%}"
+# A fit to the shorter lengths predicts the longest one. If the relative error is larger, the fit is not extrapolated.
+LARGEST_ERROR = 0.15
+EXTRAPOLATED = f"dashed: extrapolated by the fit, where it predicted the longest length within {LARGEST_ERROR:.0%}"
 COSTS = {
     "time": Cost("time_median_ms", 1, "time", "time of a step (ms)", (1, 2), 1, "time_ms"),
     "throughput": Cost("tokens_per_s", 1, "throughput", "tokens/s", (-1,), -1, "time_ms"),
@@ -58,7 +59,7 @@ COSTS = {
     "compile": Cost("compile_s", 1, "compiling", "compiling (s)"),
     "share": Cost("gemm_share", 100, "share of the machine's limit", "% of a matrix product's rate", (), -1),
 }
-FILES = {  # what is drawn of each cost without being asked for
+FILES = {  # for each cost and measure, the picture that every run gets
     "time": {"train": "train_time", "forward": "forward_time", "decode": "decode_latency"},
     "throughput": {"train": "train_throughput", "forward": "forward_throughput"},
     "memory": {"train": "train_memory", "forward": "forward_memory"},
@@ -70,7 +71,7 @@ SLOPES = {1: "∝ L", 2: "∝ L²", -1: "∝ 1/L"}
 
 
 def figures(run: Run) -> list[Figure]:
-    """Of every cost and measure that the run has values of."""
+    """The figures of each cost and measure for which the run has values."""
     found = ((measure, y) for y in COSTS for measure in MEASURES)
     return [
         _figure(run, measure, y)
@@ -95,30 +96,33 @@ def _figure(run: Run, measure: str, y: str) -> Figure:
         failures=failures_of(series),
         crowded=crowded,
         about=caption(run, [measure]),
-        notes=_meanings(cost, crowded, any(curve.beyond for curve in curves)),
+        notes=_notes(cost, crowded, any(curve.beyond for curve in curves)),
         place=_place(measure, y, several=len({row.length for row in rows}) > 1),
     )
 
 
 def _place(measure: str, y: str, several: bool) -> Place:
-    """Where a model was trained at one length alone, its costs are no curves: they are in the page's table."""
+    """The figure's place in the files and on the page.
+
+    Costs of models that were trained at only one length make no curves, so they are in the page's table alone.
+    """
     group = y if measure != "quality" or several else ""
     return Place(measure, y, name=f"{measure}-{y}", group=group, file=FILES[y].get(measure, ""))
 
 
 def axis_labels(measure: str, rows: Iterable[TextRow], cost: Cost) -> tuple[str, str]:
-    """Of x and y."""
+    """The labels of the x axis and the y axis."""
     if measure != "decode":
         return "sequence length (tokens)", cost.label
-    alone = {row.whole("batch") for row in rows} == {1}  # a step is a token
+    alone = {row.whole("batch") for row in rows} == {1}  # with a batch of 1, a step is one token
     return "context (tokens)", cost.label.replace("a step", "a token") if alone else cost.label
 
 
-def _meanings(cost: Cost, crowded: bool, followed: bool) -> tuple[str, ...]:
-    """What the lines mean, for a caption. followed: whether any goes on beyond what was measured."""
+def _notes(cost: Cost, crowded: bool, extrapolated: bool) -> tuple[str, ...]:
+    """Notes for the caption that say what the lines mean. extrapolated: whether any curve is extrapolated."""
     notes = [BARS if crowded else BANDS] if cost.follows_time else []
     notes += [PLANNED] if cost.column == "mem_peak_bytes" else []
-    return (*notes, *([EXTRAPOLATED] if followed else []))
+    return (*notes, *([EXTRAPOLATED] if extrapolated else []))
 
 
 def _curve(run: Run, each: Series, cost: Cost) -> Curve:
@@ -135,26 +139,29 @@ def _curve(run: Run, each: Series, cost: Cost) -> Curve:
         interval=_ends(good, y, cost, "low", "high") if cost.follows_time else None,
         spread=_ends(good, y, cost, "p10", "p90") if cost.follows_time else None,
         planned=tuple((numbers(good, "mem_planned_bytes") * cost.factor).tolist()) if memory else (),
-        beyond=_continuation(run, each, cost, good),
+        beyond=_extrapolation(run, each, cost, good),
     )
 
 
 def numbers(rows: Iterable[TextRow], column: str) -> np.ndarray:
-    """A column as (R,) floats, R rows; nan where it is blank."""
+    """The values of a column as floats of shape (R,), for R rows; a blank is nan."""
     return np.array([row.number(column) for row in rows])
 
 
 def _ends(good: list[TextRow], y: np.ndarray, cost: Cost, low: str, high: str) -> Ends:
-    """Of the interval that two columns of the time bound, in the figure's unit; where y falls with time, turned."""
+    """The ends of an interval of y, in the figure's unit, from two columns of the time.
+
+    Where y is inversely proportional to the time, the column `low` gives the upper end.
+    """
     medians = numbers(good, "time_median_ms")
     ends = [y * (numbers(good, f"time_{name}_ms") / medians) ** cost.follows_time for name in (low, high)]
     return Ends(*(tuple(end.tolist()) for end in ends))
 
 
-def _continuation(run: Run, series: Series, cost: Cost, good: list[TextRow]) -> tuple[Numbers, Numbers] | None:
-    """(lengths, values) of the dashed line beyond the longest length, where there is a fit that may be followed."""
+def _extrapolation(run: Run, series: Series, cost: Cost, good: list[TextRow]) -> tuple[Numbers, Numbers] | None:
+    """(lengths, values) of the dashed line beyond the longest length; None where no fit may be extrapolated."""
     fit = run.fit_of(series.key, cost.quantity)
-    if fit is None or fit.terms is None or not _may_be_followed(fit) or fit.length_max != good[-1].length:
+    if fit is None or fit.terms is None or not _may_be_extrapolated(fit) or fit.length_max != good[-1].length:
         return None
     lengths = np.geomspace(fit.length_max, 2 * fit.length_max, 20)
     growth = fit.terms(lengths)
@@ -164,8 +171,8 @@ def _continuation(run: Run, series: Series, cost: Cost, good: list[TextRow]) -> 
     return tuple(lengths.tolist()), tuple((growth * good[-1].number(cost.column) * cost.factor).tolist())
 
 
-def _may_be_followed(fit: Fit) -> bool:
-    return fit.predicted is not None and fit.left_out_error is not None and abs(fit.left_out_error) <= FOLLOWED
+def _may_be_extrapolated(fit: Fit) -> bool:
+    return fit.predicted is not None and fit.left_out_error is not None and abs(fit.left_out_error) <= LARGEST_ERROR
 
 
 def _marks(run: Run, measure: str, cost: Cost, curves: tuple[Curve, ...]) -> tuple[Mark, ...]:
@@ -180,7 +187,7 @@ def _marks(run: Run, measure: str, cost: Cost, curves: tuple[Curve, ...]) -> tup
 
 
 def _slopes(curves: tuple[Curve, ...], slopes: set[int]) -> list[Slope]:
-    """Of lines over the curves' lengths that start next to the first values."""
+    """Guide lines over the curves' lengths, which start next to the first values."""
     if len({length for curve in curves for length in curve.x}) < 2:
         return []
     start, end = min(curve.x[0] for curve in curves), max(curve.x[-1] for curve in curves)
@@ -190,7 +197,7 @@ def _slopes(curves: tuple[Curve, ...], slopes: set[int]) -> list[Slope]:
 
 
 def _crossing(run: Run, measure: str, rows: list[TextRow]) -> Crossing | None:
-    """Where the Transformer's time passes Mamba's, where both models are among the measure's rows and they cross."""
+    """The mark where the times of the Transformer and Mamba cross; None if one is missing or they do not cross."""
     if not set(PAIR) <= {row.text("model") for row in rows}:
         return None
     for each in run.crossings:
@@ -203,7 +210,7 @@ def _crossing(run: Run, measure: str, rows: list[TextRow]) -> Crossing | None:
 
 
 def failures_of(series: Iterable[Series], on_axis: bool = True) -> tuple[Failures, ...]:
-    """Of those series in which anything failed."""
+    """The failures of each series that has any. on_axis: whether the figure's x axis shows the failed lengths."""
     return tuple(
         Failures(
             each.model,

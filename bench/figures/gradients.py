@@ -1,4 +1,7 @@
-"""The gradient of the last loss with respect to earlier inputs, against T - t + 1: the last step itself is at 1."""
+"""Builds the figures of the gradient of the last loss with respect to the input at step t.
+
+The x axis is the lag T - t + 1, so that the last step is at 1 and has a place on a logarithmic axis.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ _TITLES = {1: "Gradient of the last loss, trained", 0: "Gradient of the last los
 
 
 def figures(run: Run) -> list[Figure]:
-    """Of the longest sequences, after training and before."""
+    """The figures of the gradients of the longest sequences, after training and at initialisation."""
     rows = [row for row in run.rows.get("gradients", ()) if row.ok and row.number("grad_norm") > 0]
     longest = max((row.length for row in rows), default=0)
     made = []
@@ -21,7 +24,7 @@ def figures(run: Run) -> list[Figure]:
             continue
         series = series_of("gradients", mine, each_length=True)
         farthest = 1 + max(row.whole("distance") for row in mine)
-        is_first = not made  # what failed is said once a file
+        is_first = not made  # both figures are in one file, which needs the failures only once
         zero = any(row.number("grad_norm") == 0 for row in run.rows["gradients"])
         made.append(
             Figure(

@@ -1,7 +1,7 @@
-"""What length buys: loss and accuracy against the context, and beyond the training length.
+"""Builds the figures of what length buys: loss and accuracy against the context, and beyond the training length.
 
-Text, images and tasks are not to be compared: each kind of data has figures of its own. Of several training lengths
-the longest is in full colour and has its names, the others are faint.
+Losses on text, images and tasks are not comparable, so each kind of data has figures of its own. If there are several
+training lengths, the curves of the longest are in full colour and have names; the others are faint.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from lengthscale.bench.figures.spec import Axis, Curve, Ends, Figure, Mark, Plac
 from lengthscale.bench.results.csv_table import TextRow
 
 FAINT = "faint: trained at shorter lengths"
-_AGAINST = {  # column -> (the title, the axis, what `plot --x` calls it)
+_AGAINST = {  # column -> (end of the title, label of the axis, its name in `plot --x`)
     "context": ("on the same targets", "context before the targets (tokens)", "context"),
     "eval_length": ("beyond the training length", "held-out sequence length (tokens)", "length"),
 }
 
 
 def figures(run: Run) -> list[Figure]:
-    """Of every kind of data that was learned: loss and accuracy, against the context where the data are streams, and
-    against the length of held-out sequences where any is longer than what was trained on.
+    """The figures of loss and accuracy for each kind of training data.
+
+    Streams give figures against the context. Figures against the length of held-out sequences are made where any of
+    these sequences is longer than the training length.
     """
     made = []
     for number, (data, rows) in enumerate(by_data(run).items()):
@@ -39,7 +41,7 @@ def figures(run: Run) -> list[Figure]:
 
 
 def by_data(run: Run) -> dict[str, list[TextRow]]:
-    """The rows of each kind of data, in the file's order."""
+    """The rows of each kind of data, in the order of the file."""
     found: dict[str, list[TextRow]] = {}
     for row in run.rows.get("quality", ()):
         found.setdefault(row.text("data"), []).append(row)
@@ -47,19 +49,19 @@ def by_data(run: Run) -> dict[str, list[TextRow]]:
 
 
 def _file(x: str, column: str, columns: list[str]) -> str:
-    """Of two quantities beyond the training length the accuracy is drawn."""
+    """The picture that the figure is a part of. Beyond the training length it shows the accuracy if there is one."""
     if x == "context":
         return "quality_loss" if column == "loss" else ""
     return "quality_beyond" if column == columns[-1] else ""
 
 
 def loss_label(rows: Iterable[TextRow]) -> str:
-    """Where there are no classes to be right about, the loss is that of numbers."""
+    """The label of a loss's axis. Rows without an accuracy are of a regression, whose loss is the squared error."""
     return "loss (nats a target)" if any(row.has("accuracy") for row in rows) else "squared error"
 
 
 def data_name(data: str) -> str:
-    """Short enough for a title."""
+    """The name of the data, shortened if it is too long for a title."""
     return data if len(data) <= 24 else f"...{data[-21:]}"
 
 
@@ -106,7 +108,7 @@ def _curve(each: Series, x: str, column: str, longest: int) -> Curve:
 
 
 def _chance(good: list[TextRow], x: str, column: str) -> list[Mark]:
-    """What one has who does not look, at each x; nothing where it is not known."""
+    """The level of chance at each x, as a line behind the curves; an empty list where it is not known."""
     found: dict[float, float] = {}
     for row in good:
         if row.has(f"chance_{column}"):

@@ -1,4 +1,4 @@
-"""Loss against what it cost to train: seconds and floating-point operations, with the Pareto front."""
+"""Builds the figures of loss against the cost of training, in seconds and in FLOPs, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABELS = {"seconds": "training, without compiling (s)", "operations": "training 
 
 @dataclass(frozen=True)
 class Point:
-    """A trained model: its row where it read most, and what its training cost."""
+    """A trained model: its row at the longest context, and the cost of its training in seconds or FLOPs."""
 
     row: TextRow
     cost: float
@@ -28,7 +28,10 @@ class Point:
 
 
 def figures(run: Run) -> list[Figure]:
-    """For each kind of data the loss at the longest context (else: at the training length) over each cost."""
+    """For each kind of data, a figure of the loss against each cost.
+
+    The loss is that at the longest context; without contexts, that at the training length.
+    """
     made = []
     for number, (data, rows) in enumerate(by_data(run).items()):
         for cost in TITLES:
@@ -38,7 +41,7 @@ def figures(run: Run) -> list[Figure]:
 
 
 def points_of(rows: list[TextRow], cost: str) -> list[Point]:
-    """A point for each trained model, of one kind of data."""
+    """A point for each trained model. rows: those of one kind of data. cost: "seconds" or "operations"."""
     good = [row for row in rows if row.ok and row.has("loss")]
     longest = max((row.number("context") for row in good if row.has("context")), default=None)
     if longest is not None:
@@ -56,7 +59,7 @@ def _cost_of(row: TextRow, cost: str) -> float:
 
 
 def front(points: list[Point]) -> list[Point]:
-    """Those that no other one beats in both, cheap ones first."""
+    """The points of the Pareto front, which no other point beats in both cost and loss; cheap ones come first."""
     best: list[Point] = []
     for point in sorted(points, key=lambda point: (point.cost, point.loss)):
         if not best or point.loss < best[-1].loss:

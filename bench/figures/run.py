@@ -1,7 +1,7 @@
-"""A run as figures are made of it: the rows of each measure as the text of its CSVs, its fits, and its series.
+"""A run, as the figures need it: the rows of each measure, as the text in its CSV, with their fits and series.
 
-`run_of` makes it of what a process has just measured, `read_run` of a folder; files, page and command line are given
-that one value.
+`run_of` makes it from the records that this process has just measured, and `read_run` from a folder. The pictures, the
+page and the command line all use this one value.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _ORDER = {name: number for number, name in enumerate(every_model())}
 
 @dataclass(frozen=True)
 class Run:
-    """What a folder holds of a run, each file read once."""
+    """The contents of a run's folder. Each file is read once."""
 
     folder: Path
-    tables: Mapping[str, CsvTable]  # of each measure that has any
-    rows: Mapping[str, list[TextRow]]  # of each measure, without the claims' controls
+    tables: Mapping[str, CsvTable]  # for each measure that has a CSV
+    rows: Mapping[str, list[TextRow]]  # for each measure, its rows without those of the claims' controls
     environment: dict[str, Any]  # environment.json
     suite: dict[str, Any]  # suite.json
     fits: list[Fit] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)
 
     def only(self, models: Iterable[str]) -> Run:
-        """models: by their present names."""
+        """The run with the rows of these models alone. models: their present names."""
         chosen = set(models)
         rows = {
             measure: [row for row in mine if present_name(row.text("model")) in chosen]
@@ -51,27 +51,27 @@ class Run:
         return replace(self, rows=rows)
 
     def cells(self, measure: str) -> list[TextRow]:
-        """A row for each cell, where a measure has several."""
+        """The first row of each cell of a measure."""
         first: dict[tuple, TextRow] = {}
         for row in self.rows.get(measure, ()):
             first.setdefault(tuple(row.text(name) for name in _CELL), row)
         return list(first.values())
 
     def fit_of(self, series: SeriesKey, quantity: str) -> Fit | None:
-        """The fit of a quantity of this series; None where there is none."""
+        """The fit of a quantity of this series, or None."""
         return next((fit for fit in self.fits if (fit.series, fit.quantity) == (series, quantity)), None)
 
 
 def read_run(folder: Path) -> Run:
-    """The run of a folder, with the fits that its files hold; as `read_rows`."""
+    """The run of a folder, with the fits in its files. Raises what `read_rows` raises."""
     fits, crossings = read_fits(folder)
     return replace(read_rows(folder), fits=fits, crossings=crossings)
 
 
 def read_rows(folder: Path) -> Run:
-    """The run of a folder without fits.
+    """The run of a folder, without fits.
 
-    Raises JournalError where the folder has no CSV of a measure, or a file that cannot be read.
+    Raises JournalError if the folder has no CSV of a measure, or if a file cannot be read.
     """
     home = RunFolder(folder)
     tables = {name: read_table(path) for name in MEASURES if (path := home.csv(name)).exists()}
@@ -84,7 +84,7 @@ def read_rows(folder: Path) -> Run:
 
 
 def run_of(folder: Path, records: Iterable[Record]) -> Run:
-    """The run of these records, which are in the folder's journal already, without fits."""
+    """The run of these records, without fits. The folder's journal must hold them already."""
     by_measure: dict[str, list[Record]] = {}
     for record in records:
         by_measure.setdefault(record.cell.measure, []).append(record)
@@ -99,11 +99,11 @@ def _run_with(home: RunFolder, tables: Mapping[str, CsvTable]) -> Run:
 
 @dataclass(frozen=True)
 class Series:
-    """The rows of one curve, short lengths first."""
+    """The rows of one curve, with short lengths first."""
 
     key: SeriesKey
-    name: str  # the model's, with what else tells it from its neighbours but for the seed
-    dash: int  # rank among the model's names
+    name: str  # the model's name and what distinguishes it from similar series, except the seed
+    dash: int  # its index among the names of its model
     rows: list[TextRow]
 
     @property
@@ -120,16 +120,19 @@ class Series:
 
 
 def series_of(measure: str, rows: Iterable[TextRow], each_length: bool = False) -> list[Series]:
-    """In the order of MODELS. each_length: every length that was trained at is a series, not a point of one."""
+    """The series of these rows, in the order of MODELS.
+
+    each_length: whether each training length is a series of its own instead of a point of a common series.
+    """
     rows = list(rows)
-    telling = ("size", "dtype", "data" if MEASURES[measure].trains else "batch")
-    varying = [name for name in telling if len({row.text(name) for row in rows if row.ok}) > 1]
+    distinguishing = ("size", "dtype", "data" if MEASURES[measure].trains else "batch")
+    varying = [name for name in distinguishing if len({row.text(name) for row in rows if row.ok}) > 1]
     groups: dict[tuple[SeriesKey, int], list[TextRow]] = {}
     for row in rows:
         groups.setdefault((row.series(measure), row.length if each_length else 0), []).append(row)
     names: dict[str, list[str]] = {}
     series = []
-    for key, length in sorted(groups, key=_place):
+    for key, length in sorted(groups, key=_sort_key):
         mine = sorted(groups[key, length], key=lambda row: row.length)
         name = ", ".join([key.name, *(_WORDS[each](getattr(key, each)) for each in varying)])
         known = names.setdefault(key.model, [])
@@ -142,15 +145,15 @@ def series_of(measure: str, rows: Iterable[TextRow], each_length: bool = False) 
 _WORDS = {"size": size_name, "dtype": str, "data": str, "batch": "batch {}".format}
 
 
-def _place(group: tuple[SeriesKey, int]) -> tuple:
-    """The place of a series among the others."""
+def _sort_key(group: tuple[SeriesKey, int]) -> tuple:
+    """The sort key of a series: the order of MODELS comes first."""
     key, length = group
     rank = _ORDER.get(present_name(key.model), len(_ORDER))
     return rank, key.model, key.method, key.size, key.dtype, key.data, key.batch, key.seed, length
 
 
 def caption(run: Run, measures: Iterable[str], notes: Iterable[str] = ()) -> tuple[str, ...]:
-    """What figures of these measures were measured with, piece by piece, and what their lines mean."""
+    """The parts of a caption: device, versions, settings and commit of these measures, and then the notes."""
     measures = list(dict.fromkeys(measures))
     rows = [row for measure in measures for row in run.rows[measure]]
     first = rows[0]
@@ -169,5 +172,5 @@ def caption(run: Run, measures: Iterable[str], notes: Iterable[str] = ()) -> tup
 
 
 def _found(rows: Iterable[TextRow], name: str) -> list[str]:
-    """The different texts of a column in their order, without blanks."""
+    """The distinct texts of a column, in order of appearance and without blanks."""
     return list(dict.fromkeys(text for row in rows if (text := row.text(name))))

@@ -1,8 +1,8 @@
-"""A figure described once, for the renderer of files (mpl/) and for the page (html/).
+"""Descriptions of figures. Both renderers draw the same ones: mpl/ writes files and html/ writes the page.
 
-A `Figure` is one pair of axes: curves, marks behind them, what failed, notes. A `Sheet` is the figures of one file. A
-description holds plain numbers and words and knows neither matplotlib nor plotly; a number that is missing is nan.
-Builders (costs.py, learned.py, ...) make descriptions of a run; a renderer decides on pixels, never on data.
+A `Figure` is one pair of axes: its curves, the marks behind them, its failures and its notes. A `Sheet` is the figures
+of one file. A description holds plain numbers and words and uses neither matplotlib nor plotly; a missing number is
+nan. Builders (costs.py, learned.py, ...) describe the figures of a run; a renderer decides on pixels, never on data.
 """
 
 from __future__ import annotations
@@ -13,28 +13,31 @@ from itertools import groupby
 from lengthscale.bench.analysis import text
 
 Numbers = tuple[float, ...]
-AT_ENDS, AT_POINTS, IN_LEGEND, NOWHERE = "at ends", "at points", "in a legend", ""  # where curves have their names
+AT_ENDS, AT_POINTS, IN_LEGEND, NOWHERE = "at ends", "at points", "in a legend", ""  # where the curves' names stand
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Ticks stand at `lengths` as far as there is room, or exactly at `ticks`; without either at round numbers."""
+    """An axis of a figure: its label, scale, limits and ticks.
+
+    The ticks are at `lengths` as far as there is room, or at exactly `ticks`; without either, at round numbers.
+    """
 
     label: str
     scale: str = "linear"  # or log, or symlog: linear up to `linear_to`, logarithmic beyond
     lengths: tuple[int, ...] = ()
-    trained: int | None = None  # a length that always has its tick, which says that models were trained at it
-    ticks: tuple[tuple[float, str], ...] = ()
-    upright: bool = True  # False: the ticks' words are turned
+    trained: int | None = None  # the length of training: it always has a tick, which says "trained"
+    ticks: tuple[tuple[float, str], ...] = ()  # (position, text)
+    upright: bool = True  # False: the texts of the ticks are rotated by 90 degrees
     limits: tuple[float, float] | None = None
-    margin: float | None = None  # share of the axis that stays free at both ends
+    margin: float | None = None  # share of the axis that stays free at each end
     linear_to: float = 1.0
-    from_zero: bool = True  # where the page shows it as a linear axis
+    from_zero: bool = True  # whether the axis starts at 0 while the page shows it with a linear scale
 
 
 @dataclass(frozen=True)
 class Ends:
-    """The lower and upper ends at each point of a curve."""
+    """The lower and the upper end of an interval at each point of a curve."""
 
     low: Numbers
     high: Numbers
@@ -42,28 +45,28 @@ class Ends:
 
 @dataclass(frozen=True)
 class Curve:
-    """Of one model, which gives its colour and marker. One without points is words in the legend."""
+    """A curve of one model, which determines its colour and marker. A curve without points is a text in the legend."""
 
-    model: str  # "": none; grey
-    name: str  # the model's, with what else tells it from its neighbours
+    model: str  # "": the curve belongs to no model and is grey
+    name: str  # the model's name and what distinguishes this curve from similar ones
     x: Numbers
     y: Numbers
-    rows: tuple[int, ...] = ()  # of each point the number of its row in the measure's CSV
-    dash: int = 0  # rank of the line's style (style.DASHES)
-    interval: Ends | None = None  # 95%, of y
-    spread: Ends | None = None  # p10 to p90, of y
-    across: Ends | None = None  # 95%, of x
+    rows: tuple[int, ...] = ()  # for each point, the number of its row in the measure's CSV
+    dash: int = 0  # index of the line's style (style.DASHES)
+    interval: Ends | None = None  # the 95% interval of y
+    spread: Ends | None = None  # p10 to p90 of y
+    across: Ends | None = None  # the 95% interval of x
     planned: Numbers = ()  # memory, as the compiler planned it
     beyond: tuple[Numbers, Numbers] | None = None  # (x, y) of the extrapolation
-    faint: bool = False  # of a group whose main curve has the name
-    joined: bool = True  # False: points, no line
-    hollow: bool = False
-    run: int = 0  # 1: the second folder's
+    faint: bool = False  # True: a pale curve without a name, next to a main curve that has one
+    joined: bool = True  # False: points without a line
+    hollow: bool = False  # whether the markers are hollow
+    run: int = 0  # 0: the first folder, A; 1: the second folder, B
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A line behind the curves, such as chance; `steps`: constant up to the next x."""
+    """A line behind the curves, such as the level of chance. steps: y is constant up to the next x."""
 
     name: str
     x: Numbers
@@ -73,7 +76,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Slope:
-    """A line of known slope on logarithmic axes, from (start, value) to `end`, as far as it is within the axes."""
+    """A guide line of known slope on logarithmic axes, from x = start, y = value to x = end, cut off at the axes."""
 
     name: str
     slope: int
@@ -84,13 +87,13 @@ class Slope:
 
 @dataclass(frozen=True)
 class Rule:
-    """A line across the whole axes, at one x or one y."""
+    """A line across the whole axes, at one x or at one y."""
 
     x: float | None = None
     y: float | None = None
     solid: bool = False
-    model: str = ""  # whose colour it has
-    name: str = ""  # in the legend
+    model: str = ""  # the model whose colour it has; "": grey
+    name: str = ""  # its name in the legend; "": it is not in the legend
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Words:
-    """On the right of a point."""
+    """Words to the right of a point."""
 
     text: str
     x: float
@@ -121,14 +124,14 @@ class Cross:
 
 @dataclass(frozen=True)
 class Extrapolated:
-    """The part of the x axis that was not measured begins here."""
+    """The part of the x axis that was not measured. It begins at `start`."""
 
     start: float
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where one curve passes another, with its 95% interval (to the range's end where that is open)."""
+    """The length where two curves cross, with its 95% interval; an open interval ends at the end of the range."""
 
     length: float
     low: float
@@ -141,23 +144,23 @@ Mark = Reference | Slope | Rule | Span | Words | Cross | Extrapolated | Crossing
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that is not ok, where its curve would have had a point."""
+    """A cell that is not ok, at the length where its curve would have a point."""
 
     length: int
     status: str
-    row: int  # its number in the measure's CSV
+    row: int  # the number of its row in the measure's CSV
 
 
 @dataclass(frozen=True)
 class Failures:
-    """A curve's cells that are not ok."""
+    """The cells of one curve that are not ok. As text, they read like "mamba: timeout at 8k to 32k"."""
 
     model: str
     name: str
     at: tuple[Failure, ...]
-    lengths: tuple[int, ...]  # all that were asked for
-    on_axis: bool = True  # whether the x axis is that of these lengths
-    run: int = 0
+    lengths: tuple[int, ...]  # all requested lengths of the curve
+    on_axis: bool = True  # whether the figure's x axis shows these lengths
+    run: int = 0  # as in Curve
 
     def __str__(self) -> str:
         status = {failure.length: failure.status for failure in self.at}
@@ -174,30 +177,30 @@ def _range(lengths: list[str]) -> str:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """A ratio in each place, the first row on top; nan: none, then the text says why."""
+    """A table of coloured ratios, with the first row on top. Where a value is nan, its text says why."""
 
-    columns: tuple[str, ...]
-    rows: tuple[str, ...]
-    values: tuple[Numbers, ...]
-    texts: tuple[tuple[str, ...], ...]
-    most: float  # the ratio at which the colours end, and its inverse
+    columns: tuple[str, ...]  # labels
+    rows: tuple[str, ...]  # labels
+    values: tuple[Numbers, ...]  # for each row, the value of each column
+    texts: tuple[tuple[str, ...], ...]  # for each value, what is written there
+    most: float  # the colours range from 1 / most to most
 
 
 @dataclass(frozen=True)
 class Place:
     """What a figure is about, and where it is shown."""
 
-    measure: str = ""  # whose rows its points are; "": they are numbers in the page's own table
-    y: str = ""  # the quantity, as `plot --y` calls it
-    x: str = "length"  # what it is drawn against, as `plot --x` calls it
-    name: str = ""  # such as train-time: the page's anchor
-    group: str = ""  # of the page's groups; "": it is not on the page
-    file: str = ""  # the picture in plots/ that it is a part of; "": none, but it may be asked for
+    measure: str = ""  # Curve.rows counts this measure's rows; "": it counts the rows of the page's table
+    y: str = ""  # the quantity on the y axis, by its name in `plot --y`
+    x: str = "length"  # the quantity on the x axis, by its name in `plot --x`
+    name: str = ""  # its anchor on the page, such as train-time
+    group: str = ""  # its group on the page (catalog.GROUPS); "": it is not on the page
+    file: str = ""  # the picture in plots/ that it is a part of; "": none, but `plot --y` can draw it
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One picture: its axes and what is on them."""
+    """One pair of axes and everything that is drawn on them."""
 
     title: str
     x: Axis
@@ -208,11 +211,11 @@ class Figure:
     heat: HeatMap | None = None
     names: str = AT_ENDS
     subtitle: tuple[str, ...] = ()
-    crowded: bool = False  # bars instead of bands, which would be a fog
-    about: tuple[str, ...] = ()  # what it was measured with, piece by piece
-    notes: tuple[str, ...] = ()  # what its lines mean
+    crowded: bool = False  # True: intervals are bars, because so many bands would cover each other
+    about: tuple[str, ...] = ()  # parts of the caption: the device, the versions and the settings of the measurement
+    notes: tuple[str, ...] = ()  # parts of the caption: what the lines mean
     place: Place = Place()
-    of_two_runs: bool = False  # then A and B are told apart by the curves' and failures' `run`
+    of_two_runs: bool = False  # whether it shows A and B, which the `run` of curves and failures distinguishes
 
 
 @dataclass(frozen=True)
@@ -221,9 +224,9 @@ class Sheet:
 
     figures: tuple[Figure, ...]
     caption: tuple[str, ...]
-    columns: int = 0  # 0: by the number of figures
-    size: tuple[float, float] | None = None  # inches of each figure; None: by the number of columns
-    legend_on_top: bool = False  # one for all figures
+    columns: int = 0  # 0: the number of figures determines it
+    size: tuple[float, float] | None = None  # of each figure, in inches; None: the number of columns determines it
+    legend_on_top: bool = False  # whether all figures share one legend above them
 
 
-CROWD = 9  # at most so many names next to one pair of axes, and bands in it; beyond, a legend and bars
+CROWD = 9  # with more curves than this, a figure has a legend and bars instead of names at the curves and bands

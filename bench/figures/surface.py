@@ -1,6 +1,6 @@
-"""Mamba's decoding tokens a second over those of each model with a cache, over context and batch.
+"""Builds heat maps of the ratio of decoding rates (tokens/s): Mamba over each model with a cache, by context and batch.
 
-Where one of the two failed, the place says so.
+Where one of the two models failed, the text says so.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from lengthscale.bench.results.csv_table import TextRow
 from lengthscale.models import is_known, spec_of
 
 FAST = "mamba"
-MOST = 8.0  # a ratio at which the colours end, and its inverse
+MOST = 8.0  # the colours range from 1 / MOST to MOST
 
 
 def figures(run: Run) -> list[Figure]:
-    """None where there was one batch alone, or nothing to compare with."""
+    """A heat map for each model with a cache; an empty list where there is one batch size alone, or no Mamba."""
     rows = [row for row in run.cells("decode") if row.text("method") == "auto"]
     models = list(dict.fromkeys(row.text("model") for row in rows))
     if len({row.whole("batch") for row in rows}) < 2 or FAST not in models:
@@ -46,13 +46,13 @@ def _figure(run: Run, rows: list[TextRow], slow: str) -> Figure:
             most=MOST,
         ),
         about=caption(run, ["decode"]),
-        notes=("each place: the ratio of the medians",),
+        notes=("each number: the ratio of the medians",),
         place=Place("decode", "ratio", "batch", f"decode-ratio-{slow}", file="decode_ratio"),
     )
 
 
 def ratios(rows: list[TextRow], slow: str) -> dict[tuple[int, int], float | str]:
-    """(batch, context) -> the ratio, or what failed there, for each place where both were tried."""
+    """(batch, context) -> the ratio, or a text that says what failed, wherever both models have a row."""
     first: dict[tuple[str, int, int], TextRow] = {}
     for row in rows:
         first.setdefault((row.text("model"), row.whole("batch"), row.length), row)

@@ -1,4 +1,4 @@
-"""A table as the text of its CSV: made of values, or read from a file; whoever needs one of both is given it."""
+"""The text of a CSV table, made from values or read from a file."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from lengthscale.bench.results.estimate import Estimate
 
 @dataclass(frozen=True)
 class TextRow:
-    """A row of a CSV. What is blank is "" as text and nan as a number."""
+    """A row of a CSV, as text. A blank is "" as a text and nan as a number."""
 
     number_in_file: int  # from 0
     cells: Mapping[str, str]
 
     def text(self, name: str) -> str:
+        """The text of a column; "" if it is blank or there is no such column."""
         return self.cells.get(name) or ""
 
     def has(self, name: str) -> bool:
-        """Whether it is a number."""
+        """Whether the column has a number in this row."""
         return not math.isnan(self.number(name))
 
     def number(self, name: str) -> float:
-        """Raises JournalError where there is something else."""
+        """The number in a column; nan if it is blank. Raises JournalError if the text is not a number."""
         text = self.text(name)
         try:
             return float(text) if text else math.nan
@@ -39,20 +40,20 @@ class TextRow:
             raise JournalError(f"a CSV's {name} must be a number, got {text!r}") from None
 
     def whole(self, name: str) -> int:
-        """0 where it is blank."""
+        """The number in a column as an int; 0 if it is blank."""
         return int(self.number(name)) if self.has(name) else 0
 
     def known(self, name: str) -> float | None:
-        """The number; None where it is blank."""
+        """The number in a column; None if it is blank."""
         return self.number(name) if self.has(name) else None
 
     def estimate(self, name: str) -> Estimate | None:
-        """The number with its interval, which the columns NAME_low and NAME_high have; None where it is blank."""
+        """The number in a column with its interval from the columns NAME_low and NAME_high; None if it is blank."""
         value, low, high = (self.known(column) for column in (name, f"{name}_low", f"{name}_high"))
         return None if value is None else Estimate(value, low, high)
 
     def series(self, measure: str) -> SeriesKey:
-        """The series of a measure that it is a row of; of fits.csv too. What has no column is ""."""
+        """The series that this row of a measure, or of fits.csv, belongs to. Parts without a column are ""."""
         model, size, method, dtype, data = map(self.text, ("model", "size", "method", "dtype", "data"))
         batch = 0 if measure in MEASURES and MEASURES[measure].trains else self.whole("batch")
         return SeriesKey(measure, model, size, method, batch, dtype, data, self.whole("seed"))
@@ -68,29 +69,31 @@ class TextRow:
 
 @dataclass(frozen=True)
 class CsvTable:
-    """The columns of a CSV, and its rows, each as long as those."""
+    """The columns and the rows of a CSV. Each row has a text for each column."""
 
     columns: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
 
     def dicts(self) -> list[dict[str, str]]:
-        """Of each row, column -> text."""
+        """For each row, a dictionary column -> text."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
     def text_rows(self) -> list[TextRow]:
+        """The rows as TextRows, numbered from 0."""
         return [TextRow(number, cells) for number, cells in enumerate(self.dicts())]
 
     @property
     def text(self) -> str:
-        """The file, with its header."""
+        """The text of the CSV file, with its header."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
         return text.getvalue()
 
 
 def table_of(columns: Iterable[str], rows: Iterable[Mapping[str, Any]], digits: int = 6) -> CsvTable:
-    """The table of values. Floats have so many digits; None is a blank: "not measured". Raises ValueError for a column
-    that is not listed.
+    """The table of these values. A missing value or None, which means "not measured", becomes a blank.
+
+    digits: significant digits of a float. Raises ValueError if a row has a column that is not listed.
     """
     columns = list(columns)
     lines = []
@@ -106,13 +109,14 @@ def _text(value: Any, digits: int) -> str:
 
 
 def plain(value: Any, digits: int = 6) -> Any:
-    """A value as it stands in a CSV."""
+    """A value as a CSV shows it: a finite float becomes a text with so many significant digits."""
     return f"{value:.{digits}g}" if isinstance(value, float) and math.isfinite(value) else value
 
 
 def read_table(path: Path) -> CsvTable:
-    """The table of a file, without columns where it is empty. A row that is cut short or too long, which no program
-    here writes, is made to fit.
+    """The table of a CSV file. An empty file gives a table without columns.
+
+    A row that is too short or too long, which no program here writes, is padded or cut.
     """
     with open(path, newline="") as file:
         columns, *rows = [row for row in csv.reader(file) if row] or [[]]

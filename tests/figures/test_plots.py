@@ -327,7 +327,7 @@ def test_models_are_chosen_by_their_present_names(tmp_path):
         ("--y time --out there.jpg", "--out must end in .png, .svg, .pdf, got 'there.jpg'"),
         ("--y time --out nowhere/there.png", "there is no folder 'nowhere'"),
         ("--theme dark", "--theme is for a single picture"),
-        ("--models , --y time", "--models names none"),
+        ("--models , --y time", "--models names no model"),
         ("--y time --models s4d", "train.csv has no model 's4d' (it has: rnn, lstm, gru, mamba, transformer, vit)"),
         ("--y time --measure forward", "holds no forward.csv (it has: train.csv, decode.csv, quality.csv"),
         ("--y state --models vit --measure forward", "holds no forward.csv"),

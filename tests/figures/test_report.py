@@ -180,7 +180,7 @@ def test_claims_are_the_folders_own_or_the_newest_beside_it_or_said_to_be_missin
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("claim,name\n1,x\n", "has no column statement"), (None, "a figure that is no number")],
+    [("claim,name\n1,x\n", "has no column statement"), (None, "a value that is not a number")],
 )
 def test_claims_that_cannot_be_read_are_no_claims_that_are_missing(tmp_path, text, said):
     folder = first_run(tmp_path / "run")
@@ -197,7 +197,7 @@ def test_how_to_do_it_again(tmp_path, page):
     folder = finished_run(tmp_path / "a run", facts=facts, merged=["s1", "s2"])
     again = about.reproduce(read_run(folder))
     assert again.lines == ["git checkout abc", "./run_bench.sh", f"./run_bench.sh report '{folder}'"]
-    assert "Merged of s1, s2: each ran a part with --shard." in again.notes
+    assert "Merged from s1, s2: each ran a part with --shard." in again.notes
     assert any("uncommitted changes" in note for note in again.notes)
     assert "Flags at that time: JAX_X=1 2." in again.notes
     suite = json.loads((folder / "suite.json").read_text())

@@ -101,7 +101,7 @@ def test_a_run_is_the_same_from_its_records_and_from_its_files(tmp_path):
 
 
 def test_two_runs_in_one_figure_keep_curves_and_failures_apart(described):
-    [time] = [each for each in compared.in_one(described, described) if each.place.name == "train-time"]
+    [time] = [each for each in compared.merged(described, described) if each.place.name == "train-time"]
     assert Counter(curve.run for curve in time.curves) == {0: 5, 1: 5}
     assert {curve.name[-2:] for curve in time.curves} == {" A", " B"}
     assert not [mark for mark in time.marks if isinstance(mark, Crossing | Extrapolated)]

@@ -1,11 +1,11 @@
-"""Descriptions of figures and a run's rows in, one page out: report.html, which opens offline and loads nothing.
+"""Writes the report of a run, or of two: report.html, one file that opens offline and loads nothing.
 
-payload.py     a figure -> JSON for charts.js         rows.py    the CSVs' rows, as tables
-comparison.py  two runs: ratios of what they share    hover.py   a row in words
-claims.py      verdicts, where they are from          about.py   environment, noise, what failed, how to reproduce
-sections.py    what is about one run -> HTML          page.py    all of it -> one file
-command.py     `report`, and what it refuses
-assets/        template, style, and what runs in the browser: charts.js, tables.js, report.js
+payload.py     a figure as JSON for charts.js          rows.py    the rows of the CSVs, as tables
+comparison.py  the ratios of the cells of two runs     hover.py   the description of a row
+claims.py      the verdicts and their origin           about.py   environment, noise, failures, how to reproduce
+sections.py    the sections about one run, as HTML     page.py    the whole report, as one file
+command.py     the command `report` and its checks
+assets/        the template, the style, and the scripts for the browser: charts.js, tables.js, report.js
 """
 
 from lengthscale.bench.figures.html.command import read_folders, write_report

@@ -1,4 +1,4 @@
-"""What a reader must know in addition to the figures: machine, noise, what failed and why, how to do it again."""
+"""The facts that a reader needs in addition to the figures: machine, noise, failures, and how to reproduce the run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _FLAGS = {
     "few": "few: fewer than 5 samples",
     "coarse": "coarse: near the clock's resolution",
 }
-_LOUD = 0.75  # load of a core, when the run began
+_BUSY = 0.75  # with a higher load per core at the beginning of the run, the machine was not idle
 
 
 @dataclass(frozen=True)
 class Missing:
-    """What was not measured at some lengths of one curve, all with one reason."""
+    """The lengths of one curve that were not measured for one common reason."""
 
     measure: str
     name: str
@@ -39,7 +39,7 @@ class Missing:
 
 
 def missing(run: Run) -> list[Missing]:
-    """What the run did not measure, by curve and reason."""
+    """The cells that the run did not measure, grouped by curve and reason."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for measure in run.rows:
         for each in series_of(measure, run.cells(measure)):
@@ -50,26 +50,27 @@ def missing(run: Run) -> list[Missing]:
 
 
 def noise(run: Run) -> list[str]:
-    """Sentences."""
+    """Sentences about the noise of the run's timings and the state of the machine."""
     flags = [row.text("flags").split() for name in run.rows for row in run.cells(name) if row.has("time_median_ms")]
     counted = {flag: sum(flag in each for each in flags) for flag in _FLAGS}
-    said = [f"{count} of {len(flags)} timings are {_FLAGS[flag]}." for flag, count in counted.items() if count]
-    if not said:
-        said = [f"None of {len(flags)} timings is flagged as noisy, of few samples or near the clock's resolution."]
+    lines = [f"{count} of {len(flags)} timings are {_FLAGS[flag]}." for flag, count in counted.items() if count]
+    if not lines:
+        reasons = "noisy, has few samples or is near the clock's resolution"
+        lines = [f"None of {len(flags)} timings is flagged: none is {reasons}."]
     facts = run.environment
     load, cpus = facts.get("load_average"), facts.get("n_cpus")
-    if load and cpus and load[0] > _LOUD * cpus:
-        said.append(f"The machine was not idle when the run began: a load of {load[0]:.2f} on {cpus} cores.")
+    if load and cpus and load[0] > _BUSY * cpus:
+        lines.append(f"The machine was not idle when the run began: a load of {load[0]:.2f} on {cpus} cores.")
     if facts.get("swap_used_bytes"):
-        said.append(f"{facts['swap_used_bytes'] / 1e6:,.0f} MB were swapped out.")
+        lines.append(f"{facts['swap_used_bytes'] / 1e6:,.0f} MB were swapped out.")
     if facts.get("git_dirty"):
-        said.append("The code had changes that are not in the commit.")
-    said.append("Intervals are of the samples of this run alone: another day, another machine state is not in them.")
-    return said
+        lines.append("The code had changes that are not in the commit.")
+    lines.append("Intervals cover the samples of this run alone, not the differences between days or machine states.")
+    return lines
 
 
 def facts_of(run: Run) -> list[tuple[str, str]]:
-    """(what, how it was) of environment.json, the important first."""
+    """(name, value) of the facts in environment.json, with the important ones first."""
     facts = run.environment
     packages, peaks = facts.get("packages") or {}, facts.get("peaks") or {}
     rows = [
@@ -95,26 +96,26 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
 
 
 def packages_of(run: Run) -> list[str]:
-    """Every installed package with its version."""
+    """Each installed package with its version."""
     return [f"{name} {version}" for name, version in _pairs(run.environment.get("all_packages"))]
 
 
 def commit(facts: dict) -> str:
-    """The commit of environment.json in words."""
+    """The commit in environment.json, and whether there were uncommitted changes."""
     dirty = " with uncommitted changes" if facts.get("git_dirty") else ""
     return f"{facts.get('git_sha') or 'unknown'}{dirty}"
 
 
 @dataclass(frozen=True)
-class Again:
-    """How to do a run again: lines for a shell, and what else must be said."""
+class Reproduction:
+    """How to reproduce a run."""
 
-    lines: list[str]
-    notes: list[str]
+    lines: list[str]  # commands for a shell
+    notes: list[str]  # sentences that a reader needs as well
 
 
-def reproduce(run: Run) -> Again:
-    """How to do the run again."""
+def reproduce(run: Run) -> Reproduction:
+    """The commands and the notes that reproduce the run."""
     suite, facts = run.suite, run.environment
     sha, arguments = facts.get("git_sha"), suite.get("arguments")
     lines = [f"git checkout {sha}"] if sha else []
@@ -123,29 +124,29 @@ def reproduce(run: Run) -> Again:
         lines.append(shlex.join(["./run_bench.sh", *(["run", *map(str, arguments)] if arguments else [])]))
     elif suite:
         lines.append(shlex.join(["./run_bench.sh", "run", "--suite", str(suite.get("suite"))]))
-        notes.append("suite.json does not say how the run was started; it was of this suite, perhaps a part of it.")
+        notes.append("suite.json does not say how the run was started; it measured this suite, or a part of it.")
     else:
         notes.append("There is no suite.json that would say how the run was started.")
     if suite.get("merged"):
-        notes.append(f"Merged of {', '.join(map(str, suite['merged']))}: each ran a part with --shard.")
+        notes.append(f"Merged from {', '.join(map(str, suite['merged']))}: each ran a part with --shard.")
     if facts.get("git_dirty"):
-        notes.append("The code had uncommitted changes then, so that the commit alone is not what was measured.")
+        notes.append("The code had uncommitted changes, so the commit alone is not what was measured.")
     if not sha:
         notes.append("Which commit was measured is not known.")
     if variables := [f"{name}={value}" for name, value in _pairs(facts.get("jax_flags"))]:
         notes.append(f"Flags at that time: {', '.join(variables)}.")
     lines.append(f"./run_bench.sh report {shlex.quote(str(_from_root(run.folder)))}")
-    return Again(lines, notes)
+    return Reproduction(lines, notes)
 
 
 def _from_root(folder: Path) -> Path:
-    """As one would type it in the checkout, so that a page is the same wherever it was made from."""
+    """The folder relative to the root of the checkout, so that the page is the same from any working directory."""
     whole = folder.resolve()
     return whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else folder
 
 
 def settings_of(run: Run) -> str:
-    """suite.json's settings, for those who want them all."""
+    """All settings in suite.json, as JSON, without the cells."""
     return json.dumps({key: value for key, value in run.suite.items() if key != "cells"}, indent=1)
 
 

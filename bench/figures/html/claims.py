@@ -1,4 +1,4 @@
-"""Verdicts on the article's claims: the folder's own, or those of the device's newest run of `claims`."""
+"""Finds the verdicts on the article's claims: the folder's own, or those of the device's newest run of `claims`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ COMMAND = "./run_bench.sh claims"
 class Verdicts:
     """The verdicts of a claims.csv, and where it was found."""
 
-    rows: list[dict]  # of claims.csv; none where none were found
-    folder: Path | None  # where they are from
+    rows: list[dict]  # the rows of claims.csv; empty if no file was found
+    folder: Path | None  # the folder of that file
 
     @property
     def overall(self) -> list[dict]:
@@ -25,8 +25,9 @@ class Verdicts:
 
 
 def find(folder: Path, facts: dict) -> Verdicts:
-    """facts: the run's environment.json; verdicts of another device are not its. Raises JournalError where the chosen
-    file is none of ours.
+    """The verdicts for a run's folder; without rows if there are none. Verdicts of other devices are not used.
+
+    facts: the run's environment.json. Raises JournalError if a claims.csv is not a file of this project.
     """
     device = device_slug(facts)
     siblings = sorted(folder.resolve().parent.glob("claims-*"), key=lambda path: path.name, reverse=True)
@@ -40,7 +41,7 @@ def find(folder: Path, facts: dict) -> Verdicts:
             for row in rows:
                 verdicts.estimate_text(row)
         except (TypeError, ValueError) as error:
-            raise JournalError(f"{home / verdicts.FILE}: a figure that is no number: {error}") from None
+            raise JournalError(f"{home / verdicts.FILE}: a value that is not a number: {error}") from None
         if home == folder or rows[0]["device"] == device:
             return Verdicts(rows, home)
     return Verdicts([], None)

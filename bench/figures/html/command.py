@@ -1,4 +1,4 @@
-"""`report DIR` and `report A B`: what is written, and what is refused before anything is."""
+"""The commands `report DIR` and `report A B`: they check their folders before they write a page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from lengthscale.bench.results.files import replace_file
 
 
 def run_report(folders: list[Path], out: Path | None, console: Console) -> int:
-    """The command: prints the path. Raises RequestError, and what `read_folders` does."""
+    """Write the report of one folder or of two, and print its path. Returns the exit code 0.
+
+    out: the file to write; None: its usual place. Raises RequestError, and what `read_folders` raises.
+    """
     if len(folders) > 2:
         raise RequestError([f"report takes one folder or two, got {len(folders)}"])
     first, *others = folders
@@ -37,8 +40,10 @@ def run_report(folders: list[Path], out: Path | None, console: Console) -> int:
 
 
 def read_folders(folder: Path, other: Path | None = None) -> list[Run]:
-    """The run of each folder, its fits made anew. Raises RequestError where a folder is none or both are one, and
-    JournalError where one holds no run with a row; then no file of either is touched.
+    """The run of each folder, with new fits, which are also written to its files.
+
+    Raises RequestError if a folder does not exist or both are the same, and JournalError if a folder holds no run with
+    a row. In these cases no file is changed.
     """
     folders = [folder] if other is None else [folder, other]
     mistakes = [f"{str(each)!r}: there is no such folder" for each in folders if not each.is_dir()]
@@ -52,10 +57,10 @@ def read_folders(folder: Path, other: Path | None = None) -> list[Run]:
 
 
 def write_report(run: Run, other: Run | None = None, out: Path | None = None) -> Path:
-    """Write the page of a run, or of two compared with each other: the file's path.
+    """Write the page of a run, or of a comparison of two runs. Returns the path of the file.
 
-    out: report.html in the run's folder where it is None, or report-<other>.html. Raises JournalError where a run has
-    no rows, or no environment.
+    out: the file to write; None: report.html or report-<other>.html in the run's folder. Raises JournalError if a run
+    has no rows or no environment.
     """
     page = _page_of_one(run) if other is None else _page_of_two(run, other)
     path = out or run.folder / name_of_file(run.folder, other.folder if other else None)
@@ -74,7 +79,7 @@ def _read_folder(folder: Path) -> Run:
 
 
 def reportable(run: Run) -> Run:
-    """Without measures that have no rows. Raises JournalError where there is nothing to report."""
+    """The run without measures that have no rows. Raises JournalError if there is nothing to report."""
     facts_of(run.folder)
     kept = {name: mine for name, mine in run.rows.items() if mine}
     if not kept:
@@ -94,14 +99,14 @@ def _on_page(run: Run) -> list[Figure]:
 
 def _page_of_one(run: Run) -> Page:
     run = reportable(run)
-    return Page([_part(run)], _on_page(run), rows.measurements([run]), rows.others([run]))
+    return Page([_part(run)], _on_page(run), rows.measurements([run]), rows.fits_and_crossings([run]))
 
 
 def _page_of_two(a: Run, b: Run) -> Page:
     a, b = reportable(a), reportable(b)
     measured = rows.measurements([a, b])
     both = comparison.read(a, b)
-    figures = compared.in_one(_on_page(a), _on_page(b))
+    figures = compared.merged(_on_page(a), _on_page(b))
     figures += compared.ratios(both.pairs, measured.first_rows(1))
-    tables = [*rows.others([a, b]), comparison.table(both.pairs)]
+    tables = [*rows.fits_and_crossings([a, b]), comparison.table(both.pairs)]
     return Page([_part(a), _part(b)], figures, measured, tables, both)

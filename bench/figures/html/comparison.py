@@ -1,4 +1,4 @@
-"""Two runs compared: the ratio of every cell that both have (bench/analysis/compare.py)."""
+"""The comparison of two runs for the page: the ratio of each cell that both have (bench/analysis/compare.py)."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs, cell by cell, and what differs between their machines and settings."""
+    """The comparison of two runs, cell by cell, and the differences between their machines and settings."""
 
     pairs: list[Pair]
     only_a: list[Cell]
     only_b: list[Cell]
-    devices: str  # said where they differ, else ""
-    differing: list[str]  # what else is not the same, in words
+    devices: str  # a sentence that names both devices if they differ, else ""
+    differing: list[str]  # the other differences, in words
 
     @property
-    def said(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """The comparison in sentences."""
         counts = Counter(pair.verdict for pair in self.pairs)
-        said = [self.devices] if self.devices else []
+        sentences = [self.devices] if self.devices else []
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-        said += [
+        sentences += [
             f"Of {len(self.pairs)} cells in both: {verdicts} (B compared with A)."
             if self.pairs
             else "No cell is in both."
         ]
-        said += [
+        sentences += [
             f"{len(only)} cells are only in {name}." for name, only in (("A", self.only_a), ("B", self.only_b)) if only
         ]
         if self.pairs:
-            said.append(
+            sentences.append(
                 "The runs were made at different times: where most cells changed alike, the machine may have changed."
             )
-        return said
+        return sentences
 
 
 def read(a: Run, b: Run) -> Comparison:
-    """Raises JournalError where a journal cannot be read."""
+    """The comparison of two runs. Raises JournalError if a journal cannot be read."""
     pairs, only_a, only_b = compare(a.folder, b.folder)
     facts = [a.environment, b.environment]
     names = [device_name(each) for each in facts]
@@ -63,13 +63,13 @@ def read(a: Run, b: Run) -> Comparison:
 
 
 def table(pairs: list[Pair]) -> Table:
-    """The pairs as a table of the page, a row for each cell that both runs have."""
+    """The pairs as a table of the page, with a row for each cell that both runs have."""
     rows = []
     for pair in pairs:
         cell = pair.cell
         identity = (cell.measure, cell.model, cell.size, cell.method, cell.length, cell.batch, cell.dtype, cell.data)
-        figures = (*pair.medians_ms, pair.ratio, pair.low, pair.high, pair.p, pair.memory_ratio)
-        shown = ["" if figure is None else f"{figure:.4g}" for figure in figures]
+        numbers = (*pair.medians_ms, pair.ratio, pair.low, pair.high, pair.p, pair.memory_ratio)
+        shown = ["" if number is None else f"{number:.4g}" for number in numbers]
         rows.append([*map(str, identity), str(cell.seed), *pair.statuses, *shown, pair.verdict])
     main = [name for name in COLUMNS if name not in ("method", "dtype", "seed", "data", "batch", "size")]
     return Table("ratios", "B over A", list(COLUMNS), rows, main)

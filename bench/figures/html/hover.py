@@ -1,4 +1,4 @@
-"""A row in words, for whoever points at it."""
+"""The description of a row that the page shows when the reader points at its marker."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from lengthscale.bench.analysis.text import number
 from lengthscale.bench.figures.costs import STEPS
 from lengthscale.bench.plan.series import model_name, size_name
 
-_WIDTH, _LONGEST = 60, 300  # letters of a line, and of a message
+_WIDTH, _LONGEST = 60, 300  # the most letters of a line and of a message
 
 
 def text_of(measure: str, row: dict[str, str], run: str = "") -> str:
-    """Lines of a CSV's row for plotly, which reads <b> and <br>; what comes from the data is escaped."""
+    """The description of a CSV's row as HTML for plotly, with <b> and <br>. Text from the data is escaped.
+
+    run: "A" or "B" if two runs are compared, else "".
+    """
     name = model_name(row["model"], row.get("method", ""))
     kind = [size_name(row.get("size", "")), row.get("dtype", ""), f"batch {row.get('batch', '')}"]
     lines = [
@@ -39,35 +42,35 @@ def _outcome(row: dict[str, str]) -> list[str]:
 def _time(row: dict[str, str]) -> str:
     if not row.get("time_median_ms"):
         return ""
-    return f"{_figure(row, 'time_median_ms')} ms{_interval(row, 'time_low_ms', 'time_high_ms')}"
+    return f"{_number(row, 'time_median_ms')} ms{_interval(row, 'time_low_ms', 'time_high_ms')}"
 
 
 def _samples(row: dict[str, str]) -> str:
-    spread = [_figure(row, name) for name in ("time_p10_ms", "time_p90_ms")]
-    said = [f"p10 to p90 {' to '.join(spread)} ms"] if all(spread) else []
-    said += [f"{row['n_samples']} samples"] if row.get("n_samples") else []
-    said += [row["flags"]] if row.get("flags") else []
-    return escape(", ".join(said))
+    spread = [_number(row, name) for name in ("time_p10_ms", "time_p90_ms")]
+    parts = [f"p10 to p90 {' to '.join(spread)} ms"] if all(spread) else []
+    parts += [f"{row['n_samples']} samples"] if row.get("n_samples") else []
+    parts += [row["flags"]] if row.get("flags") else []
+    return escape(", ".join(parts))
 
 
 def _rate(row: dict[str, str]) -> str:
-    said = [f"{_figure(row, 'tokens_per_s')} tokens/s"] if row.get("tokens_per_s") else []
+    parts = [f"{_number(row, 'tokens_per_s')} tokens/s"] if row.get("tokens_per_s") else []
     if row.get("gemm_share"):
-        said.append(f"{_figure(row, 'gemm_share', 100)}% of a matrix product's rate")
-    return ", ".join(said)
+        parts.append(f"{_number(row, 'gemm_share', 100)}% of a matrix product's rate")
+    return ", ".join(parts)
 
 
 def _memory(row: dict[str, str]) -> str:
-    said = [f"peak {_figure(row, 'mem_peak_bytes', 1e-6)} MB"] if row.get("mem_peak_bytes") else []
+    parts = [f"peak {_number(row, 'mem_peak_bytes', 1e-6)} MB"] if row.get("mem_peak_bytes") else []
     if row.get("mem_planned_bytes"):
-        said.append(f"planned {_figure(row, 'mem_planned_bytes', 1e-6)} MB")
+        parts.append(f"planned {_number(row, 'mem_planned_bytes', 1e-6)} MB")
     if row.get("state_bytes"):
-        said.append(f"state {_figure(row, 'state_bytes', 1e-6)} MB")
-    return ", ".join(said)
+        parts.append(f"state {_number(row, 'state_bytes', 1e-6)} MB")
+    return ", ".join(parts)
 
 
 def _compile(row: dict[str, str]) -> str:
-    return f"compiled in {_figure(row, 'compile_s')} s" if row.get("compile_s") else ""
+    return f"compiled in {_number(row, 'compile_s')} s" if row.get("compile_s") else ""
 
 
 def _held_out(row: dict[str, str]) -> str:
@@ -76,12 +79,12 @@ def _held_out(row: dict[str, str]) -> str:
         where = f"on sequences of {_whole(row['eval_length'])}"
     if not where:
         return ""
-    said = [
+    parts = [
         f"{name} {row[name]}{_interval(row, f'{name}_low', f'{name}_high')}"
         for name in ("loss", "accuracy")
         if row.get(name)
     ]
-    return f"{escape(', '.join(said))} {where}"
+    return f"{escape(', '.join(parts))} {where}"
 
 
 def _gradient(row: dict[str, str]) -> str:
@@ -92,7 +95,7 @@ def _gradient(row: dict[str, str]) -> str:
 
 
 def _interval(row: dict[str, str], low: str, high: str) -> str:
-    ends = [_figure(row, name) for name in (low, high)]
+    ends = [_number(row, name) for name in (low, high)]
     return f" [{', '.join(ends)}]" if all(ends) else ""
 
 
@@ -100,8 +103,8 @@ def _seed(row: dict[str, str]) -> str:
     return f", seed {escape(row['seed'])}" if row.get("seed") not in (None, "", "0") else ""
 
 
-def _figure(row: dict[str, str], name: str, factor: float = 1) -> str:
-    """An empty text where there is none."""
+def _number(row: dict[str, str], name: str, factor: float = 1) -> str:
+    """The number in a column, times factor, as text; "" if there is none."""
     try:
         return number(float(row.get(name, "")) * factor)
     except ValueError:

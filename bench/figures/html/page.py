@@ -1,7 +1,7 @@
-"""The page: one file with its style, its scripts and its data.
+"""Makes the page: one file with its style, its scripts and its data.
 
-Whatever comes from the data is escaped. The policy in the page's head lets nothing be loaded, and no script run but the
-two that are named there by their hashes, so that a message that holds a script stays a message.
+All text from the data is escaped. The security policy in the head of the page allows nothing to be loaded and only two
+scripts to run, which it identifies by their hashes. Therefore a script inside an error message never runs.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from lengthscale.bench.analysis.answer import device_name
 from lengthscale.bench.figures.catalog import GROUPS
 from lengthscale.bench.figures.html import about, sections
 from lengthscale.bench.figures.html.comparison import Comparison
-from lengthscale.bench.figures.html.payload import look, payload, said
+from lengthscale.bench.figures.html.payload import failure_texts, look, payload
 from lengthscale.bench.figures.html.rows import Measurements, Table
 from lengthscale.bench.figures.html.sections import Part
 from lengthscale.bench.figures.spec import Figure
 from lengthscale.bench.figures.style import DARK, LIGHT, Theme
 
-FIRST = ("train-time", "forward-time", "decode-time")  # the first that the run has is next to the answer
+FIRST = ("train-time", "forward-time", "decode-time")  # the first of these that exists is shown next to the answer
 _SCRIPTS = ("charts.js", "tables.js", "report.js")
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page shows."""
+    """The contents of the page."""
 
-    parts: list[Part]  # one or two
+    parts: list[Part]  # for each run, one or two
     figures: list[Figure]
     measured: Measurements
-    tables: list[Table]  # the others
+    tables: list[Table]  # all tables except that of the measurements
     comparison: Comparison | None = None
 
 
 def html_of(page: Page) -> str:
-    """The file's text; the same page gives the same bytes."""
+    """The text of the page's file. The same page gives the same bytes."""
     plotly, ours = _plotly(), "\n".join(_asset(name) for name in _SCRIPTS)
     named = [figure for name in FIRST for figure in page.figures if figure.place.name == name]
     first = next(iter([*named, *page.figures]), None)
@@ -58,7 +58,7 @@ def html_of(page: Page) -> str:
         heading=_heading(page),
         nav=_nav(page),
         answer=_answer(page),
-        first=_plot(first, "h3") if first else '<p class="note">No figure can be drawn of this folder.</p>',
+        first=_plot(first, "h3") if first else '<p class="note">No figure can be drawn from this folder.</p>',
         verdicts=_chips(page),
         groups="".join(_group(name, [figure for figure in rest if figure.place.group == name]) for name in GROUPS),
         comparison=_comparison(page.comparison) if page.comparison else "",
@@ -73,7 +73,7 @@ def html_of(page: Page) -> str:
 
 
 def json_of(value: object) -> str:
-    """JSON that may stand in a <script>: nothing in it can end one, or begin a comment."""
+    """The value as JSON that is safe inside <script>: nothing in it can end the script or begin a comment."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
@@ -92,7 +92,7 @@ def _data(page: Page) -> dict:
 
 
 def _order(page: Page) -> list[str]:
-    """The models as they first appear: in the order of MODELS, which the figures keep."""
+    """The models in the order in which they first appear, which is that of MODELS."""
     failed = [[each for each in figure.failures if each.on_axis] for figure in page.figures]
     drawn = [each for figure, bad in zip(page.figures, failed, strict=True) for each in (*figure.curves, *bad)]
     return list(dict.fromkeys(each.model for each in drawn))
@@ -104,7 +104,7 @@ def _asset(name: str) -> str:
 
 @cache
 def _plotly() -> str:
-    return get_plotlyjs().replace("\r\n", "\n")  # as an HTML parser reads it, or its hash would be another
+    return get_plotlyjs().replace("\r\n", "\n")  # an HTML parser does this too, and the hash must be of its result
 
 
 def _policy(scripts: Iterable[str]) -> str:
@@ -141,8 +141,8 @@ def _heading(page: Page) -> str:
         facts = part.run.environment
         jax = (facts.get("packages") or {}).get("jax")
         device = [device_name(facts)] if letter else []
-        said = [sections.name_of(part), *device, f"jax {jax}", f"commit {about.commit(facts)}"]
-        lines.append(f'<p class="facts">{sections.badge(letter)}{escape(" · ".join(said))}</p>')
+        shown = [sections.name_of(part), *device, f"jax {jax}", f"commit {about.commit(facts)}"]
+        lines.append(f'<p class="facts">{sections.badge(letter)}{escape(" · ".join(shown))}</p>')
     return "\n".join(lines)
 
 
@@ -156,10 +156,10 @@ def _nav(page: Page) -> str:
 def _answer(page: Page) -> str:
     lists = []
     for part, letter in _lettered(page):
-        items = "".join(f"<li>{sections.with_figures(sentence)}</li>" for sentence in part.sentences)
+        items = "".join(f"<li>{sections.with_bold_numbers(sentence)}</li>" for sentence in part.sentences)
         head = f"<h3>{sections.badge(letter)}{escape(device_name(part.run.environment))}</h3>" if letter else ""
         lists.append(f'<div>{head}<ul class="answer">{items}</ul></div>')
-    lines = "".join(f"<li>{escape(line)}</li>" for line in page.comparison.said) if page.comparison else ""
+    lines = "".join(f"<li>{escape(line)}</li>" for line in page.comparison.sentences) if page.comparison else ""
     both = f'<ul class="answer short">{lines}</ul>' if lines else ""
     return f'{both}<div class="answers">{"".join(lists)}</div>'
 
@@ -167,7 +167,7 @@ def _answer(page: Page) -> str:
 def _plot(figure: Figure, heading: str) -> str:
     models = ", ".join(dict.fromkeys(curve.name for curve in figure.curves))
     label = f"{figure.title}: {figure.y.label} against {figure.x.label}, of {models}. Its rows are in the table."
-    failed = "".join(f"<li>{escape(each)}</li>" for each in said(figure))
+    failed = "".join(f"<li>{escape(each)}</li>" for each in failure_texts(figure))
     caption = " · ".join([*figure.about, *figure.notes])
     return (
         f'<figure class="plot" id="plot-{figure.place.name}"><{heading}>{escape(figure.title)}</{heading}>'
@@ -185,7 +185,7 @@ def _group(name: str, figures: list[Figure]) -> str:
 
 
 def _chips(page: Page) -> str:
-    """What stands next to the first plot: verdicts, where there are any, and exponents."""
+    """The HTML next to the first plot: the verdicts, if there are any, and the exponents."""
     growth = [sections.growth(part, letter) for part, letter in _lettered(page)]
     made = []
     for part, letter in _lettered(page):
@@ -214,7 +214,7 @@ def _claims(page: Page) -> str:
 
 
 def _comparison(comparison: Comparison) -> str:
-    lines = [*comparison.said, *(f"Not the same: {each}." for each in comparison.differing)]
+    lines = [*comparison.sentences, *(f"Different: {each}." for each in comparison.differing)]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return (
         '<section id="comparison" aria-labelledby="comparison-title"><h2 id="comparison-title">A compared with B</h2>'
@@ -246,7 +246,7 @@ def _environment(page: Page) -> str:
 
 
 def name_of_file(a: Path, b: Path | None) -> str:
-    """report.html; of two runs one that tells the other."""
+    """The name of the report's file: report.html, or for two runs a name that contains that of b."""
     if b is None:
         return "report.html"
     other = b.resolve()

@@ -1,4 +1,4 @@
-"""A figure's description as JSON for assets/charts.js. JSON knows no nan: that and infinity are null."""
+"""A figure's description as JSON for assets/charts.js. JSON has no nan and no infinity; both become null."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from lengthscale.bench.figures import style
 from lengthscale.bench.figures.spec import Crossing, Curve, Ends, Failures, Figure, Reference, Rule, Slope
 
-_WIDTH = 2  # pixels of a line
-_REACH = 0.93  # of a guide, so that its name has room
-_FEWEST = 6  # points of a guide that is worth its place
-Place = Callable[[int], int]  # a run's number -> where the rows of the figure's measure begin in the table
+_WIDTH = 2  # width of a line in pixels
+_REACH = 0.93  # share of the x axis that a guide covers, so that its name has room
+_FEWEST = 6  # a guide with fewer points within the figure is too short to be drawn
+Place = Callable[[int], int]  # number of a run -> the table's row where that run's rows of the figure's measure begin
 
 
 def payload(figure: Figure, place: Place) -> dict:
-    """The figure as charts.js takes it. place: where the rows of its curves are in the table of measurements."""
+    """The figure as charts.js expects it. place: where the rows of its curves begin in the table of measurements."""
     crossings = [mark for mark in figure.marks if isinstance(mark, Crossing)]
     trained = [mark.x for mark in figure.marks if isinstance(mark, Rule) and mark.x is not None]
     return {
@@ -39,13 +39,13 @@ def payload(figure: Figure, place: Place) -> dict:
     }
 
 
-def said(figure: Figure) -> list[str]:
-    """What failed, in words."""
+def failure_texts(figure: Figure) -> list[str]:
+    """The figure's failures, as a text for each curve."""
     return [f"{'AB'[each.run]}: {each}" if figure.of_two_runs else str(each) for each in figure.failures]
 
 
 def look(model: str) -> dict:
-    """{light, dark: [a model's colour, the same for letters], symbol}, as in every other figure."""
+    """A model's style in all figures: {light and dark: [colour of lines, colour of letters], symbol: marker}."""
     colours = {theme.name: theme.colour(model) for theme in style.THEMES.values()}
     inks = {theme.name: theme.readable(colours[theme.name]) for theme in style.THEMES.values()}
     return {**{name: [colour, inks[name]] for name, colour in colours.items()}, "symbol": style.marker(model)}
@@ -95,7 +95,7 @@ def _guides(figure: Figure) -> list[dict]:
 
 
 def _slope(mark: Slope, values: list[float]) -> list[dict]:
-    """A line as far as the curves reach."""
+    """The part of a guide line that is between the curves' lowest and highest values; none if it is too short."""
     x = np.geomspace(mark.start, mark.end**_REACH * mark.start ** (1 - _REACH), 60)
     y = mark.value * (x / x[0]) ** mark.slope
     inside = (y <= max(values)) & (y >= min(values) / 1.25)

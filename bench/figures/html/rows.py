@@ -1,4 +1,4 @@
-"""The rows of a run's CSVs, as the text that they are."""
+"""The rows of a run's CSVs as tables of the page. Values stay the text that the CSV holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lengthscale.bench.figures.run import Run
 from lengthscale.bench.plan.cell import IDENTITY, Cell
 from lengthscale.bench.results.csv_table import CsvTable
 
-# What is shown of the measurements to begin with, where there is any.
+# The columns of the measurements that the page shows at first. A column without any value is left out.
 MAIN = (
     *("run", "measure", "model", "size", "method", "length", "batch", "data", "status", "message"),
     *("time_median_ms", "time_low_ms", "time_high_ms", "tokens_per_s", "mem_peak_bytes", "state_bytes"),
@@ -23,29 +23,29 @@ MAIN = (
 
 @dataclass
 class Table:
-    """For the browser to sort and filter."""
+    """A table that the reader can sort and filter in the browser."""
 
     name: str
     title: str
     columns: list[str]
     rows: list[list[str]]
-    main: list[str] = field(default_factory=list)  # columns shown to begin with; none: all
+    main: list[str] = field(default_factory=list)  # the columns that are shown at first; empty: all
 
 
 @dataclass
 class Measurements:
-    """All measured rows of one or two folders. `place[run, measure] + i` is the number of a CSV's i-th row."""
+    """All measured rows of one or two folders, as one table."""
 
     table: Table
-    hovers: list[str]  # of each row
-    place: dict[tuple[int, str], int]
+    hovers: list[str]  # for each row, its description (hover.py)
+    place: dict[tuple[int, str], int]  # (run, measure) -> the table's row where the rows of that CSV begin
 
     def place_in(self, measure: str) -> Callable[[int], int]:
-        """A run's number -> where its rows of the measure begin; "": the table itself."""
+        """A function: number of a run -> where its rows of the measure begin. measure: "" is for row 0."""
         return lambda run: self.place[run, measure] if measure else 0
 
     def first_rows(self, run: int) -> dict[Cell, int]:
-        """Where the rows of each of a run's cells begin."""
+        """For each cell of a run, the number of its first row in the table."""
         columns, first = self.table.columns, {}
         for number, texts in enumerate(self.table.rows):
             row = dict(zip(columns, texts, strict=True))
@@ -56,7 +56,7 @@ class Measurements:
 
 
 def measurements(runs: list[Run]) -> Measurements:
-    """The rows of every measure's CSV, in the measures' order, their columns together; of two runs A's first."""
+    """The rows of all measures' CSVs in one table, which has the columns of all of them. The rows of A come first."""
     parts = [(number, name, table) for number, run in enumerate(runs) for name, table in run.tables.items()]
     own = ("run", "measure") if len(runs) == 2 else ("measure",)
     columns = list(dict.fromkeys(own + tuple(column for _, _, table in parts for column in table.columns)))
@@ -72,8 +72,8 @@ def measurements(runs: list[Run]) -> Measurements:
     return Measurements(Table("measurements", "Measurements", columns, rows, main), hovers, place)
 
 
-def others(runs: list[Run]) -> list[Table]:
-    """Fits and crossings; of two runs with a first column that tells which."""
+def fits_and_crossings(runs: list[Run]) -> list[Table]:
+    """The tables of fits and crossings. For two runs, their first column `run` is A or B."""
     fits = [table_of_fits(run.fits) for run in runs]
     crossings = [table_of_crossings(run.crossings) for run in runs]
     return [_together("fits", "Fits", fits), _together("crossovers", "Crossings", crossings)]

@@ -1,6 +1,6 @@
-"""The sections of the page that are about one run, as HTML; whatever comes from the data is escaped.
+"""The sections of the page that are about one run, as HTML. All text from the data is escaped.
 
-letter: "A" or "B" where two runs are compared, else "".
+The argument `letter` is "A" or "B" if two runs are compared, else "".
 """
 
 from __future__ import annotations
@@ -20,22 +20,26 @@ from lengthscale.bench.results import verdicts as claims_table
 
 _SIGNS = {"holds": "✓", "fails": "✕", "not decided": "?"}
 _EXPONENT = "Exponent of the length over the last three lengths [95% interval]: 1 linear, 2 quadratic."
-_FIGURE = re.compile(r"(?<![\w.])(?:\d[\d,.]*\d|\d)(?= (?:s|ms|MB)\b|(?: tokens)? \[)")  # with a unit or an interval
+# A number that is followed by a unit or an interval.
+_NUMBER = re.compile(r"(?<![\w.])(?:\d[\d,.]*\d|\d)(?= (?:s|ms|MB)\b|(?: tokens)? \[)")
 
 
 @dataclass(frozen=True)
 class Part:
-    """What the page says of one run."""
+    """The facts about one run that the page shows in words and tables."""
 
     run: Run
     sentences: list[str]
     verdicts: Verdicts
     missing: list[about.Missing]
-    again: about.Again
+    reproduction: about.Reproduction
 
 
 def growth(part: Part, letter: str) -> str:
-    """Exponents of the time, of what shares the first curve's size and the like: a row for each model."""
+    """A table of the exponents of time, with a row for each model.
+
+    It has the fits that share the size, batch, dtype and seed of the first one.
+    """
     fits = [fit for fit in part.run.fits if fit.quantity == "time_ms" and fit.slope]
     if not fits:
         return ""
@@ -47,7 +51,7 @@ def growth(part: Part, letter: str) -> str:
     lines = []
     for name, mine in by_model.items():
         cells = (exponent(slope) if (slope := mine[each].slope if each in mine else None) else "" for each in measures)
-        shown = "".join(f"<td>{with_figures(cell)}</td>" for cell in cells)
+        shown = "".join(f"<td>{with_bold_numbers(cell)}</td>" for cell in cells)
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{shown}</tr>')
     box = table(("", *(STEPS[measure] for measure in measures)), lines, "How time grows with length")
     return f'<h3>{badge(letter)}How time grows</h3>{box}<p class="note">{_EXPONENT}</p>'
@@ -59,12 +63,12 @@ def _kind(fit: Fit) -> tuple:
 
 
 def no_claims() -> str:
-    """What stands there where no claim was tested on this device."""
+    """The note that replaces the verdicts if no claim was tested on this device."""
     return f'<p class="note">Not tested on this device yet. That takes about 20 minutes: <code>{COMMAND}</code></p>'
 
 
 def source(part: Part) -> str:
-    """Which run the verdicts are from, where it is another one."""
+    """A note that names the run that the verdicts are from, if it is another run; else ""."""
     home = part.verdicts.folder
     if home is None or home == part.run.folder:
         return ""
@@ -80,7 +84,7 @@ def verdict(verdict: str) -> str:
 
 
 def verdicts_table(part: Part, letter: str) -> str:
-    """Every finding of every claim."""
+    """A table of all findings of all claims."""
     lines, seen = [], set()
     for row in part.verdicts.rows:
         number, first = row["claim"], row["claim"] not in seen
@@ -97,7 +101,7 @@ def verdicts_table(part: Part, letter: str) -> str:
 
 
 def missing(part: Part, letter: str) -> str:
-    """What was not measured, and why."""
+    """A table of what was not measured, and why."""
     head = f"<h3>{badge(letter)}{escape(name_of(part))}</h3>" if letter else ""
     if not part.missing:
         return f"{head}<p>Nothing: every cell of this run is ok.</p>"
@@ -112,10 +116,10 @@ def missing(part: Part, letter: str) -> str:
 
 
 def reproduce(part: Part, letter: str) -> str:
-    """How to do the run again, with its settings."""
+    """The commands and notes that reproduce the run, and its settings."""
     head = f"<h3>{badge(letter)}{escape(name_of(part))}</h3>" if letter else ""
-    lines = escape("\n".join(part.again.lines))
-    notes = "".join(f"<li>{escape(note)}</li>" for note in part.again.notes)
+    lines = escape("\n".join(part.reproduction.lines))
+    notes = "".join(f"<li>{escape(note)}</li>" for note in part.reproduction.notes)
     settings = escape(about.settings_of(part.run))
     return (
         f'{head}<pre class="box" tabindex="0"><code>{lines}</code></pre>'
@@ -125,10 +129,10 @@ def reproduce(part: Part, letter: str) -> str:
     )
 
 
-def with_figures(sentence: str) -> str:
-    """The sentence, its figures set apart from the words."""
+def with_bold_numbers(sentence: str) -> str:
+    """The sentence as HTML, with its numbers in bold."""
     made, at = [], 0
-    for match in _FIGURE.finditer(sentence):
+    for match in _NUMBER.finditer(sentence):
         made.append(escape(sentence[at : match.start()]))
         made.append(f"<b>{escape(match[0])}</b>")
         at = match.end()
@@ -136,7 +140,7 @@ def with_figures(sentence: str) -> str:
 
 
 def badge(letter: str) -> str:
-    """The letter of a run; "" where there is one run alone."""
+    """The letter of a run as HTML; "" if the page is about one run."""
     return f'<b class="letter">{letter}</b> ' if letter else ""
 
 
@@ -146,7 +150,10 @@ def name_of(part: Part) -> str:
 
 
 def table(columns: Iterable[str], lines: Iterable[str], label: str) -> str:
-    """In a box that scrolls, so that the page does not; it can be scrolled from the keyboard."""
+    """A table in a box that scrolls, also by keyboard, so that the page itself need not scroll sideways.
+
+    columns: names. lines: rows as HTML. label: the name of the table for screen readers.
+    """
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     return (
         f'<div class="box" tabindex="0" role="region" aria-label="{escape(label)}">'

@@ -1,10 +1,10 @@
-"""Descriptions of figures in, files out: PNG, SVG and PDF. Failures are marked, never dropped.
+"""Writes files from descriptions of figures: PNG, SVG and PDF. Failures are marked, never left out.
 
-theme.py     the house style as matplotlib's       ticks.py     where ticks stand
-axes.py      a figure's curves on its axes         marks.py     what stands behind them
-labels.py    names at the curves' ends             failures.py  what failed, above the axes
-sheet.py     figures and caption -> a picture      gallery.py   a run's set of pictures
-command.py   `plot`, and what it refuses
+theme.py     the settings of matplotlib            ticks.py     the positions of ticks
+axes.py      the curves of a figure                marks.py     the marks behind the curves
+labels.py    the names at the ends of the curves   failures.py  the failures, above the axes
+sheet.py     one picture of figures and a caption  gallery.py   all pictures of a run
+command.py   the command `plot` and its checks
 """
 
 from lengthscale.bench.figures.mpl.gallery import plot_folder

@@ -1,4 +1,4 @@
-"""One figure's description drawn on one pair of axes; names, failures and captions are written by sheet.py."""
+"""Draws a figure's description on one pair of axes. sheet.py adds the names, the failures and the caption."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lengthscale.bench.figures.mpl.theme import line, look, plt
 from lengthscale.bench.figures.spec import AT_ENDS, AT_POINTS, IN_LEGEND, Curve, Ends, Figure, HeatMap
 from lengthscale.bench.figures.style import Theme, contrast
 
-_MANY_LETTERS = 70  # of a name in a legend within the axes, which then are small
+_MANY_LETTERS = 70  # a legend within the axes that has a longer name is written in small letters
 
 
 def draw(axes, figure: Figure, theme: Theme) -> list[End]:
-    """The ends of its curves, for their names."""
+    """Draw the figure. Returns the ends of the curves that sheet.py must name; none if the figure needs no names."""
     axes.set(xlabel=figure.x.label, ylabel=figure.y.label)
     if figure.heat:
         _draw_heat(axes, theme, figure.heat)
@@ -62,7 +62,7 @@ def _draw_curve(axes, theme: Theme, curve: Curve, figure: Figure) -> None:
         style |= {"mfc": "none", "mec": colour, "mew": 1}
     ls = line(curve.dash) if curve.joined else ""
     if not curve.x:
-        axes.plot([], [], " ", label=curve.name)  # words in the legend
+        axes.plot([], [], " ", label=curve.name)  # a text in the legend
         return
     if curve.planned:
         axes.plot(curve.x, curve.planned, ls=(0, (1, 1.5)), lw=1, alpha=0.8, **look(theme, curve.model, 2.5))
@@ -82,7 +82,7 @@ def _draw_curve(axes, theme: Theme, curve: Curve, figure: Figure) -> None:
 
 
 def _ends(ends: Ends, values: tuple[float, ...]) -> tuple[list[float], list[float]]:
-    """Of each point; where there is no interval, the point itself."""
+    """The lower and upper ends at each point. Where there is no interval, both are the point's own value."""
     low, high = (
         [value if math.isnan(end) else end for end, value in zip(each, values, strict=True)]
         for each in (ends.low, ends.high)

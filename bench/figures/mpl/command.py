@@ -1,4 +1,4 @@
-"""`plot DIR`: all pictures of a results folder again, or a single one."""
+"""The command `plot DIR`: it draws all pictures of a results folder again, or a single one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from lengthscale.bench.results.folder import RunFolder
 from lengthscale.models import MODELS, present_name, unknown
 from lengthscale.models.names import read_models
 
-WHICH, HOW = ("models", "measure", "y", "x"), ("theme", "out")
+SELECTION, OUTPUT = ("models", "measure", "y", "x"), ("theme", "out")
 FORMATS = (*KINDS, ".pdf")
 
 
 def run_plot(args: Namespace) -> list[Path]:
-    """The paths written. Raises RequestError with all that is wrong, before anything is drawn."""
+    """Draw the requested pictures. Returns the paths of the written files.
+
+    Raises RequestError with all mistakes of the request, before anything is drawn.
+    """
     folder = Path(args.folder)
-    if all(getattr(args, wish) is None for wish in (*WHICH, *HOW)):
+    if all(getattr(args, option) is None for option in (*SELECTION, *OUTPUT)):
         return plot_folder(read_run(folder))
     mistakes = _check_names(args)
     if mistakes:
@@ -47,7 +50,7 @@ def run_plot(args: Namespace) -> list[Path]:
 
 
 def _first_of(measure: str | None) -> str:
-    """What is drawn of a measure where nothing else is said."""
+    """The quantity that is drawn without --y: the first one that the measure has, or the first of all."""
     return next(name for name, single in SINGLE.items() if measure in (None, *single.measures))
 
 
@@ -55,7 +58,7 @@ def _check_names(args: Namespace) -> list[str]:
     measures = list(dict.fromkeys(measure for single in SINGLE.values() for measure in single.measures))
     models, mistakes = read_models(args.models or "")
     if args.models is not None and not models and not mistakes:
-        mistakes.append(f"--models names none (known: {', '.join(MODELS)})")
+        mistakes.append(f"--models names no model (known: {', '.join(MODELS)})")
     for kind, name, known in (
         ("measure", args.measure, measures),
         ("y", args.y, SINGLE),
@@ -69,9 +72,9 @@ def _check_names(args: Namespace) -> list[str]:
             mistakes.append(unknown(f"measure of {y}", args.measure, SINGLE[y].measures))
         if args.x is not None and args.x not in SINGLE[y].by_x:
             mistakes.append(unknown(f"x of {y}", args.x, SINGLE[y].by_x))
-    if all(getattr(args, wish) is None for wish in WHICH):
-        given = " and ".join(f"--{wish}" for wish in HOW if getattr(args, wish) is not None)
-        mistakes.append(f"{given} is for a single picture: say which with --{', --'.join(WHICH)}")
+    if all(getattr(args, option) is None for option in SELECTION):
+        given = " and ".join(f"--{option}" for option in OUTPUT if getattr(args, option) is not None)
+        mistakes.append(f"{given} is for a single picture: say which with --{', --'.join(SELECTION)}")
     if args.out is not None:
         out = Path(args.out).expanduser()
         if out.suffix not in FORMATS:

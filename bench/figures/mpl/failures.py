@@ -1,6 +1,6 @@
-"""What failed or was skipped: above the axes, for each curve, a cross at each length and words that say what happened.
+"""Draws the failures of each curve above the axes: a cross at each length that failed, and words that say why.
 
-The words stand in the widest gap between the crosses; where they do not fit there, on a line of their own.
+The words stand in the widest gap between the crosses. If they do not fit there, they get a line of their own.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from matplotlib.transforms import blended_transform_factory, offset_copy
 from lengthscale.bench.figures.spec import Failures
 from lengthscale.bench.figures.style import Theme
 
-ROW = 11  # points of a line
+ROW = 11  # height of a line in points
 _FIRST = 6  # points from the axes to the middle of the first line
 _GAP = 7  # points between a cross and the words
 _SIZE = 7
 
 
 class Strip:
-    """Those of one curve, drawn."""
+    """The drawn failures of one curve: its crosses and its words."""
 
     def __init__(self, axes, failures: Failures, theme: Theme):
         self._axes = axes
@@ -31,8 +31,8 @@ class Strip:
         self._text.set_in_layout(False)
         self.rows = 1
 
-    def stand_on(self, row: int) -> None:
-        """Take one's place above so many lines."""
+    def move_up(self, row: int) -> None:
+        """Move the crosses and the words up. row: how many lines are below this strip."""
         axes, figure = self._axes, self._axes.figure
         up = offset_copy(axes.transAxes, figure, y=_FIRST + ROW * row, units="points")
         for cross in self._crosses:
@@ -41,7 +41,7 @@ class Strip:
         self._text.set_transform(offset_copy(axes.transAxes, figure, x=_GAP, y=words, units="points"))
 
     def settle(self) -> bool:
-        """Once the layout is done, move the words to where they fit. False: they need a second line."""
+        """Move the words to where they fit, after the layout is done. Returns False if they need a second line."""
         box = self._axes.bbox
         gap = _GAP * self._axes.figure.dpi / 72
         if not self._lengths:
@@ -58,13 +58,13 @@ class Strip:
 
 
 def stack(axes, strips: list[Strip], above: float = 0) -> int:
-    """Put them upon each other, the first one on top, and the title above them; how many lines they take.
+    """Stack the strips above the axes, the first one on top, and put the title above them.
 
-    above: points that stay free between them and the title.
+    above: points that stay free between the strips and the title. Returns the number of lines of all strips.
     """
     rows = 0
     for strip in reversed(strips):
-        strip.stand_on(rows)
+        strip.move_up(rows)
         rows += strip.rows
     axes.set_title(axes.get_title(loc="left"), pad=7 + above + ROW * rows)
     return rows

@@ -1,4 +1,4 @@
-"""The set of pictures of a run: every file that catalog.py has figures for."""
+"""Draws all pictures of a run: every file for which catalog.py has figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lengthscale.bench.results.folder import RunFolder
 
 
 def plot_folder(run: Run) -> list[Path]:
-    """Draw everything the run's rows allow, light and dark, into its folder; the paths written."""
+    """Draw all pictures of the run into its folder, light and dark. Returns the paths of the written files."""
     home = RunFolder(run.folder).plots
     home.mkdir(exist_ok=True)
     files = files_of(figures_of(run))

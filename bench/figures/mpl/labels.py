@@ -1,7 +1,8 @@
-"""Names at the curves' ends instead of a legend. None lies on another: they are pushed apart, as little as possible.
+"""Writes names at the ends of the curves instead of a legend.
 
-Where names go can be told only after the layout, when sizes in pixels are known: `attach` makes them next to the axes,
-so that the layout leaves them room, and `settle` then moves them.
+Names that would overlap are moved apart as little as possible. The final positions are known only after the layout,
+when sizes in pixels are known. Therefore `attach` first writes the names next to the axes, so that the layout leaves
+room for them, and `settle` moves them afterwards.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from lengthscale.bench.figures.style import Theme
 SIZE = 8
 _GAP = 7  # points from the axes to the names
 Label = tuple["End", Annotation]
-_AROUND = ((1, 0.6), (1, -0.6), (-1, 0.6), (-1, -0.6), (1, 0), (-1, 0), (0, 1), (0, -1))  # of a point
+# The directions (x, y) from a point in which its name may stand; the first ones are tried first.
+_AROUND = ((1, 0.6), (1, -0.6), (-1, 0.6), (-1, -0.6), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 @dataclass(frozen=True)
 class End:
-    """Where a curve ends, in the data's coordinates, and what it is called."""
+    """The end of a curve in the coordinates of the data, with the curve's name and style."""
 
     x: float
     y: float
@@ -31,11 +33,14 @@ class End:
     colour: str
     marker: str
     line: str | tuple = "-"
-    bar: tuple[float, float] | None = None  # an interval of y that no name should lie on
+    bar: tuple[float, float] | None = None  # an interval of y that no name may cover
 
 
 def attach(axes, ends: Iterable[End], theme: Theme, at_points: bool) -> list[Label]:
-    """A name for each end, on the right of the axes; at_points: next to its point. Of ends of one name, the first."""
+    """Write a name for each end, and return these labels. Of several ends with the same name, the first gets it.
+
+    at_points: whether the names stand next to their points instead of to the right of the axes.
+    """
     margin = offset_copy(axes.transAxes, axes.figure, x=_GAP, units="points")
     by_name = {end.text: end for end in reversed(list(ends))}
     labels = []
@@ -61,7 +66,7 @@ def attach(axes, ends: Iterable[End], theme: Theme, at_points: bool) -> list[Lab
 
 
 def settle(axes, labels: list[Label], at_points: bool) -> bool:
-    """Move the names apart, once the layout is done. False: they have no room."""
+    """Move the names apart, after the layout is done. Returns False if there is not enough room for them."""
     return _settle_around(axes, labels) if at_points else _settle_on_the_right(axes, labels)
 
 
@@ -80,9 +85,10 @@ def _settle_on_the_right(axes, labels: list[Label]) -> bool:
 
 
 def spread(wanted: list[float], height: float, low: float, high: float) -> list[float] | None:
-    """Centres as near as can be to the wanted ones (least squares), `height` apart, within low to high; None: no room.
+    """The centres closest to the wanted ones (least squares) that are at least `height` apart and in [low, high].
 
-    With u_i = centre_i - i * height this is isotonic regression, by pooling neighbours (Barlow et al. 1972).
+    Returns None if there is not enough room. With u_i = centre_i - i * height this is isotonic regression, which is
+    solved by pooling neighbours (Barlow et al. 1972).
     """
     if len(wanted) * height > high - low:
         return None
@@ -102,7 +108,7 @@ def spread(wanted: list[float], height: float, low: float, high: float) -> list[
 
 
 def _settle_around(axes, labels: list[Label]) -> bool:
-    """Each name at the nearest free place around its point, within the axes."""
+    """Move each name to the nearest free place around its point within the axes. False: there is no free place."""
     per_point = axes.figure.dpi / 72
     taken = []
     for end, _ in labels:
@@ -137,5 +143,5 @@ def _inside(outer: Bbox, box: Bbox) -> bool:
 
 
 def _extent(label: Annotation) -> Bbox:
-    """Of the letters alone, without the leader."""
+    """The box of the label's letters, without its leader line."""
     return Text.get_window_extent(label)

@@ -1,4 +1,4 @@
-"""What stands behind the curves: lines of known slope, where a fit takes over, where two models cross, and the like."""
+"""Draws the marks behind the curves: guide lines, rules, extrapolated parts, crossings of two models and the like."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from lengthscale.bench.figures.spec import (
 from lengthscale.bench.figures.style import Theme
 
 _SMALL = 7
-_BELOW = 26  # points at the bottom of the axes for where two models cross
+_BELOW = 26  # points at the bottom of the axes that a crossing needs
 
 
 def draw(axes, theme: Theme, figure: Figure) -> None:
-    """Once the curves are drawn and the axes have their scales."""
+    """Draw the figure's marks. The curves must be drawn already, and the axes must have their scales."""
     for mark in figure.marks:
         match mark:
             case Reference():
@@ -47,7 +47,7 @@ def draw(axes, theme: Theme, figure: Figure) -> None:
 
 
 def _draw_reference(axes, theme: Theme, line: Reference) -> None:
-    """Steps go on from the top of the axes down to the first one, and from the last one to the right."""
+    """Draw a reference line with its name. Steps have no name, and go on to the top and the right of the axes."""
     if not line.steps:
         axes.plot(line.x, line.y, color=theme.muted, lw=0.8, ls=FINE_DOTS, zorder=1)
         at = {"xytext": (2, 3), "textcoords": "offset points"}
@@ -70,7 +70,7 @@ def _draw_rule(axes, theme: Theme, rule: Rule) -> None:
 
 
 def _draw_extrapolated(axes, theme: Theme, start: float, figure: Figure) -> None:
-    """Written into the widest gap between the values at which curves begin and end there."""
+    """Shade the extrapolated part and write its name into the widest gap between the dashed curves' ends."""
     values = [curve.beyond[1][end] for curve in figure.curves if curve.beyond for end in (0, -1)]
     _, right = axes.get_xlim()
     axes.axvspan(start, right, color=theme.grid, alpha=0.5, lw=0, zorder=0)
@@ -93,7 +93,7 @@ def _draw_extrapolated(axes, theme: Theme, start: float, figure: Figure) -> None
 
 
 def _draw_slope(axes, theme: Theme, mark: Slope) -> None:
-    """A faint line, as far as it is within the axes."""
+    """Draw a faint guide line, as far as it is within the axes, with its name."""
     bottom, top = axes.get_ylim()
     x = np.geomspace(mark.start, mark.end, 200)
     y = mark.value * (x / x[0]) ** mark.slope
@@ -118,7 +118,10 @@ def _draw_slope(axes, theme: Theme, mark: Slope) -> None:
 
 
 def _freest(axes, x: np.ndarray, y: np.ndarray, slope: int) -> tuple[int, int, int]:
-    """(where along a guide, right or left, above or below): the name's place that is the farthest from all curves."""
+    """The place for a guide's name that is farthest from all curves.
+
+    Returns (index of a point of the guide, 1 for the right or -1 for the left of it, 1 for above or -1 for below it).
+    """
     per_point = axes.figure.dpi / 72
     along = axes.transData.transform(np.stack([x, y], axis=1))
     curves = []
@@ -142,7 +145,7 @@ def _freest(axes, x: np.ndarray, y: np.ndarray, slope: int) -> tuple[int, int, i
 
 
 def _draw_crossing(axes, theme: Theme, found: Crossing, figure: Figure) -> None:
-    """At the bottom of the axes, which get room for it."""
+    """Draw a crossing and its interval at the bottom of the axes, which are extended to give it room."""
     bottom, top = axes.get_ylim()
     share = _BELOW / (axes.bbox.height * 72 / axes.figure.dpi)
     axes.set_ylim(bottom / (top / bottom) ** share, top)

@@ -1,4 +1,4 @@
-"""The figures of a file and their caption become one picture in which no text lies on another."""
+"""Draws the figures of one file and their caption as one picture, in which no two texts overlap."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from lengthscale.bench.figures.mpl.theme import applied, plt, save
 from lengthscale.bench.figures.spec import AT_POINTS, CROWD, Figure, Sheet
 from lengthscale.bench.figures.style import THEMES, Theme
 
-_SIZES = {1: (5.8, 4.0), 2: (4.8, 2.7), 3: (3.8, 2.7)}  # figures in a row -> inches of each
-_LINE = 11  # points of a subtitle's line
+_SIZES = {1: (5.8, 4.0), 2: (4.8, 2.7), 3: (3.8, 2.7)}  # columns of figures -> (width, height) of each in inches
+_LINE = 11  # height of a subtitle's line in points
 KINDS = (".png", ".svg")
 
 
 def write(sheet: Sheet, home: Path, name: str) -> list[Path]:
-    """The files written, light and dark."""
+    """Write a light and a dark picture of the sheet into the folder `home`. Returns the paths of the files."""
     return [path for theme in THEMES.values() for path in write_one(sheet, theme, paths_of(home, name, theme))]
 
 
 def write_one(sheet: Sheet, theme: Theme, paths: Iterable[Path]) -> list[Path]:
-    """The files written, of one theme."""
+    """Write the sheet in one theme to these paths. Returns the paths of the files."""
     with applied(theme):
         return save(render(sheet, theme), paths)
 
 
 def paths_of(home: Path, name: str, theme: Theme) -> list[Path]:
-    """Where a picture of this theme goes; light ones have no suffix."""
+    """The paths of a picture of this theme; names of light pictures have no suffix."""
     suffix = "" if theme.name == "light" else f"-{theme.name}"
     return [home / f"{name}{suffix}{kind}" for kind in KINDS]
 
 
 def render(sheet: Sheet, theme: Theme) -> Picture:
-    """The picture, its layout done for good. Call it, and what saves it, with the theme applied."""
+    """The picture of the sheet, with its final layout. Apply the theme (`applied`) to this call and to the saving."""
     count = len(sheet.figures)
     columns = sheet.columns or (count if count <= 3 else 2)
     rows = -(-count // columns)
@@ -64,7 +64,7 @@ def render(sheet: Sheet, theme: Theme) -> Picture:
 
 
 class _Panel:
-    """One figure, drawn on its axes: without the names of its curves."""
+    """One figure, drawn on its axes without the names of its curves."""
 
     def __init__(self, axes: Axes, figure: Figure, theme: Theme):
         self.axes, self.figure = axes, figure
@@ -89,7 +89,7 @@ class _Layout:
     height: float  # inches, without the strips
 
     def lay_out(self) -> None:
-        """Once more where what failed takes more lines than there are."""
+        """Compute the layout. If the words of failures need more lines than expected, compute it a second time."""
         self._stack()
         settled = [strip.settle() for panel in self.panels for strip in panel.strips]
         if not all(settled):
@@ -105,7 +105,7 @@ class _Layout:
 
 
 def _name_curves(layout: _Layout, theme: Theme) -> None:
-    """Names at the ends; where there are too many for that, or they have no room, in a legend."""
+    """Write the names at the ends of the curves, or in a legend if there are too many or there is no room."""
     labels: list[list[Label]] = []
     if all(len({end.text for end in panel.ends}) <= CROWD for panel in layout.panels):
         labels = [attach(panel.axes, panel.ends, theme, panel.at_points) for panel in layout.panels]
@@ -122,7 +122,7 @@ def _name_curves(layout: _Layout, theme: Theme) -> None:
 
 
 def _draw_legend(layout: _Layout) -> None:
-    """In the order of the first figure's ends, the highest first."""
+    """Draw one legend for all figures. Its order is that of the first figure's ends, with the highest first."""
     ends: dict[str, End] = {}
     for panel in layout.panels:
         for end in sorted(panel.ends, key=lambda end: -end.y):
@@ -142,8 +142,8 @@ def _draw_shared_legend(picture: Picture, panels: list[_Panel]) -> None:
 
 
 def _wrapped(pieces: Iterable[str], width: float) -> list[str]:
-    """Lines of a caption, broken between its pieces."""
-    most = int(width * 72 / 4.0)  # letters of 7 points
+    """The lines of a caption, which are broken between its pieces only. width: of the picture, in inches."""
+    most = int(width * 72 / 4.0)  # a letter of a 7-point font is about 4 points wide
     lines: list[str] = []
     for piece in pieces:
         if lines and len(lines[-1]) + len(piece) + 3 <= most:

@@ -1,4 +1,4 @@
-"""How matplotlib draws in the house style: the theme's settings, a model's line, how files are written."""
+"""The style of all figures for matplotlib: the settings of a theme, the line of a model, and the writing of files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 _MARKERS = dict(zip(style.MARKERS, "os^DvPX*<>", strict=True))
-_LARGER = {"*": 1.7, "P": 1.25, "X": 1.2}  # to look as large as the others
+_LARGER = {"*": 1.7, "P": 1.25, "X": 1.2}  # these markers look smaller than the others at the same size
 DPI = 160
-FINE_DOTS = (0, (1, 2.5))  # of lines behind the curves
+FINE_DOTS = (0, (1, 2.5))  # the line style of lines behind the curves
 
 
 @contextmanager
 def applied(theme: Theme) -> Iterator[None]:
-    """Draw in this theme as long as the context is open."""
+    """A context in which matplotlib draws in this theme."""
     with matplotlib.rc_context(
         {
             **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), theme.background),
@@ -30,7 +30,7 @@ def applied(theme: Theme) -> Iterator[None]:
             **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), theme.muted),
             **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), theme.text),
             "legend.frameon": False,
-            "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+            "font.family": "DejaVu Sans",  # it comes with matplotlib, so it is the same everywhere
             "font.size": 9,
             "legend.fontsize": 8,
             "axes.titlesize": 10,
@@ -48,27 +48,27 @@ def applied(theme: Theme) -> Iterator[None]:
             "lines.markersize": 5,
             "figure.dpi": DPI,
             "savefig.dpi": DPI,
-            "svg.hashsalt": "lengthscale",  # or its ids would be other ones each time
+            "svg.hashsalt": "lengthscale",  # without it, the ids in an SVG would be different each time
         }
     ):
         yield
 
 
 def look(theme: Theme, model: str, size: float = 5) -> dict:
-    """Arguments of `axes.plot`: a model's colour and marker, set apart from its neighbours by a thin edge."""
+    """Arguments of `axes.plot` for a model: its colour, and its marker with a thin edge that separates neighbours."""
     marker = _MARKERS[style.marker(model)]
     edge = {"mec": theme.background, "mew": 0.4}
     return {"color": theme.colour(model), "marker": marker, "ms": size * _LARGER.get(marker, 1), **edge}
 
 
 def line(dash: int) -> str | tuple:
-    """Of a model's dash-th curve in a figure."""
+    """The line style of a model's curve in a figure. dash: the curve's index among those of its model."""
     dashes = style.dashes(dash)
     return (0, dashes) if dashes else "-"
 
 
 def save(figure, paths: Iterable[Path]) -> list[Path]:
-    """The paths written; the same figure gives the same bytes. The figure is closed."""
+    """Write the figure to each path and close it. Returns the paths. The same figure gives the same bytes."""
     paths = list(paths)
     for path in paths:
         figure.savefig(path, metadata={"Date": None} if path.suffix in (".svg", ".pdf") else None)

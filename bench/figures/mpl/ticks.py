@@ -1,4 +1,4 @@
-"""Ticks: at the lengths that were measured as far as there is room, at given places, or at round numbers."""
+"""Sets the ticks of an axis: at the measured lengths as far as there is room, at given places, or at round numbers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lengthscale.bench.figures.spec import Axis
 
 
 def at_lengths(axes, lengths: Iterable[int], trained: int | None = None) -> None:
-    """A logarithmic x axis with a tick at each length, but for those that would run into their neighbour.
+    """Make the x axis logarithmic, with a tick at each length except those whose texts would overlap.
 
-    trained: one that is always there, and says so.
+    trained: the length of training, whose tick is always there and says "trained".
     """
     kept = [trained] if trained else []
     every: list[int] = sorted({*lengths, *kept})
@@ -29,7 +29,7 @@ def at_lengths(axes, lengths: Iterable[int], trained: int | None = None) -> None
 
 
 def at_places(axis, wanted: Axis) -> None:
-    """Those of the wanted ticks that are within the axis."""
+    """Set those of the wanted ticks that are within the limits of the axis."""
     low, high = sorted(axis.get_view_interval())
     inside = [(at, text) for at, text in wanted.ticks if low <= at <= high]
     turned = {} if wanted.upright else {"rotation": 90, "va": "center"}
@@ -38,7 +38,7 @@ def at_places(axis, wanted: Axis) -> None:
 
 
 def at_round_numbers(axis) -> None:
-    """On a logarithmic axis (axes.xaxis, axes.yaxis) whose limits are final: 1, 2, 5, ... or powers of ten."""
+    """Set ticks at 1, 2, 5, ... or at powers of ten. axis: axes.xaxis or axes.yaxis, logarithmic, with final limits."""
     low, high = axis.get_view_interval()
     powers = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     for factors in ((1,), (1, 3), (1, 2, 5)):

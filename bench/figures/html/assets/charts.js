@@ -1,13 +1,14 @@
-/* Figures (bench/figures/html/payload.py) drawn with plotly: `charts.draw(view)`, where a view is what the toolbar says. */
+/* Draws figures (bench/figures/html/payload.py) with plotly: `charts.drawOne(figure, view)`. A view holds the state of
+   the toolbar: the scale of the axes, the hidden models and the theme. */
 "use strict";
 
 const data = JSON.parse(document.getElementById("data").textContent);
 
 const charts = (() => {
-  const STRIP = 15; // pixels of a line of crosses
-  const GAP = 14; // pixels between names at the curves' ends
-  const MOST = 14; // names next to one pair of axes
-  const LETTER = 5.8; // pixels of a letter within the axes
+  const STRIP = 15; // height of a line of crosses in pixels
+  const GAP = 14; // pixels between names at the ends of the curves
+  const MOST = 14; // the most names next to one pair of axes
+  const LETTER = 5.8; // width of a letter within the axes in pixels
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const faded = (colour, alpha) => {
     const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
@@ -15,7 +16,7 @@ const charts = (() => {
   };
   const finite = (values) => values.filter((value) => value !== null && Number.isFinite(value));
 
-  /* The figures' curves and failures that the view does not hide. */
+  /* Those of a figure's curves or failures that the view does not hide. */
   const shown = (items, view) => items.filter((each) => !view.hidden.has(each.model));
 
   function band(curve, low, high, colour, alpha) {
@@ -66,10 +67,10 @@ const charts = (() => {
   }
 
   function hover(figure, curve, row, i) {
-    const said = data.hovers[row] ?? `<b>${curve.name}</b>`;
-    if (figure.group !== "ratio") return said;
+    const description = data.hovers[row] ?? `<b>${curve.name}</b>`;
+    if (figure.group !== "ratio") return description;
     const interval = curve.low[i] === null ? "" : ` [${curve.low[i].toFixed(3)}, ${curve.high[i].toFixed(3)}]`;
-    return `<b>B / A: ${curve.y[i].toFixed(3)}${interval}</b><br>B: ${said}`;
+    return `<b>B / A: ${curve.y[i].toFixed(3)}${interval}</b><br>B: ${description}`;
   }
 
   function crosses(failed, rank, view) {
@@ -91,7 +92,7 @@ const charts = (() => {
     };
   }
 
-  /* [low, high] as plotly wants it: of a logarithmic axis the powers of ten. */
+  /* The range [low, high] of an axis as plotly expects it: for a logarithmic axis, the exponents of ten. */
   function range(values, log, share, fromZero) {
     const kept = finite(values).filter((value) => !log || value > 0);
     if (!kept.length) return [0, 1];
@@ -103,7 +104,7 @@ const charts = (() => {
     return [!log && fromZero && low === 0 ? 0 : low - pad, high + pad];
   }
 
-  /* Places in [0, 1], as near to the wanted ones as a gap allows, in their order. */
+  /* The places in [0, 1] that are closest to the wanted ones, in the same order and at least a gap apart. */
   function spread(places, gap) {
     const order = places.map((_, i) => i).sort((i, j) => places[i] - places[j]);
     let blocks = order.map((i) => ({ members: [i], middle: places[i] }));
@@ -148,7 +149,7 @@ const charts = (() => {
     const at = log ? Math.log10(found.length) : found.length;
     const share = (at - xRange[0]) / (xRange[1] - xRange[0]);
     const late = share > 0.5;
-    const fits = Math.max(share, 1 - share) * width >= LETTER * found.text.length; // on a phone it takes two lines
+    const fits = Math.max(share, 1 - share) * width >= LETTER * found.text.length; // on a phone the text needs two lines
     return {
       shapes: [
         { type: "rect", xref: "x", yref: "y domain", x0: found.low, x1: found.high, y0: 0, y1: 1, line: { width: 0 }, fillcolor: faded(css("--muted"), 0.14), layer: "below" },
@@ -161,7 +162,7 @@ const charts = (() => {
     };
   }
 
-  /* A line at the length that the models were trained at; its name is on the side that has room. */
+  /* A line at the training length. Its name is on the side that has more room. */
   function trained(length, xRange, log) {
     if (length === null) return { shapes: [], annotations: [] };
     const at = log ? Math.log10(length) : length;
@@ -185,7 +186,8 @@ const charts = (() => {
     return { tickmode: "array", tickvals: kept, ticktext: kept.map(short) };
   }
 
-  /* On a logarithmic axis 1, 2, 5, ... or powers of ten, as in the other pictures; within less than a decade even steps. */
+  /* Ticks of a logarithmic axis: at 1, 2, 5, ... or at powers of ten, as in mpl/ticks.py. If fewer than three of them are
+     within the axis, the ticks are at equal steps. */
   function roundTicks([low, high]) {
     for (const factors of [[1], [1, 3], [1, 2, 5]]) {
       let found = [];
@@ -229,7 +231,7 @@ const charts = (() => {
     failed.forEach((each, rank) => traces.push(crosses(each, rank, view)));
 
     const longest = Math.max(0, ...curves.filter((c) => !c.faint).map((c) => c.name.length));
-    const many = curves.length > MOST; // then the toolbar tells them apart, and a legend what it does not
+    const many = curves.length > MOST; // then the toolbar is the legend, and a real one is added where it is not enough
     const legend = many && curves.some((curve) => curve.name !== curve.model);
     const right = many || !curves.length ? 12 : Math.min(14 + 6.7 * longest, width * 0.34);
     const margin = { l: 62, r: right, t: 8, b: 44 };
@@ -268,11 +270,11 @@ const charts = (() => {
       shapes: at.flatMap((each) => each.shapes),
       annotations: [...written, ...(many ? [] : names(curves, ranges.y, log, view, inner * (1 - strip)))],
     };
-    const again = (yRange) => ({ // what goes with the axis where one zooms
+    const relabelled = (yRange) => ({ // the names and ticks for another range of the y axis, after a zoom
       annotations: [...written, ...(many ? [] : names(curves, yRange, log, view, inner * (1 - strip)))],
       ...(log ? Object.fromEntries(Object.entries(roundTicks(yRange)).map(([key, value]) => [`yaxis.${key}`, value])) : {}),
     });
-    return { traces, layout, again };
+    return { traces, layout, relabelled };
   }
 
   function drawOne(figure, view) {
@@ -280,23 +282,23 @@ const charts = (() => {
     const rows = shown(figure.failed, view).length;
     const height = (box.closest(".hero") ? 370 : 310) + STRIP * rows;
     const width = view.width ?? box.clientWidth;
-    const { traces, layout, again } = make(figure, view, width, height);
+    const { traces, layout, relabelled } = make(figure, view, width, height);
     if (view.width) { layout.width = view.width; layout.autosize = false; }
     Plotly.react(box, traces, layout, {
       displaylogo: false, responsive: true, displayModeBar: matchMedia("(pointer: coarse)").matches ? false : "hover",
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d", "zoom2d"],
       toImageButtonOptions: { filename: `lengthscale-${figure.name}`, scale: 2 },
     });
-    box.again = again;
+    box.relabelled = relabelled;
     if (box.listens) return;
     box.listens = true;
     box.on("plotly_legendclick", (event) => { view.toggle(event.data[event.curveNumber].legendgroup); return false; });
     box.on("plotly_relayout", (change) => {
-      if (Object.keys(change).some((key) => key.startsWith("yaxis.range"))) Plotly.relayout(box, box.again(box.layout.yaxis.range));
+      if (Object.keys(change).some((key) => key.startsWith("yaxis.range"))) Plotly.relayout(box, box.relabelled(box.layout.yaxis.range));
     });
   }
 
-  /* A model's marker on its line, as an inline picture for the toolbar. */
+  /* The marker of a model on its line, as an inline SVG for the toolbar. */
   const SHAPES = {
     "circle": "M20 7a4 4 0 1 1-8 0a4 4 0 1 1 8 0z", "square": "M12 3h8v8h-8z", "triangle-up": "M16 2l5 9h-10z",
     "diamond": "M16 1.5l5.5 5.5-5.5 5.5-5.5-5.5z", "triangle-down": "M16 12l5-9h-10z", "cross": "M14 2h4v3h3v4h-3v3h-4v-3h-3v-4h3z",

@@ -1,10 +1,10 @@
-/* What the toolbar says (`view`), and drawing all of it again when that, the theme or the medium changes. */
+/* Holds the state of the toolbar (`view`), and draws all figures again when this state, the theme or the medium changes. */
 "use strict";
 
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const print = matchMedia("print");
-  const PAPER = 640; // pixels of a plot's width when printed: within A4 and letter
+  const PAPER = 640; // width of a printed plot in pixels, which fits on A4 and letter paper
   let printing = false;
   const view = { log: true, hidden: new Set(), theme: "light", toggle };
   const toolbar = document.getElementById("toolbar");
@@ -20,7 +20,7 @@
   }
 
   let turn = 0;
-  /* The figure at the top at once, the others one a frame, so that the page answers meanwhile. */
+  /* Draws the figure at the top at once and then one figure in each frame, so that the page stays responsive. */
   function drawAll(atOnce = false) {
     view.theme = dark.matches && !printing ? "dark" : "light";
     view.width = printing ? PAPER : undefined;
@@ -58,10 +58,10 @@
     made.className = kind;
     made.setAttribute("role", "group");
     made.setAttribute("aria-label", word);
-    const said = document.createElement("span");
-    said.className = "word";
-    said.textContent = word;
-    made.append(said, ...buttons);
+    const heading = document.createElement("span");
+    heading.className = "word";
+    heading.textContent = word;
+    made.append(heading, ...buttons);
     return made;
   }
 

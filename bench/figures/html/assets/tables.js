@@ -1,10 +1,10 @@
-/* A table that can be sorted, filtered and saved: `tables.build(root)` for each element that names its tables. */
+/* Builds tables that the reader can sort, filter and save: `tables.build(root)`, where `root.dataset.tables` has their names. */
 "use strict";
 
 const tables = (() => {
-  const PAGE = 250; // rows drawn at a time
-  const FILTERS = ["run", "measure", "model", "status", "verdict", "quantity"];
-  const FEW = 60; // letters of a cell that stays on one line
+  const PAGE = 250; // how many rows are drawn at first
+  const FILTERS = ["run", "measure", "model", "status", "verdict", "quantity"]; // columns that have a menu of their values
+  const FEW = 60; // the most letters of a text that stays on one line
   const isNumber = (text) => text !== "" && Number.isFinite(Number(text));
 
   function element(tag, properties = {}, ...children) {
@@ -13,7 +13,7 @@ const tables = (() => {
     return made;
   }
 
-  /* Blanks last, whichever way; numbers by their value. */
+  /* Compares two texts for sorting: blanks are last in both directions, and numbers are compared by value. */
   function compare(a, b, way) {
     if (a === "" || b === "") return (a === "") - (b === "");
     if (isNumber(a) && isNumber(b)) return way * (Number(a) - Number(b));
@@ -44,7 +44,7 @@ const tables = (() => {
     const more = element("button", { type: "button", className: "more" });
     root.append(tools, count, box, more);
 
-    /* All of them, or those of the main ones that say something of these rows. */
+    /* The columns to show: all of them, or those of the main ones that have a value in one of these rows. */
     const columns = (rows) => {
       const { main, columns: every } = state.table;
       if (state.every || !main.length) return every;
