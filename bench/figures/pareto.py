@@ -24,6 +24,7 @@ class Point:
 
     @property
     def loss(self) -> float:
+        """The loss in the point's row."""
         return self.row.number("loss")
 
 

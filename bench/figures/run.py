@@ -108,6 +108,7 @@ class Series:
 
     @property
     def model(self) -> str:
+        """The name of the model, as the rows have it."""
         return self.key.model
 
     def good(self, column: str) -> list[TextRow]:
@@ -116,6 +117,7 @@ class Series:
 
     @cached_property
     def bad(self) -> list[TextRow]:
+        """The rows that are not ok."""
         return [row for row in self.rows if not row.ok]
 
 

@@ -98,7 +98,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Span:
-    """A shaded part of the y axis."""
+    """A shaded band across the whole axes, from y = low to y = high."""
 
     low: float
     high: float

@@ -60,10 +60,12 @@ class TextRow:
 
     @property
     def ok(self) -> bool:
+        """Whether the status of the row is ok."""
         return self.text("status") == "ok"
 
     @property
     def length(self) -> int:
+        """The sequence length in tokens; 0 if it is blank."""
         return self.whole("length")
 
 

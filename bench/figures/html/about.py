@@ -35,6 +35,7 @@ class Missing:
 
     @property
     def where(self) -> str:
+        """The lengths as text, such as "8k, 16k"."""
         return ", ".join(map(text.length, self.lengths))
 
 

@@ -21,6 +21,7 @@ class Verdicts:
 
     @property
     def overall(self) -> list[dict]:
+        """For each claim, the row with its overall verdict."""
         return verdicts.overall(self.rows)
 
 

@@ -17,7 +17,7 @@ _MANY_LETTERS = 70  # a legend within the axes that has a longer name is written
 
 
 def draw(axes, figure: Figure, theme: Theme) -> list[End]:
-    """Draw the figure. Returns the ends of the curves that sheet.py must name; none if the figure needs no names."""
+    """Draw the figure. Returns the ends of the curves that sheet.py must name; an empty list if it need not."""
     axes.set(xlabel=figure.x.label, ylabel=figure.y.label)
     if figure.heat:
         _draw_heat(axes, theme, figure.heat)

@@ -47,7 +47,10 @@ def draw(axes, theme: Theme, figure: Figure) -> None:
 
 
 def _draw_reference(axes, theme: Theme, line: Reference) -> None:
-    """Draw a reference line with its name. Steps have no name, and go on to the top and the right of the axes."""
+    """Draw a reference line with its name, or steps, which have no name.
+
+    The steps start at the top of the axes, and the last one ends at the right of the axes.
+    """
     if not line.steps:
         axes.plot(line.x, line.y, color=theme.muted, lw=0.8, ls=FINE_DOTS, zorder=1)
         at = {"xytext": (2, 3), "textcoords": "offset points"}

@@ -78,6 +78,7 @@ class _Panel:
 
     @property
     def at_points(self) -> bool:
+        """Whether the names stand next to their points."""
         return self.figure.names == AT_POINTS
 
 

@@ -14,10 +14,10 @@ const tables = (() => {
   }
 
   /* Compares two texts for sorting: blanks are last in both directions, and numbers are compared by value. */
-  function compare(a, b, way) {
+  function compare(a, b, direction) {
     if (a === "" || b === "") return (a === "") - (b === "");
-    if (isNumber(a) && isNumber(b)) return way * (Number(a) - Number(b));
-    return way * a.localeCompare(b, "en", { numeric: true });
+    if (isNumber(a) && isNumber(b)) return direction * (Number(a) - Number(b));
+    return direction * a.localeCompare(b, "en", { numeric: true });
   }
 
   function csv(columns, rows) {
@@ -36,7 +36,7 @@ const tables = (() => {
   function build(root) {
     const all = root.dataset.tables.split(" ").map((name) => data.tables.find((table) => table.name === name)).filter((table) => table && table.columns.length);
     if (!all.length) return;
-    const state = { table: all[0], search: "", chosen: {}, every: false, sort: null, way: 1, rows: PAGE };
+    const state = { table: all[0], search: "", chosen: {}, showAll: false, sort: null, direction: 1, rows: PAGE };
     const tools = element("div", { className: "tools" });
     const count = element("p", { className: "count", role: "status" });
     const box = element("div", { className: "box", tabIndex: 0 });
@@ -47,7 +47,7 @@ const tables = (() => {
     /* The columns to show: all of them, or those of the main ones that have a value in one of these rows. */
     const columns = (rows) => {
       const { main, columns: every } = state.table;
-      if (state.every || !main.length) return every;
+      if (state.showAll || !main.length) return every;
       return main.filter((name) => name === state.sort || rows.some((row) => row[at(name)] !== ""));
     };
     const at = (column) => state.table.columns.indexOf(column);
@@ -62,7 +62,7 @@ const tables = (() => {
       });
       if (state.sort !== null && at(state.sort) >= 0) {
         const index = at(state.sort);
-        rows.sort((a, b) => compare(a[index], b[index], state.way));
+        rows.sort((a, b) => compare(a[index], b[index], state.direction));
       }
       return rows;
     }
@@ -76,7 +76,7 @@ const tables = (() => {
         const button = element("button", { type: "button", textContent: name });
         button.dataset.column = name;
         const cell = element("th", { scope: "col", className: numeric.has(name) ? "number" : "" }, button);
-        cell.setAttribute("aria-sort", state.sort !== name ? "none" : state.way > 0 ? "ascending" : "descending");
+        cell.setAttribute("aria-sort", state.sort !== name ? "none" : state.direction > 0 ? "ascending" : "descending");
         head.append(cell);
       }
       const body = element("tbody");
@@ -110,7 +110,7 @@ const tables = (() => {
         const select = element("select", {}, ...all.map((table) => element("option", { value: table.name, textContent: `${table.title} (${table.rows.length})` })));
         select.value = state.table.name;
         select.addEventListener("change", () => {
-          Object.assign(state, { table: all.find((table) => table.name === select.value), chosen: {}, sort: null, way: 1, rows: PAGE });
+          Object.assign(state, { table: all.find((table) => table.name === select.value), chosen: {}, sort: null, direction: 1, rows: PAGE });
           drawTools();
           draw();
           tools.querySelector("select").focus();
@@ -128,8 +128,8 @@ const tables = (() => {
         parts.push(label(column, select));
       }
       if (state.table.main.length) {
-        const check = element("input", { type: "checkbox", checked: state.every });
-        check.addEventListener("change", () => { state.every = check.checked; draw(); });
+        const check = element("input", { type: "checkbox", checked: state.showAll });
+        check.addEventListener("change", () => { state.showAll = check.checked; draw(); });
         const line = element("label", { className: "check" }, check, `all ${state.table.columns.length} columns`);
         parts.push(line);
       }
@@ -148,7 +148,7 @@ const tables = (() => {
       const button = event.target.closest("th button");
       if (!button) return;
       const name = button.dataset.column;
-      state.way = state.sort === name ? -state.way : 1;
+      state.direction = state.sort === name ? -state.direction : 1;
       state.sort = name;
       draw();
     });
