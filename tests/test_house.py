@@ -172,6 +172,12 @@ def test_no_function_takes_many_parameters():
     assert many == []
 
 
+def test_no_file_turns_a_check_of_types_off():
+    """A line may say which error it ignores, and the settings of all files are in pyproject.toml."""
+    switched = [path for path in sources("bench", "models", "tests") if "\n# pyright: " in (ROOT / path).read_text()]
+    assert switched == []
+
+
 def test_every_folder_is_a_package_of_the_wheel():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     folders = [path.parent for path in sources("bench", "models") if path.name == "__init__.py"]

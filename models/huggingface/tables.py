@@ -1,4 +1,4 @@
-"""What a checkpoint's table is made of. No jax here."""
+"""What a checkpoint's table is made of."""
 
 from __future__ import annotations
 

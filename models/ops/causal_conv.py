@@ -12,9 +12,6 @@ Methods: "native", a C++ kernel for float32 on a CPU, forward and backward (mode
 "shifted", K shifted products in JAX. Axes: B batch, T time, E channels, K taps.
 """
 
-# jax.custom_vjp's types lose what a function takes and returns:
-# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-
 import jax
 import jax.numpy as jnp
 from jax import Array, lax

@@ -14,9 +14,6 @@ For T tokens in chunks of C, the states kept are T / C, and those recomputed at 
 level (Griewank and Walther, "Evaluating Derivatives", 2008, chapter 12), as in Gu and Dao, arXiv:2312.00752, 3.3.2.
 """
 
-# jax.custom_vjp's types lose what a function takes and returns:
-# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple

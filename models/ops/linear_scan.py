@@ -7,9 +7,6 @@ da_t = lambda_t h_{t-1}, dh_0 = a_1 lambda_1. Only a and h are kept for it, what
 Axes: B batch, T time, C chunk; what follows the time axis is elementwise.
 """
 
-# jax.custom_vjp's types lose what a function takes and returns:
-# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-
 from functools import partial
 
 import jax
@@ -58,7 +55,7 @@ def linear_scan(
     if method == "auto":
         method = by_platform({"cpu": "sequential"}, "associative")
     h = _linear_scan(method, chunk, jnp.moveaxis(a, 1, 0), jnp.moveaxis(b, 1, 0), h0)
-    return jnp.moveaxis(h, 0, 1)
+    return jnp.moveaxis(h, 0, 1)  # pyright: ignore[reportArgumentType] of custom_vjp, which gives anything
 
 
 def scan_sequential(
@@ -94,7 +91,7 @@ def scan_chunked(
     a, b = (to_chunks(x, chunk, fill, front=reverse) for x, fill in ((a, 1), (b, 0)))
 
     def body(h, ab):
-        hs = scan_associative(*ab, h, reverse)
+        hs = scan_associative(ab[0], ab[1], h, reverse)
         return hs[0 if reverse else -1], hs
 
     h = lax.scan(body, h0, (a, b), reverse=reverse)[1]

@@ -33,9 +33,6 @@ Axes: B batch, T time, D channels, C chunk, E = B D. Channels do not meet, so th
 scan has a batch axis of one, across which XLA would not vectorise.
 """
 
-# jax.custom_vjp's types lose what a function takes and returns:
-# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -279,5 +276,6 @@ def _form(method: str) -> ChunkForm:
 
 
 def _over_chunks(method, decay, k, v, state):
-    y, after = over_chunks(_form(method), decay, _from_total(state), (k, v))
+    form, start = _form(method), _from_total(state)
+    y, after = over_chunks(form, decay, start, (k, v))  # pyright: ignore[reportGeneralTypeIssues] of custom_vjp
     return y, _to_total(after)

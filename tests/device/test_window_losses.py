@@ -1,8 +1,5 @@
 """The losses of each window: the protocol of contexts and its controls, and the record that keeps them."""
 
-# Data are a stream, images or a task; here they are known:
-# pyright: reportAttributeAccessIssue=false
-
 import csv
 import dataclasses
 
@@ -58,9 +55,15 @@ def test_the_shuffle_leaves_targets_and_near_context_alone():
         assert near == 63 or (orders[0] != orders[1]).any()  # each window in an order of its own
 
 
+def planted_stream(name):
+    stream = tasks.load(name)
+    assert isinstance(stream, tasks.Stream)
+    return stream
+
+
 @pytest.mark.parametrize("distance", [2, 16, 100])
 def test_planted_data_repeat_at_the_distance_and_nowhere_else(distance):
-    stream = tasks.load(f"planted:distance={distance}")
+    stream = planted_stream(f"planted:distance={distance}")
     assert stream.vocab == 4 * distance > stream.tokens.max()
     phase, value = np.divmod(stream.tokens.astype(int), 4)
     np.testing.assert_array_equal(phase, np.arange(len(phase)) % distance)
@@ -77,8 +80,8 @@ def test_planted_data_repeat_at_the_distance_and_nowhere_else(distance):
 
 
 def test_the_name_of_planted_data():
-    assert tasks.load("planted").version == tasks.load("planted:distance=16").version
-    assert tasks.load("planted").version != tasks.load("planted:distance=8").version
+    versions = [planted_stream(name).version for name in ("planted", "planted:distance=16", "planted:distance=8")]
+    assert versions[0] == versions[1] != versions[2]
     for wrong, message in (
         ("planted:distance=1", "distance must be from 2 to 4096, got 1"),
         ("planted:far=3", "has one option, written as planted:distance=16"),

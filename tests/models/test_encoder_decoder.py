@@ -1,8 +1,5 @@
 """The encoder-decoder Transformer: teaching equals decoding, padding is not there, gradients, learning."""
 
-# State's layers are too wide a type:
-# pyright: reportOptionalMemberAccess=false
-
 from functools import partial
 
 import jax

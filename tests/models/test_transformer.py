@@ -1,8 +1,5 @@
 """Grouped queries, windows and their rings, key masks, rotary positions."""
 
-# State's layers and jax.custom_vjp's types are too wide:
-# pyright: reportOptionalMemberAccess=false, reportCallIssue=false
-
 from functools import partial
 
 import jax
@@ -107,7 +104,8 @@ def test_attention_with_a_ring_equals_the_whole(filled, length, slots, window, x
     for cache, x in zip(caches, (k, v), strict=True):
         cache[1, :, :, at % slots] = x[:, at].swapaxes(0, 1)
     new = slice(filled, filled + length)
-    y = attend_with_cache(q[:, new], k[:, new], v[:, new], Cache(*caches, 1, filled), mask=mask)
+    k_cache, v_cache = map(jnp.asarray, caches)
+    y = attend_with_cache(q[:, new], k[:, new], v[:, new], Cache(k_cache, v_cache, 1, filled), mask=mask)
     assert_close(y, whole[:, new], EXACT)
 
 

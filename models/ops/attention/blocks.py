@@ -20,9 +20,6 @@ A masked pair has p = 0. Queries come divided by sqrt(K), and dq is the gradient
 Axes: G batch x key heads, Q rows of queries, S keys, K head size (see plan.py).
 """
 
-# jax.custom_vjp's types lose what a function takes and returns:
-# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-
 from functools import partial
 
 import jax
@@ -108,9 +105,9 @@ def add_pairs(
     """
 
     def body(sums, i, j, allowed):
-        mine = tuple(block_of(x, i, plan.rows) for x in sums)
+        m, l, acc = (block_of(x, i, plan.rows) for x in sums)
         q_i, k_j, v_j = block_of(q, i, plan.rows), block_of(k, j, plan.block_k), block_of(v, j, plan.block_k)
-        new = add_keys(mine, q_i, k_j, v_j, allowed)
+        new = add_keys((m, l, acc), q_i, k_j, v_j, allowed)
         return tuple(put_block(x, i, plan.rows, value) for x, value in zip(sums, new, strict=True))
 
     return plan.over_pairs(body, sums, key_mask)

@@ -3,9 +3,6 @@
 The memory of both is linear in T. When each is available: see dispatch.py. Axes: see equation.py.
 """
 
-# Splash's types allow for residuals in addition to its result:
-# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
-
 from typing import Literal
 
 import jax
@@ -68,7 +65,7 @@ def splash(
         interpret=platform() == "cpu",
     )
     y = jax.vmap(run)(*(x.swapaxes(1, 2) for x in (q, k, v)))
-    return y.swapaxes(1, 2)[:, :length, :, :size]
+    return y.swapaxes(1, 2)[:, :length, :, :size]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def splash_block(length: int) -> int:

@@ -5,9 +5,6 @@ batch of one becomes a vector. The backward scan computes dg alone, and dW is on
 would add a whole dW at every step.
 """
 
-# jax.custom_vjp's types lose what a function takes and returns:
-# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -115,7 +112,7 @@ def _lstm_scan(xg, w_h, h0, c0, keep: bool):
 
 
 def _lstm_fwd(xg, w_h, h0, c0):
-    (h, c_last), (gates, c) = _lstm_scan(xg, w_h, h0, c0, keep=True)
+    (h, c_last), (gates, c) = _lstm_scan(xg, w_h, h0, c0, keep=True)  # pyright: ignore[reportGeneralTypeIssues]
     return (h, c_last), (h, gates, c, w_h, h0, c0)
 
 

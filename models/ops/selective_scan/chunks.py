@@ -12,9 +12,6 @@ Axes: B batch, T time, C chunk, E inner width, N state size. The wide axis E is 
 and a batch of one is squeezed away, since XLA does not vectorise across an axis of size 1 (5x, measured).
 """
 
-# jax.custom_vjp's types lose what a function takes and returns:
-# pyright: reportGeneralTypeIssues=false
-
 from functools import cache, partial
 
 import jax
@@ -56,7 +53,8 @@ def _scan_one(form, chunk, A, x, h0):
     length = x.u.shape[0]
     chunk = min(chunk, length)
     # dt = 0 leaves the state as it is, so padding with zeros is exact.
-    y, h = over_chunks(form, A, h0, jax.tree.map(lambda v: to_chunks(v, chunk), x))
+    chunks = jax.tree.map(lambda v: to_chunks(v, chunk), x)
+    y, h = over_chunks(form, A, h0, chunks)  # pyright: ignore[reportGeneralTypeIssues] of custom_vjp
     return y.reshape(-1, y.shape[-1])[:length], h
 
 

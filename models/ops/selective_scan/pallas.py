@@ -18,9 +18,6 @@ row loads and stores, products, selections and sums, which both compilers know. 
 Axes: B batch, T time, I chunks, C chunk, R run, E inner width (a block of it, in a kernel), N state size.
 """
 
-# jax.custom_vjp's types lose what a function takes and returns:
-# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
-
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -62,7 +59,8 @@ def scan_pallas(
     u, dt = (_pad(v, chunk, block) for v in (u, dt))
     B, C = (_pad(v, chunk, max(RUN, _power_of_two(states))) for v in (B, C))
     A = _pad(A.T, B.shape[2], block)
-    y, h = _scan(chunk, block, Inputs(u, dt, B, C), A, _pad(h0, *A.shape))
+    x, h0 = Inputs(u, dt, B, C), _pad(h0, *A.shape)
+    y, h = _scan(chunk, block, x, A, h0)  # pyright: ignore[reportGeneralTypeIssues] of custom_vjp
     return y[:, :length, :width], h[:, :states, :width]
 
 
@@ -97,7 +95,7 @@ def _next_state(h, A, x, t):
 
 
 def _end_kernel(u, dt, A, B, end):
-    A, x = A[...], Inputs(u, dt, B, None)
+    A, x = A[...], Inputs(u, dt, B, None)  # pyright: ignore[reportArgumentType]: C is not needed
     end[...] = lax.fori_loop(0, dt.shape[0], lambda t, h: _next_state(h, A, x, t), jnp.zeros_like(A))
 
 
@@ -192,7 +190,8 @@ def _cuts(x, A, chunk, block):
     share = _Cut((grid[2], *x.B.shape), pl.BlockSpec((None, None, chunk, n), lambda i, b, e: (e, b, i, 0)))
     matrix = _Cut(A.shape, pl.BlockSpec((n, block), lambda i, b, e: (0, e)))
     state = _Cut((grid[0], batch, n, width), pl.BlockSpec((None, None, n, block), lambda i, b, e: (i, b, 0, e)))
-    return _Cuts(grid, Inputs(wide, wide, narrow, narrow), Inputs(wide, wide, share, share), matrix, state)
+    x, dx = (Inputs(wide, wide, each, each) for each in (narrow, share))  # pyright: ignore[reportArgumentType]
+    return _Cuts(grid, x, dx, matrix, state)
 
 
 def _run(kernel, grid, args, results):

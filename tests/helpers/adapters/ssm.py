@@ -1,9 +1,7 @@
 """Discretisations, linear state space models, S4D, HiPPO."""
 
-# numpy's own types do not know that an array has a real and an imaginary part:
-# pyright: reportAttributeAccessIssue=false
-
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from lengthscale.models import hippo as hippo_matrices
@@ -97,13 +95,13 @@ def hippo(inputs, weights, meta):
     outputs = {
         "A_legs": A,
         "B_legs": B[:, None],
-        "eig_normal_part_re": normal.real,
-        "eig_normal_part_im": normal.imag,
-        "nplr_w_re": normal[: size // 2].real,  # of each conjugate pair the one below
-        "nplr_w_im": normal[: size // 2].imag,
-        "s4d_lin_im": hippo_matrices.s4d_lin(size).imag,
-        "s4d_inv_im": hippo_matrices.s4d_inv(size).imag,
-        "s4d_real": hippo_matrices.s4d_real(size).real,
+        "eig_normal_part_re": np.real(normal),
+        "eig_normal_part_im": np.imag(normal),
+        "nplr_w_re": np.real(normal[: size // 2]),  # of each conjugate pair the one below
+        "nplr_w_im": np.imag(normal[: size // 2]),
+        "s4d_lin_im": np.imag(hippo_matrices.s4d_lin(size)),
+        "s4d_inv_im": np.imag(hippo_matrices.s4d_inv(size)),
+        "s4d_real": np.real(hippo_matrices.s4d_real(size)),
     }
     return {name: jnp.asarray(value) for name, value in outputs.items()}
 

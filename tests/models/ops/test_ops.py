@@ -1,8 +1,5 @@
 """Every op's fast forms against its reference: values and gradients, both precisions, odd lengths, remainders."""
 
-# jax.custom_vjp's and memory_analysis()'s types are too wide:
-# pyright: reportCallIssue=false, reportOptionalMemberAccess=false
-
 from functools import partial
 
 import jax
@@ -155,9 +152,9 @@ def test_attention_with_a_cache(length, filled, capacity, dtype):
     whole = attention.attention_reference(q, k, v)[:, filled:]
     junk = normal(5, layers, 2, heads, capacity, size, dtype=dtype)  # beyond what is filled it must not matter
     k_cache, v_cache = (junk.at[layer, :, :, :filled].set(x[:, :filled].swapaxes(1, 2)) for x in (k, v))
-    new = (x[:, filled:] for x in (q, k, v))
+    q, k, v = (x[:, filled:] for x in (q, k, v))
     cache = attention.Cache(k_cache, v_cache, jnp.int32(layer), jnp.int32(filled))
-    assert_close(attention_with_cache_in_blocks(*new, cache, block=8), whole, TOLERANCE[dtype])
+    assert_close(attention_with_cache_in_blocks(q, k, v, cache, block=8), whole, TOLERANCE[dtype])
 
 
 def test_attention_memory_is_linear():

@@ -1,8 +1,5 @@
 """RWKV-4: WKV's methods against the recurrence and against the sums it stands for, and what is the model's own."""
 
-# jax.custom_vjp's and memory_analysis()'s types are too wide:
-# pyright: reportCallIssue=false, reportOptionalMemberAccess=false
-
 from functools import partial
 
 import jax
@@ -119,7 +116,7 @@ def test_bfloat16_inputs_keep_a_float32_state():
     y, after = jax.jit(wkv)(*args, empty_state(1, 5, "bfloat16"))
     assert {x.dtype for x in (y, *after)} == {jnp.dtype("float32")}
     wide = jax.tree.map(lambda x: x.astype("float32"), args)
-    exact, _ = wkv_reference(*wide, empty_state(1, 5, "float32"))
+    exact, _ = wkv_reference(wide[0], wide[1], wide[2], empty_state(1, 5, "float32"))
     assert_close(y, exact, 1e-5)
 
 
