@@ -2,7 +2,7 @@
 
 The colours are those of Okabe and Ito, then Tol's muted ones. Variants of a model share its colour and have other
 markers. Four colours are too dark for the dark background and are made lighter there. Models whose colours look alike
-to some readers have different markers (tests/figures/test_plots.py checks contrast and distance, also for colour-blind
+to some readers have different markers (tests/figures/test_style.py checks contrast and distance, also for colour-blind
 readers).
 """
 
