@@ -47,6 +47,7 @@ class End:
 
     @property
     def run(self) -> Run:
+        """The run with its fits. Raises what the fitting raises."""
         fits, crossings = self.fitted
         return replace(self.rows, fits=fits, crossings=crossings)
 

@@ -169,7 +169,7 @@ def test_no_time_at_all_is_a_verdict_too(sweep, tmp_path, monkeypatch, capsys):
     assert "4 cells are left" in capsys.readouterr().out
 
 
-def test_the_same_command_goes_on(sweep, tmp_path, capsys):
+def test_the_same_command_continues(sweep, tmp_path, capsys):
     sweep(stop_after=3)
     assert main(["claims", "--out", str(tmp_path)]) == 130
     assert not (tmp_path / "claims.csv").exists()
@@ -190,7 +190,7 @@ def test_a_claim_measured_later_joins_the_others(sweep, tmp_path):
     assert [row["claim"] for row in rows_in(tmp_path)] == ["1", "1", "3", "3"]
 
 
-def test_a_busy_machine_is_told(sweep, tmp_path):
+def test_a_busy_machine_is_noted(sweep, tmp_path):
     cores = len(os.sched_getaffinity(0))
     sweep(load=1.6 * cores)
     assert main(["claims", "--only", "1", "--out", str(tmp_path)]) == 0
@@ -198,7 +198,7 @@ def test_a_busy_machine_is_told(sweep, tmp_path):
     assert rows_in(tmp_path)[0]["note"] == expected
 
 
-def test_failures_are_told(sweep, tmp_path):
+def test_failures_are_noted(sweep, tmp_path):
     sweep(status="timeout")
     assert main(["claims", "--only", "1", "--out", str(tmp_path)]) == 3
     assert rows_in(tmp_path)[0]["note"] == "a: 2 timeout; b: 2 timeout"
@@ -215,12 +215,12 @@ def test_failures_are_told(sweep, tmp_path):
         (["--budget", "nan"], "--budget: expected a positive number, got 'nan'"),
     ],
 )
-def test_wrong_use_is_told_at_once(arguments, message, capsys):
+def test_wrong_use_is_an_error_at_once(arguments, message, capsys):
     assert main(["claims", *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_budget_that_plans_other_cells_is_told_before_anything_runs(sweep, tmp_path, capsys):
+def test_a_budget_that_plans_other_cells_is_an_error_before_anything_runs(sweep, tmp_path, capsys):
     fake = sweep()
     assert main(["claims", "--only", "1", "--out", str(tmp_path)]) == 0
     assert main(["claims", "--only", "1", "--budget", "60", "--out", str(tmp_path)]) == 2
