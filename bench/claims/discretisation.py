@@ -34,7 +34,7 @@ from lengthscale.bench.claims.claim import (
     verdict_above,
     verdict_within,
 )
-from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Curve, Figure, Rule
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Figure, Rule
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Record
@@ -202,13 +202,13 @@ def figure(records: Records) -> Figure:
             exact = max(row.number(error) for row in rows) <= EXACT
             text = f"{name}: {said[error]}" + (f", order {order.value:.2f}" if order and not exact else "")
             values = tuple(row.number(error) or math.nan for row in rows)
-            curves.append(Curve(model, text, tuple(row.number("dt") for row in rows), values, dash=dash))
+            curves.append(DrawnCurve(model, text, tuple(row.number("dt") for row in rows), values, dash=dash))
     for start in STARTS:
         finding = _gap(records.get("trained", []), start)
         gap = finding.estimate
         if gap and gap.interval:
             text = f"loss gap, dt from {start}: {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
-            curves.append(Curve("", f"{text}\n  {finding.note.partition(';')[0]}", (), ()))
+            curves.append(DrawnCurve("", f"{text}\n  {finding.note.partition(';')[0]}", (), ()))
     return Figure(
         "",
         x=Axis("dt", "log"),

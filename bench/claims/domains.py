@@ -16,7 +16,7 @@ import numpy as np
 
 from lengthscale.bench.claims.claim import NOT_DECIDED, Claim, Finding, Part, Records, affordable, all_of, verdict_below
 from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses
-from lengthscale.bench.figures.spec import NOWHERE, Axis, Curve, Ends, Figure, Mark, Rule, Words
+from lengthscale.bench.figures.spec import NOWHERE, Axis, DrawnCurve, Ends, Figure, Mark, Rule, Words
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
 
@@ -169,7 +169,7 @@ def _finding(each: Lead) -> Finding:
 
 def figure(records: Records) -> Figure:
     """A line for each domain and other model, with its interval; left of 0 Mamba leads."""
-    curves: list[Curve] = []
+    curves: list[DrawnCurve] = []
     marks: list[Mark] = [Rule(x=0.0, solid=True)]
     for group, data in enumerate(DOMAINS):
         for place, other in enumerate(OTHERS):
@@ -179,7 +179,7 @@ def figure(records: Records) -> Figure:
                 continue
             low, high = found.interval or (found.value, found.value)
             across = Ends((low,), (high,))
-            curves.append(Curve(other, other, (found.value,), (at,), across=across, joined=False))
+            curves.append(DrawnCurve(other, other, (found.value,), (at,), across=across, joined=False))
             marks.append(Words(f"{other} {found.value:+.3f}", high, at))
     middles = [-group * (len(OTHERS) + 0.7) - (len(OTHERS) - 1) / 2 for group in range(len(DOMAINS))]
     ends = (middles[-1] + middles[0] - 0.7, 0.7)  # also where a line was not measured

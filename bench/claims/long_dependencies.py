@@ -24,7 +24,7 @@ from lengthscale.bench.claims.claim import (
     verdict_above,
     verdict_below,
 )
-from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Curve, Ends, Figure, Words
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure, Words
 from lengthscale.bench.results import intervals
 
 MODELS = ("rnn-plain", "gru-plain", "lstm-plain")
@@ -137,7 +137,7 @@ def figure(records: Records) -> Figure:
         x, y = lags[shown], median[shown]
         name = f"{model}: squared error {error:.2g}"
         band = Ends(tuple(low.tolist()), tuple(high.tolist()))
-        curves.append(Curve(model, name, tuple(x.tolist()), tuple(y.tolist()), spread=band))
+        curves.append(DrawnCurve(model, name, tuple(x.tolist()), tuple(y.tolist()), spread=band))
         if shown.any() and not shown.all():
             marks.append(Words(f"below {SMALLEST:.0e} beyond", float(x[-1]), float(y[-1])))
     return Figure(

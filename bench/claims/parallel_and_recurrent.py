@@ -22,7 +22,7 @@ from lengthscale.bench.claims.claim import (
     verdict_above,
     verdict_within,
 )
-from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Curve, Ends, Figure, Span
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure, Span
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Record
@@ -124,7 +124,7 @@ def figure(records: Records) -> Figure:
         median, low, high = (
             tuple(row.number(f"time_{end}_ms") / first for row in rows) for end in ("median", "p10", "p90")
         )
-        curves.append(Curve(model, name, lengths, median, spread=Ends(low, high)))
+        curves.append(DrawnCurve(model, name, lengths, median, spread=Ends(low, high)))
     contexts = sorted({record.cell.length for record in records.get("decode", [])})
     return Figure(
         "",

@@ -41,7 +41,7 @@ from lengthscale.bench.claims.claim import (
 )
 from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses, mean_losses, records_of
 from lengthscale.bench.data import planted
-from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Curve, Ends, Figure, Rule, Span
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure, Rule, Span
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.record import Record
 
@@ -271,11 +271,11 @@ def figure(records: Records) -> Figure:
     )
 
 
-def _points(model: str, name: str, found: Mapping[float, Estimate]) -> Curve:
+def _points(model: str, name: str, found: Mapping[float, Estimate]) -> DrawnCurve:
     """Single points with their intervals, at the contexts that are the keys."""
     values = tuple(each.value for each in found.values())
     low, high = zip(*(each.interval or (math.nan, math.nan) for each in found.values()), strict=True)
-    return Curve(model, name, tuple(found), values, interval=Ends(low, high), joined=False)
+    return DrawnCurve(model, name, tuple(found), values, interval=Ends(low, high), joined=False)
 
 
 CLAIM = Claim(

@@ -31,8 +31,7 @@ from lengthscale.bench.claims.claim import (
     all_of,
     verdict_within,
 )
-from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Figure, Rule
-from lengthscale.bench.figures.spec import Curve as Drawn
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Figure, Rule
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.estimate import Estimate
 
@@ -206,7 +205,7 @@ def figure(records: Records) -> Figure:
         name = model + (f": exponent {slope(slopes[model].value)}" if model in slopes else "")
         name += f", attention's own part {slope(own.value)}" if own else ""
         name += f", cheaper than {QUADRATIC} from {cheaper[model]:,.0f}" if model in cheaper else ""
-        drawn.append(Drawn(model, name, tuple(curve.lengths.tolist()), tuple(curve.values.tolist())))
+        drawn.append(DrawnCurve(model, name, tuple(curve.lengths.tolist()), tuple(curve.values.tolist())))
     what = "a training step" if measure == "train" else "prefill"
     lengths = sorted({record.cell.length for record in mine})
     return Figure(

@@ -27,7 +27,7 @@ from lengthscale.bench.claims.claim import (
     verdict_above,
     verdict_below,
 )
-from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Curve, Ends, Figure
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure
 from lengthscale.bench.results import intervals
 
 CNN, VIT = "resnet", "vit"
@@ -156,7 +156,7 @@ def figure(records: Records) -> Figure:
         means = [float(np.mean(seeds)) for seeds in values]
         said = f"{name}: {means[0]:.1f}% on {min(found)}, {means[-1]:.1f}% on {max(found)}"
         band = Ends(tuple(map(min, values)), tuple(map(max, values)))
-        curves.append(Curve(model, said, tuple(found), tuple(means), spread=band))
+        curves.append(DrawnCurve(model, said, tuple(found), tuple(means), spread=band))
     shown = sorted({int(images) for curve in curves for images in curve.x})
     return Figure(
         "",

@@ -33,23 +33,26 @@ class End:
 
     @cached_property
     def fitted(self) -> tuple[list[Fit], list[Crossing]]:
-        """The fits and crossings of the records."""
+        """The fits and crossings of the records. Raises what the fitting raises."""
         from lengthscale.bench.analysis.fit import fit_records
 
         return fit_records(self.records)
 
+    @property
+    def found(self) -> tuple[list[Fit], list[Crossing]]:
+        """The fits and crossings, none where the fitting fails: the step of the fits says so, the others go on."""
+        try:
+            return self.fitted
+        except Exception:
+            return [], []
+
     @cached_property
-    def rows(self) -> Run:
-        """The run without fits."""
+    def run(self) -> Run:
+        """The run with the fits and crossings that were found."""
         from lengthscale.bench.figures.run import run_of
 
-        return run_of(self.folder, self.records)
-
-    @property
-    def run(self) -> Run:
-        """The run with its fits. Raises what the fitting raises."""
-        fits, crossings = self.fitted
-        return replace(self.rows, fits=fits, crossings=crossings)
+        fits, crossings = self.found
+        return replace(run_of(self.folder, self.records), fits=fits, crossings=crossings)
 
     def say(self, line: str) -> None:
         """Print a line as it is."""
@@ -81,7 +84,7 @@ def finish(folder: Path, records: list[Record], console: Console) -> None:
 def _summary(end: End) -> None:
     from lengthscale.bench.analysis import summary
 
-    rows = summary.summarise(end.records, end.fitted[0])
+    rows = summary.summarise(end.records, end.found[0])
     summary.print_summary(rows, end.console)
     summary.write_summary(rows, end.folder)
 
@@ -97,11 +100,7 @@ def _fits(end: End) -> None:
 def _plots(end: End) -> None:
     from lengthscale.bench.figures import mpl
 
-    try:
-        run = end.run
-    except Exception:  # the step of the fits says that there are none; the measurements are drawn all the same
-        run = end.rows
-    mpl.plot_folder(run)
+    mpl.plot_folder(end.run)
 
 
 def _report(end: End) -> None:

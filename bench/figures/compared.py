@@ -7,7 +7,17 @@ from dataclasses import replace
 
 from lengthscale.bench.analysis.compare import Pair
 from lengthscale.bench.figures.costs import BANDS, BARS, EXTRAPOLATED, PLANNED, STEPS
-from lengthscale.bench.figures.spec import CROWD, Axis, Crossing, Curve, Ends, Extrapolated, Figure, Place, Reference
+from lengthscale.bench.figures.spec import (
+    CROWD,
+    Axis,
+    DrawnCrossing,
+    DrawnCurve,
+    Ends,
+    Extrapolated,
+    Figure,
+    Place,
+    Reference,
+)
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.series import SeriesKey, size_name
@@ -45,7 +55,7 @@ def ratios(pairs: list[Pair], place_of: dict[Cell, int]) -> list[Figure]:
     return made
 
 
-def _curve(key: SeriesKey, group: list[Pair], several: bool, place_of: dict[Cell, int]) -> Curve:
+def _curve(key: SeriesKey, group: list[Pair], several: bool, place_of: dict[Cell, int]) -> DrawnCurve:
     group = sorted(group, key=lambda pair: pair.cell.length)
     name = key.name
     if several:
@@ -54,7 +64,7 @@ def _curve(key: SeriesKey, group: list[Pair], several: bool, place_of: dict[Cell
         tuple(math.nan if value is None else value for value in values)
         for values in zip(*((pair.ratio, pair.low, pair.high) for pair in group), strict=True)
     )
-    return Curve(
+    return DrawnCurve(
         model=key.model,
         name=name,
         x=tuple(pair.cell.length for pair in group),
@@ -84,7 +94,7 @@ def _of_run(figure: Figure, run: int) -> Figure:
         for curve in figure.curves
     )
     failures = (replace(each, run=run) for each in figure.failures)
-    marks = (mark for mark in figure.marks if not isinstance(mark, Crossing | Extrapolated))
+    marks = (mark for mark in figure.marks if not isinstance(mark, DrawnCrossing | Extrapolated))
     return replace(figure, curves=tuple(curves), failures=tuple(failures), marks=tuple(marks), of_two_runs=True)
 
 

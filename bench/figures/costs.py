@@ -14,8 +14,8 @@ from lengthscale.bench.figures.run import Run, Series, caption, series_of
 from lengthscale.bench.figures.spec import (
     CROWD,
     Axis,
-    Crossing,
-    Curve,
+    DrawnCrossing,
+    DrawnCurve,
     Ends,
     Extrapolated,
     Failure,
@@ -125,11 +125,11 @@ def _notes(cost: Cost, crowded: bool, extrapolated: bool) -> tuple[str, ...]:
     return (*notes, *([EXTRAPOLATED] if extrapolated else []))
 
 
-def _curve(run: Run, each: Series, cost: Cost) -> Curve:
+def _curve(run: Run, each: Series, cost: Cost) -> DrawnCurve:
     good = each.good(cost.column)
     y = numbers(good, cost.column) * cost.factor
     memory = cost.column == "mem_peak_bytes"
-    return Curve(
+    return DrawnCurve(
         model=each.model,
         name=each.name,
         x=tuple(row.length for row in good),
@@ -175,7 +175,7 @@ def _may_be_extrapolated(fit: Fit) -> bool:
     return fit.predicted is not None and fit.left_out_error is not None and abs(fit.left_out_error) <= LARGEST_ERROR
 
 
-def _marks(run: Run, measure: str, cost: Cost, curves: tuple[Curve, ...]) -> tuple[Mark, ...]:
+def _marks(run: Run, measure: str, cost: Cost, curves: tuple[DrawnCurve, ...]) -> tuple[Mark, ...]:
     rows = run.cells(measure)
     marks: list[Mark] = []
     if any(curve.beyond for curve in curves):
@@ -186,7 +186,7 @@ def _marks(run: Run, measure: str, cost: Cost, curves: tuple[Curve, ...]) -> tup
     return tuple(marks)
 
 
-def _slopes(curves: tuple[Curve, ...], slopes: set[int]) -> list[Slope]:
+def _slopes(curves: tuple[DrawnCurve, ...], slopes: set[int]) -> list[Slope]:
     """Guide lines over the curves' lengths, which start next to the first values."""
     if len({length for curve in curves for length in curve.x}) < 2:
         return []
@@ -196,7 +196,7 @@ def _slopes(curves: tuple[Curve, ...], slopes: set[int]) -> list[Slope]:
     return [Slope(SLOPES[slope], slope, start, end, values[slope]) for slope in sorted(slopes)]
 
 
-def _crossing(run: Run, measure: str, rows: list[TextRow]) -> Crossing | None:
+def _crossing(run: Run, measure: str, rows: list[TextRow]) -> DrawnCrossing | None:
     """The mark where the times of the Transformer and Mamba cross; None if one is missing or they do not cross."""
     if not set(PAIR) <= {row.text("model") for row in rows}:
         return None
@@ -205,7 +205,7 @@ def _crossing(run: Run, measure: str, rows: list[TextRow]) -> Crossing | None:
             low, high = each.length.low or each.range_min, each.length.high or each.range_max
             if {each.model_short, each.model_long} <= set(PAIR) and low and high:
                 text = f"{each.model_long} passes {each.model_short} at {estimated(each.length)}"
-                return Crossing(each.length.value, low, high, text)
+                return DrawnCrossing(each.length.value, low, high, text)
     return None
 
 

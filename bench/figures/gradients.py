@@ -8,7 +8,7 @@ from __future__ import annotations
 from lengthscale.bench.analysis import text
 from lengthscale.bench.figures.costs import failures_of
 from lengthscale.bench.figures.run import Run, Series, caption, series_of
-from lengthscale.bench.figures.spec import Axis, Curve, Ends, Figure, Place
+from lengthscale.bench.figures.spec import Axis, DrawnCurve, Ends, Figure, Place
 
 _TITLES = {1: "Gradient of the last loss, trained", 0: "Gradient of the last loss, at initialisation"}
 
@@ -49,10 +49,10 @@ def figures(run: Run) -> list[Figure]:
     return made
 
 
-def _curve(each: Series) -> Curve:
+def _curve(each: Series) -> DrawnCurve:
     points = sorted(each.rows, key=lambda row: row.number("distance"))
     floor = min(row.number("grad_norm") for row in points) / 10
-    return Curve(
+    return DrawnCurve(
         model=each.model,
         name=each.name,
         x=tuple(row.number("distance") + 1 for row in points),

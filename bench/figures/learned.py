@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from lengthscale.bench.analysis import text
 from lengthscale.bench.figures.costs import failures_of
 from lengthscale.bench.figures.run import Run, Series, caption, series_of
-from lengthscale.bench.figures.spec import Axis, Curve, Ends, Figure, Mark, Place, Reference, Rule
+from lengthscale.bench.figures.spec import Axis, DrawnCurve, Ends, Figure, Mark, Place, Reference, Rule
 from lengthscale.bench.results.csv_table import TextRow
 
 FAINT = "faint: trained at shorter lengths"
@@ -91,11 +91,11 @@ def _points(each: Series, x: str, column: str) -> list[TextRow]:
     return sorted(points, key=lambda row: row.number(x))
 
 
-def _curve(each: Series, x: str, column: str, longest: int) -> Curve:
+def _curve(each: Series, x: str, column: str, longest: int) -> DrawnCurve:
     points = _points(each, x, column)
     full = points[0].length == longest
     low, high = (tuple(row.number(f"{column}_{end}") for row in points) for end in ("low", "high"))
-    return Curve(
+    return DrawnCurve(
         model=each.model,
         name=each.name if full else f"{each.name}, trained at {text.length(points[0].length)}",
         x=tuple(row.number(x) for row in points),

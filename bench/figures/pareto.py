@@ -8,7 +8,7 @@ from lengthscale.bench.analysis import text
 from lengthscale.bench.figures.costs import failures_of
 from lengthscale.bench.figures.learned import by_data, data_name, loss_label
 from lengthscale.bench.figures.run import Run, caption, series_of
-from lengthscale.bench.figures.spec import AT_POINTS, Axis, Curve, Ends, Figure, Place, Reference
+from lengthscale.bench.figures.spec import AT_POINTS, Axis, DrawnCurve, Ends, Figure, Place, Reference
 from lengthscale.bench.results.csv_table import TextRow
 
 TITLES = {"seconds": "Loss against training time", "operations": "Loss against training FLOPs"}
@@ -94,9 +94,9 @@ def _figure(run: Run, data: str, points: list[Point], cost: str, name: str) -> F
     )
 
 
-def _curve(model: str, name: str, points: list[Point]) -> Curve:
+def _curve(model: str, name: str, points: list[Point]) -> DrawnCurve:
     rows = [point.row for point in points]
-    return Curve(
+    return DrawnCurve(
         model=model,
         name=name,
         x=tuple(point.cost for point in points),

@@ -44,7 +44,7 @@ class Ends:
 
 
 @dataclass(frozen=True)
-class Curve:
+class DrawnCurve:
     """A curve of one model, which determines its colour and marker. A curve without points is a text in the legend."""
 
     model: str  # "": the curve belongs to no model and is grey
@@ -130,7 +130,7 @@ class Extrapolated:
 
 
 @dataclass(frozen=True)
-class Crossing:
+class DrawnCrossing:
     """The length where two curves cross, with its 95% interval; an open interval ends at the end of the range."""
 
     length: float
@@ -139,7 +139,7 @@ class Crossing:
     text: str
 
 
-Mark = Reference | Slope | Rule | Span | Words | Cross | Extrapolated | Crossing
+Mark = Reference | Slope | Rule | Span | Words | Cross | Extrapolated | DrawnCrossing
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Failures:
     at: tuple[Failure, ...]
     lengths: tuple[int, ...]  # all requested lengths of the curve
     on_axis: bool = True  # whether the figure's x axis shows these lengths
-    run: int = 0  # as in Curve
+    run: int = 0  # as in DrawnCurve
 
     def __str__(self) -> str:
         status = {failure.length: failure.status for failure in self.at}
@@ -190,7 +190,7 @@ class HeatMap:
 class Place:
     """What a figure is about, and where it is shown."""
 
-    measure: str = ""  # Curve.rows counts this measure's rows; "": it counts the rows of the page's table
+    measure: str = ""  # DrawnCurve.rows counts this measure's rows; "": it counts the rows of the page's table
     y: str = ""  # the quantity on the y axis, by its name in `plot --y`
     x: str = "length"  # the quantity on the x axis, by its name in `plot --x`
     name: str = ""  # its anchor on the page, such as train-time
@@ -205,7 +205,7 @@ class Figure:
     title: str
     x: Axis
     y: Axis
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[DrawnCurve, ...] = ()
     marks: tuple[Mark, ...] = ()
     failures: tuple[Failures, ...] = ()
     heat: HeatMap | None = None

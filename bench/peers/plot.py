@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lengthscale.bench.figures.spec import NOWHERE, Axis, Cross, Curve, Ends, Figure, Rule, Sheet
+from lengthscale.bench.figures.spec import NOWHERE, Axis, Cross, DrawnCurve, Ends, Figure, Rule, Sheet
 from lengthscale.bench.figures.style import LIGHT
 from lengthscale.bench.peers.files import FACTS, TABLE
 from lengthscale.bench.results.csv_table import TextRow, read_table
@@ -55,11 +55,11 @@ def _figure(rows: list[TextRow], measure: str, cores: int) -> Figure:
     )
 
 
-def _curve(name: str, batch: int, rows: list[TextRow]) -> Curve:
+def _curve(name: str, batch: int, rows: list[TextRow]) -> DrawnCurve:
     good = [row for row in rows if row.has("ratio")]
     dash = _OTHER_METHOD if name == "mamba-associative" else _ALONE if batch == 1 else _BATCHES
     ratio, low, high = (tuple(row.number(column) for row in good) for column in ("ratio", "ratio_low", "ratio_high"))
-    return Curve(
+    return DrawnCurve(
         model=_MODEL.get(name, name),
         name=name if batch == 1 else f"{name}, batch {batch}",
         x=tuple(row.length for row in good),

@@ -13,7 +13,7 @@ import pytest
 from lengthscale.bench.__main__ import main
 from lengthscale.bench.claims import claim, command, table
 from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, Claim, Finding, Part
-from lengthscale.bench.figures.spec import Axis, Curve, Figure
+from lengthscale.bench.figures.spec import Axis, DrawnCurve, Figure
 from lengthscale.bench.host import sweep as sweep_module
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.plan.options import from_arguments
@@ -47,7 +47,7 @@ def toy(number, name, share=1.0, verdict=HOLDS):
         return [toy_part("a", 16), toy_part("b", 32 if minutes < 60 else 64)]
 
     def figure(records):
-        return Figure("", Axis("x"), Axis("y"), (Curve("rnn", "rnn", (0.0, 1.0), (0.0, 1.0)),))
+        return Figure("", Axis("x"), Axis("y"), (DrawnCurve("rnn", "rnn", (0.0, 1.0), (0.0, 1.0)),))
 
     return Claim(number, name, f"{name} is so [1]", parts, judge, figure, share)
 

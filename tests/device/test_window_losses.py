@@ -94,8 +94,9 @@ def test_the_name_of_planted_data():
 # The record
 
 
-def test_a_record_keeps_the_losses_of_each_window(tmp_path):
+def test_a_record_keeps_the_losses_of_each_window(tmp_path, monkeypatch):
     """Losses of a real child: its rows have their means, the folder is valid, and wrong losses are named."""
+    monkeypatch.setattr("lengthscale.bench.commands.finish.STEPS", ())  # pictures take longer than the run
     arguments = "--suite quick --measures quality --models rnn --lengths 16 --train-tokens 2048 --windows 6"
     arguments += " --contexts 4,16,64 --shuffle-beyond 4 --context-tokens 300 --out"
     folder = tmp_path / "run"

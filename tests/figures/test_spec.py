@@ -15,7 +15,7 @@ from lengthscale.bench.figures import catalog, compared, html, mpl, run
 from lengthscale.bench.figures.html.payload import payload
 from lengthscale.bench.figures.mpl.axes import draw
 from lengthscale.bench.figures.mpl.theme import plt
-from lengthscale.bench.figures.spec import Cross, Crossing, Extrapolated, Failure, Failures
+from lengthscale.bench.figures.spec import Cross, DrawnCrossing, Extrapolated, Failure, Failures
 from lengthscale.bench.figures.style import LIGHT
 from lengthscale.bench.peers import plot
 from lengthscale.bench.results.codec import read_journal
@@ -104,7 +104,7 @@ def test_two_runs_in_one_figure_keep_curves_and_failures_apart(described):
     [time] = [each for each in compared.merged(described, described) if each.place.name == "train-time"]
     assert Counter(curve.run for curve in time.curves) == {0: 5, 1: 5}
     assert {curve.name[-2:] for curve in time.curves} == {" A", " B"}
-    assert not [mark for mark in time.marks if isinstance(mark, Crossing | Extrapolated)]
+    assert not [mark for mark in time.marks if isinstance(mark, DrawnCrossing | Extrapolated)]
     assert {failures.run for failures in time.failures} == {0, 1}
 
 

@@ -25,6 +25,14 @@ def good(connection, task, cell, settings, output):
     connection.send(FINE)
 
 
+def tells_its_origin(connection, task, cell, settings, output):
+    """Says whether its parent has jaxlib in memory: then this process is a fork, and imports nothing again."""
+    os.setsid()
+    has_jaxlib = any("/jaxlib/" in mapped.path for mapped in psutil.Process(os.getppid()).memory_maps())
+    connection.send(Stage("forked from a process with jaxlib" if has_jaxlib else "started without jaxlib"))
+    connection.send(FINE)
+
+
 def quick(connection, task, cell, settings, output):
     """Every cell takes 20 ms, and as many ms a step as its length is long."""
     os.setsid()

@@ -2,6 +2,9 @@
 
 `python -m tests.helpers.replay` writes their digests to tests/replay.json. A commit that only moves or types code
 leaves that file alone; one that changes a law, a number's text or a name renews it, and says what changed and why.
+
+The runs are those that the file has already, and those that the command names: `python -m tests.helpers.replay
+results/DEVICE/RUN` adds one. Runs that a user has made in this checkout are no part of the test.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import io
 import json
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,13 +35,19 @@ RESULTS = ROOT / "results"
 EXPECTED = ROOT / "tests" / "replay.json"
 
 
+def known_runs() -> set[str]:
+    """The folders that tests/replay.json has texts of, as DEVICE/RUN, if they are still there."""
+    names = {"/".join(name.split("/")[:2]) for texts in json.loads(EXPECTED.read_text()).values() for name in texts}
+    return {name for name in names if (RESULTS / name).is_dir()}
+
+
 def digests(texts: Iterator[tuple[str, str]]) -> dict[str, str]:
     return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts}
 
 
-def replayed_runs() -> Iterator[tuple[str, str]]:
+def replayed_runs(runs: set[str]) -> Iterator[tuple[str, str]]:
     """(path below results/, text) of the CSVs, fits, crossings, summary and answer of every run."""
-    for folder in _folders_with("suite.json"):
+    for folder in _folders_with("suite.json", runs):
         records = read_journal(folder / "journal.jsonl")
         name = folder.relative_to(RESULTS).as_posix()
         for measure in MEASURES:
@@ -54,9 +64,9 @@ def replayed_runs() -> Iterator[tuple[str, str]]:
         yield f"{name}/answer", "\n".join(answer.sentences(fits, crossovers, facts_of(folder)))
 
 
-def replayed_claims() -> Iterator[tuple[str, str]]:
+def replayed_claims(runs: set[str]) -> Iterator[tuple[str, str]]:
     """(path, text) of each claim's rows of claims.csv, less the notes on time and load that a run adds, and rounded."""
-    for home in sorted(path.parent for path in RESULTS.glob("*/*/claims.csv")):
+    for home in _folders_with("claims.csv", runs):
         for claim in CLAIMS.values():
             parts = {part.name: part for part in sorted((home / claim.name).iterdir())}
             records = Records({name: read_journal(part / "journal.jsonl") for name, part in parts.items()})
@@ -74,18 +84,18 @@ def _rounded(text: str) -> str:
     return re.sub(r"-?\d+\.\d{9,}(e-?\d+)?", lambda match: f"{float(match[0]):.9g}", text)
 
 
-def replayed_peers() -> Iterator[tuple[str, str]]:
+def replayed_peers(runs: set[str]) -> Iterator[tuple[str, str]]:
     """(path, text) of both tables of every run of `peers`."""
-    for folder in _folders_with("peers.json"):
+    for folder in _folders_with("peers.json", runs):
         with tempfile.TemporaryDirectory() as copy:
             peers_files.write_tables(Path(copy), read_lines(folder / "journal.jsonl", PeerRecord))
             for path in sorted(Path(copy).iterdir()):
                 yield f"{folder.relative_to(RESULTS).as_posix()}/{path.name}", path.read_text()
 
 
-def replayed_pages() -> Iterator[tuple[str, str]]:
+def replayed_pages(runs: set[str]) -> Iterator[tuple[str, str]]:
     """(path, text) of the report of each run with a summary: its words and its data, without style and scripts."""
-    for folder in (path.parent for path in sorted(RESULTS.glob("*/*/summary.md"))):
+    for folder in _folders_with("summary.md", runs):
         with tempfile.TemporaryDirectory() as home:
             for verdicts in folder.parent.glob("claims-*/claims.csv"):
                 (Path(home) / verdicts.parent.name).mkdir()
@@ -98,14 +108,16 @@ def replayed_pages() -> Iterator[tuple[str, str]]:
         yield f"{folder.relative_to(RESULTS).as_posix()}/report.html", text
 
 
-def _folders_with(name: str) -> list[Path]:
-    return sorted(path.parent for path in RESULTS.glob(f"**/{name}") if (path.parent / "journal.jsonl").exists())
+def _folders_with(name: str, runs: set[str]) -> list[Path]:
+    """The folders that hold this file, among those of the runs and below them."""
+    return sorted(path.parent for run in runs for path in (RESULTS / run).glob(f"**/{name}"))
 
 
 REPLAYS = {"runs": replayed_runs, "claims": replayed_claims, "peers": replayed_peers, "pages": replayed_pages}
 
 
 if __name__ == "__main__":
-    made = {kind: digests(replay()) for kind, replay in REPLAYS.items()}
+    named = {Path(each).resolve().relative_to(RESULTS).as_posix() for each in sys.argv[1:]}
+    made = {kind: digests(replay(known_runs() | named)) for kind, replay in REPLAYS.items()}
     EXPECTED.write_text(json.dumps(made, indent=1) + "\n")
     print(f"{EXPECTED}: {sum(map(len, made.values()))} texts")

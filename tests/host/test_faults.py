@@ -97,7 +97,7 @@ def test_the_same_command_again_measures_nothing(folder):
 
 
 @pytest.mark.fault("the parent is killed (SIGKILL) at a random moment")
-@pytest.mark.parametrize("seed", [pytest.param(n, marks=pytest.mark.slow if n >= 2 else ()) for n in range(50)])
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=pytest.mark.slow if n >= 1 else ()) for n in range(50)])
 def test_a_parent_killed_at_any_moment_loses_no_finished_cell(tmp_path, seed):
     process = start(*SWEEP, "--out", tmp_path)
     wait_for_cells(tmp_path, 1, process)
@@ -197,7 +197,7 @@ def still_at_work(folder):
 
 
 @pytest.mark.fault("Ctrl-C, once or twice")
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_an_interrupt_ends_the_child_and_keeps_what_is_finished(tmp_path, times):
     ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     options = {"target": "quick_until_the_eighth", "folder": tmp_path, "start_new_session": True}
@@ -227,7 +227,7 @@ def test_a_disk_that_is_full_already_is_refused_before_the_first_cell(tmp_path):
 
 
 @pytest.mark.fault("the disk fills in the middle of a run")
-@pytest.mark.parametrize("size", [5_000, 9_000])
+@pytest.mark.parametrize("size", [5_000, pytest.param(9_000, marks=pytest.mark.slow)])
 def test_a_full_disk_leaves_old_files_whole_and_the_run_can_go_on(tmp_path, size):
     code, output = finish(start(*SWEEP, "--out", tmp_path, largest_file=size))
     assert code == 3, output

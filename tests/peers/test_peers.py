@@ -117,7 +117,7 @@ def test_a_peer_that_fails_is_a_row_with_its_reason_and_no_time(play, behaviour,
 def test_a_sample_that_hangs_ends_by_its_deadline(play):
     started = time.monotonic()
     record, _ = play(settings=Settings(samples=3, prepare_s=3, call_s=0.05), flax="hangs in its second sample")
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 120  # by itself it would take 600
     assert row_of(record, "flax").status == "timeout"
     assert row_of(record, "torch").status == "ok"
 

@@ -80,6 +80,7 @@ def start(*arguments, cwd):
     return subprocess.run(command, capture_output=True, text=True, env=environment(blocker), cwd=cwd, timeout=300)
 
 
+@pytest.mark.slow
 def test_one_row_for_real_with_the_peers_that_are_always_there(tmp_path):
     arguments = ("--only", "lstm", "--lengths", "64", "--cores", "1", "--samples", "3", "--out", tmp_path / "out")
     done = start(*arguments, cwd=tmp_path)

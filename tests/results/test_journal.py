@@ -8,13 +8,13 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
 
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.results import tables as tables_module
 from lengthscale.bench.results.codec import csv_of, line_of, read_journal
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.folder import RunFolder
@@ -194,20 +194,37 @@ def test_a_csv_that_is_behind_is_replaced_and_an_edited_one_is_kept_aside(tmp_pa
 
 
 @pytest.mark.fault("10,000 cells in one journal")
-def test_ten_thousand_cells_are_read_and_tabled_in_two_seconds(tmp_path):
+def test_ten_thousand_cells_are_read_and_tabled(tmp_path):
     row = {"time_median_ms": 1.2345678, "n_params": 7, "compile_s": 0.5, "flops": 12345678, "mem_peak_bytes": 123456}
     with open(tmp_path / "journal.jsonl", "wb") as file:
         for length in range(1, 10_001):
             file.write(line_of(changed(record(length, rows=(row,)), samples_ms=(1.0,) * 30)))
-    started = time.perf_counter()
     with closing(journal_of(tmp_path)) as journal:
         tables = Tables(RunFolder(tmp_path))
         tables.start_from(journal.records)
         tables.write()
-        assert time.perf_counter() - started < 2
         assert len((tmp_path / "train.csv").read_text().splitlines()) == 10_001
-        started = time.perf_counter()
-        for length in range(10_001, 10_101):
-            journal.append(record(length))
-            tables.add(record(length))
-        assert time.perf_counter() - started < 100 * 0.1  # of the 0.3 s that a cell may cost
+        journal.append(record(10_001))
+    assert len(read_journal(tmp_path / "journal.jsonl")) == 10_001
+
+
+@pytest.mark.fault("10,000 cells in one journal")
+def test_tables_are_rewritten_in_at_most_two_hundredths_of_the_time(tmp_path, monkeypatch):
+    now, writing_s = 0.0, 0.0
+
+    def csv_in_a_millisecond_a_record(records):
+        nonlocal now, writing_s
+        now += 1e-3 * len(records)
+        writing_s += 1e-3 * len(records)
+        return csv_of(records)
+
+    monkeypatch.setattr(tables_module, "csv_of", csv_in_a_millisecond_a_record)
+    monkeypatch.setattr(tables_module.time, "monotonic", lambda: now)
+    tables = Tables(RunFolder(tmp_path))
+    for length in range(1, 401):
+        now += 0.05  # a cell
+        tables.add(record(length))
+    last = 1e-3 * 400
+    assert 0 < writing_s <= 0.02 * now + last
+    tables.write()
+    assert len((tmp_path / "train.csv").read_text().splitlines()) == 401

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import numpy as np
 
 from lengthscale.bench.figures import style
-from lengthscale.bench.figures.spec import Crossing, Curve, Ends, Failures, Figure, Reference, Rule, Slope
+from lengthscale.bench.figures.spec import DrawnCrossing, DrawnCurve, Ends, Failures, Figure, Reference, Rule, Slope
 
 _WIDTH = 2  # width of a line in pixels
 _REACH = 0.93  # share of the x axis that a guide covers, so that its name has room
@@ -19,7 +19,7 @@ Place = Callable[[int], int]  # number of a run -> the table's row where that ru
 
 def payload(figure: Figure, place: Place) -> dict:
     """The figure as charts.js expects it. place: where the rows of its curves begin in the table of measurements."""
-    crossings = [mark for mark in figure.marks if isinstance(mark, Crossing)]
+    crossings = [mark for mark in figure.marks if isinstance(mark, DrawnCrossing)]
     trained = [mark.x for mark in figure.marks if isinstance(mark, Rule) and mark.x is not None]
     return {
         "name": figure.place.name,
@@ -51,7 +51,7 @@ def look(model: str) -> dict:
     return {**{name: [colour, inks[name]] for name, colour in colours.items()}, "symbol": style.marker(model)}
 
 
-def _curve(curve: Curve, place: int) -> dict:
+def _curve(curve: DrawnCurve, place: int) -> dict:
     interval, spread = curve.interval or Ends((), ()), curve.spread or Ends((), ())
     dashes = style.dashes(curve.dash)
     return {

@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm, to_hex
 from lengthscale.bench.figures.mpl import marks, ticks
 from lengthscale.bench.figures.mpl.labels import End
 from lengthscale.bench.figures.mpl.theme import line, look, plt
-from lengthscale.bench.figures.spec import AT_ENDS, AT_POINTS, IN_LEGEND, Curve, Ends, Figure, HeatMap
+from lengthscale.bench.figures.spec import AT_ENDS, AT_POINTS, IN_LEGEND, DrawnCurve, Ends, Figure, HeatMap
 from lengthscale.bench.figures.style import Theme, contrast
 
 _MANY_LETTERS = 70  # a legend within the axes that has a longer name is written in small letters
@@ -53,7 +53,7 @@ def _scale(axes, figure: Figure) -> None:
             set_limits(axis.limits)
 
 
-def _draw_curve(axes, theme: Theme, curve: Curve, figure: Figure) -> None:
+def _draw_curve(axes, theme: Theme, curve: DrawnCurve, figure: Figure) -> None:
     style = look(theme, curve.model, 5 if curve.joined else 6)
     colour, shade = style["color"], {"alpha": 1.0, "zorder": 2.5}
     if curve.faint:
@@ -90,7 +90,7 @@ def _ends(ends: Ends, values: tuple[float, ...]) -> tuple[list[float], list[floa
     return low, high
 
 
-def _end_of(curve: Curve, theme: Theme) -> End:
+def _end_of(curve: DrawnCurve, theme: Theme) -> End:
     x, y = curve.beyond or (curve.x, curve.y)
     ends = curve.interval if not curve.joined else None
     bar = (ends.low[-1], ends.high[-1]) if ends else None

@@ -8,7 +8,7 @@ from matplotlib.transforms import offset_copy
 from lengthscale.bench.figures.mpl.theme import FINE_DOTS
 from lengthscale.bench.figures.spec import (
     Cross,
-    Crossing,
+    DrawnCrossing,
     Extrapolated,
     Figure,
     Reference,
@@ -42,7 +42,7 @@ def draw(axes, theme: Theme, figure: Figure) -> None:
                 _draw_extrapolated(axes, theme, mark.start, figure)
             case Slope():
                 _draw_slope(axes, theme, mark)
-            case Crossing():
+            case DrawnCrossing():
                 _draw_crossing(axes, theme, mark, figure)
 
 
@@ -147,7 +147,7 @@ def _freest(axes, x: np.ndarray, y: np.ndarray, slope: int) -> tuple[int, int, i
     return best
 
 
-def _draw_crossing(axes, theme: Theme, found: Crossing, figure: Figure) -> None:
+def _draw_crossing(axes, theme: Theme, found: DrawnCrossing, figure: Figure) -> None:
     """Draw a crossing and its interval at the bottom of the axes, which are extended to give it room."""
     bottom, top = axes.get_ylim()
     share = _BELOW / (axes.bbox.height * 72 / axes.figure.dpi)
