@@ -7,9 +7,9 @@ import os
 import resource
 import sys
 
-import lengthscale.bench.__main__
-import lengthscale.bench.commands.finish
-import lengthscale.bench.host.sweep
+from lengthscale.bench import __main__ as main
+from lengthscale.bench.commands import finish
+from lengthscale.bench.host import sweep
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done
@@ -21,7 +21,8 @@ FACTS = {"backend": "cpu", "device_kind": "cpu", "n_devices": 1, "device_memory_
 class QuickRunner(Runner):
     def __init__(self, settings):
         super().__init__(settings, target=getattr(children, sys.argv[1]))
-        self._context.set_forkserver_preload(["tests.helpers.children", "lengthscale.bench.__main__"])
+        # All that this module imports: multiprocessing runs it again in each child.
+        self._context.set_forkserver_preload([children.__name__, main.__name__, finish.__name__, sweep.__name__])
 
     def probe(self):
         return FACTS
@@ -36,6 +37,6 @@ class QuickRunner(Runner):
 if __name__ == "__main__":
     if size := os.environ.get("LARGEST_FILE"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
-    lengthscale.bench.host.sweep.Runner = QuickRunner
-    lengthscale.bench.commands.finish.STEPS = ()  # pictures take longer than the run
-    sys.exit(lengthscale.bench.__main__.main(sys.argv[2:]))
+    sweep.Runner = QuickRunner
+    finish.STEPS = ()  # pictures take longer than the run
+    sys.exit(main.main(sys.argv[2:]))

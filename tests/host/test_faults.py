@@ -101,7 +101,7 @@ def test_the_same_command_again_measures_nothing(folder):
 def test_a_parent_killed_at_any_moment_loses_no_finished_cell(tmp_path, seed):
     process = start(*SWEEP, "--out", tmp_path)
     wait_for_cells(tmp_path, 1, process)
-    time.sleep(random.Random(seed).uniform(0, 1.2))
+    time.sleep(random.Random(seed).uniform(0, 0.8))
     process.kill()
     _, output = finish(process)
     done = lengths(tmp_path)
