@@ -32,11 +32,7 @@ def rnn(
     of METHODS, or "auto": native where it is available, with NATIVE_STEPS and NATIVE_TOKENS at least, else sequential.
     Raises ValueError for an unknown method, and for one that is not available.
     """
-    b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
-    if _is_native(method, xg, w_h, b, h0):
-        return rnn_native(xg, w_h, b, h0)
-    xg = xg if bias is None else shift(xg, bias)
-    return rnn_scan(xg, w_h, h0)
+    return _by(method, (rnn_native, rnn_scan), xg, w_h, bias, h0)
 
 
 def lstm(
@@ -52,11 +48,7 @@ def lstm(
 
     h0, c0: the hidden and the cell state before the first step. xg, w_h, bias, method: as `rnn`'s. Raises as `rnn`.
     """
-    b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
-    if _is_native(method, xg, w_h, b, h0, c0):
-        return lstm_native(xg, w_h, b, h0, c0)
-    xg = xg if bias is None else shift(xg, bias)
-    return lstm_scan(xg, w_h, h0, c0)
+    return _by(method, (lstm_native, lstm_scan), xg, w_h, bias, h0, c0)
 
 
 def gru(
@@ -72,14 +64,16 @@ def gru(
 
     b_n: the bias in r * (W_n h + b_n). xg, w_h, h0, bias, method: as `rnn`'s. Raises as `rnn`.
     """
-    b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
-    if _is_native(method, xg, w_h, b, b_n, h0):
-        return gru_native(xg, w_h, b, b_n, h0)
-    xg = xg if bias is None else shift(xg, bias)
-    return gru_scan(xg, w_h, b_n, h0)
+    return _by(method, (gru_native, gru_scan), xg, w_h, bias, b_n, h0)
 
 
-def _is_native(method: str, xg, *others) -> bool:
+def _by(method: str, forms: tuple, xg, w_h, bias, *others):
+    """The kernel's or the scan's result. forms: (kernel, scan). others: their arguments after the weights."""
+    kernel, scan = forms
     check_known(method, METHODS)
     batch, length, _ = xg.shape
-    return uses_native(method, length >= NATIVE_STEPS and batch * length >= NATIVE_TOKENS, (xg, *others))
+    b = jnp.zeros(xg.shape[-1], xg.dtype) if bias is None else bias
+    worthwhile = length >= NATIVE_STEPS and batch * length >= NATIVE_TOKENS
+    if uses_native(method, worthwhile, (xg, w_h, b, *others)):
+        return kernel(xg, w_h, b, *others)
+    return scan(xg if bias is None else shift(xg, bias), w_h, *others)
