@@ -39,8 +39,8 @@ class End:
         return fit_records(self.records)
 
     @property
-    def found(self) -> tuple[list[Fit], list[Crossing]]:
-        """The fits and crossings, none where the fitting fails: the step of the fits says so, the others go on."""
+    def fitted_or_empty(self) -> tuple[list[Fit], list[Crossing]]:
+        """The fits and crossings, or empty lists if the fitting fails: the step of the fits prints the error."""
         try:
             return self.fitted
         except Exception:
@@ -48,10 +48,10 @@ class End:
 
     @cached_property
     def run(self) -> Run:
-        """The run with the fits and crossings that were found."""
+        """The run, with its fits and crossings if it can be fitted."""
         from lengthscale.bench.figures.run import run_of
 
-        fits, crossings = self.found
+        fits, crossings = self.fitted_or_empty
         return replace(run_of(self.folder, self.records), fits=fits, crossings=crossings)
 
     def say(self, line: str) -> None:
@@ -84,7 +84,7 @@ def finish(folder: Path, records: list[Record], console: Console) -> None:
 def _summary(end: End) -> None:
     from lengthscale.bench.analysis import summary
 
-    rows = summary.summarise(end.records, end.found[0])
+    rows = summary.summarise(end.records, end.fitted_or_empty[0])
     summary.print_summary(rows, end.console)
     summary.write_summary(rows, end.folder)
 

@@ -1,6 +1,7 @@
 """Children that misbehave, for the runner's tests: targets in place of lengthscale.bench.host.child.run_child."""
 
 import ctypes
+import multiprocessing
 import os
 import resource
 import signal
@@ -26,10 +27,12 @@ def good(connection, task, cell, settings, output):
 
 
 def tells_its_origin(connection, task, cell, settings, output):
-    """Says whether its parent has jaxlib in memory: then this process is a fork, and imports nothing again."""
+    """Says whether it was forked by a server that has jaxlib in memory: then it imports nothing again."""
     os.setsid()
+    run = multiprocessing.parent_process()
+    is_forked = run is not None and run.pid != os.getppid()
     has_jaxlib = any("/jaxlib/" in mapped.path for mapped in psutil.Process(os.getppid()).memory_maps())
-    connection.send(Stage("forked from a process with jaxlib" if has_jaxlib else "started without jaxlib"))
+    connection.send(Stage(f"forked by a server: {is_forked}, with jaxlib: {has_jaxlib}"))
     connection.send(FINE)
 
 

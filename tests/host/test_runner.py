@@ -67,7 +67,7 @@ def test_compiling_has_its_own_deadline():
 def test_a_cells_process_starts_from_one_that_has_imported_jax():
     stages = []
     Runner(Settings(), target=children.tells_its_origin).measure(CELL, lambda cell, stage: stages.append(stage))
-    assert stages == ["forked from a process with jaxlib"]
+    assert stages == ["forked by a server: True, with jaxlib: True"]
 
 
 def test_the_load_is_noted_before_and_after():

@@ -209,7 +209,7 @@ def test_ten_thousand_cells_are_read_and_tabled(tmp_path):
 
 
 @pytest.mark.fault("10,000 cells in one journal")
-def test_tables_are_rewritten_in_at_most_two_hundredths_of_the_time(tmp_path, monkeypatch):
+def test_writing_tables_takes_at_most_two_percent_of_the_time(tmp_path, monkeypatch):
     now, writing_s = 0.0, 0.0
 
     def csv_in_a_millisecond_a_record(records):

@@ -3,6 +3,8 @@
 Methods: "native", a C++ kernel for float32 on a CPU (native.py), and "sequential", a `lax.scan` (scan.py).
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
@@ -32,7 +34,7 @@ def rnn(
     of METHODS, or "auto": native where it is available, with NATIVE_STEPS and NATIVE_TOKENS at least, else sequential.
     Raises ValueError for an unknown method, and for one that is not available.
     """
-    return _by(method, (rnn_native, rnn_scan), xg, w_h, bias, h0)
+    return _dispatch(method, (rnn_native, rnn_scan), xg, w_h, bias, h0)
 
 
 def lstm(
@@ -48,7 +50,7 @@ def lstm(
 
     h0, c0: the hidden and the cell state before the first step. xg, w_h, bias, method: as `rnn`'s. Raises as `rnn`.
     """
-    return _by(method, (lstm_native, lstm_scan), xg, w_h, bias, h0, c0)
+    return _dispatch(method, (lstm_native, lstm_scan), xg, w_h, bias, h0, c0)
 
 
 def gru(
@@ -64,10 +66,10 @@ def gru(
 
     b_n: the bias in r * (W_n h + b_n). xg, w_h, h0, bias, method: as `rnn`'s. Raises as `rnn`.
     """
-    return _by(method, (gru_native, gru_scan), xg, w_h, bias, b_n, h0)
+    return _dispatch(method, (gru_native, gru_scan), xg, w_h, bias, b_n, h0)
 
 
-def _by(method: str, forms: tuple, xg, w_h, bias, *others):
+def _dispatch(method: str, forms: tuple[Callable, Callable], xg, w_h, bias, *others):
     """The kernel's or the scan's result. forms: (kernel, scan). others: their arguments after the weights."""
     kernel, scan = forms
     check_known(method, METHODS)
