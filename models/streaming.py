@@ -29,8 +29,8 @@ def squared_error(outputs: Float[Array, "... 1"], targets: Float[Array, "..."]) 
 def prefill(
     model: SequenceModel, inputs: Inputs, *, capacity: int, chunk: int = 0
 ) -> tuple[Float[Array, "B V"], State]:
-    """The last position's outputs and the state after it, in chunks of `chunk` positions (0: whole)."""
-    if not chunk or chunk >= inputs.shape[1]:
+    """The last position's outputs and the state after it, in chunks of at most `chunk` positions (0: whole)."""
+    if not chunk:
         return model.prefill(inputs, capacity)
     pieces = _pieces(inputs, chunk)
 
@@ -52,12 +52,13 @@ def loss(
     error: Callable[[Array, Array], Array] = cross_entropy,
     chunk: int = 0,
 ) -> Float[Array, ""]:
-    """Mean error of the scored positions, in chunks of `chunk` positions (0: whole).
+    """Mean error of the scored positions, in chunks of at most `chunk` positions (0: whole).
 
+    A sequence that is shorter than `chunk` is one chunk, whose gradient recomputes it, as that of a longer one does.
     targets: (B, T), as `error` takes them. weights: how much each position counts (None: all the same).
     """
     weights = jnp.ones(targets.shape, jnp.float32) if weights is None else weights
-    if not chunk or chunk >= inputs.shape[1]:
+    if not chunk:
         return (error(model(inputs)[0], targets) * weights).sum() / weights.sum()
 
     @jax.checkpoint
@@ -105,6 +106,7 @@ def score(
 
 def _pieces(x, chunk):
     batch, length = x.shape[:2]
+    chunk = min(chunk, length)
     if length % chunk:
         raise ValueError(f"chunk must divide length, got chunk={chunk}, length={length}")
     return x.reshape(batch, length // chunk, chunk, *x.shape[2:]).swapaxes(0, 1)

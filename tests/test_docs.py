@@ -7,6 +7,7 @@ import re
 from lengthscale.bench.analysis import answer, fit
 from lengthscale.bench.claims import CLAIMS, table
 from lengthscale.bench.results.codec import read_journal
+from lengthscale.bench.results.folder import RunFolder
 from lengthscale.models import MODELS
 from tests.helpers.adapters import ADAPTERS
 from tests.helpers.paths import ROOT
@@ -43,7 +44,7 @@ RUN = ROOT / re.findall(r"\]\((results/\S+)/plots/overview\.png\)", TEXT)[0]
 
 
 def test_the_answer_is_made_of_the_run_behind_the_picture():
-    fits, crossovers = fit.fit_records(read_journal(RUN / "journal.jsonl"))
+    fits, crossovers = fit.fit_results(RunFolder(RUN).results())
     environment = json.loads((RUN / "environment.json").read_text())
     flowing = " ".join(TEXT.split())
     for sentence in answer.sentences(fits, crossovers, environment):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from lengthscale.bench.analysis import text
-from lengthscale.bench.analysis.crossover import BEYOND, NOT_DECIDED, SHARED, Crossing
+from lengthscale.bench.analysis.crossover import BEYOND, CROSSES, NOT_DECIDED, SHARED, Crossing
 from lengthscale.bench.analysis.fit import Fit
 from lengthscale.bench.plan.series import SeriesKey
 
@@ -18,8 +18,15 @@ STEPS = {"train": "a training step", "forward": "prefill", "decode": "decoding a
 
 
 def sentences(fits: list[Fit], crossings: list[Crossing], environment: dict[str, Any]) -> list[str]:
-    """The three sentences on a run. environment: the content of its environment.json."""
-    return [_growth(fits, environment), _crossing(fits, crossings), _decoding(fits)]
+    """The three sentences on a run, and a fourth one if it was disturbed. environment: of its environment.json."""
+    said = [_growth(fits, environment), _crossing(fits, crossings), _decoding(fits)]
+    timed = [fit for fit in fits if fit.quantity == "time_ms"]
+    disturbed, points = sum(fit.disturbed for fit in timed), sum(fit.n_points for fit in timed)
+    if disturbed:
+        said.append(
+            f"Other processes disturbed {disturbed} of {points} cells: repeat them before quoting these numbers."
+        )
+    return said
 
 
 def device_name(environment: dict[str, Any]) -> str:
@@ -72,7 +79,7 @@ def _crossing(fits: list[Fit], crossings: list[Crossing]) -> str:
 
 def _meeting(crossing: Crossing) -> str:
     before, beyond = crossing.model_short, crossing.model_long
-    if crossing.length:
+    if crossing.length and crossing.status == CROSSES:
         low, high = (text.number(end) if end else "?" for end in (crossing.length.low, crossing.length.high))
         return f"{beyond} passes {before} at {text.number(crossing.length.value)} tokens [{low}, {high}]"
     if crossing.status == BEYOND and crossing.range_min and crossing.range_max:
@@ -80,8 +87,10 @@ def _meeting(crossing: Crossing) -> str:
         farther = crossing.extrapolated_length
         then = f"; extrapolated, {beyond} passes it at {text.number(farther)}" if farther else ""
         return f"{before} is the cheaper of the two from {where} tokens{then}"
-    why = "it is not decided" if crossing.status == NOT_DECIDED else "too few lengths were measured to say"
-    return f"{why} where {beyond} and {before} cross"
+    if crossing.status != NOT_DECIDED:
+        return f"too few lengths were measured to say where {beyond} and {before} cross"
+    about = f" (about {text.number(crossing.length.value)} tokens)" if crossing.length else ""
+    return f"it is not decided where {beyond} and {before} cross{about}: {crossing.note}"
 
 
 def _decoding(fits: list[Fit]) -> str:

@@ -1,14 +1,17 @@
-"""The comparison of two runs, cell by cell: is B slower or faster than A, and how certain is that?
+"""The comparison of two runs, or of several runs before and after, cell by cell: is B slower or faster than A?
 
-Cells are matched by their identity. From the raw samples of a pair come the ratio of medians, B / A, with its bootstrap
-95% interval, and the two-sided p-value of Mann and Whitney (1947), which tests whether one side tends to be larger and
-assumes no distribution. A pair differs if its p-value, adjusted for the number of pairs (Holm 1979), is below ALPHA and
-its ratio differs from 1 by the least effect or more. Where the samples are too few or too scattered to show that, the
-verdict is "not decided" and not "same".
+Cells are matched by their identity. The unit is the replicate, and a run has a level of its own: when a run is repeated
+an hour later, all times of a cell move together (docs/rerun.md has the measured size). So the ratio of the medians,
+B / A, has the variance of the replicates and that of the runs' levels, and its p-value is by Student's t. A pair
+differs if its p-value, adjusted for the number of pairs (Holm 1979), is below ALPHA and its ratio differs from 1 by the
+least effect or more. Each pair says which change would have been seen; where a smaller one could matter, the verdict is
+"not decided" and not "same". Runs that are sampled in turn share a level, which cancels: `paired_ratio` is for those.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from lengthscale.bench.analysis import text
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.status import TIMED
@@ -24,25 +28,29 @@ from lengthscale.bench.results import intervals
 from lengthscale.bench.results.environment import device_slug, facts_of
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.folder import RunFolder
-from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import Result
 from lengthscale.models import present_name
 
-ALPHA = 0.01
+# The p-value of a false alarm in a whole comparison, of all of its cells together. Half of what is promised (1 in 100):
+# the errors of a few replicates are not quite normal.
+ALPHA = 0.005
 LEAST_EFFECT = 0.025  # of the ratio; a smaller difference does not matter
-FEWEST = 4  # samples of each side: with 4 and 4 no p-value is below 0.028
+FEWEST = 3  # replicates of each side
+LEVEL = 0.06  # standard deviation of the logarithm of a run's level, as reruns have measured it
+
+Side = dict[Cell, list[Result]]  # a cell's results, one for each run that has it
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One cell in both runs. The numbers are None where a side has no samples."""
+    """One cell before and after. The numbers are None where a side has no times."""
 
     cell: Cell
     statuses: tuple[str, str]
     medians_ms: tuple[float | None, float | None]
-    ratio: float | None  # B / A: over 1, B is slower
-    low: float | None
-    high: float | None
-    p: float | None  # adjusted as by Holm
+    ratio: Estimate | None  # B / A: over 1, B is slower
+    p: float | None  # adjusted as by Holm; None: too few replicates
+    visible: float | None  # the smallest slowdown that would have been seen, as a ratio
     memory_ratio: float | None
     verdict: str  # slower, faster, same, not decided; broken, fixed, or failed in both
 
@@ -52,48 +60,117 @@ class Pair:
         return self.verdict in ("slower", "broken")
 
 
-def compare(a: Path, b: Path, least_effect: float = LEAST_EFFECT) -> tuple[list[Pair], list[Cell], list[Cell]]:
+@dataclass(frozen=True)
+class Difference:
+    """The difference of the logarithms of two sides' times, B - A, with its standard error."""
+
+    value: float
+    error: float
+    freedom: float
+
+    @property
+    def p(self) -> float:
+        """The two-sided p-value of "there is no difference"."""
+        return float(2 * stats.t.sf(abs(self.value) / self.error, self.freedom))
+
+    def ratio(self) -> Estimate:
+        """The ratio of the times with its 95% interval."""
+        half = self.quantile(0.05) * self.error
+        return Estimate(*(math.exp(self.value + off) for off in (0, -half, half)))
+
+    def quantile(self, alpha: float) -> float:
+        """How many standard errors a difference must have for a two-sided p-value of alpha."""
+        return float(stats.t.ppf(1 - alpha / 2, self.freedom))
+
+
+Times = Sequence[Sequence[float]]  # of one cell, for each run the median times of its replicates, positive numbers
+
+
+def differences(pairs: Sequence[tuple[Times, Times]]) -> list[Difference | None]:
+    """The difference of the two sides of each cell; None where a side has too few replicates.
+
+    A cell's replicates are few, and by chance they may agree too well: their variance counts as that of the cell in the
+    middle if it is smaller.
+    """
+    logs = [[[np.log(np.array(run, float)) for run in runs if len(run)] for runs in pair] for pair in pairs]
+    enough = [sides for sides in logs if _freedom(sides)]
+    least = float(np.median([_variance(sides) for sides in enough])) if enough else 0.0
+    return [_difference(sides, least) if _freedom(sides) else None for sides in logs]
+
+
+Logs = list[list[np.ndarray]]  # the logarithms of Times, of both sides
+
+
+def _freedom(sides: Logs) -> int:
+    """The degrees of freedom of the variance of replicates; 0 where a side has too few."""
+    if min(sum(map(len, runs)) for runs in sides) < FEWEST:
+        return 0
+    return sum(len(run) - 1 for runs in sides for run in runs)
+
+
+def _variance(sides: Logs) -> float:
+    """The variance of a replicate within its run."""
+    squares = sum(float(np.sum((run - run.mean()) ** 2)) for runs in sides for run in runs)
+    return squares / _freedom(sides)
+
+
+def _difference(sides: Logs, least: float) -> Difference:
+    """least: the smallest variance of a replicate. The degrees of freedom are those of Welch (1947)."""
+    replicates = sum(sum(1 / len(run) for run in runs) / len(runs) ** 2 for runs in sides)
+    of_replicates = max(_variance(sides), least) * replicates
+    variance = of_replicates + LEVEL**2 * sum(1 / len(runs) for runs in sides)
+    means = [float(np.mean([run.mean() for run in runs])) for runs in sides]
+    freedom = _freedom(sides) * (variance / of_replicates) ** 2 if of_replicates > 1e-9 else math.inf
+    return Difference(means[1] - means[0], math.sqrt(variance), freedom)
+
+
+def paired_ratio(a: Sequence[float], b: Sequence[float]) -> Estimate:
+    """The ratio B / A of two programs that were measured in turn, replicate by replicate, so that levels cancel.
+
+    a, b: the median times of their replicates, the i-th of both from the same moment.
+    """
+    logs = np.log(np.array(b, float)) - np.log(np.array(a, float))
+    found = intervals.mean_of_few(logs)
+    assert found is not None, "no replicates"
+    ends = (None if end is None else math.exp(end) for end in (found.low, found.high))
+    return Estimate(math.exp(found.value), *ends)
+
+
+def compare(
+    a: Sequence[Path], b: Sequence[Path], least_effect: float = LEAST_EFFECT
+) -> tuple[list[Pair], list[Cell], list[Cell]]:
     """(pairs, cells that only A has, cells that only B has). Raises JournalError where a journal cannot be read.
 
-    least_effect: the smallest difference of the ratio from 1 that counts.
+    a, b: the runs of each side. least_effect: the smallest difference of the ratio from 1 that counts.
     """
-    first, second = _records(a), _records(b)
-    named = {_by_present_name(cell): cell for cell in second}  # either run may call a model by a former name
-    first = {named.get(_by_present_name(cell), cell): record for cell, record in first.items()}
+    first, second = _side(a), _side(b)
+    named = {_by_present_name(cell): cell for cell in second}  # either side may call a model by a former name
+    first = {named.get(_by_present_name(cell), cell): results for cell, results in first.items()}
     both = [cell for cell in first if cell in second]
-    tested = {cell: _test(_samples(first[cell]), _samples(second[cell])) for cell in both}
-    adjusted = _holm({cell: p for cell, p in tested.items() if p is not None})
-    pairs = [_pair(cell, first[cell], second[cell], adjusted.get(cell), least_effect) for cell in both]
+    sides = [(_times(first[cell]), _times(second[cell])) for cell in both]
+    found = dict(zip(both, differences(sides), strict=True))
+    adjusted = _holm({cell: each.p for cell, each in found.items() if each is not None})
+    pairs = [_pair(cell, (first[cell], second[cell]), found[cell], adjusted, least_effect) for cell in both]
     return pairs, [cell for cell in first if cell not in second], [cell for cell in second if cell not in first]
 
 
-def _check_devices(a: Path, b: Path) -> list[str]:
-    """Mistakes: the runs are of different devices."""
-    slugs = [device_slug(facts) for facts in (facts_of(a), facts_of(b))]
-    if slugs[0] == slugs[1]:
-        return []
-    return [f"A is of {slugs[0]}, B of {slugs[1]}; --across-devices compares them nevertheless"]
-
-
-def _records(folder: Path) -> dict[Cell, Record]:
-    return {record.cell: record for record in RunFolder(folder).records()}
+def _side(folders: Sequence[Path]) -> Side:
+    side: Side = {}
+    for folder in folders:
+        for result in RunFolder(folder).results():
+            side.setdefault(result.cell, []).append(result)
+    return side
 
 
 def _by_present_name(cell: Cell) -> Cell:
     return replace(cell, model=present_name(cell.model))
 
 
-def _samples(record: Record) -> np.ndarray:
-    return np.array(record.samples_ms if record.status in TIMED else (), float)
+def _times(results: list[Result]) -> list[tuple[float, ...]]:
+    return [result.medians_ms for result in results if result.status in TIMED]
 
 
-def _test(a: np.ndarray, b: np.ndarray) -> float | None:
-    if min(len(a), len(b)) < FEWEST:
-        return None
-    return float(stats.mannwhitneyu(a, b, alternative="two-sided").pvalue)
-
-
-def _holm(p_values: dict) -> dict:
+def _holm(p_values: dict[Cell, float]) -> dict[Cell, float]:
     """Adjusted p-values: each is multiplied by the number of p-values that are not smaller (Holm 1979)."""
     adjusted, highest = {}, 0.0
     for rank, key in enumerate(sorted(p_values, key=lambda key: p_values[key])):
@@ -102,25 +179,39 @@ def _holm(p_values: dict) -> dict:
     return adjusted
 
 
-def _pair(cell: Cell, first: Record, second: Record, p: float | None, least_effect: float) -> Pair:
-    a, b = _samples(first), _samples(second)
-    ratio = intervals.ratio_of_independent(b, a) if len(a) and len(b) else None
-    memory = [record.row.mem_peak_bytes for record in (first, second)]
+def _pair(
+    cell: Cell,
+    sides: tuple[list[Result], list[Result]],
+    found: Difference | None,
+    adjusted: dict[Cell, float],
+    least_effect: float,
+) -> Pair:
+    """adjusted: the p-values of all pairs."""
+    statuses = tuple(
+        next((str(r.status) for r in side if r.status not in TIMED), str(side[0].status)) for side in sides
+    )
+    medians = tuple(_mean_median(side) for side in sides)
+    memory = [side[0].row.mem_peak_bytes for side in sides]
+    ratio = found.ratio() if found else None
+    if ratio is None and medians[0] and medians[1]:
+        ratio = Estimate(medians[1] / medians[0])
+    p = adjusted.get(cell)
     return Pair(
         cell=cell,
-        statuses=(first.status, second.status),
-        medians_ms=(_median(a), _median(b)),
-        ratio=ratio and ratio.value,
-        low=ratio and ratio.low,
-        high=ratio and ratio.high,
+        statuses=(statuses[0], statuses[1]),
+        medians_ms=(medians[0], medians[1]),
+        ratio=ratio,
         p=p,
+        visible=math.exp(found.quantile(ALPHA / len(adjusted)) * found.error) if found else None,
         memory_ratio=memory[1] / memory[0] if memory[0] and memory[1] else None,
-        verdict=_verdict((first.status, second.status), ratio, p, least_effect),
+        verdict=_verdict((statuses[0], statuses[1]), ratio, p, least_effect),
     )
 
 
-def _median(samples: np.ndarray) -> float | None:
-    return float(np.median(samples)) if len(samples) else None
+def _mean_median(side: list[Result]) -> float | None:
+    """The geometric mean of the runs' medians."""
+    medians = [float(np.median(times)) for times in _times(side) if times]
+    return float(np.exp(np.mean(np.log(medians)))) if medians else None
 
 
 def _verdict(statuses: tuple[str, str], ratio: Estimate | None, p: float | None, least_effect: float) -> str:
@@ -138,49 +229,78 @@ def _verdict(statuses: tuple[str, str], ratio: Estimate | None, p: float | None,
     return "same" if 1 - 2 * least_effect <= low and high <= 1 + 2 * least_effect else "not decided"
 
 
-def run_compare(a: Path, b: Path, console: Console, least_effect: float, across_devices: bool) -> bool:
+def run_compare(
+    a: Sequence[Path], b: Sequence[Path], console: Console, least_effect: float, across_devices: bool
+) -> bool:
     """Print the comparison. Returns whether B has a regression.
 
     Raises RequestError where the runs are of different devices (unless across_devices), or have no cell in common.
     """
-    if mistakes := [] if across_devices else _check_devices(a, b):
+    if mistakes := [] if across_devices else _check_devices([*a, *b]):
         raise RequestError(mistakes)
     pairs, only_a, only_b = compare(a, b, least_effect)
     if not pairs:
-        raise RequestError([f"{a} and {b} have no cell in common"])
+        raise RequestError([f"{_names(a)} and {_names(b)} have no cell in common"])
     console.print(_table(pairs))
-    for line in _notes(a, b, pairs, only_a, only_b):
+    for line in (*_notes(pairs, only_a, only_b), *_origins(a, b)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return any(pair.is_regression for pair in pairs)
 
 
+def _check_devices(folders: list[Path]) -> list[str]:
+    """Mistakes: the runs are of different devices."""
+    slugs = [device_slug(facts_of(folder)) for folder in folders]
+    other = next((number for number, slug in enumerate(slugs) if slug != slugs[0]), None)
+    if other is None:
+        return []
+    devices = f"{folders[0]} is of {slugs[0]}, {folders[other]} of {slugs[other]}"
+    return [f"{devices}; --across-devices compares them nevertheless"]
+
+
+def _names(folders: Sequence[Path]) -> str:
+    return ",".join(map(str, folders))
+
+
 def _table(pairs: list[Pair]) -> Table:
-    table = Table(title="B compared with A (ratio of medians, over 1: B is slower)", title_justify="left")
-    for column in ("cell", "A ms", "B ms", "ratio", "95% interval", "p", "memory", "verdict"):
+    table = Table(title="B compared with A (ratio of times, over 1: B is slower)", title_justify="left")
+    for column in ("cell", "A ms", "B ms", "ratio", "95% interval", "visible", "p", "memory", "verdict"):
         table.add_column(column, justify="left" if column in ("cell", "verdict") else "right")
     for pair in pairs:
-        interval = "" if pair.low is None else f"{pair.low:.3f} to {pair.high:.3f}"
-        numbers = (*pair.medians_ms, pair.ratio)
-        shown = ["" if x is None else f"{x:.4g}" for x in numbers]
+        ratio = pair.ratio
+        interval = f"{ratio.low:.3f} to {ratio.high:.3f}" if ratio and ratio.interval else ""
+        times = ["" if x is None else text.number(x) for x in pair.medians_ms]
+        shown = f"{ratio.value:.3f}" if ratio else ""
+        visible = f"{pair.visible:.2f}" if pair.visible else ""
         p, memory = ("" if x is None else f"{x:.2g}" for x in (pair.p, pair.memory_ratio))
-        table.add_row(pair.cell.label(), *shown, interval, p, memory, pair.verdict)
+        table.add_row(pair.cell.label(), *times, shown, interval, visible, p, memory, pair.verdict)
     return table
 
 
-def _notes(a: Path, b: Path, pairs: list[Pair], only_a: list[Cell], only_b: list[Cell]) -> list[str]:
+def _notes(pairs: list[Pair], only_a: list[Cell], only_b: list[Cell]) -> list[str]:
     counts: dict[str, int] = {}
     for pair in pairs:
         counts[pair.verdict] = counts.get(pair.verdict, 0) + 1
     notes = [", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))]
     notes += [f"{len(only)} cells only in {name}" for name, only in (("A", only_a), ("B", only_b)) if only]
-    ratios = [pair.ratio for pair in pairs if pair.ratio is not None]
+    if visible := [pair.visible for pair in pairs if pair.visible]:
+        notes.append(
+            f"visible: the smallest ratio that would have been called slower; its median is {np.median(visible):.2f}. "
+            f"A run's level varies by {LEVEL:.0%} from run to run; several runs on a side (A1,A2 B1,B2) make it smaller"
+        )
+    ratios = [pair.ratio.value for pair in pairs if pair.ratio is not None]
     if len(ratios) >= 3:
         notes.append(
             f"all cells together: median ratio {np.median(ratios):.3f}. Where most cells changed alike, the machine "
-            "may have changed: runs at different times are not sampled round-robin"
+            "may have changed"
         )
-    for name, folder in (("A", a), ("B", b)):
-        facts = facts_of(folder)
-        dirty = " with uncommitted changes" if facts.get("git_dirty") else ""
-        notes.append(f"{name}: {folder}, commit {facts.get('git_sha')}{dirty}, load {facts.get('load_average')}")
     return notes
+
+
+def _origins(a: Sequence[Path], b: Sequence[Path]) -> list[str]:
+    lines = []
+    for name, folders in (("A", a), ("B", b)):
+        for folder in folders:
+            facts = facts_of(folder)
+            dirty = " with uncommitted changes" if facts.get("git_dirty") else ""
+            lines.append(f"{name}: {folder}, commit {facts.get('git_sha')}{dirty}, load {facts.get('load_average')}")
+    return lines

@@ -2,12 +2,14 @@
 
 Between the measured lengths a curve is its fit a + b L + c L^2 times a correction, which is interpolated over
 log(length) so that the curve passes through every median. The crossing is the last one within the range; its 95%
-interval comes from the points' errors (`curves.draws`). It counts only if each model is significantly cheaper somewhere
-on its side. Beyond the range the fits are extrapolated, each scaled to pass through its longest point.
+interval is Student's t over the crossings of the replicates. It counts only if all replicates cross and each model is
+significantly cheaper somewhere on its side. Beyond the range the fits are extrapolated, each scaled to pass through its
+longest point.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -15,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from lengthscale.bench.analysis.curves import FEWEST, NOT_ENOUGH, Curve, draws
+from lengthscale.bench.analysis.curves import FEWEST, NOT_ENOUGH, Curve, by_replicate
 from lengthscale.bench.analysis.terms import extrapolate, fit_terms
 from lengthscale.bench.plan.series import SeriesKey
+from lengthscale.bench.results import intervals
 from lengthscale.bench.results.csv_table import CsvTable, TextRow, table_of
 from lengthscale.bench.results.estimate import Estimate
 
@@ -102,25 +105,30 @@ def crossover(first: Curve, second: Curve) -> Crossing:
         farther = pair.extrapolated()
         note = None if farther else f"by the fits not up to {FARTHEST * int(common[-1])} either"
         return replace(measured, status=BEYOND, extrapolated_length=farther, note=note)
-    if not pair.is_sure_around(length):
-        return replace(measured, note="their difference is within their errors")
-    return replace(measured, status=CROSSES, length=Estimate(length, *pair.interval(length)))
+    if doubt := pair.doubt_about(length):
+        return replace(measured, length=Estimate(length), note=doubt)
+    return replace(measured, status=CROSSES, length=pair.estimate(length))
 
 
 class Pair:
     """Two curves at the lengths that they share. `difference`: log(first / second) on a grid of lengths, (GRID,)."""
 
     def __init__(self, first: Curve, second: Curve, lengths: np.ndarray):
-        self._lengths, self._seeds = lengths, (first.seed, second.seed)
-        self._points = first.at(lengths), second.at(lengths)
-        values = [np.array([point.value for point in each]) for each in self._points]
-        errors = [np.array([point.error or 0.0 for point in each]) for each in self._points]
+        self._lengths = lengths
+        points = first.at(lengths), second.at(lengths)
+        values = [np.array([point.value for point in each]) for each in points]
+        errors = [np.array([point.error for point in each]) for each in points]
         self._terms = [fit_terms(lengths, *each) for each in zip(values, errors, strict=True)]
         self._ends = [each[-1] for each in values]
         self._grid = np.geomspace(lengths[0], lengths[-1], GRID)
         self._fitted = np.log(self._terms[0](lengths) / self._terms[1](lengths))
         self._between_points = np.log(self._terms[0](self._grid) / self._terms[1](self._grid))
         self.difference = self._paths(np.log(values[0] / values[1])[None])[0]
+        replicates = [by_replicate(each) for each in points]
+        self._replicates = None  # log(first / second) at the points, (replicates, points)
+        if replicates[0] is not None and replicates[1] is not None:
+            count = min(map(len, replicates))
+            self._replicates = np.log(replicates[0][:count] / replicates[1][:count])
 
     def _weights(self, at: np.ndarray) -> np.ndarray:
         """The interpolation weights of the points at some lengths, (lengths, points)."""
@@ -137,36 +145,31 @@ class Pair:
         changes = np.flatnonzero(above[1:] != above[:-1])
         return float(self._between(changes[-1], self.difference)) if len(changes) else None
 
-    def _drawn(self, length: float) -> np.ndarray | None:
-        """Random differences at the points, as other runs might give them, (DRAWS, points).
+    def doubt_about(self, length: float) -> str | None:
+        """Why it is not decided that the curves cross at this length; None where it is."""
+        if self._replicates is None:
+            return "fewer than 3 replicates"
+        ends = [intervals.student(each, float(np.median(each))) for each in self._replicates.T]
+        before = any((end.high or 0.0) < 0 for end, at in zip(ends, self._lengths, strict=True) if at < length)
+        beyond = any((end.low or 0.0) > 0 for end, at in zip(ends, self._lengths, strict=True) if at > length)
+        if not (before and beyond):
+            return "their difference is within their errors"
+        missing = np.isnan(self._crossings()).sum()
+        return f"{missing} of {len(self._replicates)} replicates do not cross" if missing else None
 
-        length: near which they are used, for the weights of `curves.draws`. None where nothing was repeated.
-        """
-        weights = self._weights(np.array([length]))[0]
-        first, second = (draws(*each, weights) for each in zip(self._points, self._seeds, strict=True))
-        return None if first is None or second is None else first - second
+    def estimate(self, length: float) -> Estimate:
+        """The length of a crossing with its interval; an end out of the range is None."""
+        found = intervals.student(np.log(self._crossings()), math.log(length))
+        low, high = (math.exp(end) if end is not None else math.nan for end in (found.low, found.high))
+        return Estimate(length, low if low >= self._lengths[0] else None, high if high <= self._lengths[-1] else None)
 
-    def is_sure_around(self, length: float) -> bool:
-        """Whether the first model is significantly cheaper at a shorter length, and the second one at a longer one."""
-        drawn = self._drawn(length)
-        if drawn is None:
-            return True
-        low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
-        return bool(np.any(high[self._lengths < length] < 0) and np.any(low[self._lengths > length] > 0))
-
-    def interval(self, length: float) -> tuple[float | None, float | None]:
-        """The 95% interval of the last length at which the second model becomes cheaper; None: an end out of range."""
-        drawn = self._drawn(length)
-        if drawn is None:
-            return None, None
-        paths = self._paths(drawn)
+    def _crossings(self) -> np.ndarray:
+        """The last length at which the second model becomes cheaper in each replicate; nan where it does not."""
+        assert self._replicates is not None
+        paths = self._paths(self._replicates)
         rises = (paths[:, :-1] <= 0) & (paths[:, 1:] > 0)
         last = rises.shape[1] - 1 - rises[:, ::-1].argmax(axis=1)
-        found = np.where(paths[:, -1] > 0, 0.0, np.inf)
-        crossing = rises.any(axis=1)
-        found[crossing] = self._between(last[crossing], paths[crossing].T)
-        low, high = np.quantile(found, (0.025, 0.975), method="nearest")
-        return float(low) or None, float(high) if np.isfinite(high) else None
+        return np.where(rises.any(axis=1), self._between(last, paths.T), np.nan)
 
     def extrapolated(self) -> float | None:
         """The extrapolated length from which on the second model is cheaper, by the fits; None where there is none."""

@@ -1,37 +1,44 @@
 """Fits of cost against length: the exponent, the terms, and a prediction at a length that was not run.
 
-slope           the exponent: least squares of log(value) on log(length) over the last TAIL points, with a 95% interval
-terms           a + b L + c L^2, and the share of each term at the longest length (terms.py)
-predicted       that polynomial at twice the longest length
+slope           the exponent: least squares of log(value) on log(length) over the last TAIL points, with a 95% interval.
+                This is what "growth" means everywhere: in CSVs, tables, sentences, figures
+flops_slope     beside the time's exponent that of the FLOPs over the same lengths, which is exact
+terms           a + b L + c L^2, and the share of each term at the longest length (terms.py); share_c of the quantity
+                "flops" is the quadratic part of the work
 left_out_error  the relative error of predicting the longest length from the shorter ones
+predicted       that polynomial at twice the longest length, where that error is at most LARGEST_ERROR
+disturbed       how many of the lengths other processes have disturbed (results/disturbance.py)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lengthscale.bench.analysis.crossover import Crossing, crossing_of, crossovers, table_of_crossings
-from lengthscale.bench.analysis.curves import FEWEST, NOT_ENOUGH, Curve, Point, curves_of, draws
+from lengthscale.bench.analysis.curves import FEWEST, NOT_ENOUGH, Curve, Point, by_replicate, curves_of
 from lengthscale.bench.analysis.terms import Terms, extrapolate, fit_terms
 from lengthscale.bench.plan.series import SeriesKey
+from lengthscale.bench.results import intervals
 from lengthscale.bench.results.csv_table import CsvTable, TextRow, read_table, table_of
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.folder import RunFolder
-from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import Result
 
 TAIL = 3  # points
+LARGEST_ERROR = 0.15
+BELIED = 0.25  # a larger difference of the exponents of time and FLOPs is noted
 FIT_COLUMNS = (
     *("measure", "quantity", "model", "size", "method", "batch", "dtype", "data", "seed"),
     *("n_points", "length_min", "length_max", "figure"),  # the value at length_max
-    *("tail_from", "slope", "slope_low", "slope_high"),
+    *("tail_from", "slope", "slope_low", "slope_high", "flops_slope"),
     *("a", "b", "c", "share_a", "share_b", "share_c"),
-    *("left_out_error", "predicted_length", "predicted", "status", "note"),
+    *("left_out_error", "predicted_length", "predicted", "disturbed", "status", "note"),
 )
 
 
@@ -45,12 +52,14 @@ class Fit:
     length_min: int
     length_max: int
     value: float  # at length_max
-    note: str  # what failed
+    note: str  # what failed, and where the exponent is not that of the work
     slope: Estimate | None = None  # the exponent
     tail_from: int | None = None  # the shortest length that the exponent includes
     terms: Terms | None = None
     left_out_error: float | None = None
     predicted: float | None = None
+    flops_slope: float | None = None
+    disturbed: int = 0
 
     @property
     def status(self) -> str:
@@ -70,6 +79,7 @@ class Fit:
     def columns(self) -> dict[str, Any]:
         """The fit as a row of fits.csv."""
         names = ("n_points", "length_min", "length_max", "tail_from", "left_out_error", "predicted_length", "predicted")
+        names = (*names, "flops_slope", "disturbed")
         slope, terms = self.slope, self.terms
         return {
             **{name: getattr(self.series, name) for name in FIT_COLUMNS if hasattr(self.series, name)},
@@ -96,13 +106,27 @@ def fit_of(row: TextRow) -> Fit:
         terms=Terms(*map(row.number, ("a", "b", "c"))) if row.has("a") else None,
         left_out_error=row.known("left_out_error"),
         predicted=row.known("predicted"),
+        flops_slope=row.known("flops_slope"),
+        disturbed=row.whole("disturbed"),
     )
 
 
-def fit_records(records: Iterable[Record]) -> tuple[list[Fit], list[Crossing]]:
+def fit_results(results: Iterable[Result]) -> tuple[list[Fit], list[Crossing]]:
     """The fits of all curves, and the crossings of all pairs of comparable curves."""
-    curves = curves_of(records)
-    return [fit_curve(curve) for curve in curves], crossovers(curves)
+    curves = curves_of(results)
+    fits = [fit_curve(curve) for curve in curves]
+    flops = {fit.series: fit.slope.value for fit in fits if fit.quantity == "flops" and fit.slope}
+    return [_with_work(fit, flops.get(fit.series)) for fit in fits], crossovers(curves)
+
+
+def _with_work(fit: Fit, flops_slope: float | None) -> Fit:
+    """The fit of a time with the exponent of the FLOPs, and a note where the two differ; other fits as they are."""
+    if fit.quantity != "time_ms" or fit.slope is None or flops_slope is None:
+        return fit
+    low, high = fit.slope.interval or (fit.slope.value, fit.slope.value)
+    belied = abs(fit.slope.value - flops_slope) > BELIED and not low <= flops_slope <= high
+    note = f"the FLOPs grow with {flops_slope:.2f}: memory or overhead decides" if belied else ""
+    return replace(fit, flops_slope=flops_slope, note="; ".join(filter(None, (fit.note, note))))
 
 
 def table_of_fits(fits: Iterable[Fit]) -> CsvTable:
@@ -128,11 +152,11 @@ def read_fits(folder: Path) -> tuple[list[Fit], list[Crossing]]:
 
 
 def fit_folder(folder: Path) -> tuple[list[Fit], list[Crossing]]:
-    """Fit the records of a results folder and write both files. Returns what `fit_records` does.
+    """Fit the results of a folder and write both files. Returns what `fit_results` does.
 
     Raises JournalError where the folder has no journal.
     """
-    fits, crossings = fit_records(RunFolder(folder).records())
+    fits, crossings = fit_results(RunFolder(folder).results())
     write_fits(folder, fits, crossings)
     return fits, crossings
 
@@ -148,34 +172,33 @@ def fit_curve(curve: Curve) -> Fit:
         "length_max": int(lengths[-1]),
         "value": float(values[-1]),
         "note": curve.note,
+        "disturbed": curve.disturbed,
     }
     if len(curve.points) < FEWEST:
         return Fit(**known)
     terms, before = (
         fit_terms(lengths[:count], values[:count], errors[:count]) for count in (len(lengths), len(lengths) - 1)
     )
+    left_out_error = float(extrapolate(before, lengths[-2], values[-2], lengths[-1]) / values[-1] - 1)
+    predicted = float(extrapolate(terms, lengths[-1], values[-1], 2 * lengths[-1]))
     return Fit(
         **known,
-        slope=slope_of(curve.points, curve.seed),
+        slope=slope_of(curve.points),
         tail_from=int(lengths[-TAIL]),
         terms=terms,
-        left_out_error=float(extrapolate(before, lengths[-2], values[-2], lengths[-1]) / values[-1] - 1),
-        predicted=float(extrapolate(terms, lengths[-1], values[-1], 2 * lengths[-1])),
+        left_out_error=left_out_error,
+        predicted=predicted if abs(left_out_error) <= LARGEST_ERROR else None,
     )
 
 
-def slope_of(points: tuple[Point, ...], seed: int = 0) -> Estimate:
-    """The exponent over the last TAIL points; without an interval where nothing was repeated.
-
-    seed: of the random draws for the interval.
-    """
+def slope_of(points: tuple[Point, ...]) -> Estimate:
+    """The exponent over the last TAIL points; without an interval where there are fewer than 3 replicates."""
     tail = points[-TAIL:]
     x = np.log([point.length for point in tail])
     weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)  # weights @ y: the slope of y on x
     logs = np.log([point.value for point in tail])
     exponent = float(weights @ (logs - logs[0]))  # less the first one: so that equal values give exactly 0
-    drawn = draws(tail, seed, weights)
-    if drawn is None:
+    replicates = by_replicate(tail)
+    if replicates is None:
         return Estimate(exponent)
-    low, high = np.quantile((drawn - logs[0]) @ weights, (0.025, 0.975))
-    return Estimate(exponent, float(low), float(high))
+    return intervals.student((np.log(replicates) - logs[0]) @ weights, exponent)

@@ -15,28 +15,44 @@ from lengthscale.bench.analysis.crossover import Crossing
 from lengthscale.bench.analysis.fit import Fit
 from lengthscale.bench.plan.series import SeriesKey, distinctions, size_name
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.folder import RunFolder
-from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import Result
 
-COLUMNS = ("measure", "model", "L", "ms", "tokens/s", "growth", "peak MB", "state KB", "loss", "not ok")
+COLUMNS = (
+    "measure",
+    "model",
+    "L",
+    "ms",
+    "95%",
+    "tokens/s",
+    "growth",
+    "FLOPs",
+    "peak MB",
+    "state KB",
+    "loss",
+    "flags",
+    "not ok",
+)
 
 
-def summarise(records: list[Record], fits: list[Fit]) -> list[dict[str, Any]]:
-    """A row of COLUMNS for each series, at its longest length L. growth: the exponent of its time in fits.csv."""
-    series: dict[SeriesKey, list[Record]] = {}
-    for record in records:
-        series.setdefault(record.cell.series(), []).append(record)
+def summarise(results: list[Result], fits: list[Fit]) -> list[dict[str, Any]]:
+    """A row of COLUMNS for each series, at its longest length L.
+
+    growth, FLOPs: the exponents of its time and of its FLOPs in fits.csv. flags: those of the cell.
+    """
+    series: dict[SeriesKey, list[Result]] = {}
+    for result in results:
+        series.setdefault(result.cell.series(), []).append(result)
     words = distinctions(series)
-    slopes = {fit.series: fit.slope for fit in fits if fit.quantity == "time_ms"}
-    return [_row(key, words[key], mine, slopes.get(key)) for key, mine in series.items()]
+    times = {fit.series: fit for fit in fits if fit.quantity == "time_ms"}
+    return [_row(key, words[key], mine, times.get(key)) for key, mine in series.items()]
 
 
-def _row(key: SeriesKey, distinction: str, records: list[Record], slope: Estimate | None) -> dict[str, Any]:
+def _row(key: SeriesKey, distinction: str, results: list[Result], fit: Fit | None) -> dict[str, Any]:
     """The row of one series. distinction: from others of its model and size, as of `distinctions`."""
-    good = sorted((each for each in records if each.status == Status.OK), key=lambda each: each.cell.length)
-    bad = {str(each.status) for each in records if each.status != Status.OK}
+    good = sorted((each for each in results if each.status == Status.OK), key=lambda each: each.cell.length)
+    bad = {str(each.status) for each in results if each.status != Status.OK}
     name = f"{key.name} {size_name(key.size)}" + (f", {distinction}" if distinction else "")
     columns = dict.fromkeys(COLUMNS) | {"measure": key.measure, "model": name, "not ok": ", ".join(sorted(bad))}
     if good:
@@ -46,12 +62,19 @@ def _row(key: SeriesKey, distinction: str, records: list[Record], slope: Estimat
             "L": good[-1].cell.length,
             "ms": _number(row.time_median_ms),
             "tokens/s": _number(row.tokens_per_s),
-            "growth": text.slope(slope.value) if slope else None,
+            "95%": _interval(row.time_low_ms, row.time_high_ms),
+            "growth": text.slope(fit.slope.value) if fit and fit.slope else None,
+            "FLOPs": text.slope(fit.flops_slope) if fit and fit.flops_slope is not None else None,
+            "flags": row.flags,
             "peak MB": _number(row.mem_peak_bytes and row.mem_peak_bytes / 1e6),
             "state KB": _number(row.state_bytes and row.state_bytes / 1e3),
             "loss": _number(row.loss) if key.measure == "quality" else None,
         }
     return columns
+
+
+def _interval(low: float | None, high: float | None) -> str | None:
+    return None if low is None or high is None else f"{text.number(low)} to {text.number(high)}"
 
 
 def _number(value: float | None) -> str | None:
@@ -60,7 +83,9 @@ def _number(value: float | None) -> str | None:
 
 def print_summary(rows: list[dict[str, Any]], console: Console) -> None:
     """Print a table for each measure, with the columns that it has. rows: of `summarise`."""
-    console.print("At each series' longest length L (growth: the exponent of the time over its last three lengths)")
+    console.print(
+        "At each series' longest length L (growth, FLOPs: the exponents of time and work over its last three lengths)"
+    )
     for measure, group in groupby(rows, key=lambda row: row["measure"]):
         mine = list(group)
         columns = [c for c in COLUMNS[1:] if c in ("model", "L") or any(row[c] not in (None, "") for row in mine)]

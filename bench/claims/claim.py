@@ -15,28 +15,29 @@ from lengthscale.bench.figures.spec import Figure
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.estimate import Estimate
-from lengthscale.bench.results.record import Record, Row
+from lengthscale.bench.results.record import Row
+from lengthscale.bench.results.result import Result
 from lengthscale.models import present_name
 
 HOLDS, FAILS, NOT_DECIDED = "holds", "fails", "not decided"
 VERDICTS = (HOLDS, FAILS, NOT_DECIDED)
 
 
-class Records(dict[str, list[Record]]):
+class Records(dict[str, list[Result]]):
     """The records of each part, by its name; a part that has not run has none.
 
     peaks: the machine's rates (bench/device/peaks.py) that were measured with each part.
     """
 
-    def __init__(self, parts: Mapping[str, list[Record]] | None = None, peaks: Mapping[str, dict] | None = None):
+    def __init__(self, parts: Mapping[str, list[Result]] | None = None, peaks: Mapping[str, dict] | None = None):
         super().__init__(parts or {})
         self.peaks = dict(peaks or {})
 
-    def peaks_of(self, record: Record) -> dict[str, Any]:
+    def peaks_of(self, record: Result) -> dict[str, Any]:
         """The machine's rates when the record was measured; empty where they were not."""
         return next((self.peaks.get(name, {}) for name, part in self.items() if record in part), {})
 
-    def together(self) -> list[Record]:
+    def together(self) -> list[Result]:
         """The records of all parts."""
         return [record for part in self.values() for record in part]
 
@@ -114,7 +115,7 @@ def affordable(levels: dict[float, Level], minutes: float) -> Level:
     return levels[max((needed for needed in levels if needed <= minutes), default=min(levels))]
 
 
-def is_of(record: Record, **cell: object) -> bool:
+def is_of(record: Result, **cell: object) -> bool:
     """Whether the record's cell has these values."""
     return all(_has(record.cell, name, value) for name, value in cell.items())
 
@@ -124,7 +125,7 @@ def _has(cell: Cell, name: str, value: object) -> bool:
     return (present_name(cell.model) if name == "model" else getattr(cell, name)) == value
 
 
-def rows_of(records: Iterable[Record], **cell: object) -> list[CellRow]:
+def rows_of(records: Iterable[Result], **cell: object) -> list[CellRow]:
     """The rows of all ok records whose cell has these values."""
     good = [record for record in records if record.status == Status.OK and is_of(record, **cell)]
     return [CellRow(record.cell, row) for record in good for row in record.rows]

@@ -29,13 +29,14 @@ from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.options import from_arguments
 from lengthscale.bench.plan.request import Request
 from lengthscale.bench.plan.run_options import OPTIONS
+from lengthscale.bench.plan.schedule import schedule
 from lengthscale.bench.plan.settings import Settings
-from lengthscale.bench.plan.status import FAILED, Status
+from lengthscale.bench.plan.status import FAILED, TIMED, Status
 from lengthscale.bench.results import resume
 from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.environment import device_slug
 from lengthscale.bench.results.folder import RunFolder
-from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import Result, results_of
 from lengthscale.models import unknown
 
 BUDGET_MINUTES = 20.0
@@ -96,7 +97,7 @@ def run_claims(wanted: Wanted, console: Console) -> tuple[bool, bool]:
         left += _left(work, records)
     table.print_verdicts(table.read(out), console)
     if left:
-        console.print(f"{left} cells are left: the same command with --out {out} continues", soft_wrap=True)
+        console.print(f"{left} replicates are left: the same command with --out {out} continues", soft_wrap=True)
     console.print(f"results: {out}", highlight=False, soft_wrap=True)
     return failed, False
 
@@ -133,7 +134,7 @@ def _plan(wanted: Wanted, out: Path) -> list[Work]:
 
 def _run_part(
     work: Work, name: str, request: Request, end: float, known: Known, console: Console
-) -> tuple[list[Record], bool]:
+) -> tuple[list[Result], bool]:
     """(the part's records, whether it was interrupted). A part whose time is over gives what it has."""
     assert request.out is not None
     left = end - time.monotonic()
@@ -142,7 +143,7 @@ def _run_part(
         console.print(f"{title}, {left / 60:.1f} minutes left for the claim", highlight=False, soft_wrap=True)
         _, records, interrupted = run_sweep(request, console, end, known)
     else:
-        records, interrupted = read_journal(RunFolder(request.out).journal), False
+        records, interrupted = results_of(read_journal(RunFolder(request.out).journal)), False
     return records, interrupted
 
 
@@ -150,20 +151,27 @@ def _note(work: Work, records: Records, n_cpus: int) -> str:
     """What did not run, what failed, and what disturbed it, in words; nothing where all went well."""
     said = []
     if left := _left(work, records):
-        cells = sum(len(request.cells) for request in work.requests.values())
-        said.append(f"out of time ({work.minutes:g} minutes): {left} of {cells} cells did not begin")
+        turns = sum(len(schedule(each.cells, each.settings.replicates)) for each in work.requests.values())
+        said.append(f"out of time ({work.minutes:g} minutes): {left} of {turns} replicates were not measured")
     for name, mine in records.items():
         statuses = Counter(record.status for record in mine if record.status in FAILED)
         said += [f"{name}: {count} {status}" for status, count in statuses.items()]
-    loads = [record.load_before or 0.0 for part in records.values() for record in part]
+    replicates = [each for part in records.values() for result in part for each in result.replicates]
+    loads = [each.load_before or 0.0 for each in replicates]
     if max(loads, default=0.0) > BUSY * n_cpus:
         said.append(f"the machine was busy (load {max(loads):.1f} on {n_cpus} cores): times may be off")
     return "; ".join(said)
 
 
 def _left(work: Work, records: Records) -> int:
-    """Cells that did not begin."""
-    return sum(len(request.cells) - len(records[name]) for name, request in work.requests.items())
+    """Replicates that were not measured, of cells that have not failed."""
+    left = 0
+    for name, request in work.requests.items():
+        finished = {result.cell: result for result in records[name]}
+        for turn in schedule(request.cells, request.settings.replicates):
+            mine = finished.get(turn.cell)
+            left += mine is None or (mine.status in TIMED and turn.replicate >= len(mine.replicates))
+    return left
 
 
 def _with_note(finding: Finding, note: str) -> Finding:

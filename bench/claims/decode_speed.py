@@ -32,7 +32,7 @@ from lengthscale.bench.claims.claim import (
 from lengthscale.bench.figures.spec import Axis, Figure, HeatMap
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.estimate import Estimate
-from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import Result
 
 FAST = "mamba"
 SLOW = {"transformer": "multi-head", "transformer++": "grouped queries"}
@@ -66,8 +66,8 @@ class Place:
 
     length: int
     batch: int
-    fast: Record
-    slow: Record
+    fast: Result
+    slow: Result
 
     @property
     def ratio(self) -> Estimate:
@@ -82,13 +82,13 @@ class Place:
         return bytes_read(self.slow) / bytes_read(self.fast)
 
 
-def bytes_read(record: Record) -> float:
+def bytes_read(record: Result) -> float:
     """The bytes that a step must read by the paper's explanation: the parameters and the whole batch's state."""
     row = record.row
     return row.number("n_params") * BYTES[record.cell.dtype] + row.number("state_bytes")
 
 
-def predicted_ms(record: Record, records: Records) -> float | None:
+def predicted_ms(record: Result, records: Records) -> float | None:
     """The predicted time of a step in ms; None where the machine's copying rate is not known."""
     bandwidth = records.peaks_of(record).get("copy_bytes_per_s")
     return bytes_read(record) / bandwidth * 1e3 if bandwidth else None
@@ -97,7 +97,7 @@ def predicted_ms(record: Record, records: Records) -> float | None:
 def places(records: Records, slow: str) -> list[Place]:
     """The contexts and batches where Mamba and `slow` were measured, the smallest cache first."""
     everything = [record for record in records.together() if record.status == Status.OK]
-    found = {(r.cell.model, r.cell.length, r.cell.batch): r for r in everything if r.samples_ms}
+    found = {(r.cell.model, r.cell.length, r.cell.batch): r for r in everything if r.medians_ms}
     both = [
         Place(length, batch, found[FAST, length, batch], record)
         for (model, length, batch), record in found.items()
@@ -204,7 +204,7 @@ def _ratio_at(place: Place | None) -> float:
     return math.nan if place is None else place.ratio.value
 
 
-def _said(slow: str, place: Place | None, everything: list[Record], length: int, batch: int) -> str:
+def _said(slow: str, place: Place | None, everything: list[Result], length: int, batch: int) -> str:
     if place:
         return f"{slow}: {place.ratio.value:.2g}x (predicted {place.predicted:.2g}x)"
     mine = [r for r in everything if (r.cell.length, r.cell.batch) == (length, batch)]

@@ -37,7 +37,7 @@ from lengthscale.bench.claims.claim import (
 from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Figure, Rule
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
-from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import Result
 
 ZOH, BILINEAR = "s4d", "s4d:rule=bilinear"
 STARTS = {  # of dt -> the models, by zero-order hold and bilinear
@@ -100,7 +100,7 @@ def _signed(gap: Estimate | None) -> str:
 # a. The error of a step
 
 
-def _judge_steps(records: list[Record]) -> list[Finding]:
+def _judge_steps(records: list[Result]) -> list[Finding]:
     """The errors of the bilinear state, and of the zero-order hold's; then of both for a ramp, which decide nothing."""
     order = order_of(rows_of(records, model=BILINEAR), "transition_error")
     what = "bilinear: order in dt of |Abar - exp(dt A)|, trained A, float64"
@@ -139,12 +139,12 @@ def order_of(rows: list[CellRow], error: str) -> Estimate | None:
 # b. The loss after training
 
 
-def _losses(records: list[Record], model: str) -> dict[int, float]:
+def _losses(records: list[Result], model: str) -> dict[int, float]:
     """The loss of each seed, at the sampling rate of training."""
     return {row.cell.seed: row.number("loss") for row in rows_of(records, model=model) if row.number("rate") == 1}
 
 
-def _gap(records: list[Record], start: str) -> Finding:
+def _gap(records: list[Result], start: str) -> Finding:
     zoh, bilinear = (_losses(records, model) for model in STARTS[start])
     seeds = sorted(set(zoh) & set(bilinear))
     pairs = np.array([(zoh[seed], bilinear[seed]) for seed in seeds]).reshape(-1, 2)
@@ -167,7 +167,7 @@ def between_seeds(pairs: np.ndarray) -> float:
 # c. Half the sampling rate
 
 
-def _resampled(records: list[Record], start: str, model: str) -> Finding:
+def _resampled(records: list[Result], start: str, model: str) -> Finding:
     rule = "zero-order hold" if model == STARTS[start][0] else "bilinear"
     seen = {
         (row.number("rate"), row.number("dt_factor"), row.cell.seed): 100 * row.number("accuracy")

@@ -16,7 +16,7 @@ from lengthscale.bench.claims.claim import Records, is_of
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
-from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import Result
 
 FEW = 12  # windows: below it Student's t, since a bootstrap of few values gives too narrow an interval
 
@@ -28,13 +28,13 @@ class Difference(NamedTuple):
     windows: int = 0
 
 
-def records_of(part: list[Record], **cell) -> list[Record]:
+def records_of(part: list[Result], **cell) -> list[Result]:
     """The records that are ok and have raw losses, and whose cell has these values."""
     good = [record for record in part if record.status == Status.OK and record.window_losses]
     return [record for record in good if is_of(record, **cell)]
 
 
-def losses(record: Record, context: int, control: str | None = None) -> np.ndarray:
+def losses(record: Result, context: int, control: str | None = None) -> np.ndarray:
     """The loss of each window at a context, (windows,).
 
     It is nan where a loss is not finite, and empty where the record has no such row.
@@ -45,7 +45,7 @@ def losses(record: Record, context: int, control: str | None = None) -> np.ndarr
     return np.zeros(0)
 
 
-def mean_losses(records: list[Record], context: int, control: str | None = None) -> np.ndarray:
+def mean_losses(records: list[Result], context: int, control: str | None = None) -> np.ndarray:
     """The loss of each window, (windows,), averaged over records on the same windows, such as several seeds."""
     found = [losses(record, context, control) for record in records]
     return np.mean(found, axis=0) if found and len({len(each) for each in found}) == 1 else np.zeros(0)
@@ -60,13 +60,13 @@ def difference(of: np.ndarray, to: np.ndarray) -> Difference:
     return Difference(intervals.mean_of_few(apart) if windows < FEW else intervals.mean(apart), windows)
 
 
-def best_rate(parts: Records, **cell) -> tuple[list[Record], str]:
+def best_rate(parts: Records, **cell) -> tuple[list[Result], str]:
     """(the records of these cells at their best learning rate, one for each seed; a note on that rate).
 
     The best rate has the lowest mean training loss. Hardly any token was trained on twice, so that is nearly a held-out
     loss, and the held-out windows take no part in the choice.
     """
-    rates: dict[float, list[Record]] = {}
+    rates: dict[float, list[Result]] = {}
     for record in records_of(parts.together(), **cell):
         rates.setdefault(record.row.number("learning_rate"), []).append(record)
     if not rates:

@@ -25,7 +25,7 @@ from lengthscale.bench.claims.claim import (
 from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure, Span
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.estimate import Estimate
-from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import Result
 
 AGREE = 1e-4  # of any logit
 PARALLEL = "associative"
@@ -85,7 +85,7 @@ def judge(records: Records) -> list[Finding]:
     return [overall, *findings]
 
 
-def _agree(records: list[Record]) -> Finding:
+def _agree(records: list[Result]) -> Finding:
     rows = rows_of(records, method=PARALLEL, dtype="float32")
     what = "RWKV-4, trained: largest difference of any logit, a sequence read whole (parallel scan) and step by step"
     measured = [record.cell.length for record in records]
@@ -99,7 +99,7 @@ def _agree(records: list[Record]) -> Finding:
     return Finding(what, Estimate(worst), "", HOLDS if worst < AGREE else FAILS, AGREE_RULE, lengths, note)
 
 
-def _ratio(records: list[Record], model: str, lengths: tuple[int, int]) -> Estimate | None:
+def _ratio(records: list[Result], model: str, lengths: tuple[int, int]) -> Estimate | None:
     """The time of a token at the longer of two contexts over that at the shorter one."""
     short, long = (ratios.found(records, model=model, length=length) for length in lengths)
     return ratios.of_times(long, short)

@@ -43,7 +43,7 @@ from lengthscale.bench.claims.paired import Difference, best_rate, difference, l
 from lengthscale.bench.data import planted
 from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure, Rule, Span
 from lengthscale.bench.results.estimate import Estimate
-from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import Result
 
 MODEL, DATA = "mamba", "code"
 FIRST, MILLION, FACTOR = 64, 2**20, 4
@@ -116,7 +116,7 @@ class Step(NamedTuple):
     note: str = ""
 
 
-def steps_of(records: list[Record]) -> list[Step]:
+def steps_of(records: list[Result]) -> list[Step]:
     """A step for each context of which a quarter was measured too, short ones first; several records are seeds."""
     contexts = sorted({row.context for record in records for row in record.rows if row.context})
     found = []
@@ -201,7 +201,7 @@ def _finding(step: Step) -> Finding:
     return Finding(what, step.difference.estimate, "nats a token", step.verdict, RULE, lengths, note)
 
 
-def shuffled(records: list[Record]) -> tuple[Difference, Difference, int | None]:
+def shuffled(records: list[Result]) -> tuple[Difference, Difference, int | None]:
     """(the loss with the far context shuffled, and in order, both less that given NEAR tokens; the length of it)."""
     name = f"shuffled beyond {NEAR}"
     context = next((row.context for each in records for row in each.rows if row.control == name), None)
@@ -212,7 +212,7 @@ def shuffled(records: list[Record]) -> tuple[Difference, Difference, int | None]
     return left, real, context
 
 
-def _shuffled(records: list[Record]) -> Finding:
+def _shuffled(records: list[Result]) -> Finding:
     left, real, context = shuffled(records)
     in_order = real.estimate
     what = f"control: loss given {f'{context:,} tokens' if context else 'a context'} shuffled beyond {NEAR}, "
@@ -224,7 +224,7 @@ def _shuffled(records: list[Record]) -> Finding:
     return Finding(what, left.estimate, "nats a token", verdict, SHUFFLED_RULE, (NEAR, context), note)
 
 
-def _planted(part: list[Record]) -> list[Finding]:
+def _planted(part: list[Result]) -> list[Finding]:
     """The gain at the distance of the repeat, and below it, where there must be none."""
     distance, found = planted.DISTANCE, records_of(part, model=FINDER)
     gain = planted.CHANCE - planted.floor()

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lengthscale.bench.analysis.crossover import BEYOND, CROSSES, Crossing
-from lengthscale.bench.analysis.curves import Curve, curves_of, draws
-from lengthscale.bench.analysis.fit import Fit, fit_records
+from lengthscale.bench.analysis.curves import Curve, by_replicate, curves_of
+from lengthscale.bench.analysis.fit import Fit, fit_results
 from lengthscale.bench.analysis.text import slope
 from lengthscale.bench.claims.claim import (
     FAILS,
@@ -33,6 +33,7 @@ from lengthscale.bench.claims.claim import (
 )
 from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Figure, Rule
 from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
 
 QUADRATIC, CLAIMED = "transformer", ("mamba", "rwkv4")  # other models are measured too, but decide nothing
@@ -101,19 +102,18 @@ def own_part(curve: Curve | None) -> OwnPart:
         return np.where(high <= 0, -np.inf, np.where(low <= 0, np.inf, found))
 
     value = float(exponent(np.array([point.value for point in chosen])))
-    drawn = draws(chosen, curve.seed)
+    replicates = by_replicate(chosen)
     lengths = (triple[0], triple[2])
-    if not math.isfinite(value) or drawn is None:
+    if not math.isfinite(value) or replicates is None:
         return OwnPart(Estimate(value) if math.isfinite(value) else None, lengths)
-    low, high = np.quantile(exponent(np.exp(drawn)), (0.025, 0.975), method="nearest")
-    return OwnPart(Estimate(value, float(low), float(high)), lengths)
+    return OwnPart(intervals.student(exponent(replicates), value), lengths)
 
 
 def judge(records: Records) -> list[Finding]:
     """Claim 2's findings: the exponents, and the lengths at which curves cross."""
     everything = records.together()
     curves = {(c.series.measure, c.series.model): c for c in curves_of(everything) if c.quantity == "time_ms"}
-    fits, crossings = fit_records(everything)
+    fits, crossings = fit_results(everything)
     by_series = {(fit.series.measure, fit.quantity, fit.series.model): fit for fit in fits}
     claimed, others = [], []
     asked = [measure for measure in WHOLE if measure in records] or list(WHOLE)
@@ -195,7 +195,7 @@ def figure(records: Records) -> Figure:
     good = {name: sum(r.status == Status.OK for r in records.get(name, [])) for name in WHOLE}
     measure = "train" if good["train"] >= good["forward"] else "forward"
     mine = records.get(measure, [])
-    fits, crossings = fit_records(mine)
+    fits, crossings = fit_results(mine)
     slopes = {fit.series.model: fit.slope for fit in fits if fit.quantity == "time_ms" and fit.slope}
     cheaper = {_linear(each): each.length.value for each in crossings if _is_asked(each) and each.length}
     drawn = []

@@ -69,6 +69,18 @@ def folder(name: str, about: str, many: bool = False) -> click.Argument:
     )
 
 
+def folders(name: str, about: str) -> click.Argument:
+    """A positional argument DIR[,DIR...], given to main as a list. A folder whose name has commas is one folder."""
+    return rich_click.RichArgument([name], help=about, metavar="DIR[,DIR]", required=True, callback=_split)
+
+
+def _split(context: click.Context, parameter: click.Parameter, value: str) -> list[Path]:
+    parts = (value,) if Path(value).exists() else tuple(part for part in value.split(",") if part)
+    paths = _as_paths(context, parameter, parts)
+    assert isinstance(paths, list)
+    return paths
+
+
 def _as_paths(context: click.Context, parameter: click.Parameter, value: str | tuple[str, ...]) -> Path | list[Path]:
     try:
         return parse.path(value) if isinstance(value, str) else [parse.path(text) for text in value]

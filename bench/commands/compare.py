@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lengthscale.bench.commands.arguments import command, folder
+from lengthscale.bench.commands.arguments import command, folders
 from lengthscale.bench.commands.console import Console
 from lengthscale.bench.plan import parse
 from lengthscale.bench.plan.options import Option, values_of
 
-ABOUT = "Compare two runs, cell by cell: what became slower or faster."
-EXAMPLES = ("compare results/DEVICE/BEFORE results/DEVICE/AFTER --fail-on-regression",)
+ABOUT = "Compare two runs, or several runs before and after, cell by cell: what became slower or faster."
+EXAMPLES = (
+    "compare results/DEVICE/BEFORE results/DEVICE/AFTER --fail-on-regression",
+    "compare results/DEVICE/OLD1,results/DEVICE/OLD2 results/DEVICE/NEW1,results/DEVICE/NEW2",
+)
 
 
 def _least_effect_help() -> str:
@@ -27,7 +30,7 @@ OPTIONS = (
 )
 
 
-def main(a: Path, b: Path, **given: Any) -> int:
+def main(a: list[Path], b: list[Path], **given: Any) -> int:
     """Run the command. Returns the exit code: 1 for a regression with --fail-on-regression, else 0."""
     values = values_of(OPTIONS, given)
     from lengthscale.bench.analysis.compare import LEAST_EFFECT, run_compare
@@ -41,8 +44,8 @@ COMMAND = command(
     "compare",
     main,
     ABOUT,
-    folder("a", "the results folder to compare with"),
-    folder("b", "the one that may have changed"),
+    folders("a", "the results folder to compare with, or several with commas"),
+    folders("b", "the one that may have changed, or several with commas"),
     options=OPTIONS,
     examples=EXAMPLES,
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import Result
 
 if TYPE_CHECKING:
     from lengthscale.bench.analysis.crossover import Crossing
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class End:
-    """A finished run, as the steps need it: its records become rows once and are fitted once, for all steps."""
+    """A finished run, as the steps need it: its results become rows once and are fitted once, for all steps."""
 
     folder: Path
-    records: list[Record]
+    results: list[Result]
     console: Console
 
     @cached_property
     def fitted(self) -> tuple[list[Fit], list[Crossing]]:
-        """The fits and crossings of the records. Raises what the fitting raises."""
-        from lengthscale.bench.analysis.fit import fit_records
+        """The fits and crossings of the results. Raises what the fitting raises."""
+        from lengthscale.bench.analysis.fit import fit_results
 
-        return fit_records(self.records)
+        return fit_results(self.results)
 
     @property
     def fitted_or_empty(self) -> tuple[list[Fit], list[Crossing]]:
@@ -52,7 +52,7 @@ class End:
         from lengthscale.bench.figures.run import run_of
 
         fits, crossings = self.fitted_or_empty
-        return replace(run_of(self.folder, self.records), fits=fits, crossings=crossings)
+        return replace(run_of(self.folder, self.results), fits=fits, crossings=crossings)
 
     def say(self, line: str) -> None:
         """Print a line as it is."""
@@ -68,9 +68,9 @@ class Step:
     do: Callable[[End], None]
 
 
-def finish(folder: Path, records: list[Record], console: Console) -> None:
+def finish(folder: Path, results: list[Result], console: Console) -> None:
     """Do all steps, and print which of them failed."""
-    end = End(folder, records, console)
+    end = End(folder, results, console)
     for step in STEPS:
         try:
             step.do(end)
@@ -81,10 +81,20 @@ def finish(folder: Path, records: list[Record], console: Console) -> None:
             )
 
 
+def first_picture(folder: Path, results: list[Result], console: Console) -> None:
+    """Draw the plots while a run goes on: of the first replicates, so without intervals. A failure is one line."""
+    end = End(folder, results, console)
+    try:
+        _plots(end)
+        end.say(f"plots of the first replicates: {folder / 'plots'}; they are drawn again at the end, with intervals")
+    except Exception as error:  # whatever it is: the run goes on
+        end.say(f"no plots of the first replicates: {type(error).__name__}: {error}")
+
+
 def _summary(end: End) -> None:
     from lengthscale.bench.analysis import summary
 
-    rows = summary.summarise(end.records, end.fitted_or_empty[0])
+    rows = summary.summarise(end.results, end.fitted_or_empty[0])
     summary.print_summary(rows, end.console)
     summary.write_summary(rows, end.folder)
 

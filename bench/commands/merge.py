@@ -27,8 +27,8 @@ def main(folders: list[Path], **given: Any) -> int:
     from lengthscale.bench.commands.finish import finish
     from lengthscale.bench.results.merge import merge
 
-    folder, records = merge(folders, values["out"], values["across_devices"])
-    finish(folder, records, Console())
+    folder, results = merge(folders, values["out"], values["across_devices"])
+    finish(folder, results, Console())
     return 0
 
 

@@ -28,7 +28,7 @@ EXAMPLES = (
 
 def main(**given: Any) -> int:
     """Run the command. Returns the exit code: 0, 3 where some cells failed, 130 where it was interrupted."""
-    from lengthscale.bench.commands.finish import finish
+    from lengthscale.bench.commands.finish import finish, first_picture
     from lengthscale.bench.host.request import make_request
     from lengthscale.bench.host.sweep import run_sweep
     from lengthscale.bench.plan.status import FAILED
@@ -42,9 +42,11 @@ def main(**given: Any) -> int:
 
         list_cells(request, console) if given.get("list") else dry_run(request, console)
         return 0
-    folder, records, interrupted = run_sweep(request, console)
-    if records:
-        finish(folder, records, console)
+    folder, results, interrupted = run_sweep(
+        request, console, on_first=lambda folder, results: first_picture(folder, results, console)
+    )
+    if results:
+        finish(folder, results, console)
     if interrupted:
         console.print(
             f"interrupted; the same command with --out {folder} continues",
@@ -53,7 +55,7 @@ def main(**given: Any) -> int:
             soft_wrap=True,
         )
         return 130
-    return 3 if any(record.status in FAILED for record in records) else 0
+    return 3 if any(result.status in FAILED for result in results) else 0
 
 
 def _resumed(given: dict[str, Any]) -> dict[str, Any]:

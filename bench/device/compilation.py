@@ -1,29 +1,77 @@
-"""Compiling programs that are not measured: once in a run, not once in each cell.
+"""Compiling once in a run what several processes run.
 
-The worker turns jax's compilation cache off, or compile times would be those of reading a cache. The parent gives a
-folder for the cache that exists as long as the run (bench/host/runner.py).
+The replicates of a cell run one compiled program: the first one compiles it, which is timed, and stores it; the others
+load it. So do programs that make a model's parameters. Others are compiled with jax's compilation cache, which the
+worker turns off otherwise, or compile times would be those of reading it. The parent gives a folder for all of them
+that exists as long as the run (bench/host/runner.py).
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import pickle
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental import serialize_executable
 from jax.experimental.compilation_cache import compilation_cache
 
+from lengthscale.models.ops import native
+
 LITTLE_EFFORT: dict[str, Any] = {"xla_backend_optimization_level": 1}
+
+
+def stored(name: str) -> tuple[Any, Any] | None:
+    """(a compiled program, its facts) as `store` has stored them under this name in this run; None where it has not."""
+    path = _path(name)
+    if path is None or not path.exists():
+        return None
+    native.missing()  # registers the kernels, which a program that was not traced here calls, too
+    executable, facts = pickle.loads(path.read_bytes())
+    return serialize_executable.deserialize_and_load(*executable), facts
+
+
+def store(name: str, compiled: Any, facts: Any) -> None:
+    """Store a compiled program for later processes of this run. A program that cannot be stored is compiled again."""
+    path = _path(name)
+    if path is None:
+        return
+    try:
+        content = pickle.dumps((serialize_executable.serialize(compiled), facts))
+    except Exception as error:  # what a backend or a tree of arguments cannot do
+        print(f"cannot store the compiled program: {type(error).__name__}: {error}", file=sys.stderr)
+        return
+    written = path.with_suffix(".new")
+    written.write_bytes(content)
+    written.rename(path)
+
+
+def _path(name: str) -> Path | None:
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if not folder or not name:
+        return None
+    return Path(folder) / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.program"
 
 
 def make_shared(make: Callable[[Any], Any], seed: int) -> Any:
     """make(key of the seed), compiled with little optimisation, since it runs once, and shared by the cells of a run.
 
-    The key is an argument, or XLA would compute all random numbers as constants when it compiles.
+    The key is an argument, or XLA would compute all random numbers as constants when it compiles. jax's cache is not
+    used, since XLA cannot store again, on a CPU, what that has given.
     """
     key = jax.random.key(seed)
-    with shared_compilation():
-        return jax.jit(make).lower(key).compile(compiler_options=LITTLE_EFFORT)(key)
+    lowered = jax.jit(make).lower(key)
+    name = lowered.as_text()
+    if found := stored(name):
+        return found[0](key)
+    compiled = lowered.compile(compiler_options=LITTLE_EFFORT)
+    store(name, compiled, None)
+    return compiled(key)
 
 
 @contextmanager

@@ -59,11 +59,17 @@ def free_bytes() -> int:
 class PeakMeter:
     """Measures the peak memory of a program.
 
-    Make it when the program is compiled and its arguments are allocated; read it after the program has run.
+    Make it when the program is compiled and its arguments are allocated; read it after the program has run. `start`
+    begins again: what compiling left in the allocator, and what a first run allocates, would count as a short
+    program's.
     """
 
     def __init__(self):
         self._started = False
+        self.start()
+
+    def start(self) -> None:
+        """Forget the peak so far."""
         if jax.default_backend() == "cpu":
             with suppress(OSError):
                 reset_peak()

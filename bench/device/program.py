@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +14,13 @@ import numpy as np
 
 from lengthscale.bench.device import flops as cost
 from lengthscale.bench.device import memory, timing
-from lengthscale.bench.device.compilation import make_shared
+from lengthscale.bench.device.compilation import make_shared, store, stored
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.results.messages import Done, Measured
+from lengthscale.bench.results.messages import Done, Measured, Samples
 from lengthscale.bench.results.record import row_of
+
+COMPILE_TIMES = ("trace_s", "lower_s", "compile_s")
 
 
 class Notifier(Protocol):
@@ -27,10 +28,6 @@ class Notifier(Protocol):
 
     def __call__(self, stage: str) -> None:
         """Send the stage that begins."""
-        ...
-
-    def end_round(self, step_s: float) -> None:
-        """End a round of samples and wait for the next one. step_s: seconds of a step, as known so far."""
         ...
 
 
@@ -62,6 +59,7 @@ class Program:
     advance: Callable[[tuple, Any], tuple] = lambda args, results: args  # (args, results) -> the next call's args
     loss: Callable[[Any], Any] | None = None  # results -> loss
     calls: int | None = None  # in one cell; None where sampling decides
+    name: str = ""  # under which replicates share it; "": each compiles its own
 
     @cached_property
     def abstract_args(self) -> tuple:
@@ -89,13 +87,13 @@ class Compiled:
         """The planned memory; None where it is unknown."""
         return self.columns["mem_planned_bytes"]
 
-    def timed(self, seconds: tuple[float, ...]) -> dict:
-        """The columns of time and rates, with those of compiling. seconds: of each call.
+    def timed(self, samples: Samples) -> dict:
+        """The columns of time and rates, with those of compiling.
 
         flops_per_s = flops / time
         bytes_per_s = (arguments + outputs) / time: the least that a step must move, whatever its caches keep
         """
-        times = timing.columns(seconds, self.program.tokens)
+        times = timing.columns(samples, self.program.tokens)
         median_s, flops = times["time_median_ms"] / 1e3, self.columns["flops"]
         return {
             **times,
@@ -126,6 +124,16 @@ def compile_program(program: Program, notify: Notifier) -> Compiled:
     return Compiled(program, call, columns, memory.moved_bytes(call))
 
 
+def load_or_compile(program: Program, notify: Notifier) -> Compiled:
+    """The compiled program, as an earlier replicate has stored it (without its times of compiling), or compiled now."""
+    if found := stored(program.name):
+        call, (columns, moved_bytes) = found
+        return Compiled(program, call, {**columns, **dict.fromkeys(COMPILE_TIMES)}, moved_bytes)
+    compiled = compile_program(program, notify)
+    store(program.name, compiled.call, (compiled.columns, compiled.moved_bytes))
+    return compiled
+
+
 def check_memory(compiled: Compiled, settings: Settings) -> None:
     """Raises SkippedError where the planned memory is over the limit."""
     planned, limit = compiled.planned_bytes, settings.mem_limit_bytes
@@ -139,10 +147,9 @@ def check_memory(compiled: Compiled, settings: Settings) -> None:
         )
 
 
-def measured(rows: Iterable[dict], seconds: tuple[float, ...], outcome: Outcome = FINE) -> Done:
-    """The end of a measurement. rows: of columns by their names. seconds: the raw samples."""
-    samples_ms = tuple(round(second * 1e3, 6) for second in seconds)
-    return Done(outcome.status, outcome.message, content=Measured(tuple(map(row_of, rows)), samples_ms))
+def measured(rows: Iterable[dict], samples: Samples, outcome: Outcome = FINE) -> Done:
+    """The end of a measurement. rows: of columns by their names."""
+    return Done(outcome.status, outcome.message, content=Measured(tuple(map(row_of, rows)), samples))
 
 
 def with_window_losses(done: Done, losses: Sequence[tuple[float | None, ...]]) -> Done:
@@ -151,12 +158,9 @@ def with_window_losses(done: Done, losses: Sequence[tuple[float | None, ...]]) -
     return replace(done, content=replace(done.content, window_losses=tuple(losses)))
 
 
-def measure(program: Program, settings: Settings, notify: Notifier, rounds: int = 1) -> Done:
-    """Compile and sample a program: one row. Between two rounds of samples other cells are sampled.
-
-    rounds: the least number of rounds. Raises SkippedError where the program does not fit into memory.
-    """
-    compiled = compile_program(program, notify)
+def measure(program: Program, settings: Settings, notify: Notifier) -> Done:
+    """Compile and sample a program: one row. Raises SkippedError where the program does not fit into memory."""
+    compiled = load_or_compile(program, notify)
     check_memory(compiled, settings)
     notify("allocate")
     args = program.make_args()
@@ -173,18 +177,13 @@ def measure(program: Program, settings: Settings, notify: Notifier, rounds: int 
         return results
 
     notify("sample")
-    seconds = timing.sample(call, settings, rounds)
-    done = 1
-    while done < rounds or (rounds > 1 and timing.wants_more(seconds, settings)):
-        notify.end_round(statistics.median(seconds))
-        seconds += timing.sample(call, settings, rounds, seconds)
-        done += 1
+    samples = timing.sample(call, settings, on_warm=meter.start)
     memory_columns = meter.columns((args, results))  # before the statistics, which take memory of their own
-    row = {**program.columns, **compiled.timed(seconds), **memory_columns}
+    row = {**program.columns, **compiled.timed(samples), **memory_columns}
     outcome = check_losses(losses)
     if losses and outcome == FINE:
         row["loss"] = float(losses[0])  # of the untrained model: the last loss depends on how fast the machine is
-    return measured([row], seconds, outcome)
+    return measured([row], samples, outcome)
 
 
 def check_losses(losses) -> Outcome:

@@ -6,20 +6,20 @@ time would be wrong and not only long.
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 import jax
-import numpy as np
 
+from lengthscale.bench.device.disturbance import Watch
 from lengthscale.bench.plan.settings import Settings
-from lengthscale.bench.results import intervals
-from lengthscale.bench.results.estimate import Estimate
+from lengthscale.bench.results.disturbance import undisturbed, usable
+from lengthscale.bench.results.messages import Samples
 
-FEW, NOISY, COARSE_TICKS = 5, 0.05, 1000
+SHORT_S = 1.0  # a call that is not longer is warmed up twice
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 _compilations = 0
 
@@ -36,46 +36,11 @@ class CompiledInTimedRegionError(RuntimeError):
     """Something was compiled while a program was timed, so its times are wrong."""
 
 
-def columns(seconds: tuple[float, ...], tokens: int) -> dict:
-    """The TIME columns. seconds: of each call. tokens: that one call handles."""
-    ms = np.array(seconds) * 1e3
-    median = intervals.median(ms)
-    return {
-        "time_median_ms": median.value,
-        "time_p10_ms": float(np.quantile(ms, 0.1)),
-        "time_p90_ms": float(np.quantile(ms, 0.9)),
-        "time_low_ms": median.low,
-        "time_high_ms": median.high,
-        "n_samples": len(ms),
-        "tokens_per_s": tokens / median.value * 1e3,
-        "flags": " ".join(_flags(len(ms), median.times(1e-3))) or None,
-    }
-
-
-def _flags(n_samples: int, median: Estimate) -> list[str]:
-    """The flags that warn a reader of these samples. median: in seconds."""
-    flags = ["few"] if n_samples < FEW else []
-    if median.interval and median.interval[1] - median.interval[0] > 2 * NOISY * median.value:
-        flags.append("noisy")
-    if median.value < COARSE_TICKS * time.get_clock_info("perf_counter").resolution:
-        flags.append("coarse")
-    return flags
-
-
-def wants_more(seconds: tuple[float, ...], settings: Settings) -> bool:
-    """Whether another round of samples is needed, since the median is not yet precise enough. seconds: so far.
-
-    This uses the median's 95% interval from order statistics (Conover 1999, section 3.2), which needs no memory while
-    the process's peak is measured.
-    """
-    n = len(seconds)
-    if sum(seconds) >= settings.precision_s or n >= settings.max_samples:
-        return False
-    low, high = math.floor((n - 1.96 * n**0.5) / 2), math.ceil((n + 1.96 * n**0.5) / 2)
-    if low < 0 or high >= n:
-        return True
-    ordered = sorted(seconds)
-    return ordered[high] - ordered[low] > 2 * settings.precision * statistics.median(ordered)
+def columns(samples: Samples, tokens: int) -> dict:
+    """The columns of the time of one replicate. tokens: that one call handles."""
+    used, _ = usable(samples.ms, samples.waited_ms, samples.stolen_ms)
+    median = statistics.median(used)
+    return {"time_median_ms": median, "n_samples": len(samples.ms), "tokens_per_s": tokens / median * 1e3}
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -85,29 +50,44 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, results
 
 
-def sample(
-    call: Callable[[], Any], settings: Settings, rounds: int = 1, before: tuple[float, ...] = ()
-) -> tuple[float, ...]:
-    """Warm up, then time `call` until the settings are met. Returns the seconds of each call, in order.
+def sample(call: Callable[[], Any], settings: Settings, on_warm: Callable[[], None] = lambda: None) -> Samples:
+    """Warm up, then time `call` until the settings are met.
 
-    rounds: how often the caller samples in all; the number of samples is shared among the rounds. before: the samples
-    of earlier rounds. The first call is not a sample: on a virtual machine, new memory pages can double its time. A
-    short call is warmed up twice, a call over `slow_step_s` only in the first round. A slow call is sampled
-    `min_samples_slow` times, or twice if those took `max_seconds`. Raises CompiledInTimedRegionError if anything was
-    compiled meanwhile.
+    The first call is not a sample: its memory pages are new, and what another process left in the caches is still
+    there. A short call is warmed up twice. on_warm: called between these two; a long call would take too long for it.
+    Raises CompiledInTimedRegionError if anything was compiled meanwhile.
     """
     compilations = _compilations
-    step_s = float(np.median(before)) if before else timed(call)[0]
-    slow = settings.is_slow(step_s)
-    if not slow and (before or step_s < 0.1):
+    if timed(call)[0] <= SHORT_S:
+        on_warm()
         timed(call)
-    # The first call is slower than a sample, so only the samples of a slow step decide when they are enough.
-    wanted = -(-(settings.min_samples_slow if slow else settings.min_samples) // rounds)
     seconds: list[float] = []
-    while len(seconds) < wanted or (sum(seconds) < settings.min_seconds and len(seconds) < settings.max_samples):
-        if slow and settings.is_enough(len(before) + len(seconds), sum(before) + sum(seconds)):
-            break
-        seconds.append(timed(call)[0])
+    waits: list[tuple[float, float]] = []
+    with closing(Watch()) as watch:
+        while wants_more(seconds, waits, settings):
+            seconds.append(timed(call)[0])
+            waits.append(watch.read())
+        samples = watch.samples(seconds)
     if _compilations != compilations:
         raise CompiledInTimedRegionError(f"{_compilations - compilations} compilations while timing")
-    return tuple(seconds)
+    return samples
+
+
+def wants_more(seconds: Sequence[float], waits: Sequence[tuple[float, float]], settings: Settings) -> bool:
+    """Whether another sample is needed: there are too few undisturbed ones so far, and there is time for another.
+
+    seconds: of the samples so far. waits: their waited and stolen milliseconds. Where some are disturbed there is twice
+    as much time, so that undisturbed ones can follow.
+    """
+    if not seconds:
+        return True
+    ms = [second * 1e3 for second in seconds]
+    good = [
+        second for second, is_good in zip(seconds, undisturbed(ms, *zip(*waits, strict=True)), strict=True) if is_good
+    ]
+    most = 1 if len(good) == len(seconds) else 2
+    if len(seconds) >= most * settings.max_samples:
+        return False
+    if sum(seconds) + statistics.median(seconds) > most * settings.max_seconds:
+        return False
+    return len(good) < settings.min_samples or sum(good) < settings.min_seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +12,7 @@ import optax
 
 from lengthscale.bench.device import memory, timing
 from lengthscale.bench.device.compilation import shared_compilation
+from lengthscale.bench.device.disturbance import Watch
 from lengthscale.bench.device.learner import TrainedModel, make_learner, make_optimizer, make_train_step
 from lengthscale.bench.device.program import (
     FINE,
@@ -25,7 +27,7 @@ from lengthscale.bench.device.program import (
 from lengthscale.bench.device.workloads.base import Arrays, Workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
-from lengthscale.bench.results.messages import Done
+from lengthscale.bench.results.messages import Done, Samples
 
 
 def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays, calls: int | None = None) -> Program:
@@ -45,6 +47,7 @@ def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays,
         make_state=make_state,
         inputs=inputs,
         seed=cell.seed,
+        name=cell.key(),
         tokens=cell.batch * cell.length,
         columns={"n_params": learner.n_params},
         advance=lambda args, results: (*results[:3], *args[3:]),
@@ -66,12 +69,12 @@ class Training:
 
     model: TrainedModel
     row: dict  # its columns: times, memory, rates and losses
-    seconds: tuple[float, ...]  # of the steps, from which the row's times come
+    samples: Samples  # of the steps, from which the row's times come
     outcome: Outcome
 
     def failed(self) -> Done:
         """The end of a measure whose training failed."""
-        return measured([self.row], self.seconds, self.outcome)
+        return measured([self.row], self.samples, self.outcome)
 
 
 def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) -> Training:
@@ -87,13 +90,18 @@ def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) 
 
     notify("train")
     results, losses, seconds = None, [], []
-    for batch, _ in zip(workload.training_batches(), range(program.calls or 1), strict=False):
-        call = partial(compiled.call, *args[:3], *map(jnp.asarray, batch))
-        taken, results = timing.timed(call)
-        args = program.advance(args, results)
-        seconds.append(taken)
-        losses.append(program.loss(results) if program.loss else None)
-    samples = tuple(seconds[1:] or seconds)  # the first step also warms up
+    with closing(Watch()) as watch:
+        for batch, _ in zip(workload.training_batches(), range(program.calls or 1), strict=False):
+            call = partial(compiled.call, *args[:3], *map(jnp.asarray, batch))
+            taken, results = timing.timed(call)
+            args = program.advance(args, results)
+            losses.append(program.loss(results) if program.loss else None)
+            seconds.append(taken)
+            if len(losses) == 1:
+                watch.begin()  # the first step also warms up
+            else:
+                watch.read()
+        samples = watch.samples(seconds[1:]) if len(seconds) > 1 else Samples((seconds[0] * 1e3,))
     row = {
         **meter.columns((args, results)),  # before the statistics, which take memory of their own
         **program.columns,

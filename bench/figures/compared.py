@@ -62,7 +62,9 @@ def _curve(key: SeriesKey, group: list[Pair], several: bool, place_of: dict[Cell
         name = f"{name}, {size_name(key.size)}, batch {key.batch}, {key.dtype}, seed {key.seed}"
     ratio, low, high = (
         tuple(math.nan if value is None else value for value in values)
-        for values in zip(*((pair.ratio, pair.low, pair.high) for pair in group), strict=True)
+        for values in zip(
+            *((pair.ratio.value, pair.ratio.low, pair.ratio.high) for pair in group if pair.ratio), strict=True
+        )
     )
     return DrawnCurve(
         model=key.model,

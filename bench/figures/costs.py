@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lengthscale.bench.analysis.answer import PAIR
-from lengthscale.bench.analysis.fit import Fit
+from lengthscale.bench.analysis.crossover import CROSSES
+from lengthscale.bench.analysis.fit import LARGEST_ERROR
 from lengthscale.bench.analysis.text import estimated
 from lengthscale.bench.figures.run import Run, Series, caption, series_of
 from lengthscale.bench.figures.spec import (
@@ -48,8 +49,6 @@ class Cost:
 BANDS = "band: 95% interval of the median; pale: p10 to p90"
 BARS = "bar: 95% interval of the median"
 PLANNED = "dotted: planned by the compiler"
-# A fit to the shorter lengths predicts the longest one. If the relative error is larger, the fit is not extrapolated.
-LARGEST_ERROR = 0.15
 EXTRAPOLATED = f"dashed: extrapolated by the fit, where it predicted the longest length within {LARGEST_ERROR:.0%}"
 COSTS = {
     "time": Cost("time_median_ms", 1, "time", "time of a step (ms)", (1, 2), 1, "time_ms"),
@@ -161,7 +160,7 @@ def _ends(good: list[TextRow], y: np.ndarray, cost: Cost, low: str, high: str) -
 def _extrapolation(run: Run, series: Series, cost: Cost, good: list[TextRow]) -> tuple[Numbers, Numbers] | None:
     """(lengths, values) of the dashed line beyond the longest length; None where no fit may be extrapolated."""
     fit = run.fit_of(series.key, cost.quantity)
-    if fit is None or fit.terms is None or not _may_be_extrapolated(fit) or fit.length_max != good[-1].length:
+    if fit is None or fit.terms is None or fit.predicted is None or fit.length_max != good[-1].length:
         return None
     lengths = np.geomspace(fit.length_max, 2 * fit.length_max, 20)
     growth = fit.terms(lengths)
@@ -169,10 +168,6 @@ def _extrapolation(run: Run, series: Series, cost: Cost, good: list[TextRow]) ->
     if cost.column == "tokens_per_s":
         growth = (1 if series.key.measure == "decode" else lengths / lengths[0]) / growth
     return tuple(lengths.tolist()), tuple((growth * good[-1].number(cost.column) * cost.factor).tolist())
-
-
-def _may_be_extrapolated(fit: Fit) -> bool:
-    return fit.predicted is not None and fit.left_out_error is not None and abs(fit.left_out_error) <= LARGEST_ERROR
 
 
 def _marks(run: Run, measure: str, cost: Cost, curves: tuple[DrawnCurve, ...]) -> tuple[Mark, ...]:
@@ -201,7 +196,7 @@ def _crossing(run: Run, measure: str, rows: list[TextRow]) -> DrawnCrossing | No
     if not set(PAIR) <= {row.text("model") for row in rows}:
         return None
     for each in run.crossings:
-        if (each.series.measure, each.quantity) == (measure, "time_ms") and each.length:
+        if (each.series.measure, each.quantity, each.status) == (measure, "time_ms", CROSSES) and each.length:
             low, high = each.length.low or each.range_min, each.length.high or each.range_max
             if {each.model_short, each.model_long} <= set(PAIR) and low and high:
                 text = f"{each.model_long} passes {each.model_short} at {estimated(each.length)}"

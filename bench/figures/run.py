@@ -1,6 +1,6 @@
 """A run, as the figures need it: the rows of each measure, as the text in its CSV, with their fits and series.
 
-`run_of` makes it from the records that this process has just measured, and `read_run` from a folder. The pictures, the
+`run_of` makes it from the results that this process has just measured, and `read_run` from a folder. The pictures, the
 page and the command line all use this one value.
 """
 
@@ -18,15 +18,14 @@ from lengthscale.bench.analysis.fit import Fit, read_fits
 from lengthscale.bench.plan.cell import IDENTITY
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.series import SeriesKey, size_name
-from lengthscale.bench.results.codec import table_of_records
+from lengthscale.bench.results.codec import table_of_results
 from lengthscale.bench.results.csv_table import CsvTable, TextRow, read_table
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.folder import RunFolder
-from lengthscale.bench.results.record import Record
-from lengthscale.models import every_model, present_name
+from lengthscale.bench.results.result import Result
+from lengthscale.models import present_name
 
 _CELL = IDENTITY[1:]
-_ORDER = {name: number for number, name in enumerate(every_model())}
 
 
 @dataclass(frozen=True)
@@ -83,12 +82,12 @@ def read_rows(folder: Path) -> Run:
     return _run_with(home, tables)
 
 
-def run_of(folder: Path, records: Iterable[Record]) -> Run:
-    """The run of these records, without fits. The folder's journal must hold them already."""
-    by_measure: dict[str, list[Record]] = {}
-    for record in records:
-        by_measure.setdefault(record.cell.measure, []).append(record)
-    tables = {name: table_of_records(by_measure[name]) for name in MEASURES if name in by_measure}
+def run_of(folder: Path, results: Iterable[Result]) -> Run:
+    """The run of these results, without fits. The folder's journal must hold them already."""
+    by_measure: dict[str, list[Result]] = {}
+    for result in results:
+        by_measure.setdefault(result.cell.measure, []).append(result)
+    tables = {name: table_of_results(by_measure[name]) for name in MEASURES if name in by_measure}
     return _run_with(RunFolder(folder), tables)
 
 
@@ -129,12 +128,14 @@ def series_of(measure: str, rows: Iterable[TextRow], each_length: bool = False) 
     rows = list(rows)
     distinguishing = ("size", "dtype", "data" if MEASURES[measure].trains else "batch")
     varying = [name for name in distinguishing if len({row.text(name) for row in rows if row.ok}) > 1]
+    chunks = {(row.text("model"), row.whole("chunk")) for row in rows if row.ok}
+    varying += ["chunk"] * (len(chunks) > len({model for model, _ in chunks}))  # of one model, or all have their own
     groups: dict[tuple[SeriesKey, int], list[TextRow]] = {}
     for row in rows:
         groups.setdefault((row.series(measure), row.length if each_length else 0), []).append(row)
     names: dict[str, list[str]] = {}
     series = []
-    for key, length in sorted(groups, key=_sort_key):
+    for key, length in sorted(groups, key=lambda group: (group[0].order(), group[1])):
         mine = sorted(groups[key, length], key=lambda row: row.length)
         name = ", ".join([key.name, *(_WORDS[each](getattr(key, each)) for each in varying)])
         known = names.setdefault(key.model, [])
@@ -144,14 +145,7 @@ def series_of(measure: str, rows: Iterable[TextRow], each_length: bool = False) 
     return series
 
 
-_WORDS = {"size": size_name, "dtype": str, "data": str, "batch": "batch {}".format}
-
-
-def _sort_key(group: tuple[SeriesKey, int]) -> tuple:
-    """The sort key of a series: the order of MODELS comes first."""
-    key, length = group
-    rank = _ORDER.get(present_name(key.model), len(_ORDER))
-    return rank, key.model, key.method, key.size, key.dtype, key.data, key.batch, key.seed, length
+_WORDS = {"size": size_name, "dtype": str, "data": str, "batch": "batch {}".format, "chunk": "chunks of {}".format}
 
 
 def caption(run: Run, measures: Iterable[str], notes: Iterable[str] = ()) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.results.messages import Done, RoundEnd, Stage
+from lengthscale.bench.results.messages import Done, Stage
 
 # A name and no import, since it loads jax. It has run(task, cell, settings, notify).
 WORKER = "lengthscale.bench.device.worker"
@@ -85,14 +85,6 @@ class Notifier:
         """Send the stage that begins."""
         self.stage = stage
         self._connection.send(Stage(stage))
-
-    def end_round(self, step_s: float) -> None:
-        """End a round of samples and wait for the next one. step_s: seconds of a step, as known so far.
-
-        Raises EOFError where the parent has ended.
-        """
-        self._connection.send(RoundEnd(step_s))
-        self._connection.recv()
 
 
 def _message(error: Exception) -> str:

@@ -13,7 +13,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,18 +67,8 @@ def cores() -> Finding:
 
 
 def load() -> Finding:
-    """The CPU time of other processes over half a second: a load average would include what has just ended."""
-    watched = [process for process in psutil.process_iter() if process.pid != os.getpid()]
-    for process in watched:
-        with suppress(psutil.Error):
-            process.cpu_percent()
-    time.sleep(0.5)
-    busy = []
-    for process in watched:
-        with suppress(psutil.Error):
-            busy.append((process.cpu_percent(), process.name()))
-    total = sum(percent for percent, _ in busy) / 100
-    largest = ", ".join(f"{name} {percent:.0f}%" for percent, name in sorted(busy, reverse=True)[:3] if percent >= 5)
+    """The CPU time of other processes over half a second."""
+    total, largest = machine.busy_cores(0.5)
     return _judge("load", f"{total:.2f} cores busy{f' ({largest})' if largest else ''}", total < 0.2, "end it, or wait")
 
 

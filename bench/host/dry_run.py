@@ -63,7 +63,7 @@ def _cell_seconds(planned: Planned, step_s: float | None, settings: Settings) ->
     """The predicted seconds of a cell: compiling, a warm-up and the samples, or all training steps."""
     if step_s is None:
         return None
-    calls = planned.calls or 1 + settings.expected_samples(step_s)
+    calls = planned.calls or 1 + settings.samples(step_s)
     return sum(planned.columns[name] for name in ("trace_s", "lower_s", "compile_s")) + calls * step_s
 
 

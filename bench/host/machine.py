@@ -8,6 +8,8 @@ import os
 import platform
 import re
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -42,6 +44,24 @@ def describe(device: dict) -> dict:
         "xla_flags": os.environ.get("XLA_FLAGS"),
         "load_average": os.getloadavg(),
     }
+
+
+def busy_cores(seconds: float) -> tuple[float, str]:
+    """(cores that other processes use, the largest of them by name), watched for so many seconds.
+
+    A load average would include what has just ended.
+    """
+    watched = [process for process in psutil.process_iter() if process.pid != os.getpid()]
+    for process in watched:
+        with suppress(psutil.Error):
+            process.cpu_percent()
+    time.sleep(seconds)
+    busy = []
+    for process in watched:
+        with suppress(psutil.Error):
+            busy.append((process.cpu_percent(), process.name()))
+    largest = [f"{name} {percent:.0f}%" for percent, name in sorted(busy, reverse=True)[:3] if percent >= 5]
+    return sum(percent for percent, _ in busy) / 100, ", ".join(largest)
 
 
 def _cpu_model() -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.status import Status as Spinner
 
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.schedule import Turn
 from lengthscale.bench.plan.status import TIMED, Status
 from lengthscale.bench.results.record import Record
 
@@ -16,13 +19,24 @@ COLOURS = {Status.OK: "green", Status.SKIPPED: "yellow", Status.UNSUPPORTED: "ye
 
 
 class Progress:
-    """Prints the progress of a sweep, such as `[17/84] mamba train L=65536 ... 12.3 ms  ETA 4:10`. total: of cells."""
+    """Prints the progress of a sweep.
 
-    def __init__(self, console: Console, total: int):
+    The first replicates are measured in a random order and printed in the order of the table, each when all before it
+    are there: `[17/60] mamba train L=65536 ... 12.3 ms  ETA 4:10`. Later replicates have one line for each measure.
+
+    cells: all cells of the run. turns: that are to be measured.
+    """
+
+    def __init__(self, console: Console, cells: Sequence[Cell], turns: Sequence[Turn]):
         self._console = console
-        self._total = total
-        self._done = 0
-        self._started = time.monotonic()
+        self._numbers = {cell: number for number, cell in enumerate(sorted(cells, key=Cell.order), start=1)}
+        first = {turn.cell for turn in turns if turn.replicate == 0}
+        self._queue = [cell for cell in self._numbers if cell in first]  # whose first replicate has not been printed
+        self._lines: dict[Cell, str] = {}  # of first replicates that wait for others before them
+        self._left = Counter((turn.replicate, turn.cell.measure) for turn in turns)
+        self._passes: dict[tuple[int, str], float] = {}  # when they began
+        self._total, self._done, self._started = len(turns), 0, time.monotonic()
+        self._turn: Turn | None = None
         self._spinner: Spinner | None = None
 
     @contextmanager
@@ -34,29 +48,65 @@ class Progress:
         with self._console.status("") as self._spinner:
             yield
 
-    def start(self, cell: Cell) -> None:
-        """Show that a cell starts."""
-        self.stage(cell, "start")
+    def start(self, turn: Turn) -> None:
+        """Show that a replicate starts."""
+        self._turn = turn
+        self._passes.setdefault((turn.replicate, turn.cell.measure), time.monotonic())
+        self.stage("start")
 
-    def stage(self, cell: Cell, name: str) -> None:
-        """Show the stage that a cell has reached."""
-        if self._spinner:
-            line = f"[{self._done + 1}/{self._total}] {cell.label()} ... {name}  ETA {self.eta()}"
-            self._spinner.update(_escape(line))
+    def stage(self, name: str) -> None:
+        """Show the stage that the current replicate has reached."""
+        if self._spinner and self._turn:
+            of = f"replicate {self._turn.replicate + 1}, " if self._turn.replicate else ""
+            place = f"[{self._done + 1}/{self._total}]"
+            self._spinner.update(_escape(f"{place} {self._turn.cell.label()} ... {of}{name}  ETA {self.eta()}"))
 
     def finish(self, record: Record) -> None:
-        """Print the outcome of a cell."""
+        """Print the outcome of a replicate, or keep it until those before it are there."""
         self._done += 1
         outcome = f"[{COLOURS.get(record.status, 'red')}]{_escape(_outcome(record))}[/]"
-        line = _escape(f"[{self._done}/{self._total}] {record.cell.label()} ...")
-        self._console.print(f"{line} {outcome}  ETA {self.eta()}", highlight=False, soft_wrap=True)
+        line = f"{_escape(f'[{self._numbers[record.cell]}/{len(self._numbers)}] {record.cell.label()} ...')} {outcome}"
+        if record.replicate == 0:
+            self._lines[record.cell] = line
+            self._print_lines()
+        elif record.status not in TIMED:
+            self._print(f"{line} (replicate {record.replicate + 1})")
+        self._end_of(record.replicate, record.cell)
+
+    def leave_out(self, turn: Turn) -> None:
+        """Count a replicate that is not measured."""
+        self._done += 1
+        self._end_of(turn.replicate, turn.cell)
+
+    def end(self) -> None:
+        """Print what waits for cells that were not measured."""
+        self._queue = [cell for cell in self._queue if cell in self._lines]
+        self._print_lines()
 
     def eta(self) -> str:
-        """The time left, if the other cells take as long as those so far. They are longer, so it grows at first."""
+        """The time left, if what is left takes as long as what was measured so far."""
         if not self._done:
             return "-:--"
-        left = (time.monotonic() - self._started) / self._done * (self._total - self._done)
-        return f"{int(left // 60)}:{int(left % 60):02d}"
+        return _clock((time.monotonic() - self._started) / self._done * (self._total - self._done))
+
+    def _print_lines(self) -> None:
+        while self._queue and self._queue[0] in self._lines:
+            self._print(self._lines.pop(self._queue.pop(0)))
+
+    def _end_of(self, replicate: int, cell: Cell) -> None:
+        """Print that a replicate of a measure has ended, if this was its last cell and not the first replicate."""
+        key = (replicate, cell.measure)
+        self._left[key] -= 1
+        if replicate and not self._left[key] and key in self._passes:
+            seconds = time.monotonic() - self._passes[key]
+            self._print(_escape(f"{cell.measure}: replicate {replicate + 1} in {_clock(seconds)}"))
+
+    def _print(self, line: str) -> None:
+        self._console.print(f"{line}  ETA {self.eta()}", highlight=False, soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
 
 
 def _outcome(record: Record) -> str:

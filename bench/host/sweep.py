@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +22,11 @@ from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.forecast import Forecast
-from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.request import Request
-from lengthscale.bench.plan.series import SeriesKey
-from lengthscale.bench.plan.status import Status
+from lengthscale.bench.plan.schedule import Turn, schedule
+from lengthscale.bench.plan.status import TIMED, Status
 from lengthscale.bench.results import resume
+from lengthscale.bench.results.disturbance import OTHER_CORES
 from lengthscale.bench.results.environment import conditions_of, device_home
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.files import replace_file
@@ -35,6 +35,7 @@ from lengthscale.bench.results.journal import Journal, locked
 from lengthscale.bench.results.messages import Done
 from lengthscale.bench.results.rates import with_shares
 from lengthscale.bench.results.record import Record, not_run
+from lengthscale.bench.results.result import Result, results_of
 from lengthscale.bench.results.tables import Tables
 
 
@@ -46,13 +47,21 @@ class Known:
     peaks: dict[str, Any] = field(default_factory=dict)  # the machine's peak rates
 
 
-def run_sweep(
-    request: Request, console: Console, deadline: float = math.inf, known: Known | None = None
-) -> tuple[Path, list[Record], bool]:
-    """Run all cells that the folder does not have yet: (results folder, all of its records, whether interrupted).
+OnFirst = Callable[[Path, list[Result]], None]
 
-    deadline: by time.monotonic(); a curve that has not begun by then is left out, and the same command runs it later.
-    known: what earlier sweeps of this process have found; this one adds to it.
+
+def run_sweep(
+    request: Request,
+    console: Console,
+    deadline: float = math.inf,
+    known: Known | None = None,
+    on_first: OnFirst = lambda folder, results: None,
+) -> tuple[Path, list[Result], bool]:
+    """Run all replicates that the folder does not have yet: (results folder, all of its results, whether interrupted).
+
+    deadline: by time.monotonic(); what has not begun by then is left out, and the same command runs it later.
+    known: what earlier sweeps of this process have found; this one adds to it. on_first: called when every cell has its
+    first replicate and others are to come; what it raises is an error of this function.
     Raises RuntimeError where there is no device, JournalError where the folder is in use or its journal is of another
     kind, RequestError where it was measured under other conditions, OSError where it cannot be written: nothing has
     been measured then. Raises StoppedError where the results can no longer be written.
@@ -75,12 +84,12 @@ def run_sweep(
             console.print(f"not what the journal gives, set aside: {path}", highlight=False, soft_wrap=True)
         try:
             loop = Loop(request, runner, Checks(runner, known.checked), Output(journal, tables, described), console)
-            interrupted = loop.run(deadline)
+            interrupted = loop.run(deadline, on_first)
         except (OSError, JournalError) as error:
-            kept = f"{len(journal.records)} of {len(request.cells)} cells are kept"
+            kept = f"{len(results_of(journal.records))} of {len(request.cells)} cells are kept"
             advice = f"{kept}; --resume {folder.path} continues"
             raise StoppedError(f"the results can no longer be written: {error}. {advice}") from error
-        return folder.path, journal.records, interrupted
+        return folder.path, results_of(journal.records), interrupted
 
 
 @contextmanager
@@ -110,6 +119,15 @@ def _describe(
     replace_file(folder.environment, json.dumps(described, indent=1))
 
 
+def _warn_if_busy(console: Console) -> None:
+    busy, largest = machine.busy_cores(0.3)
+    if busy > OTHER_CORES:
+        line = (
+            f"warning: other processes use {busy:.1f} cores ({largest or 'none of them much'}); the samples that they "
+        )
+        console.print(f"{line}disturb are marked, and so are the cells", highlight=False, markup=False, soft_wrap=True)
+
+
 class Output:
     """Writes records to journal and CSVs, together with the facts on which they were measured."""
 
@@ -136,65 +154,62 @@ class Output:
 
 
 class Loop:
-    """Measures the cells of a request that the folder does not have yet, one curve after the other."""
+    """Measures the replicates of a request's cells that the folder does not have yet."""
 
     def __init__(self, request: Request, runner: Runner, checks: Checks, output: Output, console: Console):
         self._request, self._runner, self._checks, self._output = request, runner, checks, output
+        self._console = console
         self._forecast = Forecast(request.settings)
+        self._failed: set[Cell] = set()
         for record in output.records:
             self._learn(record)
-        finished = {record.cell for record in output.records}
-        self._missing = [cell for cell in request.cells if cell not in finished]
+        finished = {Turn(record.cell, record.replicate) for record in output.records}
+        turns = schedule(request.cells, request.settings.replicates)
+        self._missing = [turn for turn in turns if turn not in finished and turn.cell not in self._failed]
         if finished:
-            already = f"{len(finished)} of {len(request.cells)} cells are in {output.folder} already"
-            console.print(already, soft_wrap=True)
-        self._progress = Progress(console, len(self._missing))
+            already = f"{len(finished)} of {len(turns)} replicates of {len(request.cells)} cells"
+            console.print(f"{already} are in {output.folder} already", soft_wrap=True)
+        self._progress = Progress(console, request.cells, self._missing)
 
-    def run(self, deadline: float) -> bool:
-        """Measure the cells. Returns whether it was interrupted. deadline: by time.monotonic()."""
+    def run(self, deadline: float, on_first: OnFirst) -> bool:
+        """Measure what is missing. Returns whether it was interrupted. deadline: by time.monotonic()."""
         try:
+            if self._missing:
+                _warn_if_busy(self._console)
             with self._progress.shown():
-                for together in _curves(self._missing):
+                for number, turn in enumerate(self._missing):
                     if time.monotonic() >= deadline:
                         break
-                    self._measure(together)
+                    if turn.replicate == 1 and number and self._missing[number - 1].replicate == 0:
+                        self._output.finish()
+                        on_first(self._output.folder, results_of(self._output.records))
+                    self._measure(turn)
             interrupted = False
         except KeyboardInterrupt:
             interrupted = True
+        self._progress.end()
         self._output.finish()
         return interrupted
 
-    def _measure(self, together: list[Cell]) -> None:
-        cells = self._worth_starting(together)
-        rounds = self._runner.measure_in_rounds(cells, self._progress.stage, self._forecast.learn_step)
-        with closing(rounds) as records:
-            for record in records:
-                self._keep(record)
-
-    def _worth_starting(self, cells: list[Cell]) -> Iterator[Cell]:
-        for cell in cells:
-            self._progress.start(cell)
-            refusal = _refusal(cell, self._request, self._forecast) or self._checks.refusal(cell)
-            if refusal:
-                self._keep(refusal)
-            else:
-                yield cell
-
-    def _keep(self, record: Record) -> None:
+    def _measure(self, turn: Turn) -> None:
+        if turn.cell in self._failed:
+            self._progress.leave_out(turn)
+            return
+        self._progress.start(turn)
+        record = None
+        if turn.replicate == 0:
+            record = _refusal(turn.cell, self._request, self._forecast) or self._checks.refusal(turn.cell)
+        if record is None:
+            record = self._runner.measure(turn.cell, turn.replicate, self._progress.stage)
         record = self._output.keep(record)
         self._learn(record)
         self._progress.finish(record)
 
     def _learn(self, record: Record) -> None:
-        self._forecast.learn(record.cell, record.status, record.row.time_median_ms)
-
-
-def _curves(cells: list[Cell]) -> list[list[Cell]]:
-    """Groups of cells: those of a curve if they are sampled round-robin, else each cell alone."""
-    curves: dict[Cell | SeriesKey, list[Cell]] = {}
-    for cell in cells:
-        curves.setdefault(cell.series() if MEASURES[cell.measure].rounds > 1 else cell, []).append(cell)
-    return list(curves.values())
+        if record.status not in TIMED:
+            self._failed.add(record.cell)  # its other replicates would only cost time
+        if record.replicate == 0:
+            self._forecast.learn(record.cell, record.status, record.row.time_median_ms)
 
 
 def _refusal(cell: Cell, request: Request, forecast: Forecast) -> Record | None:

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.series import SeriesKey, model_name
 
-WHOLE_UP_TO = 16_384  # longer sequences run in chunks of CHUNK where the model's state carries gradients
-CHUNK = 4_096
+CHUNKED = ("forward", "train")  # measures that can read a sequence in chunks
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Cell:
     length: int
     batch: int
     dtype: str
-    chunk: int  # tokens at a time, the state carried; 0: the whole sequence at once
+    chunk: int  # tokens at a time, the state carried: another algorithm, so another series; 0: the whole at once
     data: str
     seed: int
 
@@ -36,13 +35,19 @@ class Cell:
     def series(self) -> SeriesKey:
         """The key of its series: what it has in common with the other cells of its curve."""
         batch = 0 if MEASURES[self.measure].trains else self.batch
-        return SeriesKey(self.measure, self.model, self.size, self.method, batch, self.dtype, self.data, self.seed)
+        names = (self.measure, self.model, self.size, self.method)
+        return SeriesKey(*names, batch, self.dtype, self.data, self.seed, self.chunk)
+
+    def order(self) -> tuple:
+        """The sort key of tables: series by series, short lengths first."""
+        return *self.series().order(), self.length, self.batch
 
     def label(self) -> str:
         """The cell in a few words, such as "mamba [native] quality text L=1024 seed=1"."""
         data = f" {self.data}" if MEASURES[self.measure].trains else ""
         seed = f" seed={self.seed}" if self.seed else ""
-        return f"{model_name(self.model, self.method)} {self.measure}{data} L={self.length}{seed}"
+        chunk = f" chunk={self.chunk}" if self.chunk else ""
+        return f"{model_name(self.model, self.method)} {self.measure}{data} L={self.length}{chunk}{seed}"
 
 
 IDENTITY = tuple(field.name for field in fields(Cell))
@@ -50,13 +55,14 @@ IDENTITY = tuple(field.name for field in fields(Cell))
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells of one measure: every combination of a length, a model, a method and a seed."""
+    """Cells of one measure: every combination of a length, a model, a method, a chunk and a seed."""
 
     measure: str
     lengths: Sequence[int]
     data: Mapping[str, str]  # by model
     streams: Collection[str]  # the models that may run in chunks
     methods: Sequence[str]
+    chunks: Sequence[int]  # of the measures in CHUNKED; models that cannot run in chunks, and other measures, have 0
     seeds: Sequence[int]
     size: str
     dtype: str
@@ -67,11 +73,10 @@ class Grid:
 
     def cells(self) -> list[Cell]:
         """The cells, short ones first, since they predict the cost of the long ones."""
-        places = itertools.product(sorted(set(self.lengths)), self.data, self.methods, self.seeds)
-        return [self._cell(*place) for place in places]
+        places = itertools.product(sorted(set(self.lengths)), self.data, self.methods, self.chunks, self.seeds)
+        return list(dict.fromkeys(self._cell(*place) for place in places))
 
-    def _cell(self, length: int, model: str, method: str, seed: int) -> Cell:
-        whole = self.measure not in ("forward", "train") or length <= WHOLE_UP_TO or model not in self.streams
+    def _cell(self, length: int, model: str, method: str, chunk: int, seed: int) -> Cell:
         trains = MEASURES[self.measure].trains
         return Cell(
             measure=self.measure,
@@ -81,7 +86,7 @@ class Grid:
             length=length,
             batch=max(self.batch, self.step_tokens // length) if trains else self.batch,
             dtype=self.dtype,
-            chunk=0 if whole or length % CHUNK else CHUNK,
+            chunk=chunk if self.measure in CHUNKED and model in self.streams else 0,
             data=self.data[model],
             seed=seed,
         )

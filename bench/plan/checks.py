@@ -73,10 +73,12 @@ def _check_images(data: Images, cells: list[Cell]) -> list[str]:
 
 
 def unsupported(cell: Cell, data: dict[str, Data], checkpoint: Checkpoint | None) -> str | None:
-    """Why the cell's model has no such method or cannot read the data; None where it can. data: by name."""
+    """Why the cell is impossible: its method, its chunk or its data; None where it can be measured. data: by name."""
     methods = spec_of(cell.model).methods
     if cell.method not in ("auto", *methods):
         return f"{cell.model} has no method {cell.method!r} (it has: {', '.join(methods)})"
+    if cell.chunk and cell.length > cell.chunk and cell.length % cell.chunk:
+        return f"length {cell.length} is no multiple of the chunk, {cell.chunk} tokens"
     if cell.data not in data:
         return None
     reason = unsupported_data(cell.model, data[cell.data])

@@ -65,7 +65,7 @@ class History:
 
 
 class Forecast:
-    """Predicts from all records and first rounds of samples whether a cell is worth starting."""
+    """Predicts from all first replicates so far whether a cell is worth starting."""
 
     def __init__(self, settings: Settings):
         self._settings = settings
@@ -74,10 +74,6 @@ class Forecast:
     def learn(self, cell: Cell, status: Status, median_ms: float | None) -> None:
         """Store how a cell ended, and its median time."""
         self._history.learn(cell.series(), Point(cell.length, status, median_ms / 1e3 if median_ms else None))
-
-    def learn_step(self, cell: Cell, step_s: float) -> None:
-        """Store the seconds of a step that a running cell has sent."""
-        self._history.learn(cell.series(), Point(cell.length, Status.OK, step_s))
 
     def step_s(self, cell: Cell) -> float | None:
         """The predicted seconds of a step; None where no shorter cell has a time."""
@@ -92,7 +88,7 @@ class Forecast:
         step_s = self.step_s(cell)
         if step_s is None:
             return None
-        calls = 1 + self._settings.least_samples(step_s)
+        calls = 1 + self._settings.samples(step_s)
         needed = calls * step_s
         if needed > self._settings.timeout_s:
             return (

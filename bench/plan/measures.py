@@ -9,18 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TIME = (
-    "time_median_ms",
-    "time_p10_ms",
+    "time_median_ms",  # the median of the replicates' medians, each of undisturbed samples where there are enough
+    "time_p10_ms",  # the median of the replicates' 10th percentiles, of the same samples
     "time_p90_ms",
-    "time_low_ms",  # bootstrap 95% interval of the median
+    "time_low_ms",  # 95% interval by Student's t on the logarithms of the replicates' medians
     "time_high_ms",
+    "time_all_ms",  # the median of the replicates' medians of all samples, the disturbed ones included
     "n_samples",
+    "n_disturbed",  # samples during which other processes had a core; bench/results/disturbance.py
+    "n_replicates",
     "tokens_per_s",
-    "flags",  # "noisy": the interval is wider than +-5%; "few": under 5 samples; "coarse": near the clock's resolution
+    # "few": under 3 replicates, so no interval; "noisy": the interval is wider than +-10%; "coarse": near the clock's
+    # resolution; "disturbed": too few undisturbed samples, or other processes were busy
+    "flags",
 )
 RATES = ("flops_per_s", "gemm_share", "bytes_per_s")  # bench/results/rates.py
 COMPILE = ("trace_s", "lower_s", "compile_s", "flops")  # compile_s: blank for measures that train, whose seeds share it
-MEMORY = ("mem_planned_bytes", "mem_peak_bytes", "mem_source")
+MEMORY = ("mem_planned_bytes", "mem_peak_bytes", "mem_peak_low_bytes", "mem_peak_high_bytes", "mem_source")
 HELD_OUT = (
     "context",  # tokens before the targets, on a stream
     "control",  # what was done to that context, such as "shuffled beyond 256"; blank where nothing was
@@ -77,7 +82,7 @@ class Measure:
     about: str
     columns: tuple[str, ...]  # of its CSV, besides the cell's identity
     trains: bool = False  # trains on a budget of tokens; batch x length is the same at every length
-    rounds: int = 1  # over 1: the cells of a curve are sampled round-robin, so that a drifting machine cannot bend it
+    replicated: bool = False  # measured in several processes (--replicates), since its times are what it is about
 
 
 MEASURES = {
@@ -85,19 +90,19 @@ MEASURES = {
         "lengthscale.bench.device.measures.forward",
         "prefill: L tokens in, the logits of the last one and the state out",
         TIME + COMPILE + RATES + MEMORY + ("state_bytes",),
-        rounds=3,
+        replicated=True,
     ),
     "train": Measure(
         "lengthscale.bench.device.measures.train",
         "one step on L tokens: forward, backward, AdamW",
         TIME + COMPILE + RATES + MEMORY + ("loss",),
-        rounds=3,
+        replicated=True,
     ),
     "decode": Measure(
         "lengthscale.bench.device.measures.decode",
         "one token at a context of L",
         TIME + COMPILE + RATES + MEMORY + ("state_bytes",),
-        rounds=12,  # steps of a few milliseconds drift the most
+        replicated=True,
     ),
     "quality": Measure(
         "lengthscale.bench.device.measures.quality",

@@ -26,6 +26,13 @@ def lengths(text: str) -> tuple[int, ...]:
     return tuple(parse_lengths(text))
 
 
+def chunks(text: str) -> tuple[int, ...]:
+    """Lengths of chunks from "4k" or "0,4k"; 0 is the whole sequence at once."""
+    parts = [part.strip() for part in text.split(",")]
+    found = [[0] if part == "0" else parse_lengths(part) for part in parts]
+    return tuple(dict.fromkeys(length for each in found for length in each))
+
+
 def positive_integer(text: str) -> int:
     """A whole number of 1 or more."""
     value = int(text) if _is_whole(text.strip()) else 0

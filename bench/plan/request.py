@@ -124,6 +124,7 @@ def _cells(parts: _Parts) -> list[Cell]:
             batch=values["batch"],
             dtype=values["dtype"],
             data=parts.data_names,
+            chunks=values["chunk"] or suite.chunks,
             seeds=values["seed"],
             streams=[name for name in parts.data_names if spec_of(name).streams],
             step_tokens=parts.settings.step_tokens,

@@ -58,6 +58,19 @@ _CELLS = (
     Option("--batch", "sequences at a time (default: 1)", parse=parse.positive_integer, default=1),
     one_name("--dtype", "dtype", DTYPES, default="float32"),
     Option(
+        "--chunk",
+        "read the sequence in chunks of so many tokens and carry the state, where gradients can follow; 0: whole; of "
+        "several, such as 0,4k, each makes its own cells (default: the suite's)",
+        parse=parse.chunks,
+        metavar="TOKENS",
+    ),
+    Option(
+        "--replicates",
+        "independent processes in which each cell is measured; an interval needs 3 (default: 3)",
+        parse.positive_integer,
+        setting="replicates",
+    ),
+    Option(
         "--seed",
         "seed of parameters and data; of several, such as 0,1,2, each makes its own cells (default: 0)",
         parse=parse.seeds,

@@ -6,6 +6,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.models import every_model, present_name
+
+_MODELS = {name: number for number, name in enumerate(every_model())}
+
 
 @dataclass(frozen=True)
 class SeriesKey:
@@ -19,12 +24,19 @@ class SeriesKey:
     dtype: str
     data: str
     seed: int
+    chunk: int = 0
 
     def key(self) -> str:
         """The text that seeds the random numbers of its intervals: a change of it would change published intervals."""
         values = asdict(self)
         order = ("measure", "model", "size", "method", "length", "batch", "dtype", "chunk", "data", "seed")
         return " ".join(f"{name}={values.get(name, 0)}" for name in order)
+
+    def order(self) -> tuple:
+        """The sort key of tables and figures: measures and models in their own order."""
+        rank = _MODELS.get(present_name(self.model), len(_MODELS))
+        names = (self.model, self.method, self.size, self.dtype, self.data)
+        return (list(MEASURES).index(self.measure), rank, *names, self.batch, self.chunk, self.seed)
 
     @property
     def name(self) -> str:
@@ -58,4 +70,4 @@ def distinctions(keys: Iterable[SeriesKey]) -> dict[SeriesKey, str]:
     return words
 
 
-_WORDS = {"batch": "batch {}", "dtype": "{}", "data": "{}", "seed": "seed {}"}
+_WORDS = {"batch": "batch {}", "dtype": "{}", "data": "{}", "chunk": "chunks of {}", "seed": "seed {}"}

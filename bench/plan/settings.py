@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -11,14 +12,11 @@ class Settings:
 
     timeout_s: float = 120  # a cell's absolute deadline
     compile_timeout_s: float = 120  # the most of it that tracing, lowering and compiling may take
-    min_samples: int = 5
-    min_samples_slow: int = 3  # for steps over slow_step_s
-    slow_step_s: float = 1.0
-    max_seconds: float = 40.0  # two samples that took this long are enough
-    min_seconds: float = 0.5
-    max_samples: int = 1000
-    precision: float = 0.02  # more rounds of samples until the median's interval is within +- this ...
-    precision_s: float = 3.0  # ... or the samples took this long together
+    replicates: int = 3  # independent processes in which a cell is measured
+    min_samples: int = 5  # in a replicate ...
+    min_seconds: float = 0.4  # ... which together take at least this long ...
+    max_seconds: float = 4.0  # ... and at most this long: a longer step is sampled less often, at least once
+    max_samples: int = 200
     mem_limit_share: float = 0.8  # of the memory that is free when a cell starts
     mem_limit_bytes: int | None = None  # instead of that share
     train_tokens: int = 131_072  # quality: tokens to train on, at every length
@@ -34,24 +32,10 @@ class Settings:
     eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, which give the number of sequences
     least_sequences: int = 4  # but at least this many sequences
 
-    def is_slow(self, step_s: float) -> bool:
-        """Whether a step of step_s seconds is slow, and so gets few samples."""
-        return step_s > self.slow_step_s
-
-    def is_enough(self, samples: int, total_s: float) -> bool:
-        """Whether this many samples of a slow step, which took total_s seconds together, are enough."""
-        return samples >= 2 and total_s >= self.max_seconds
-
-    def least_samples(self, step_s: float) -> int:
-        """The least number of samples for a step of step_s seconds."""
-        if not self.is_slow(step_s):
-            return self.min_samples
-        return 2 if self.is_enough(2, 2 * step_s) else self.min_samples_slow
-
-    def expected_samples(self, step_s: float) -> int:
-        """The number of samples that a step of step_s seconds gets before more precision asks for more."""
-        least = self.least_samples(step_s)
-        return least if self.is_slow(step_s) else max(least, min(int(self.min_seconds / step_s), self.max_samples))
+    def samples(self, step_s: float) -> int:
+        """The number of samples that a step of step_s seconds gets in a replicate, if nothing disturbs them."""
+        wanted = max(self.min_samples, math.ceil(self.min_seconds / step_s))
+        return max(1, min(wanted, self.max_samples, int(self.max_seconds / step_s)))
 
     def windows_at(self, context: int) -> int:
         """The number of a stream's windows that are read at a context of this many tokens."""

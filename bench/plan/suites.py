@@ -32,6 +32,7 @@ class Suite:
     sweeps: dict[str, Sweep]  # one for each measure; --measures may ask for those that the suite leaves out
     models: tuple[str, ...] = ARTICLE
     measures: tuple[str, ...] = ("forward", "train", "decode", "quality")
+    chunks: tuple[int, ...] = (0,)  # as --chunk; one series has one algorithm throughout
     settings: Settings = field(default_factory=Settings)
 
     def lengths(self, measure: str) -> list[int]:
@@ -56,9 +57,8 @@ SUITES = {
         },
         settings=Settings(
             timeout_s=60,
-            min_samples=5,
             min_seconds=0.1,
-            precision_s=0.5,
+            max_seconds=2.0,
             train_tokens=32_768,
             contexts=(1, 16, 256),
             windows=16,
@@ -79,7 +79,7 @@ SUITES = {
             "discretisation": Sweep("1k", size="tiny"),
             "resampling": Sweep("784", size="tiny"),
         },
-        settings=Settings(timeout_s=240, min_seconds=0.3, max_seconds=10, train_tokens=262_144),
+        settings=Settings(timeout_s=240, min_seconds=0.3, max_seconds=3.0, train_tokens=262_144),
     ),
     "zoo": Suite(
         reproduces="every model, in every measure but those for S4D alone",
@@ -98,10 +98,10 @@ SUITES = {
         },
         models=(*MODELS, "s4d:rule=bilinear", "mamba:rule=zoh", "mamba:rule=bilinear"),
         measures=("forward", "train", "decode", "quality", "gradients", "agreement"),
-        settings=Settings(timeout_s=180, min_seconds=0.2, max_seconds=10, train_tokens=131_072),
+        settings=Settings(timeout_s=180, min_seconds=0.2, max_seconds=2.0, train_tokens=131_072),
     ),
     "long": Suite(
-        reproduces="the same to a million tokens, in chunks where the state carries gradients",
+        reproduces="the same to a million tokens, in chunks of 4,096 where the state carries gradients",
         cost="about 2 hours on 2 cores; minutes on a GPU",
         expect="linear models reach 1,048,576 tokens in constant memory; what would not fit is a row `skipped`",
         sweeps={
@@ -114,9 +114,9 @@ SUITES = {
             "discretisation": Sweep("1k,4k", size="tiny"),
             "resampling": Sweep("784", size="tiny"),
         },
+        chunks=(4_096,),
         settings=Settings(
             timeout_s=1800,
-            min_samples=3,
             train_tokens=1_048_576,
             step_tokens=16_384,
             contexts=(1, 4, 16, 64, 256, 1024, 4096, 16_384),

@@ -16,6 +16,7 @@ from lengthscale.bench.plan.measures import MEASURES, OPTIONAL
 from lengthscale.bench.results.csv_table import CsvTable, table_of
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.record import SCHEMA, Conditions, Record
+from lengthscale.bench.results.result import Result
 
 OUTCOME = ("status", "stage", "message")
 LONGEST = 64 << 20  # bytes of a record
@@ -95,23 +96,23 @@ def _column(line: bytes) -> int:
     return 1
 
 
-def csv_of(records: list[Record]) -> str:
-    """The CSV of the records of one measure, as text."""
-    return table_of_records(records).text
+def csv_of(results: list[Result]) -> str:
+    """The CSV of the results of one measure, as text."""
+    return table_of_results(results).text
 
 
-def table_of_records(records: list[Record]) -> CsvTable:
-    """The CSV of the records of one measure: a row for each row, and one for each cell that has no row."""
-    measure = records[0].cell.measure
-    used = {name for record in records for row in record.rows for name in OPTIONAL if getattr(row, name) is not None}
+def table_of_results(results: list[Result]) -> CsvTable:
+    """The CSV of the results of one measure: a line for each row, and one for each cell that has no row."""
+    measure = results[0].cell.measure
+    used = {name for result in results for row in result.rows for name in OPTIONAL if getattr(row, name) is not None}
     own = [column for column in MEASURES[measure].columns if column not in OPTIONAL or column in used]
     columns = (*IDENTITY[1:], "n_params", *OUTCOME, *own, *Conditions.__struct_fields__)
-    return table_of(columns, (line for record in records for line in _lines(record)))
+    return table_of(columns, (line for result in results for line in _lines(result)))
 
 
-def _lines(record: Record) -> Iterable[dict[str, Any]]:
-    shared = {name: getattr(record.cell, name) for name in IDENTITY[1:]}
-    shared |= {"status": str(record.status), "stage": record.stage, "message": record.message}
-    conditions = msgspec.structs.asdict(record.environment) if record.environment else {}
-    for row in record.rows or (None,):
+def _lines(result: Result) -> Iterable[dict[str, Any]]:
+    shared = {name: getattr(result.cell, name) for name in IDENTITY[1:]}
+    shared |= {"status": str(result.status), "stage": result.stage, "message": result.message}
+    conditions = msgspec.structs.asdict(result.environment) if result.environment else {}
+    for row in result.rows or (None,):
         yield {**shared, **(row.columns() if row else {}), **conditions}

@@ -56,7 +56,7 @@ class TextRow:
         """The series that this row of a measure, or of fits.csv, belongs to. Parts without a column are ""."""
         model, size, method, dtype, data = map(self.text, ("model", "size", "method", "dtype", "data"))
         batch = 0 if measure in MEASURES and MEASURES[measure].trains else self.whole("batch")
-        return SeriesKey(measure, model, size, method, batch, dtype, data, self.whole("seed"))
+        return SeriesKey(measure, model, size, method, batch, dtype, data, self.whole("seed"), self.whole("chunk"))
 
     @property
     def ok(self) -> bool:

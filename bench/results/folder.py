@@ -11,7 +11,7 @@ from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.files import set_aside
-from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import Result, results_of
 
 LOCK = ".lock"
 IGNORED = (LOCK, ".DS_Store")  # a folder that holds nothing else is empty
@@ -60,11 +60,11 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
-    def records(self) -> list[Record]:
-        """All records of the run. Raises JournalError where there is no journal, or it cannot be read."""
+    def results(self) -> list[Result]:
+        """The results of all cells. Raises JournalError where there is no journal, or it cannot be read."""
         if not self.journal.exists():
             raise JournalError(f"{self.path} holds no {self.journal.name}")
-        return read_journal(self.journal)
+        return results_of(read_journal(self.journal))
 
     def read_suite(self) -> dict[str, Any] | None:
         """The content of suite.json; None where there is none. Raises JournalError where it cannot be read."""

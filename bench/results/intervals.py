@@ -1,12 +1,13 @@
 """Estimates from samples: a median, a mean or a ratio with its 95% interval.
 
-The intervals are by bootstrap (Efron and Tibshirani 1993), but for `mean_of_few`. There is no interval where there are
-fewer than 3 values, or where one is not finite. All but `mean_of_few` need at least one value.
+The intervals are by bootstrap (Efron and Tibshirani 1993), but for `of_replicates` and `mean_of_few`. There is no
+interval where there are fewer than 3 values, or where one is not finite. All but `mean_of_few` need at least one value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +15,34 @@ from scipy import stats
 
 from lengthscale.bench.results.estimate import Estimate
 
+FEWEST = 3  # values that an interval needs
 RESAMPLES = 2000
 
 
 def median(values: np.ndarray) -> Estimate:
     """The median of values, (n,)."""
     return _bootstrap((values,), np.median)
+
+
+def of_replicates(values: Sequence[float]) -> Estimate:
+    """The median of replicates' positive values, with its interval by Student's t on their logarithms."""
+    middle = float(np.median(values))
+    if min(values) <= 0:
+        return Estimate(middle)
+    logs = student(np.log(values), math.log(middle))
+    return Estimate(middle, *(None if end is None else math.exp(end) for end in (logs.low, logs.high)))
+
+
+def student(values: Sequence[float] | np.ndarray, value: float) -> Estimate:
+    """A value with the interval of the mean of what each replicate gives, (n,), by Student's t.
+
+    A bootstrap's interval of 3 values would cover in 75% of all cases and not in 95%. The value is that of the medians;
+    where it is outside of the interval of the mean, the interval reaches to it.
+    """
+    found = mean_of_few(np.asarray(values, float))
+    if found is None or found.low is None or found.high is None:
+        return Estimate(value)
+    return Estimate(value, min(found.low, value), max(found.high, value))
 
 
 def mean(values: np.ndarray) -> Estimate:
@@ -35,7 +58,7 @@ def mean_of_few(values: np.ndarray) -> Estimate | None:
     if not len(values):
         return None
     middle = float(np.mean(values))
-    if len(values) < 3 or not np.isfinite(values).all():
+    if len(values) < FEWEST or not np.isfinite(values).all():
         return Estimate(middle)
     half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
     return Estimate(middle, middle - half, middle + half)
@@ -62,7 +85,7 @@ def _ratio(values: np.ndarray, to: np.ndarray, axis: int = -1) -> np.ndarray:
 
 def _bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable, paired: bool = False) -> Estimate:
     value = float(statistic(*samples))
-    if min(map(len, samples)) < 3 or not all(np.isfinite(values).all() for values in samples):
+    if min(map(len, samples)) < FEWEST or not all(np.isfinite(values).all() for values in samples):
         return Estimate(value)
     if all(np.ptp(values) == 0 for values in samples):  # scipy warns of what has no spread
         return Estimate(value, value, value)

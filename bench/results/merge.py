@@ -18,6 +18,7 @@ from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.journal import Journal, locked
 from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import Result, results_of
 from lengthscale.bench.results.tables import Tables
 
 OWN = ("cells", "shard", "arguments")  # keys of suite.json that differ between shards
@@ -32,8 +33,8 @@ class Shard:
     facts: dict[str, Any]
 
 
-def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple[Path, list[Record]]:
-    """(the new folder, its records). across_devices: merge runs of different devices, too.
+def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple[Path, list[Result]]:
+    """(the new folder, its results). across_devices: merge runs of different devices, too.
 
     Raises RequestError where the runs are not of one sweep, were measured by different code or on different devices, or
     disagree on a cell. Nothing has been written then.
@@ -60,7 +61,7 @@ def merge(folders: list[Path], out: Path, across_devices: bool = False) -> tuple
             journal.append(record)
         tables.start_from(journal.records)
         tables.write()
-        return out, journal.records
+        return out, results_of(journal.records)
 
 
 def _suite(folder: Path) -> dict[str, Any]:
@@ -87,10 +88,10 @@ def _mistakes(first: Shard, other: Shard, across_devices: bool) -> list[str]:
 
 def _records(folders: list[Path], mistakes: list[str]) -> list[Record]:
     """The records of all folders; a record that two of them have counts once. Adds to mistakes where they differ."""
-    found: dict[Cell, tuple[Path, Record]] = {}
+    found: dict[tuple[Cell, int], tuple[Path, Record]] = {}
     for folder in folders:
         for record in read_journal(RunFolder(folder).journal):
-            earlier = found.setdefault(record.cell, (folder, record))
+            earlier = found.setdefault((record.cell, record.replicate), (folder, record))
             if earlier[1] != record:
                 mistakes.append(
                     f"{earlier[0]} and {folder} have both measured {record.cell.key()}, with different results"

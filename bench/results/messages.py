@@ -1,7 +1,6 @@
 """The messages that a child sends to its parent: with records, the only types that host/ and device/ share.
 
-A child sends Stage and RoundEnd messages while it works, and one Done at its end; after a RoundEnd it waits for an
-answer.
+A child sends Stage messages while it works, and one Done at its end.
 """
 
 from __future__ import annotations
@@ -22,18 +21,22 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class RoundEnd:
-    """The end of a round of samples: other cells may be sampled until the parent answers."""
+class Samples:
+    """Raw samples, and what disturbed each; see Record."""
 
-    step_s: float  # seconds of one step, as known so far
+    ms: tuple[float, ...] = ()
+    waited_ms: tuple[float, ...] = ()
+    stolen_ms: tuple[float, ...] = ()
+    switches: tuple[int, ...] = ()
+    other_cores: float | None = None
 
 
 @dataclass(frozen=True)
 class Measured:
     """The outcome of a measurement."""
 
-    rows: tuple[Row, ...]
-    samples_ms: tuple[float, ...]
+    rows: tuple[Row, ...] = ()
+    samples: Samples = Samples()
     window_losses: tuple[tuple[float | None, ...], ...] | None = None
 
 
@@ -80,17 +83,22 @@ class Clock:
     load_after: float | None
 
 
-def record_of(cell: Cell, done: Done, clock: Clock) -> Record:
-    """The record of a cell for which a child was started."""
-    measured = done.content if isinstance(done.content, Measured) else Measured((), ())
+def record_of(cell: Cell, replicate: int, done: Done, clock: Clock) -> Record:
+    """The record of a replicate for which a child was started."""
+    measured = done.content if isinstance(done.content, Measured) else Measured()
     return Record(
         schema=SCHEMA,
         cell=cell,
+        replicate=replicate,
         status=done.status,
         stage=done.stage,
         message=done.message,
         rows=measured.rows,
-        samples_ms=measured.samples_ms,
+        samples_ms=measured.samples.ms,
+        waited_ms=measured.samples.waited_ms,
+        stolen_ms=measured.samples.stolen_ms,
+        switches=measured.samples.switches,
+        other_cores=measured.samples.other_cores,
         window_losses=measured.window_losses,
         wall_s=clock.wall_s,
         load_before=clock.load_before,

@@ -6,11 +6,15 @@ import math
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.disturbance import OTHER_CORES, usable
 
-SCHEMA = 2  # of records. Schema 1 had no field for it, no samples by rounds and no shares of the machine's rates
+# Of records. Schema 1 had no field for it, no samples by rounds and no shares of the machine's rates; schema 2 had one
+# record for each cell, whose samples were taken in rounds by one process.
+SCHEMA = 3
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -27,7 +31,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     time_p90_ms: float | None = None
     time_low_ms: float | None = None
     time_high_ms: float | None = None
+    time_all_ms: float | None = None
     n_samples: int | None = None
+    n_disturbed: int | None = None
+    n_replicates: int | None = None
     tokens_per_s: float | None = None
     flags: str | None = None
     # the program
@@ -40,6 +47,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     bytes_per_s: float | None = None
     mem_planned_bytes: int | None = None
     mem_peak_bytes: int | None = None
+    mem_peak_low_bytes: float | None = None
+    mem_peak_high_bytes: float | None = None
     mem_source: str | None = None
     state_bytes: int | None = None
     # training
@@ -118,15 +127,21 @@ class Conditions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The outcome of one cell: a line of the journal."""
+    """The outcome of one replicate of a cell: a line of the journal. results/result.py combines a cell's replicates."""
 
     schema: int = 1
     cell: Cell
+    replicate: int = 0  # counted from 0; each is a process of its own
     status: Status
     stage: str = ""  # where a cell that is not ok ended
     message: str = ""
     rows: tuple[Row, ...]  # empty for a cell that failed; its CSV has a row for it nevertheless
-    samples_ms: tuple[float, ...] = ()  # raw times, in the order in which they were taken
+    # Raw samples, in the order in which they were taken. The last three are empty where the system does not tell.
+    samples_ms: tuple[float, ...] = ()
+    waited_ms: tuple[float, ...] = ()  # the time for which the process's threads together waited for a core
+    stolen_ms: tuple[float, ...] = ()  # the time that the host of a virtual machine took away
+    switches: tuple[int, ...] = ()  # how often a thread was made to leave its core
+    other_cores: float | None = None  # that other processes used meanwhile, on average
     # On a stream: for each row, the loss of each window (None: not finite), so that rows can be compared in pairs.
     window_losses: tuple[tuple[float | None, ...], ...] | None = None
     wall_s: float | None = None
@@ -139,7 +154,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The first row; an empty one where the cell failed."""
         return self.rows[0] if self.rows else Row()
 
+    def median_ms(self) -> float | None:
+        """The median of the usable samples (results/disturbance.py); None where there are none."""
+        return float(np.median(self._usable[0])) if self.samples_ms else None
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether the median includes disturbed samples, or other processes were busy."""
+        return self._usable[1] or (self.other_cores or 0.0) > OTHER_CORES
+
+    @property
+    def _usable(self) -> tuple[list[float], bool]:
+        return usable(self.samples_ms, self.waited_ms, self.stolen_ms)
+
 
 def not_run(cell: Cell, status: Status, reason: str, stage: str = "plan") -> Record:
-    """The record of a cell for which no child was started. reason: its message."""
+    """The record of a cell for which no child was started, which has no other replicate. reason: its message."""
     return Record(schema=SCHEMA, cell=cell, status=status, stage=stage, message=reason, rows=())

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from pathlib import Path
 
+from lengthscale.bench.plan.cell import IDENTITY
 from lengthscale.bench.results.codec import csv_of
+from lengthscale.bench.results.csv_table import read_table
 from lengthscale.bench.results.files import replace_file, set_aside
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import results_of
+
+MOST_FAILED = 20  # replicates after the first one, for which a CSV is recognised
 
 
 class Tables:
@@ -25,14 +31,14 @@ class Tables:
     def start_from(self, records: list[Record]) -> list[Path]:
         """Start with the records of a resumed run. Returns the new paths of CSVs that were set aside.
 
-        A CSV is set aside if it is not a beginning of what its journal gives: somebody edited it, or it is damaged.
+        A CSV is set aside if it is not what some first lines of its journal give: somebody edited it, or it is damaged.
         """
         for record in records:
             self._records.setdefault(record.cell.measure, []).append(record)
         aside = []
         for name, mine in self._records.items():
-            path, text = self._folder.csv(name), csv_of(mine).encode()
-            if path.exists() and not (path.stat().st_size <= len(text) and text.startswith(path.read_bytes())):
+            path = self._folder.csv(name)
+            if path.exists() and not _is_made_of(path, mine):
                 aside.append(set_aside(path))
         self._stale |= self._records.keys()
         return aside
@@ -49,6 +55,19 @@ class Tables:
         """Bring all CSVs up to date. Raises OSError where one cannot be written; the old file then stays whole."""
         started = time.monotonic()
         for name in sorted(self._stale):
-            replace_file(self._folder.csv(name), csv_of(self._records[name]))
+            replace_file(self._folder.csv(name), csv_of(results_of(self._records[name])))
         self._stale.clear()
         self._next = time.monotonic() + (time.monotonic() - started) / self.SHARE
+
+
+def _is_made_of(path: Path, records: list[Record]) -> bool:
+    """Whether a CSV is what these records give, or what the first of them gave before the others were there."""
+    try:
+        text = path.read_text()
+        lines = read_table(path).text_rows()
+    except (UnicodeDecodeError, csv.Error):
+        return False
+    cells = {tuple(line.text(name) for name in IDENTITY[1:]): line for line in lines}
+    timed = sum(line.whole("n_replicates") or 1 for line in cells.values())
+    most = min(timed + MOST_FAILED, len(records))  # there are more records if later replicates failed
+    return any(csv_of(results_of(records[:count])) == text for count in range(timed, most + 1) if count)

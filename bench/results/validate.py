@@ -17,6 +17,7 @@ from lengthscale.bench.results.codec import csv_of, read_journal
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.record import SCHEMA, Record, Row
+from lengthscale.bench.results.result import results_of
 
 POSITIVE = (
     *("time_median_ms", "time_p10_ms", "time_p90_ms", "time_low_ms", "time_high_ms", "tokens_per_s", "n_samples"),
@@ -113,8 +114,12 @@ def _samples(record: Record) -> list[str]:
     if samples and row.n_samples is not None:
         if len(samples) != row.n_samples:
             wrong.append(f"n_samples is {row.n_samples}, but there are {len(samples)} samples")
-        elif row.time_median_ms and not math.isclose(np.median(samples), row.time_median_ms, rel_tol=ROUNDING):
-            wrong.append(f"time_median_ms is {row.time_median_ms:g}, the samples' median {np.median(samples):g}")
+        elif row.time_median_ms and not math.isclose(record.median_ms() or 0, row.time_median_ms, rel_tol=ROUNDING):
+            wrong.append(f"time_median_ms is {row.time_median_ms:g}, the samples' median {record.median_ms():g}")
+    for name in ("waited_ms", "stolen_ms", "switches"):
+        count = len(getattr(record, name))
+        if count not in (0, len(samples)):
+            wrong.append(f"{name} has {count} values, for {len(samples)} samples")
     tokens = {"forward": cell.length, "train": cell.length, "decode": 1}.get(cell.measure)
     if tokens and row.tokens_per_s and row.time_median_ms:
         expected = tokens * cell.batch / row.time_median_ms * 1e3
@@ -144,8 +149,13 @@ def _window_losses(record: Record) -> list[str]:
 
 def _cells(records: list[Record], suite: dict, notes: list[str]) -> list[str]:
     """Mistakes: cells that the journal has twice, or that suite.json does not have. Adds a note on missing cells."""
-    keys = [record.cell.key() for record in records]
-    wrong = [f"journal.jsonl: {key} is there {n} times" for key, n in Counter(keys).items() if n > 1]
+    turns = Counter((record.cell.key(), record.replicate) for record in records)
+    wrong = [
+        f"journal.jsonl: {key}, replicate {replicate + 1} is there {n} times"
+        for (key, replicate), n in turns.items()
+        if n > 1
+    ]
+    keys = list(dict.fromkeys(record.cell.key() for record in records))
     planned = set(suite.get("cells", []))
     wrong += [f"journal.jsonl: {key} is not a cell of suite.json" for key in keys if key not in planned]
     missing = len(planned - set(keys))
@@ -164,7 +174,7 @@ def _tables(run: RunFolder, records: list[Record]) -> list[str]:
                 bool(mine) != path.exists()
             )
             continue
-        expected = csv_of(mine)
+        expected = csv_of(results_of(mine))
         if path.stat().st_size > 2 * len(expected) + 1000:
             wrong.append(f"{path.name}: {path.stat().st_size} bytes, but {len(expected)} by the journal")
             continue
@@ -192,7 +202,7 @@ def run_validate(folder: Path, console: Console) -> int:
     wrong, notes = validate(folder)
     for line in (*wrong, *(f"note: {note}" for note in notes)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    n_records = 0 if wrong else len(RunFolder(folder).records())
+    n_records = 0 if wrong else len(RunFolder(folder).results())
     verdict = f"{len(wrong)} problems" if wrong else f"valid, {n_records} cells"
     console.print(f"{folder}: {verdict}", highlight=False, markup=False, soft_wrap=True)
     return 1 if wrong else 0

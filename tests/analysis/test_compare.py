@@ -1,7 +1,6 @@
 """`compare`: false alarms and missed slowdowns are counted, simulated and on a real operation; its exit codes."""
 
 import json
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +8,7 @@ import pytest
 
 from lengthscale.bench.__main__ import main
 from lengthscale.bench.analysis import compare
-from lengthscale.bench.device import timing
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.codec import line_of
 from lengthscale.bench.results.record import Row
 from tests.helpers.runs import made
@@ -20,9 +17,12 @@ CELL = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
 FACTS = {"backend": "cpu", "cpu_model": "Some CPU", "n_cpus": 2, "git_sha": "abc", "load_average": [0, 0, 0]}
 
 
-def record(cell, samples, status="ok", memory=None):
-    rows = (Row(mem_peak_bytes=memory),) if status == "ok" else ()
-    return made(cell, status, rows=rows, samples_ms=tuple(map(float, samples)))
+def records(cell, times_ms, status="ok", memory=None):
+    """A replicate for each time; one without times for another status."""
+    if status != "ok":
+        return [made(cell, status)]
+    rows = (Row(mem_peak_bytes=memory),)
+    return [made(cell, replicate=number, rows=rows, samples_ms=(float(ms),) * 3) for number, ms in enumerate(times_ms)]
 
 
 def write(folder, records, facts=FACTS):
@@ -32,89 +32,111 @@ def write(folder, records, facts=FACTS):
     return folder
 
 
+def run_of(rng, ms, replicates=3, level=compare.LEVEL, spread=0.03):
+    """The times of a cell's replicates in one run: the run has a level, and each replicate one of its own."""
+    return (ms * rng.lognormal(0, level) * rng.lognormal(0, spread, replicates)).tolist()
+
+
+def difference(a, b):
+    (found,) = compare.differences([(a, b)])
+    return found
+
+
+def alarms(a, b, cells=25):
+    """Whether a comparison of these runs' cells (lists of runs of times) says that any of them changed."""
+    found = compare.differences(list(zip(a, b, strict=True)))
+    return min(each.p for each in found) * cells < compare.ALPHA
+
+
+@pytest.mark.parametrize(("runs", "replicates", "spread"), [(1, 3, 0.03), (1, 3, 0.1), (1, 10, 0.03), (3, 3, 0.03)])
+def test_at_most_one_comparison_of_the_same_code_in_100_raises_an_alarm(runs, replicates, spread):
+    rng = np.random.default_rng(0)
+    count = 0
+    for _ in range(1000):
+        sides = [[[run_of(rng, 10, replicates, spread=spread) for _ in range(runs)] for _ in range(25)] for _ in "ab"]
+        count += alarms(*sides)
+    assert count <= 10
+
+
+def test_the_interval_of_a_ratio_holds_the_truth_in_95_of_100():
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(1000):
+        ratio = difference([run_of(rng, 10)], [run_of(rng, 13)]).ratio()
+        held += ratio.low <= 1.3 <= ratio.high
+    assert 0.93 <= held / 1000 <= 0.97
+
+
+def test_the_change_that_would_have_been_seen_is_seen_in_half_of_all_cases_and_more_in_nearly_all():
+    rng = np.random.default_rng(2)
+    seen = {1.0: 0, 1.5: 0}
+    for factor in seen:
+        for _ in range(300):
+            a = [run_of(rng, 10)]
+            visible = (found := difference(a, [run_of(rng, 10)])).quantile(compare.ALPHA) * found.error
+            slower = difference(a, [run_of(rng, 10 * np.exp(factor * visible))])
+            seen[factor] += slower.p < compare.ALPHA and slower.value > 0
+    assert 0.4 < seen[1.0] / 300 < 0.6
+    assert seen[1.5] / 300 > 0.8
+
+
+def test_interleaved_runs_find_ten_percent_in_95_of_100_since_their_level_cancels():
+    rng = np.random.default_rng(3)
+    found, held = 0, 0
+    for _ in range(300):
+        levels = rng.lognormal(0, 0.1, 5)
+        a, b = (x * levels * rng.lognormal(0, 0.02, 5) for x in (10, 11))
+        ratio = compare.paired_ratio(a, b)
+        found += ratio.low > 1
+        held += ratio.low <= 1.1 <= ratio.high
+    assert found >= 285
+    assert 0.93 <= held / 300 <= 0.97
+    assert compare.paired_ratio([1.0, 2.0], [1.1, 2.2]).interval is None
+
+
 def verdict(tmp_path, a, b):
-    """Of one cell with these samples."""
+    """Of one cell with these times of replicates."""
     folders = [tmp_path / name for name in "ab"]
-    for folder, samples in zip(folders, (a, b), strict=True):
+    for folder, times in zip(folders, (a, b), strict=True):
         folder.mkdir(exist_ok=True)
-        (folder / "journal.jsonl").write_bytes(line_of(record(CELL, samples)))
-    (pair,), _, _ = compare.compare(*folders)
+        (folder / "journal.jsonl").write_bytes(b"".join(map(line_of, records(CELL, times))))
+    (pair,), _, _ = compare.compare(*([folder] for folder in folders))
     return pair.verdict
 
 
-def noisy(rng, ms, n=30):
-    """Times as a shared machine gives them: 3% of spread, skewed, a slow stretch here and there."""
-    times = ms * rng.lognormal(0, 0.02, n) * (1 + rng.exponential(0.01, n))
-    return times * np.where(rng.random(n) < 0.05, 1.5, 1.0)
+def test_the_verdicts(tmp_path):
+    assert verdict(tmp_path, [10, 10.1, 10.2], [16, 16.1, 16.2]) == "slower"
+    assert verdict(tmp_path, [10, 10.1, 10.2], [6, 6.1, 6.2]) == "faster"
+    assert verdict(tmp_path, [10, 10.1, 10.2], [11, 11.1, 11.2]) == "not decided"  # a run's level differs by as much
+    assert verdict(tmp_path, [10, 10.1], [20, 20.1]) == "not decided"  # too few replicates
 
 
-def test_simulated_runs_that_are_alike_and_that_are_not(tmp_path):
-    rng = np.random.default_rng(0)
-    alarms = [verdict(tmp_path, noisy(rng, 10), noisy(rng, 10)) for _ in range(200)]
-    assert sum(each in ("slower", "faster") for each in alarms) <= 2
-    found = [verdict(tmp_path, noisy(rng, 10), noisy(rng, 10.5)) for _ in range(200)]
-    assert found.count("slower") >= 190
-    assert verdict(tmp_path, noisy(rng, 10), noisy(rng, 9.4)) == "faster"
+def test_several_runs_on_a_side_see_smaller_changes(tmp_path):
+    rng = np.random.default_rng(4)
+    runs = {name: write(tmp_path / name, records(CELL, run_of(rng, 10))) for name in "abcdef"}
+    few, many = ([runs[name] for name in names] for names in ("a", "abc"))
+    visible = [
+        compare.compare(a, [runs[name] for name in names])[0][0].visible for a, names in ((few, "d"), (many, "def"))
+    ]
+    assert visible[1] - 1 < 0.7 * (visible[0] - 1)
 
 
-def times_of_a_product(matrices, count):
-    """Seconds of this thread, without the time that other tests take of its core meanwhile."""
-    start = time.thread_time()
-    for _ in range(count):
-        np.matmul(*matrices)
-    return time.thread_time() - start
-
-
-def times_round_robin(rng, matrices, *counts):
-    """Seconds of each number of products, a list each, sampled as a run does: until both medians are precise enough.
-
-    Their order in a round is random: the first one comes after this loop's own work, the second one after products.
-    """
-    times = [[] for _ in counts]
-    while any(timing.wants_more(tuple(mine), SAMPLING) or len(mine) < SAMPLING.min_samples for mine in times):
-        for index in rng.permutation(len(counts)):
-            times[index].append(times_of_a_product(matrices, counts[index]))
-    return times
-
-
-SAMPLING = Settings(precision=0.01, precision_s=60.0, min_samples=40, max_samples=800)
-
-
-@pytest.mark.slow
-def test_a_real_operation_compared_with_itself_and_with_five_percent_more_of_it(tmp_path):
-    """100 comparisons of each kind: 60 products of matrices, small enough for one core, with 60 or 63 products."""
-    rng = np.random.default_rng(0)
-    matrices = rng.normal(size=(2, 56, 56)).astype("float32")
-    times_round_robin(rng, matrices, 60)
-    verdicts = {60: [], 63: []}
-    for more in (60, 63) * 100:
-        verdicts[more].append(verdict(tmp_path, *times_round_robin(rng, matrices, 60, more)))
-    assert sum(each in ("slower", "faster") for each in verdicts[60]) <= 1
-    assert verdicts[63].count("slower") >= 95
-
-
-def test_what_was_not_measured_well_enough_is_not_decided(tmp_path):
-    assert verdict(tmp_path, [10, 10.1, 10.2], [11, 11.1, 11.2]) == "not decided"  # whatever the difference
-    rng = np.random.default_rng(1)
-    assert verdict(tmp_path, 10 * rng.lognormal(0, 0.4, 8), 10 * rng.lognormal(0, 0.4, 8)) == "not decided"
-    steady = np.linspace(9.99, 10.01, 20)
-    assert verdict(tmp_path, steady, steady + 0.001) == "same"
-    assert verdict(tmp_path, steady, steady * 1.02) == "same"  # surely slower, but by less than counts
-
-
-def test_many_cells_together_raise_no_more_false_alarms_than_one(tmp_path):
-    rng = np.random.default_rng(2)
-    cells = [replace(CELL, length=length) for length in range(1, 101)]
-    a, b = (write(tmp_path / name, [record(cell, noisy(rng, 10)) for cell in cells]) for name in "ab")
-    pairs, _, _ = compare.compare(a, b)
-    assert sum(pair.verdict in ("slower", "faster") for pair in pairs) == 0
+def test_slow_cells_are_decided(tmp_path):
+    """A replicate of a step of 15 s has one sample."""
+    cell = replace(CELL, length=16_384)
+    a, b = (
+        [made(cell, replicate=n, rows=(Row(),), samples_ms=(ms * (1 + n / 100),)) for n in range(3)]
+        for ms in (15_000, 24_000)
+    )
+    (pair,), _, _ = compare.compare([write(tmp_path / "a", a)], [write(tmp_path / "b", b)])
+    assert pair.verdict == "slower"
 
 
 def test_a_former_name_and_the_present_one_are_one_model(tmp_path):
     old, new = (replace(CELL, model=name) for name in ("s4d-small-dt", "s4d:dt=small"))
-    folders = [write(tmp_path / name, [record(cell, [1.0] * 5)]) for name, cell in (("a", old), ("b", new))]
+    folders = [[write(tmp_path / name, records(cell, [1.0] * 5))] for name, cell in (("a", old), ("b", new))]
     (pair,), *alone = compare.compare(*folders)
-    assert (pair.cell, pair.ratio, alone) == (new, 1.0, [[], []])
+    assert (pair.cell, pair.ratio.value, alone) == (new, 1.0, [[], []])
 
 
 @pytest.mark.parametrize(
@@ -128,21 +150,23 @@ def test_a_former_name_and_the_present_one_are_one_model(tmp_path):
 )
 def test_outcomes_are_compared_too(tmp_path, before, after, expected):
     statuses = {"a": before, "b": after}
-    a, b = (write(tmp_path / name, [record(CELL, [1.0] * 9, statuses[name])]) for name in "ab")
-    (pair,), _, _ = compare.compare(a, b)
+    a, b = (write(tmp_path / name, records(CELL, [1.0] * 3, statuses[name])) for name in "ab")
+    (pair,), _, _ = compare.compare([a], [b])
     assert pair.verdict == expected
 
 
 @pytest.fixture
 def runs(tmp_path):
     """A, B with one cell slower, one broken, one missing and one new; and C, which is A on another device."""
-    rng = np.random.default_rng(3)
     cells = [replace(CELL, length=length) for length in (16, 32, 64, 128, 256)]
-    a = write(tmp_path / "a", [record(cell, noisy(rng, 10), memory=1000) for cell in cells[:4]])
-    b = [record(cells[0], noisy(rng, 12), memory=2000), record(cells[1], noisy(rng, 10))]
-    b = write(tmp_path / "b", [*b, record(cells[2], [], "oom"), record(cells[4], noisy(rng, 10))])
-    c = write(tmp_path / "c", [record(cell, noisy(rng, 10)) for cell in cells[:4]], FACTS | {"cpu_model": "Other"})
-    return a, b, c
+
+    def several(some, ms=10.0, memory=None):
+        return [each for cell in some for each in records(cell, (ms, 1.01 * ms, 1.02 * ms), memory=memory)]
+
+    a = write(tmp_path / "a", several(cells[:4], memory=1000))
+    b = [*several(cells[:1], 20.0, memory=2000), *several(cells[1:2]), *records(cells[2], [], "oom")]
+    b = write(tmp_path / "b", [*b, *several(cells[4:])])
+    return a, b, write(tmp_path / "c", several(cells[:4]), FACTS | {"cpu_model": "Other"})
 
 
 def test_the_command_says_what_changed_and_fails_on_request(runs, capsys, monkeypatch):
@@ -155,19 +179,21 @@ def test_the_command_says_what_changed_and_fails_on_request(runs, capsys, monkey
     assert " 2 " in lines["16"]  # memory
     assert "broken" in lines["64"]
     assert "1 cells only in A" in said
+    assert "visible: the smallest ratio that would have been called slower; its median is 1." in said
     assert "1 cells only in B" in said
     assert main(["compare", a, b, "--fail-on-regression"]) == 1
     assert main(["compare", a, a, "--fail-on-regression"]) == 0
+    assert main(["compare", f"{a},{a}", f"{b},{b}", "--fail-on-regression"]) == 1
 
 
 def test_the_command_refuses_what_cannot_be_compared(runs, tmp_path, capsys):
     a, _, c = map(str, runs)
     assert main(["compare", a, c]) == 2
-    assert "some-cpu-2cpu, B of other-2cpu; --across-devices" in " ".join(capsys.readouterr().err.split())
+    assert "of other-2cpu; --across-devices" in " ".join(capsys.readouterr().err.split())
     assert main(["compare", a, c, "--across-devices"]) == 0
     assert main(["compare", a, str(tmp_path / "none")]) == 2
     assert "no environment.json" in capsys.readouterr().err
     assert main(["compare", a, a, "--least-effect", "0"]) == 2
-    other = write(tmp_path / "other", [record(replace(CELL, model="gru"), [1.0] * 9)])
+    other = write(tmp_path / "other", records(replace(CELL, model="gru"), [1.0] * 3))
     assert main(["compare", a, str(other)]) == 2
     assert "no cell in common" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Exponents, terms, crossings and their intervals, on synthetic curves whose truth is known."""
 
 import csv
+import itertools
 import math
 
 import numpy as np
@@ -8,18 +9,19 @@ import pytest
 
 from lengthscale.bench.analysis import answer, fit
 from lengthscale.bench.analysis.crossover import crossover, table_of_crossings
-from lengthscale.bench.analysis.curves import Curve, time_point
+from lengthscale.bench.analysis.curves import Curve, point_of
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.codec import line_of
 from lengthscale.bench.results.csv_table import table_of
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.record import Row
+from lengthscale.bench.results.result import results_of
 from tests.helpers.reports import first_run
 from tests.helpers.runs import made
 
 LENGTHS = (256, 1024, 4096, 16384)
-FEW, MANY = (60, 16, 5, 3), (200, 200, 200, 200)  # samples: a short run's, and a patient one's
+FEW, MANY = 3, 200  # replicates: those of a run, and of a patient one
 
 
 def parabola(length):
@@ -38,43 +40,78 @@ def cell(model, length=0, measure="train"):
     return Cell(measure, model, "small", "auto", length, 1, "float32", 0, "text", 0)
 
 
-def curve(model, cost, counts, random, noise=0.05, drift=0.0):
-    """drift: how alike samples are that follow each other (an AR(1) process)."""
-    points = []
-    for length, count in zip(LENGTHS, counts, strict=True):
-        errors = random.standard_normal(count)
-        for i in range(1, count):
-            errors[i] = drift * errors[i - 1] + math.sqrt(1 - drift**2) * errors[i]
-        points.append(time_point(length, cost(length) * np.exp(noise * errors)))
+def normal(random, count):
+    return random.standard_normal(count)
+
+
+def heavy_tailed(random, count):
+    """Student's t with 3 degrees of freedom, scaled to a standard deviation of 1."""
+    return random.standard_t(3, count) / math.sqrt(3)
+
+
+def curve(model, cost, replicates, random, noise=0.05, errors=normal, levels=0.0):
+    """levels: of the machine during each replicate, which all lengths share."""
+    points = [
+        point_of(length, (cost(length) * np.exp(noise * errors(random, replicates) + levels)).tolist())
+        for length in LENGTHS
+    ]
     return Curve(cell(model).series(), "time_ms", tuple(points))
 
 
-@pytest.mark.parametrize(("counts", "drift"), [(FEW, 0.0), (MANY, 0.0), ((500,) * 4, 0.9)])
-def test_the_exponents_interval_covers_the_truth_in_95_of_100(counts, drift):
-    runs = 200
+KINDS = [(3, normal, 0.0), (3, normal, 0.1), (3, heavy_tailed, 0.1), (5, normal, 0.1), (8, heavy_tailed, 0.0)]
+
+
+@pytest.mark.parametrize(("replicates", "errors", "level"), KINDS)
+def test_the_exponents_interval_covers_the_truth_in_95_of_100(replicates, errors, level):
+    runs = 400
     covered = 0
     for seed in range(runs):
         random = np.random.default_rng(seed)
-        slope = fit.fit_curve(curve("transformer", parabola, counts, random, drift=drift)).slope
+        levels = level * random.standard_normal(replicates)
+        slope = fit.fit_curve(curve("a", parabola, replicates, random, errors=errors, levels=levels)).slope
         covered += slope.low <= TRUE_SLOPE <= slope.high
     assert 0.93 * runs <= covered <= 0.97 * runs
 
 
-@pytest.mark.parametrize("counts", [FEW, MANY])
-def test_the_crossings_interval_covers_the_truth_in_95_of_100(counts):
-    runs = 200
+@pytest.mark.parametrize(("replicates", "errors", "level"), KINDS)
+def test_the_crossings_interval_covers_the_truth_in_95_of_100(replicates, errors, level):
+    runs = 400
     covered = 0
     for seed in range(runs):
         random = np.random.default_rng(seed)
-        row = crossover(curve("transformer", parabola, counts, random), curve("mamba", line, counts, random))
+        levels = level * random.standard_normal(replicates)
+        both = [
+            curve(model, cost, replicates, random, errors=errors, levels=levels)
+            for model, cost in (("transformer", parabola), ("mamba", line))
+        ]
+        row = crossover(*both)
         assert (row.status, row.model_short, row.model_long) == ("crosses", "transformer", "mamba")
-        assert row.length.low is not None
-        assert row.length.high is not None
-        covered += row.length.low <= TRUE_CROSSING <= row.length.high
+        covered += (row.length.low or 0) <= TRUE_CROSSING <= (row.length.high or math.inf)
     assert 0.93 * runs <= covered <= 0.97 * runs
 
 
-def test_the_terms_are_found_and_the_longest_is_foretold():
+def test_two_replicates_have_no_interval_and_decide_nothing():
+    random = np.random.default_rng(0)
+    steep, flat = (curve(model, cost, 2, random) for model, cost in (("transformer", parabola), ("mamba", line)))
+    assert fit.fit_curve(steep).slope.interval is None
+    row = crossover(steep, flat)
+    assert (row.status, row.note) == ("not decided", "fewer than 3 replicates")
+    assert row.length.value == pytest.approx(TRUE_CROSSING, rel=0.2)
+    assert row.length.interval is None
+
+
+def test_a_replicate_that_does_not_cross_leaves_it_undecided():
+    """Two replicates cross; in the third one the flat curve is the cheaper one everywhere."""
+    steep = curve("transformer", parabola, 3, np.random.default_rng(0), noise=0.001)
+    points = [
+        point_of(length, [line(length), line(length), line(length) * (0.3 if length < 2000 else 1.0)])
+        for length in LENGTHS
+    ]
+    row = crossover(steep, Curve(cell("mamba").series(), "time_ms", tuple(points)))
+    assert row.status == "not decided"
+
+
+def test_the_terms_are_found_and_the_longest_is_predicted():
     row = fit.fit_curve(curve("transformer", parabola, MANY, np.random.default_rng(0), noise=0.001))
     assert row.terms.b == pytest.approx(0.05, rel=0.02)
     assert row.terms.c == pytest.approx(2e-5, rel=0.02)
@@ -86,7 +123,7 @@ def test_the_terms_are_found_and_the_longest_is_foretold():
 
 
 @pytest.mark.parametrize("cost", [parabola, line, lambda length: 4.0, lambda length: 0.1 * length])
-def test_the_longest_is_foretold_from_the_others_within_15_percent(cost):
+def test_the_longest_is_predicted_from_the_others_within_15_percent(cost):
     for seed in range(20):
         row = fit.fit_curve(curve("model", cost, FEW, np.random.default_rng(seed), noise=0.02))
         assert row.left_out_error is not None
@@ -119,21 +156,14 @@ def test_a_crossing_beyond_the_range_is_extrapolated_and_never_measured():
     assert "not up to" in never.note
 
 
-def test_one_sample_has_no_interval():
-    points = [time_point(length, [line(length)]) for length in LENGTHS]
-    row = fit.fit_curve(Curve(cell("mamba").series(), "time_ms", tuple(points)))
-    assert row.slope.value == pytest.approx(1, abs=0.02)
-    assert row.slope.interval is None
-
-
 def records(models, lengths=LENGTHS, measure="train"):
     found = []
     for model, cost in models.items():
         random = np.random.default_rng(len(found))
-        for length in lengths:
-            samples = (cost(length) * np.exp(0.01 * random.standard_normal(5))).tolist()
-            row = Row(time_median_ms=float(np.median(samples)), mem_peak_bytes=1000 * length, state_bytes=64)
-            found.append(made(cell(model, length, measure), rows=(row,), samples_ms=tuple(samples)))
+        for length, number in itertools.product(lengths, range(3)):
+            ms = cost(length) * float(np.exp(0.002 * random.standard_normal()))
+            row = Row(time_median_ms=ms, mem_peak_bytes=1000 * length, state_bytes=64, flops=length * length)
+            found.append(made(cell(model, length, measure), replicate=number, rows=(row,), samples_ms=(ms,) * 5))
     return found
 
 
@@ -144,8 +174,7 @@ def test_a_folder_gets_both_files_and_what_failed_is_noted(tmp_path):
     fits, crossings = fit.fit_folder(tmp_path)
     with open(tmp_path / "fits.csv") as file:
         rows = {(row["model"], row["quantity"]): row for row in csv.DictReader(file)}
-    assert len(rows) == len(fits) == 6
-    assert rows["mamba", "time_ms"]["note"] == "oom at 65536"
+    assert len(rows) == len(fits) == 8
     assert rows["mamba", "time_ms"]["length_max"] == "16384"
     assert float(rows["transformer", "time_ms"]["slope"]) == pytest.approx(TRUE_SLOPE, abs=0.02)
     assert float(rows["mamba", "memory_bytes"]["slope"]) == pytest.approx(1)
@@ -153,11 +182,15 @@ def test_a_folder_gets_both_files_and_what_failed_is_noted(tmp_path):
     with open(tmp_path / "crossovers.csv") as file:
         [row] = [row for row in csv.DictReader(file) if row["quantity"] == "time_ms"]
     assert float(row["length"]) == pytest.approx(TRUE_CROSSING, rel=0.1)
-    assert len(crossings) == 3
+    assert len(crossings) == 4
+    assert [rows["mamba", "time_ms"][key] for key in ("flops_slope", "note")] == [
+        "2",
+        "oom at 65536; the FLOPs grow with 2.00: memory or overhead decides",
+    ]
 
 
 def test_three_lengths_are_not_enough():
-    fits, crossings = fit.fit_records(records({"transformer": parabola, "mamba": line}, LENGTHS[:3]))
+    fits, crossings = fit.fit_results(results_of(records({"transformer": parabola, "mamba": line}, LENGTHS[:3])))
     assert {row.status for row in (*fits, *crossings)} == {"not enough data"}
     assert {row.slope for row in fits} == {None}
     assert {row.length for row in crossings} == {None}
@@ -174,7 +207,7 @@ ON = {"backend": "cpu", "cpu_model": "A CPU", "n_cpus": 2}
 def test_the_answer_says_how_cost_grows_where_curves_cross_and_what_decoding_takes():
     all_of = records({"rnn": lambda length: 0.02 * length, "transformer": parabola, "mamba": line})
     all_of += records({"transformer": line, "mamba": lambda length: 2.0}, measure="decode")
-    growth, crossing, decoding = answer.sentences(*fit.fit_records(all_of), ON)
+    growth, crossing, decoding = answer.sentences(*fit.fit_results(results_of(all_of)), ON)
     assert growth.startswith("On A CPU, 2 cores (small, float32, batch 1) the time of a training step grows from 1k to")
     assert f"exponent {TRUE_SLOPE:.2f} [" in growth
     assert " for transformer and 0.9" in growth or " for transformer and 1.0" in growth
@@ -186,7 +219,7 @@ def test_the_answer_says_how_cost_grows_where_curves_cross_and_what_decoding_tak
 
 
 def test_the_answer_says_what_was_not_measured():
-    growth, crossing, decoding = answer.sentences(*fit.fit_records(records({"rnn": line}, LENGTHS[:2])), ON)
+    growth, crossing, decoding = answer.sentences(*fit.fit_results(results_of(records({"rnn": line}, LENGTHS[:2]))), ON)
     assert growth == "On A CPU, 2 cores no cost was measured at four lengths, which an exponent needs."
     assert crossing == "No two curves were measured that could cross."
     assert decoding == "Decoding was not measured."

@@ -25,6 +25,7 @@ from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.journal import Journal
 from lengthscale.bench.results.messages import Done
 from lengthscale.bench.results.record import Record
+from lengthscale.bench.results.result import results_of
 from lengthscale.bench.results.validate import validate
 from tests.helpers.claim_records import record
 from tests.helpers.paths import ROOT, environment
@@ -71,12 +72,13 @@ class Sweep:
                 if cell in finished or self.now >= deadline:
                     continue
                 if len(self.measured) == self.stop_after:
-                    return request.out, journal.records, True
+                    return request.out, results_of(journal.records), True
                 self.now += self.seconds
                 self.measured.append(cell)
                 one = record(cell.measure, cell.model, cell.length, status=self.status)
-                journal.append(changed(one, cell=cell, load_before=self.load))
-            return request.out, journal.records, False
+                for each in one.replicates:
+                    journal.append(changed(each, cell=cell, load_before=self.load))
+            return request.out, results_of(journal.records), False
 
 
 @pytest.fixture
@@ -148,9 +150,9 @@ def test_time_is_shared_and_kept(sweep, tmp_path, capsys):
     assert len(fake.measured) == 2 + 4
     first, _, third, _ = rows_in(tmp_path)
     assert first["verdict"] == NOT_DECIDED
-    assert first["note"] == "out of time (2 minutes): 2 of 4 cells did not begin"
+    assert first["note"] == "out of time (2 minutes): 6 of 12 replicates were not measured"
     assert (third["verdict"], third["note"]) == (FAILS, "")
-    why = "not decided (out of time (2 minutes): 2 of 4 cells did not begin)"
+    why = "not decided (out of time (2 minutes): 6 of 12 replicates were not measured)"
     assert f"| 1. first is so [1] | {why} | 2x |" in (tmp_path / "claims.md").read_text()
 
 
@@ -165,8 +167,11 @@ def test_no_time_at_all_is_a_verdict_too(sweep, tmp_path, monkeypatch, capsys):
     assert main(["claims", "--only", "1", "--out", str(tmp_path / "new")]) == 0
     assert not fake.measured
     row = rows_in(tmp_path / "new")[0]
-    assert (row["verdict"], row["note"]) == (NOT_DECIDED, "out of time (20 minutes): 4 of 4 cells did not begin")
-    assert "4 cells are left" in capsys.readouterr().out
+    assert (row["verdict"], row["note"]) == (
+        NOT_DECIDED,
+        "out of time (20 minutes): 12 of 12 replicates were not measured",
+    )
+    assert "12 replicates are left" in capsys.readouterr().out
 
 
 def test_the_same_command_continues(sweep, tmp_path, capsys):
@@ -177,7 +182,7 @@ def test_the_same_command_continues(sweep, tmp_path, capsys):
     fake = sweep()
     assert main(["claims", "--out", str(tmp_path)]) == 0
     assert len(fake.measured) == 5
-    assert len(read_journal(tmp_path / "first" / "a" / "journal.jsonl")) == 2
+    assert len(read_journal(tmp_path / "first" / "a" / "journal.jsonl")) == 2 * 3
     assert [row["verdict"] for row in rows_in(tmp_path)] == [HOLDS, HOLDS, FAILS, FAILS]
 
 
@@ -246,26 +251,25 @@ class Hurried:
         Hurried.checks += 1
         return Done(Status.OK)
 
-    def measure_in_rounds(self, cells, on_stage, on_turn):
-        for cell in cells:
-            Hurried.now += 1
-            yield changed(record(cell.measure, cell.model, cell.length), cell=cell)
+    def measure(self, cell, replicate, on_stage):
+        Hurried.now += 1
+        one = record(cell.measure, cell.model, cell.length).replicates[replicate]
+        return changed(one, cell=cell)
 
 
 def test_a_sweep_ends_at_its_deadline_and_goes_on(tmp_path, monkeypatch, console):
     monkeypatch.setattr(sweep_module, "Runner", Hurried)
     monkeypatch.setattr(sweep_module.time, "monotonic", lambda: Hurried.now)
+    monkeypatch.setattr(sweep_module.machine, "busy_cores", lambda seconds: (0.0, ""))
     arguments = "--suite quick --models rnn,gru --measures forward --lengths 16,32,64 --out"
     request = make_request(from_arguments(OPTIONS, [*arguments.split(), str(tmp_path / "run")]))
     known = sweep_module.Known()
-    folder, records, interrupted = sweep_module.run_sweep(request, console, Hurried.now + 2, known)
-    assert [(each.cell.model, each.cell.length) for each in records] == [
-        *(("rnn", 16), ("rnn", 32), ("rnn", 64))  # a curve that has begun is measured whole
-    ]
+    folder, results, interrupted = sweep_module.run_sweep(request, console, Hurried.now + 3, known)
+    assert len(results) == 3
     assert not interrupted
-    assert len(rows_of_csv(folder / "forward.csv")) == 3
-    _, records, _ = sweep_module.run_sweep(request, console)
-    assert len(records) == 6
+    assert [row["n_replicates"] for row in rows_of_csv(folder / "forward.csv")] == ["1"] * 3
+    _, results, _ = sweep_module.run_sweep(request, console)
+    assert [len(each.replicates) for each in results] == [3] * 6
     assert len(rows_of_csv(folder / "forward.csv")) == 6
     at_another_size = make_request(
         from_arguments(OPTIONS, [*arguments.split(), str(tmp_path / "small"), "--size", "small"])

@@ -11,7 +11,6 @@ from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED
 from lengthscale.bench.plan.status import Status
 from lengthscale.models.catalogue import FORMER_NAMES
 from tests.helpers.claim_records import drawn, parts, record, verdict_of
-from tests.helpers.runs import changed
 
 # 6: small data
 
@@ -26,7 +25,7 @@ def classified(gap, *, vit=0.5, images=(100, 500, 2000, 4000), seeds=3, scatter=
                 accuracy = vit + ahead + scatter * seed * (1 if model == "vit" else (-1) ** seed)
                 row = {"accuracy": accuracy, "learning_rate": rate, "flops": cost * 1e8, "steps": 1000}
                 each = record("quality", model, 16, rows=[row], seed=seed)
-                part.append(changed(each, cell=replace(each.cell, data=f"mnist:images={n}")))
+                part.append(replace(each, cell=replace(each.cell, data=f"mnist:images={n}")))
     return parts(found)
 
 
@@ -82,7 +81,7 @@ def test_the_learning_rate_is_each_models_best_at_each_number_of_images():
 def test_a_seed_that_one_model_lacks_is_in_no_pair():
     records = classified(shrinking, seeds=4)
     part = records["images-100-rate-0.003"]
-    part[0] = changed(part[0], status=Status.NAN, rows=())
+    part[0] = replace(part[0], status=Status.NAN, rows=())
     findings = small_data.judge(records)
     assert findings[1].measured.endswith("100 images, 3 seeds")
     assert len(small_data.slopes_of(small_data.gaps(records))) == 3
@@ -166,7 +165,7 @@ def test_records_with_former_names_are_judged_alike():
     former = {present: name for name, present in FORMER_NAMES.items()}
     then = parts(
         {
-            part: [changed(each, cell=replace(each.cell, model=former.get(each.cell.model, "s4d"))) for each in records]
+            part: [replace(each, cell=replace(each.cell, model=former.get(each.cell.model, "s4d"))) for each in records]
             for part, records in now.items()
         }
     )

@@ -10,6 +10,7 @@ from rich.console import Console
 from lengthscale.bench.__main__ import main
 from lengthscale.bench.commands import finish
 from lengthscale.bench.results.codec import read_journal
+from lengthscale.bench.results.result import results_of
 from tests.helpers.reports import page_of
 from tests.helpers.runs import CELL, finished_run, made
 
@@ -43,7 +44,7 @@ def test_a_step_that_fails_is_one_line_and_the_others_are_done(name, tmp_path, m
     folder = finished_run(tmp_path / "a run")
     names = list(BROKEN) if name == "all" else [name]
     break_it(monkeypatch, *names)
-    finish.finish(folder, read_journal(folder / "journal.jsonl"), Console(width=300))
+    finish.finish(folder, results_of(read_journal(folder / "journal.jsonl")), Console(width=300))
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("no ")] == [
         f"no {each}: ZeroDivisionError: of [this] step (lengthscale {BROKEN[each][1]} '{folder}' tries again)"
@@ -65,7 +66,7 @@ def test_what_was_measured_is_shown_where_it_cannot_be_fitted(tmp_path, monkeypa
     def fails(records):
         raise ZeroDivisionError("of [this] fit")
 
-    monkeypatch.setattr("lengthscale.bench.analysis.fit.fit_records", fails)
+    monkeypatch.setattr("lengthscale.bench.analysis.fit.fit_results", fails)
     finish.finish(folder, records, Console(width=300))
     failed = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("no ")]
     assert failed == ["no fits"]
@@ -84,13 +85,14 @@ def test_what_was_measured_is_shown_where_it_cannot_be_fitted(tmp_path, monkeypa
 )
 def test_the_exit_code_is_that_of_the_measurements(statuses, interrupted, code, tmp_path, monkeypatch, capsys, drawn):
     break_it(monkeypatch, *BROKEN)
-    records = [made(CELL, status) for status in statuses]
+    cells = (replace(CELL, length=length) for length in (64, 128))
+    results = results_of(made(cell, status) for cell, status in zip(cells, statuses, strict=False))
     monkeypatch.setattr("lengthscale.bench.host.request.make_request", lambda given: SimpleNamespace())
     monkeypatch.setattr(
-        "lengthscale.bench.host.sweep.run_sweep", lambda request, console: (tmp_path, records, interrupted)
+        "lengthscale.bench.host.sweep.run_sweep", lambda request, console, on_first: (tmp_path, results, interrupted)
     )
     assert main(["run", "--suite", "quick"]) == code
-    assert capsys.readouterr().out.count("tries again") == (4 if records else 0)
+    assert capsys.readouterr().out.count("tries again") == (4 if results else 0)
 
 
 def test_seeds_of_one_run_are_series_of_their_own(tmp_path, drawn):
@@ -98,7 +100,7 @@ def test_seeds_of_one_run_are_series_of_their_own(tmp_path, drawn):
     cells = [replace(CELL, length=length, seed=seed) for length in (64, 128) for seed in (0, 1)]
     folder = finished_run(tmp_path / "run", cells)
     paper = Console(width=200, record=True)
-    finish.finish(folder, read_journal(folder / "journal.jsonl"), paper)
+    finish.finish(folder, results_of(read_journal(folder / "journal.jsonl")), paper)
     assert "tries again" not in paper.export_text()
     rows = (folder / "summary.md").read_text().splitlines()[2:]
     assert [row.split(" | ")[1] for row in rows] == ["rnn tiny, seed 0", "rnn tiny, seed 1"]

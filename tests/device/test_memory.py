@@ -11,7 +11,7 @@ from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 
-SETTINGS = Settings(timeout_s=200, min_samples=2, min_samples_slow=2, max_seconds=1, min_seconds=0.1, precision_s=0.1)
+SETTINGS = Settings(timeout_s=200, min_samples=2, max_seconds=1, min_seconds=0.1)
 LOOKS = 3  # what other processes keep waiting holds its scratch memory longer: a busy moment is no disagreement
 slow = pytest.mark.slow
 

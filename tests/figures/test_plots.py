@@ -22,6 +22,7 @@ from lengthscale.bench.figures.run import read_run
 from lengthscale.bench.figures.style import DARK, LIGHT, THEMES
 from lengthscale.bench.results.codec import csv_of
 from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.result import results_of
 from lengthscale.models import MODELS
 from tests.helpers.drawings import BANDS, LENGTHS, record, step_ms, timed, write_folder
 
@@ -159,7 +160,7 @@ def test_names_stand_at_the_ends_in_the_order_of_the_curves(figures):
 def test_many_curves_have_a_legend(tmp_path):
     models = [name for name in MODELS if MODELS[name].kind == "sequence"]
     records = [record("train", m, n, [timed(n / 10 + i, n)]) for i, m in enumerate(models) for n in (64, 128)]
-    (tmp_path / "train.csv").write_text(csv_of(records))
+    (tmp_path / "train.csv").write_text(csv_of(results_of(records)))
     run = read_run(tmp_path)
     figure = figure_of(run, catalog.select(catalog.figures_of(run), "train", "time"))
     [legend] = figure.legends
@@ -263,7 +264,7 @@ def test_a_single_picture_of_chosen_models(folder, tmp_path, monkeypatch, capsys
 
 def test_models_are_chosen_by_their_present_names(tmp_path):
     records = [record("train", m, 64, [timed(1.0, 64)]) for m in ("s4d", "s4d-bilinear", "mamba:rule=zoh")]
-    (tmp_path / "train.csv").write_text(csv_of(records))
+    (tmp_path / "train.csv").write_text(csv_of(results_of(records)))
     chosen = read_run(tmp_path).only(["s4d:rule=bilinear", "mamba:rule=zoh"])
     assert [row.text("model") for row in chosen.rows["train"]] == ["s4d-bilinear", "mamba:rule=zoh"]
 
@@ -282,7 +283,7 @@ def test_models_are_chosen_by_their_present_names(tmp_path):
         ("--y time --out nowhere/there.png", "there is no folder 'nowhere'"),
         ("--theme dark", "--theme is for a single picture"),
         ("--models , --y time", "--models names no model"),
-        ("--y time --models s4d", "train.csv has no model 's4d' (it has: rnn, lstm, gru, mamba, transformer, vit)"),
+        ("--y time --models s4d", "train.csv has no model 's4d' (it has: rnn, lstm, gru, transformer, mamba, vit)"),
         ("--y time --measure forward", "holds no forward.csv (it has: train.csv, decode.csv, quality.csv"),
         ("--y state --models vit --measure forward", "holds no forward.csv"),
         ("--y time --models vit", "train.csv has no time of vit to draw"),

@@ -109,7 +109,7 @@ def test_a_hover_shows_the_row(page):
     box = point.bounding_box()
     page.mouse.move(box["x"] + 40, box["y"] - 40)
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=10)
-    for text in ("Training step, 256 tokens", "status: ok", "12 samples"):
+    for text in ("Training step, 256 tokens", "status: ok", "15 samples"):
         api.expect(page.locator("#plot-train-time .hoverlayer")).to_contain_text(text)
 
 
@@ -155,9 +155,9 @@ def test_the_table_filters(page):
     page.locator(f"{TABLE} input[type=search]").fill("DECODE mamba")
     assert count.inner_text() == "4 of 35 rows"
     page.locator(f"{TABLE} select").first.select_option("crossovers")
-    assert count.inner_text() == "3 of 9 rows"  # time, memory, state of its only pair
+    assert count.inner_text() == "4 of 13 rows"  # time, memory, state and FLOPs of its only pair
     page.locator(f"{TABLE} input[type=search]").fill("no such words")
-    assert count.inner_text() == "0 of 9 rows"
+    assert count.inner_text() == "0 of 13 rows"
 
 
 def test_the_table_sorts_by_value_with_blanks_last(page):

@@ -7,8 +7,8 @@ import pytest
 from lengthscale.bench.__main__ import main
 from lengthscale.bench.analysis import answer, compare, fit
 from lengthscale.bench.plan.errors import RequestError
-from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.errors import JournalError
+from lengthscale.bench.results.folder import RunFolder
 from tests.helpers.reports import first_run, flowing, page_of, report_of, second_run, verdicts
 from tests.helpers.runs import finished_run
 
@@ -29,10 +29,12 @@ def both(folder, other):
 
 
 def test_two_runs_compared(folder, other, both):
-    pairs, _, _ = compare.compare(folder, other)
+    pairs, _, _ = compare.compare([folder], [other])
     rows = both.table("ratios")
     at = {name: rows["columns"].index(name) for name in ("ratio", "verdict", "length")}
-    assert [row[at["ratio"]] for row in rows["rows"]] == ["" if p.ratio is None else f"{p.ratio:.4g}" for p in pairs]
+    assert [row[at["ratio"]] for row in rows["rows"]] == [
+        "" if p.ratio is None else f"{p.ratio.value:.4g}" for p in pairs
+    ]
     timed = [row for row in rows["rows"] if row[at["ratio"]]]
     assert len(timed) == 17 + 8 + 3
     assert (
@@ -41,7 +43,7 @@ def test_two_runs_compared(folder, other, both):
     )
     for run in (folder, other):
         facts = json.loads((run / "environment.json").read_text())
-        for sentence in answer.sentences(*fit.fit_records(read_journal(run / "journal.jsonl")), facts):
+        for sentence in answer.sentences(*fit.fit_results(RunFolder(run).results()), facts):
             assert flowing(sentence) in flowing(both.text)
     curve = both.curve("ratio-train", "mamba")
     assert curve["y"] == pytest.approx([2] * 6, rel=0.05)

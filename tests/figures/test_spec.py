@@ -18,8 +18,8 @@ from lengthscale.bench.figures.mpl.theme import plt
 from lengthscale.bench.figures.spec import Cross, DrawnCrossing, Extrapolated, Failure, Failures
 from lengthscale.bench.figures.style import LIGHT
 from lengthscale.bench.peers import plot
-from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.csv_table import read_table
+from lengthscale.bench.results.folder import RunFolder
 from tests.helpers.drawings import write_folder
 from tests.helpers.reports import first_run
 
@@ -70,10 +70,10 @@ def test_points_know_their_rows(described):
 @pytest.fixture
 def counted(monkeypatch):
     """Which files are read and how often records are fitted; pictures are not written."""
-    counts, read_table, fit_records = Counter(), run.read_table, fit.fit_records
+    counts, read_table, fit_results = Counter(), run.read_table, fit.fit_results
     for module in (run, fit):
         monkeypatch.setattr(module, "read_table", lambda path: counts.update([path.name]) or read_table(path))
-    monkeypatch.setattr(fit, "fit_records", lambda records: counts.update(["fitted"]) or fit_records(records))
+    monkeypatch.setattr(fit, "fit_results", lambda results: counts.update(["fitted"]) or fit_results(results))
     monkeypatch.setattr("lengthscale.bench.figures.mpl.gallery.write", lambda *_: [])
     return counts
 
@@ -90,14 +90,14 @@ def test_a_folder_is_read_once_and_fitted_once(tmp_path, counted):
 
 def test_a_run_that_ends_reads_nothing_and_is_fitted_once(tmp_path, counted, capsys):
     folder = first_run(tmp_path / "run")
-    finish.finish(folder, read_journal(folder / "journal.jsonl"), Console())
+    finish.finish(folder, RunFolder(folder).results(), Console())
     assert "tries again" not in capsys.readouterr().out
     assert counted == {"fitted": 1}
 
 
 def test_a_run_is_the_same_from_its_records_and_from_its_files(tmp_path):
     folder = first_run(tmp_path / "run")
-    assert run.run_of(folder, read_journal(folder / "journal.jsonl")) == run.read_rows(folder)
+    assert run.run_of(folder, RunFolder(folder).results()) == run.read_rows(folder)
 
 
 def test_two_runs_in_one_figure_keep_curves_and_failures_apart(described):

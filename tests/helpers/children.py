@@ -14,10 +14,10 @@ import psutil
 import lengthscale.bench.device
 import lengthscale.bench.host.child
 from lengthscale.bench.plan.status import Status
-from lengthscale.bench.results.messages import Done, Measured, RoundEnd, Stage
+from lengthscale.bench.results.messages import Done, Measured, Samples, Stage
 from lengthscale.bench.results.record import Row
 
-FINE = Done(Status.OK, content=Measured((Row(),), ()))
+FINE = Done(Status.OK, content=Measured((Row(),)))
 
 
 def good(connection, task, cell, settings, output):
@@ -42,11 +42,10 @@ def quick(connection, task, cell, settings, output):
     lengthscale.bench.host.child.end_with_parent()
     time.sleep(0.02)
     ms = float(cell.length)
-    names = ("time_median_ms", "time_p10_ms", "time_p90_ms", "time_low_ms", "time_high_ms")
     tokens = cell.batch * (1 if cell.measure == "decode" else cell.length)
-    row = Row(**dict.fromkeys(names, ms), n_samples=5, tokens_per_s=1000.0 * tokens / ms)
+    row = Row(time_median_ms=ms, n_samples=5, tokens_per_s=1000.0 * tokens / ms)
     connection.send(Stage("sample"))
-    connection.send(Done(Status.OK, content=Measured((row,), (ms,) * 5)))
+    connection.send(Done(Status.OK, content=Measured((row,), Samples((ms,) * 5))))
 
 
 def quick_until_memory_runs_out(connection, task, cell, settings, output):
@@ -175,47 +174,3 @@ def prints_for_ever_with_a_grandchild(connection, task, cell, settings, output):
     subprocess.Popen(["sleep", "600"])
     connection.send(Stage("compile"))
     _print_for_ever(output)
-
-
-def takes_three_rounds(connection, task, cell, settings, output):
-    """The cell's `data` names the file to which each round adds its cell's length; so below."""
-    os.setsid()
-    for number in range(3):
-        with open(cell.data, "a") as file:
-            file.write(f"{cell.length}\n")
-        time.sleep(0.2)
-        if number < 2:
-            connection.send(RoundEnd(0.5))
-            connection.recv()
-    connection.send(FINE)
-
-
-def second_dies_in_its_second_round(connection, task, cell, settings, output):
-    os.setsid()
-    connection.send(RoundEnd(0.5))
-    connection.recv()
-    if cell.length == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    connection.send(FINE)
-
-
-def third_is_skipped_the_first_time(connection, task, cell, settings, output):
-    os.setsid()
-    if cell.length == 3 and not os.path.exists(cell.data):
-        open(cell.data, "w").close()
-        connection.send(Done(Status.SKIPPED))
-        return
-    connection.send(RoundEnd(0.5))
-    connection.recv()
-    connection.send(FINE)
-
-
-def first_waits_second_fails(connection, task, cell, settings, output):
-    os.setsid()
-    with open(cell.data, "w") as file:
-        file.write(str(os.getpid()))
-    if cell.length == 2:
-        connection.send(Done(Status.ERROR))
-        return
-    connection.send(RoundEnd(0.5))
-    connection.recv()

@@ -9,6 +9,7 @@ from lengthscale.bench.figures.mpl.theme import plt
 from lengthscale.bench.figures.style import LIGHT
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.results.record import Row, row_of
+from lengthscale.bench.results.result import results_of
 from tests.helpers.runs import made
 
 WINDOWS = 40
@@ -16,15 +17,17 @@ DIFFICULTY = np.random.default_rng(0).normal(2.0, 0.5, WINDOWS)  # of each windo
 
 
 def record(measure, model, length, ms=1.0, *, spread=0.002, status="ok", rows=({},), batch=1, seed=0, method="auto"):
-    """Its 24 samples scatter around `ms` by the spread."""
+    """A result of 3 replicates, whose times scatter around `ms` by the spread."""
     cell = Cell(measure, model, "tiny", method, length, batch, "float32", 0, "text", seed)
-    rng = np.random.default_rng([length, batch, seed, len(model)])
-    samples = [float(x) for x in ms * np.exp(rng.normal(0, spread, 24))]
-    median = float(np.median(samples))
-    row = {"time_median_ms": median, "time_p10_ms": median, "time_p90_ms": median, "n_params": 1000}
     if status != "ok":
-        return made(cell, status, message="why")
-    return made(cell, rows=tuple(Row(**(row | each)) for each in rows), samples_ms=tuple(samples))
+        return results_of([made(cell, status, message="why")])[0]
+    rng = np.random.default_rng([length, batch, seed, len(model)])
+    replicates = []
+    for number, time_ms in enumerate(ms * np.exp(rng.normal(0, spread, 3))):
+        row = {"time_median_ms": float(time_ms), "n_params": 1000}
+        made_rows = tuple(Row(**(row | each)) for each in rows)
+        replicates.append(made(cell, replicate=number, rows=made_rows, samples_ms=(float(time_ms),) * 5))
+    return results_of(replicates)[0]
 
 
 def parts(records):
@@ -47,8 +50,9 @@ def record_of_windows(
         kept.append(tuple(float(value) if np.isfinite(value) else None for value in mine))
     cell = Cell("quality", model, "tiny", "auto", length, 4, "float32", 0, data, seed)
     if status != "ok":
-        return made(cell, status, samples_ms=(1.0,))
-    return made(cell, rows=tuple(map(row_of, rows)), samples_ms=(1.0,), window_losses=tuple(kept))
+        return results_of([made(cell, status, samples_ms=(1.0,))])[0]
+    record = made(cell, rows=tuple(map(row_of, rows)), samples_ms=(1.0,), window_losses=tuple(kept))
+    return results_of([record])[0]
 
 
 def drawn(number, records):

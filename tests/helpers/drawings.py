@@ -8,6 +8,7 @@ import numpy as np
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.results.codec import csv_of
 from lengthscale.bench.results.record import Row
+from lengthscale.bench.results.result import results_of
 from tests.helpers.runs import FACTS, made
 
 LENGTHS = [512 * 2**i for i in range(8)]
@@ -75,10 +76,10 @@ def gradients():
 
 
 NORMS = ("grad_norm_p10", "grad_norm_p90")
-FIT = "train,time_ms,{},small,auto,1,float32,text,0,65536,0,0.1,0,{},131072,13107.2,ok\n"
+FIT = "train,time_ms,{},small,auto,1,float32,text,0,65536,0,0.1,0,{},131072,{},ok\n"
 FITS = (
     "measure,quantity,model,size,method,batch,dtype,data,seed,length_max,a,b,c,left_out_error,predicted_length,"
-    "predicted,status\n" + FIT.format("rnn", 0.02) + FIT.format("gru", -0.2)
+    "predicted,status\n" + FIT.format("rnn", 0.02, 13107.2) + FIT.format("gru", -0.2, "")
 )
 CROSSINGS = (
     "quantity,measure,size,batch,dtype,seed,model_short,model_long,length,length_low,length_high,status,range_min,"
@@ -90,7 +91,7 @@ CROSSINGS = (
 
 def write_folder(home: Path) -> Path:
     for make, name in ((training, "train"), (decoding, "decode"), (quality, "quality"), (gradients, "gradients")):
-        (home / f"{name}.csv").write_text(csv_of(list(make())))
+        (home / f"{name}.csv").write_text(csv_of(results_of(make())))
     (home / "environment.json").write_text(json.dumps(FACTS))
     (home / "fits.csv").write_text(FITS)
     (home / "crossovers.csv").write_text(CROSSINGS)

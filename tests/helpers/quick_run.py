@@ -9,7 +9,7 @@ import sys
 
 from lengthscale.bench import __main__ as main
 from lengthscale.bench.commands import finish
-from lengthscale.bench.host import sweep
+from lengthscale.bench.host import machine, sweep
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done
@@ -39,4 +39,6 @@ if __name__ == "__main__":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
     sweep.Runner = QuickRunner
     finish.STEPS = ()  # pictures take longer than the run
+    finish.first_picture = lambda folder, results, console: None
+    machine.busy_cores = lambda seconds: (0.0, "")
     sys.exit(main.main(sys.argv[2:]))

@@ -29,6 +29,8 @@ from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.results.codec import csv_of, read_journal, read_lines
 from lengthscale.bench.results.environment import facts_of
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.result import results_of
 from tests.helpers.paths import ROOT
 
 RESULTS = ROOT / "results"
@@ -48,10 +50,10 @@ def digests(texts: Iterator[tuple[str, str]]) -> dict[str, str]:
 def replayed_runs(runs: set[str]) -> Iterator[tuple[str, str]]:
     """(path below results/, text) of the CSVs, fits, crossings, summary and answer of every run."""
     for folder in _folders_with("suite.json", runs):
-        records = read_journal(folder / "journal.jsonl")
+        results = results_of(read_journal(folder / "journal.jsonl"))
         name = folder.relative_to(RESULTS).as_posix()
         for measure in MEASURES:
-            if mine := [record for record in records if record.cell.measure == measure]:
+            if mine := [result for result in results if result.cell.measure == measure]:
                 yield f"{name}/{measure}.csv", csv_of(mine)
         with tempfile.TemporaryDirectory() as copy:
             shutil.copy(folder / "journal.jsonl", copy)
@@ -59,7 +61,7 @@ def replayed_runs(runs: set[str]) -> Iterator[tuple[str, str]]:
             for file in ("fits.csv", "crossovers.csv"):
                 yield f"{name}/{file}", (Path(copy) / file).read_text()
             if (folder / "summary.md").exists():
-                summary.write_summary(summary.summarise(records, fits), Path(copy))
+                summary.write_summary(summary.summarise(results, fits), Path(copy))
                 yield f"{name}/summary.md", (Path(copy) / "summary.md").read_text()
         yield f"{name}/answer", "\n".join(answer.sentences(fits, crossovers, facts_of(folder)))
 
@@ -69,7 +71,7 @@ def replayed_claims(runs: set[str]) -> Iterator[tuple[str, str]]:
     for home in _folders_with("claims.csv", runs):
         for claim in CLAIMS.values():
             parts = {part.name: part for part in sorted((home / claim.name).iterdir())}
-            records = Records({name: read_journal(part / "journal.jsonl") for name, part in parts.items()})
+            records = Records({name: RunFolder(part).results() for name, part in parts.items()})
             for name, part in parts.items():
                 records.peaks[name] = json.loads((part / "environment.json").read_text()).get("peaks") or {}
             about = {"device": "", "git_sha": "", "command": ""}

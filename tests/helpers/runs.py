@@ -39,8 +39,6 @@ def record(cell: Cell) -> Record:
         time_median_ms=1.0,
         time_p10_ms=0.94,
         time_p90_ms=1.16,
-        time_low_ms=0.9,
-        time_high_ms=1.2,
         n_samples=len(SAMPLES_MS),
         tokens_per_s=cell.length * 1000.0,
         flops=1000,

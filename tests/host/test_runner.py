@@ -19,6 +19,7 @@ from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.codec import csv_of
+from lengthscale.bench.results.result import results_of
 from tests.helpers import children
 from tests.helpers.runs import CONDITIONS, changed
 
@@ -31,10 +32,10 @@ def run(target, timeout_s=20.0, cell=CELL):
 
 def test_a_good_child():
     stages = []
-    record = Runner(Settings(), target=children.good).measure(CELL, lambda cell, stage: stages.append((cell, stage)))
+    record = Runner(Settings(), target=children.good).measure(CELL, on_stage=stages.append)
     assert record.status == "ok"
     assert record.cell.model == "rnn"
-    assert stages == [(CELL, "sample")]
+    assert stages == ["sample"]
 
 
 @pytest.mark.fault("a child hangs: silent, sending, printing, ignoring TERM")
@@ -66,7 +67,7 @@ def test_compiling_has_its_own_deadline():
 @pytest.mark.fault("10,000 cells in one journal")
 def test_a_cells_process_starts_from_one_that_has_imported_jax():
     stages = []
-    Runner(Settings(), target=children.tells_its_origin).measure(CELL, lambda cell, stage: stages.append(stage))
+    Runner(Settings(), target=children.tells_its_origin).measure(CELL, on_stage=stages.append)
     assert stages == ["forked by a server: True, with jaxlib: True"]
 
 
@@ -125,7 +126,7 @@ def test_a_loss_that_is_not_finite(tmp_path):
     both = [
         changed(each, environment=CONDITIONS) for each in (changed(record, cell=gru, status="ok", rows=rows), record)
     ]
-    (tmp_path / "quality.csv").write_text(csv_of(both))
+    (tmp_path / "quality.csv").write_text(csv_of(results_of(both)))
     (figure,) = select(figures_of(read_run(tmp_path)), "quality", "loss")
     (axes, *_) = render(Sheet((figure,), ()), LIGHT).axes
     curves = [line.get_color() for line in axes.lines if np.array_equal(line.get_ydata(), [2.0, 2.0])]
@@ -154,46 +155,6 @@ def test_no_grandchild_is_left(tmp_path):
             return
         time.sleep(0.1)
     pytest.fail("the grandchild lives")
-
-
-def in_rounds(target, timeout_s, log, on_round=lambda cell, step_s: None):
-    cells = [replace(CELL, length=length, data=str(log)) for length in (1, 2, 3)]
-    return list(Runner(Settings(timeout_s=timeout_s), target=target).measure_in_rounds(cells, on_round=on_round))
-
-
-def test_children_are_sampled_in_rounds_and_waiting_is_free(tmp_path):
-    steps = []
-
-    def on_round(cell, step_s):
-        steps.append((cell.length, step_s))
-
-    records = in_rounds(children.takes_three_rounds, 1.7, tmp_path / "log", on_round)
-    assert steps == [(1, 0.5), (2, 0.5), (3, 0.5)]  # as they say
-    assert [(record.status, record.cell.length) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
-    assert (tmp_path / "log").read_text().split() == [str(length) for length in 3 * (1, 2, 3)]
-    assert all(record.wall_s < 1.7 for record in records)  # each works 0.6 s, and waits for 1.2 s more
-
-
-@pytest.mark.fault("a child is killed (as Linux does when memory is full)")
-def test_a_child_that_dies_in_a_round_leaves_the_others(tmp_path):
-    records = in_rounds(children.second_dies_in_its_second_round, 20, tmp_path / "log")
-    assert {record.cell.length: record.status for record in records} == {1: "ok", 2: "killed", 3: "ok"}
-
-
-def test_a_cell_without_memory_next_to_the_others_is_measured_again_alone(tmp_path):
-    records = in_rounds(children.third_is_skipped_the_first_time, 20, tmp_path / "log")
-    assert [(record.status, record.cell.length) for record in records] == [("ok", 1), ("ok", 2), ("ok", 3)]
-
-
-def test_children_that_wait_between_rounds_end_with_the_sweep(tmp_path):
-    cells = (replace(CELL, length=length, data=str(tmp_path / f"pid{length}")) for length in (1, 2))
-    records = Runner(Settings(), target=children.first_waits_second_fails).measure_in_rounds(cells)
-    record = next(records)
-    assert (record.status, record.cell.length) == ("error", 2)
-    pid = int((tmp_path / "pid1").read_text())
-    assert psutil.pid_exists(pid)
-    records.close()
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.fault("a child raises")

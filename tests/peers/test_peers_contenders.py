@@ -9,10 +9,10 @@ from lengthscale.bench.device import flops as cost
 from lengthscale.bench.device.measures import train
 from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.contenders import CONTENDERS, inputs, version
+from lengthscale.bench.peers.contenders.ours_models import CHUNK
 from lengthscale.bench.peers.contenders.prepared import Given
 from lengthscale.bench.peers.contenders.serve import builder_of, compare
 from lengthscale.bench.peers.rows import ROWS
-from lengthscale.bench.plan.cell import CHUNK
 from lengthscale.bench.plan.settings import Settings
 
 OPS = [row for row in ROWS if not row.name.endswith("-small")]

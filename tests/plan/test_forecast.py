@@ -19,7 +19,7 @@ def test_the_forecast_skips_what_would_pass_the_deadline():
     forecast.learn(cell(2048), Status.OK, 4000.0)  # quadratic: 16 s at 4k, 64 s at 8k
     assert forecast.step_s(cell(8192)) == pytest.approx(64)
     assert forecast.reason_to_skip(cell(4096)) is None
-    assert "predicted 192 s for 3 steps of 64.0 s, over the deadline of 100 s" in (
+    assert "predicted 128 s for 2 steps of 64.0 s, over the deadline of 100 s" in (
         forecast.reason_to_skip(cell(8192)) or ""
     )
     assert forecast.reason_to_skip(cell(8192, "decode")) is None

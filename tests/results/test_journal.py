@@ -20,15 +20,18 @@ from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.journal import Journal, locked
 from lengthscale.bench.results.record import Conditions, Record, Row, row_of
+from lengthscale.bench.results.result import results_of
 from lengthscale.bench.results.tables import Tables
 from tests.helpers.runs import changed, made
 
 CELL = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
 
 
-def record(length, status="ok", rows=({"time_median_ms": 1.23456789, "n_params": 7},)):
+def record(length, status="ok", rows=({"time_median_ms": 1.23456789, "n_params": 7},), replicate=0):
     cell, known = replace(CELL, length=length), tuple(row_of(row) for row in rows)
-    return made(cell, status, rows=known, environment=Conditions(device_kind="cpu"))
+    samples = (1.23456789,) if known else ()
+    environment = Conditions(device_kind="cpu")
+    return made(cell, status, replicate=replicate, rows=known, samples_ms=samples, environment=environment)
 
 
 def journal_of(folder):
@@ -91,7 +94,7 @@ def test_records_of_an_older_schema_are_read_and_not_added_to(tmp_path):
     path = tmp_path / "journal.jsonl"
     path.write_bytes(line_of(old).replace(b'"schema":1,', b""))
     before = path.read_bytes()
-    with pytest.raises(JournalError, match="line 1: a record of schema 1; this program writes 2"):
+    with pytest.raises(JournalError, match="line 1: a record of schema 1; this program writes 3"):
         journal_of(tmp_path)
     assert read_journal(path) == [old]
     assert path.read_bytes() == before
@@ -169,7 +172,7 @@ def test_a_dead_run_s_lock_is_free(tmp_path):
 
 
 def test_csvs_hold_every_cell_and_leave_blanks(tmp_path):
-    first, second = csv.DictReader(csv_of([record(16), record(32, "oom", rows=())]).splitlines())
+    first, second = csv.DictReader(csv_of(results_of([record(16), record(32, "oom", rows=())])).splitlines())
     assert (first["length"], first["status"], first["time_median_ms"]) == ("16", "ok", "1.23457")
     assert (second["length"], second["status"], second["time_median_ms"]) == ("32", "oom", "")
     assert first["device_kind"] == second["device_kind"] == "cpu"
@@ -177,20 +180,22 @@ def test_csvs_hold_every_cell_and_leave_blanks(tmp_path):
 
 @pytest.mark.fault("a CSV is edited or corrupt")
 def test_a_csv_that_is_behind_is_replaced_and_an_edited_one_is_kept_aside(tmp_path):
-    records = [record(16), record(32)]
+    records = [record(16), record(32), record(16, replicate=1), record(32, "oom", replicate=1, rows=())]
+    records.append(record(64))
     path = tmp_path / "train.csv"
-    path.write_text(csv_of(records[:1]))
-    tables = Tables(RunFolder(tmp_path))
-    assert tables.start_from(records) == []
-    tables.write()
-    assert path.read_text() == csv_of(records)
-    edited = path.read_text().replace("1.23457", "0.00001")
-    path.write_text(edited)
-    tables = Tables(RunFolder(tmp_path))
-    assert tables.start_from(records) == [tmp_path / "train.csv.aside1"]
-    tables.write()
-    assert path.read_text() == csv_of(records)
-    assert (tmp_path / "train.csv.aside1").read_text() == edited
+    for count in range(1, len(records) + 1):
+        path.write_text(csv_of(results_of(records[:count])))
+        tables = Tables(RunFolder(tmp_path))
+        assert tables.start_from(records) == []
+        tables.write()
+        assert path.read_text() == csv_of(results_of(records))
+    for edited in (path.read_text().replace("1.23457", "0.00001"), "", "\x00,", "a,b\n1"):
+        path.write_text(edited)
+        tables = Tables(RunFolder(tmp_path))
+        (aside,) = tables.start_from(records)
+        tables.write()
+        assert path.read_text() == csv_of(results_of(records))
+        assert aside.read_text() == edited
 
 
 @pytest.mark.fault("10,000 cells in one journal")

@@ -119,7 +119,7 @@ def test_a_cell_that_is_there_twice(folder):
 def test_of_records_of_an_older_schema_the_values_alone_are_looked_at(folder):
     """What was committed before the schema changed stays valid as far as it can be judged."""
     journal = folder / "journal.jsonl"
-    journal.write_text(journal.read_text().replace('"schema":2,', ""))
+    journal.write_text(journal.read_text().replace('"schema":3,', ""))
     (folder / "train.csv").write_text("model,length\n")
     wrong, (note,) = validate(folder)
     assert wrong == []

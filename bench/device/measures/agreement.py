@@ -41,8 +41,8 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     row = {**training.row, "max_difference": difference, "largest_logit": largest}
     if not np.isfinite(difference):
         outcome = Outcome(Status.NAN, f"the logits' largest difference is {difference}")
-        return measured([row], training.seconds, outcome)
-    return measured([row], training.seconds)
+        return measured([row], training.samples, outcome)
+    return measured([row], training.samples)
 
 
 def compare(model: TrainedModel, inputs: np.ndarray) -> tuple[float, float]:

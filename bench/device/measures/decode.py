@@ -17,7 +17,6 @@ from lengthscale.bench.device.learner import make_learner
 from lengthscale.bench.device.program import Notifier, Program, measure
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done
 from lengthscale.models.backbone import Backbone
@@ -49,6 +48,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
         make_state=make_state,
         inputs=(workload.prompt()[0][:, :1],),
         seed=cell.seed,
+        name=cell.key(),
         tokens=cell.batch,
         columns={"n_params": learner.n_params, "state_bytes": memory.tree_bytes(state)},
         advance=lambda args, results: (args[0], *results),
@@ -64,4 +64,4 @@ def _next(outputs, inputs):
 
 def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """Measure the cell. Raises SkippedError, and NotImplementedError where the model does not decode."""
-    return measure(make_program(cell, settings), settings, notify, MEASURES[cell.measure].rounds)
+    return measure(make_program(cell, settings), settings, notify)

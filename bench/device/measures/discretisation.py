@@ -48,7 +48,7 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     notify("compare")
     poles, rule = _continuous(training.model)
     rows = [{**training.row, "dt": dt, **errors(poles, dt, rule)} for dt in STEPS]
-    return measured(rows, training.seconds)
+    return measured(rows, training.samples)
 
 
 def _continuous(trained: TrainedModel) -> tuple[np.ndarray, str]:

@@ -9,7 +9,6 @@ from lengthscale.bench.device.learner import make_learner
 from lengthscale.bench.device.program import Notifier, Program, measure
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done
 
@@ -28,6 +27,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
         make_state=learner.make_cast,
         inputs=workload.prompt(),
         seed=cell.seed,
+        name=cell.key(),
         tokens=cell.batch * cell.length,
         columns={"n_params": learner.n_params},
     )
@@ -38,4 +38,4 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 
 def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """Measure the cell. Raises SkippedError where the program does not fit into memory."""
-    return measure(make_program(cell, settings), settings, notify, MEASURES[cell.measure].rounds)
+    return measure(make_program(cell, settings), settings, notify)

@@ -43,7 +43,7 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     if training.outcome == FINE:
         notify("gradients after training")
         rows += [{"trained": 1, **row} for row in by_distance(_norms(training.model, batch))]
-    return measured([{**training.row, **row} for row in rows], training.seconds, training.outcome)
+    return measured([{**training.row, **row} for row in rows], training.samples, training.outcome)
 
 
 def by_distance(norms: np.ndarray) -> list[dict]:

@@ -28,6 +28,6 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
         return training.failed()
     notify("evaluate")
     found = list(workload.evaluate(training.model.call, settings))
-    done = measured([{**training.row, **each.columns} for each in found], training.seconds)
+    done = measured([{**training.row, **each.columns} for each in found], training.samples)
     losses = [each.window_losses for each in found if each.window_losses is not None]
     return with_window_losses(done, losses) if len(losses) == len(found) else done

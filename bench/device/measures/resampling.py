@@ -54,7 +54,7 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
         | of_sequences(*score(with_steps(model, factor).call, batch)).columns
         for rate, factor, batch in ((1.0, 1.0, whole), (0.5, 1.0, half), (0.5, 2.0, half))
     ]
-    return measured(rows, training.seconds)
+    return measured(rows, training.samples)
 
 
 def halved(batch: Batch) -> Batch:

@@ -15,8 +15,9 @@ from lengthscale.bench.figures.run import Run, series_of
 from lengthscale.bench.results.environment import ROOT
 
 _FLAGS = {
-    "noisy": "noisy: the 95% interval of their median is wider than ±5%",
-    "few": "few: fewer than 5 samples",
+    "noisy": "noisy: the 95% interval of their median is wider than ±10%",
+    "few": "few: fewer than 3 replicates, so without an interval",
+    "disturbed": "disturbed: other processes took cores, and too few samples are undisturbed",
     "coarse": "coarse: near the clock's resolution",
 }
 _BUSY = 0.75  # with a higher load per core at the beginning of the run, the machine was not idle
@@ -56,7 +57,7 @@ def noise(run: Run) -> list[str]:
     counted = {flag: sum(flag in each for each in flags) for flag in _FLAGS}
     lines = [f"{count} of {len(flags)} timings are {_FLAGS[flag]}." for flag, count in counted.items() if count]
     if not lines:
-        reasons = "noisy, has few samples or is near the clock's resolution"
+        reasons = "noisy, disturbed, has few replicates or is near the clock's resolution"
         lines = [f"None of {len(flags)} timings is flagged: none is {reasons}."]
     facts = run.environment
     load, cpus = facts.get("load_average"), facts.get("n_cpus")

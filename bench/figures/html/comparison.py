@@ -14,7 +14,7 @@ from lengthscale.bench.results import resume
 
 COLUMNS = (
     *("measure", "model", "size", "method", "length", "batch", "dtype", "data", "seed", "status", "status_b"),
-    *("a_ms", "b_ms", "ratio", "ratio_low", "ratio_high", "p", "memory_ratio", "verdict"),
+    *("a_ms", "b_ms", "ratio", "ratio_low", "ratio_high", "visible", "p", "memory_ratio", "verdict"),
 )
 
 
@@ -51,7 +51,7 @@ class Comparison:
 
 def read(a: Run, b: Run) -> Comparison:
     """The comparison of two runs. Raises JournalError if a journal cannot be read."""
-    pairs, only_a, only_b = compare(a.folder, b.folder)
+    pairs, only_a, only_b = compare([a.folder], [b.folder])
     facts = [a.environment, b.environment]
     names = [device_name(each) for each in facts]
     devices = (
@@ -68,7 +68,8 @@ def table(pairs: list[Pair]) -> Table:
     for pair in pairs:
         cell = pair.cell
         identity = (cell.measure, cell.model, cell.size, cell.method, cell.length, cell.batch, cell.dtype, cell.data)
-        numbers = (*pair.medians_ms, pair.ratio, pair.low, pair.high, pair.p, pair.memory_ratio)
+        ratio = (pair.ratio.value, pair.ratio.low, pair.ratio.high) if pair.ratio else (None,) * 3
+        numbers = (*pair.medians_ms, *ratio, pair.visible, pair.p, pair.memory_ratio)
         shown = ["" if number is None else f"{number:.4g}" for number in numbers]
         rows.append([*map(str, identity), str(cell.seed), *pair.statuses, *shown, pair.verdict])
     main = [name for name in COLUMNS if name not in ("method", "dtype", "seed", "data", "batch", "size")]

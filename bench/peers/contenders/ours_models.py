@@ -15,11 +15,12 @@ from lengthscale.bench.device.program import Program
 from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.contenders.prepared import Given, Prepared, nothing
 from lengthscale.bench.peers.rows import CACHED, CONTEXTS, DECODERS, LINEAR_FROM, STREAMED
-from lengthscale.bench.plan.cell import CHUNK, Cell
+from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import SIZES
 
 SIZE = "small"
+CHUNK = 4_096  # tokens of the streamed training step
 
 
 def _cell(case: Case, measure: str, chunk: int = 0) -> Cell:
