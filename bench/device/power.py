@@ -122,7 +122,7 @@ class Rapl:
     shortest_s = 0.3
 
     def __init__(self, root: Path = POWERCAP):
-        # intel-rapl:0:1 is a part of package 0, intel-rapl-mmio:0 the same counter again, psys the whole machine.
+        # intel-rapl:0:1 is a zone of package 0, intel-rapl-mmio:0 the same counter again, psys the whole machine.
         zones = [zone for zone in sorted(root.glob("intel-rapl:*")) if zone.name.count(":") == 1]
         self._zones = [zone for zone in zones if _text(zone / "name").startswith("package")]
         if not self._zones:
