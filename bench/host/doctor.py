@@ -158,6 +158,24 @@ def memory_meter() -> Finding | None:
     return _judge("memory meter", found, writable, "observed memory stays blank")
 
 
+def energy() -> Finding | None:
+    """Whether the device's energy can be measured, as a child sees it."""
+    try:
+        facts = Runner(Settings()).probe()
+    except RuntimeError:  # `device` reports it
+        return None
+    if "energy_source" not in facts:
+        return None
+    advice = "joules a token stay blank"
+    if facts["energy_source"] is None and "root" in facts["energy_missing"]:
+        advice += (
+            "; sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj lets all users read them until a restart,"
+            " attackers too (CVE-2020-8694)"
+        )
+    found = facts["energy_source"] or facts["energy_missing"]
+    return _judge("energy", found, facts["energy_source"] is not None, advice)
+
+
 def debugging() -> Finding:
     """Settings of Python, jax or XLA that are for debugging and make programs slow."""
     on = ["a debug build of Python"] if hasattr(sys, "gettotalrefcount") else []
@@ -186,7 +204,21 @@ def code() -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding | None], ...] = (
-    *(device, cores, load, stolen, memory, swap, huge_pages, governor, clock, steadiness, memory_meter, debugging),
+    *(
+        device,
+        cores,
+        load,
+        stolen,
+        memory,
+        swap,
+        huge_pages,
+        governor,
+        clock,
+        steadiness,
+        memory_meter,
+        energy,
+        debugging,
+    ),
     *(disk, code),
 )
 

@@ -69,6 +69,34 @@ def test_a_busy_process_is_named(monkeypatch):
     assert doctor.load().verdict == doctor.GOOD
 
 
+@pytest.mark.parametrize(
+    ("facts", "found", "verdict", "advised"),
+    [
+        ({"energy_source": "RAPL", "energy_missing": None}, "RAPL", doctor.GOOD, ""),
+        (
+            {"energy_source": None, "energy_missing": "only root can read the RAPL counters"},
+            "only root can read the RAPL counters",
+            doctor.WARNING,
+            "joules a token stay blank; sudo chmod",
+        ),
+        (
+            {"energy_source": None, "energy_missing": "no RAPL counters"},
+            "no RAPL counters",
+            doctor.WARNING,
+            "joules a token stay blank",
+        ),
+    ],
+)
+def test_energy(monkeypatch, facts, found, verdict, advised):
+    monkeypatch.setattr(Runner, "probe", lambda self: FACTS | facts)
+    finding = doctor.energy()
+    assert (finding.found, finding.verdict) == (found, verdict)
+    assert finding.advice.startswith(advised)
+    assert ("sudo" in finding.advice) == ("root" in found)
+    monkeypatch.setattr(Runner, "probe", fail)
+    assert doctor.energy() is None  # `device` has the error
+
+
 def test_settings_for_debugging(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
     assert doctor.debugging().verdict == doctor.GOOD
