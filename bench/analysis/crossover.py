@@ -124,11 +124,11 @@ class Pair:
         self._fitted = np.log(self._terms[0](lengths) / self._terms[1](lengths))
         self._between_points = np.log(self._terms[0](self._grid) / self._terms[1](self._grid))
         self.difference = self._paths(np.log(values[0] / values[1])[None])[0]
-        replicates = [by_replicate(each) for each in points]
+        ours, theirs = map(by_replicate, points)
         self._replicates = None  # log(first / second) at the points, (replicates, points)
-        if replicates[0] is not None and replicates[1] is not None:
-            count = min(map(len, replicates))
-            self._replicates = np.log(replicates[0][:count] / replicates[1][:count])
+        if ours is not None and theirs is not None:
+            count = min(len(ours), len(theirs))
+            self._replicates = np.log(ours[:count] / theirs[:count])
 
     def _weights(self, at: np.ndarray) -> np.ndarray:
         """The interpolation weights of the points at some lengths, (lengths, points)."""

@@ -9,7 +9,6 @@ that exists as long as the run (bench/host/runner.py).
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -52,7 +51,7 @@ def store(name: str, compiled: Any, facts: Any) -> None:
 
 
 def _path(name: str) -> Path | None:
-    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     if not folder or not name:
         return None
     return Path(folder) / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.program"

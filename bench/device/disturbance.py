@@ -1,4 +1,4 @@
-"""What disturbs a process while it is sampled: the cores that it waited for, and what other processes used meanwhile.
+"""The samples of a process, with what disturbed them: waiting for a core, other processes, a GPU that is slowed down.
 
 Linux tells, for each thread, for how long it could have run and had no core (Documentation/scheduler/sched-stats.rst),
 and for each core what it was used for in hundredths of a second (Documentation/filesystems/proc.rst). A process that
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import resource
+import statistics
 import time
-from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+from lengthscale.bench.device.power import EnergyMeter, Gpu, GpuState
 from lengthscale.bench.results.messages import Samples
 
 _TASKS, _STAT = Path("/proc/self/task"), Path("/proc/stat")
@@ -21,42 +23,64 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 _IDLE, _IOWAIT, _STEAL = 3, 4, 7  # fields of a core's line in /proc/stat, of which 8 are disjoint times
 
 
+NO_DISTURBANCE = ("sw_power_cap",)  # of a GPU's reasons to slow down: under load it is always at its power limit
+
+
 class Watch:
-    """Watches this process. Make it, or `begin` again, when all threads have been started; and close it."""
+    """Watches this process while it is sampled. Make it, or `begin` again, when all threads have been started."""
 
     def __init__(self):
         self._threads: list[int] = []
+        self._meter, self._gpu = EnergyMeter.of_device(), Gpu.of_device()
         self.begin()
 
     def begin(self) -> None:
-        """Begin again: what was read so far is forgotten."""
+        """Begin again: what was sampled so far is forgotten."""
         self.close()
         with suppress(OSError):
             self._threads = [os.open(task / "schedstat", os.O_RDONLY) for task in _TASKS.iterdir()]
+        self.samples = Samples()
+        self._states: list[GpuState] = []
         self._began, self._cpu_s = time.monotonic(), time.process_time()
         self._busy_s, _ = _cores()
         self._before = self._now()
-        self._read: list[tuple[float, float, int]] = []
+        self._meter.joules()
 
-    def read(self) -> tuple[float, float]:
-        """(waited, stolen) milliseconds since the last call; also kept, as one sample's, with the switches."""
+    def read(self, seconds: float) -> None:
+        """Add a sample that has just ended, with what disturbed it since the last one."""
+        state = self._gpu.state() if self._gpu else None
         now = self._now()
         waited, stolen, switches = (after - before for after, before in zip(now, self._before, strict=True))
         self._before = now
-        self._read.append((waited * 1e-6, stolen * 1e3, int(switches)))
-        return self._read[-1][:2]
+        self._meter.update()
+        mine = self.samples
+        ms = (*mine.samples_ms, round(seconds * 1e3, 6))
+        if self._threads:
+            mine = replace(
+                mine,
+                waited_ms=(*mine.waited_ms, round(waited * 1e-6, 3)),
+                stolen_ms=(*mine.stolen_ms, round(stolen * 1e3, 3)),
+                switches=(*mine.switches, int(switches)),
+            )
+        if state:
+            self._states.append(state)
+            reasons = " ".join(each for each in state.throttling if each not in NO_DISTURBANCE)
+            mine = replace(mine, throttled=(*mine.throttled, reasons))
+        self.samples = replace(mine, samples_ms=ms)
 
-    def samples(self, seconds: Iterable[float]) -> Samples:
-        """The samples, with what was read after each of them. seconds: of each sample."""
-        ms = tuple(round(second * 1e3, 6) for second in seconds)
-        if not self._threads:
-            return Samples(ms)
-        waited, stolen, switches = zip(*self._read, strict=True)
-        elapsed = time.monotonic() - self._began
-        busy_s, _ = _cores()
-        others = max(0.0, busy_s - self._busy_s - (time.process_time() - self._cpu_s)) / elapsed
-        waited, stolen = (tuple(round(value, 3) for value in values) for values in (waited, stolen))
-        return Samples(ms, waited, stolen, switches, round(others, 3))
+    def end(self) -> Samples:
+        """All samples since the beginning, with the energy of a call and what other processes used meanwhile."""
+        energy = self._meter.columns(len(self.samples.samples_ms))
+        columns = {"energy_source": energy["energy_source"]}
+        if self._states:
+            columns["sm_clock_mhz"] = statistics.median(state.sm_clock_mhz for state in self._states)
+            reasons = dict.fromkeys(reason for state in self._states for reason in state.throttling)
+            columns["throttle_reasons"] = " ".join(reasons) or None
+        others = None
+        if self._threads:
+            busy_s = _cores()[0] - self._busy_s - (time.process_time() - self._cpu_s)
+            others = round(max(0.0, busy_s) / (time.monotonic() - self._began), 3)
+        return replace(self.samples, other_cores=others, joules=energy["joules_per_token"], columns=columns)
 
     def close(self) -> None:
         """Close the files."""

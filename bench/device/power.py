@@ -164,9 +164,9 @@ class GpuState:
     reasons: tuple[str, ...]  # of REASONS; one that is not among them by its bit, such as "0x800"
 
     @property
-    def is_throttled(self) -> bool:
-        """Whether heat, power or another GPU keeps the clocks down: anything but idling and the user's setting."""
-        return any(reason not in NOT_THROTTLING for reason in self.reasons)
+    def throttling(self) -> tuple[str, ...]:
+        """What keeps the clocks down: heat, power or another GPU, but not idling and the user's setting."""
+        return tuple(reason for reason in self.reasons if reason not in NOT_THROTTLING)
 
 
 class Gpu:

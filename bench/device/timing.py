@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -38,9 +38,15 @@ class CompiledInTimedRegionError(RuntimeError):
 
 def columns(samples: Samples, tokens: int) -> dict:
     """The columns of the time of one replicate. tokens: that one call handles."""
-    used, _ = usable(samples.ms, samples.waited_ms, samples.stolen_ms)
+    used, _ = usable(samples)
     median = statistics.median(used)
-    return {"time_median_ms": median, "n_samples": len(samples.ms), "tokens_per_s": tokens / median * 1e3}
+    return {
+        "time_median_ms": median,
+        "n_samples": len(samples.samples_ms),
+        "tokens_per_s": tokens / median * 1e3,
+        "joules_per_token": samples.joules / tokens if samples.joules else None,
+        **samples.columns,
+    }
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -61,33 +67,25 @@ def sample(call: Callable[[], Any], settings: Settings, on_warm: Callable[[], No
     if timed(call)[0] <= SHORT_S:
         on_warm()
         timed(call)
-    seconds: list[float] = []
-    waits: list[tuple[float, float]] = []
     with closing(Watch()) as watch:
-        while wants_more(seconds, waits, settings):
-            seconds.append(timed(call)[0])
-            waits.append(watch.read())
-        samples = watch.samples(seconds)
+        while wants_more(watch.samples, settings):
+            watch.read(timed(call)[0])
+        samples = watch.end()
     if _compilations != compilations:
         raise CompiledInTimedRegionError(f"{_compilations - compilations} compilations while timing")
     return samples
 
 
-def wants_more(seconds: Sequence[float], waits: Sequence[tuple[float, float]], settings: Settings) -> bool:
+def wants_more(samples: Samples, settings: Settings) -> bool:
     """Whether another sample is needed: there are too few undisturbed ones so far, and there is time for another.
 
-    seconds: of the samples so far. waits: their waited and stolen milliseconds. Where some are disturbed there is twice
-    as much time, so that undisturbed ones can follow.
+    Where some samples are disturbed there is twice as much time, so that undisturbed ones can follow.
     """
-    if not seconds:
+    ms = samples.samples_ms
+    if not ms:
         return True
-    ms = [second * 1e3 for second in seconds]
-    good = [
-        second for second, is_good in zip(seconds, undisturbed(ms, *zip(*waits, strict=True)), strict=True) if is_good
-    ]
-    most = 1 if len(good) == len(seconds) else 2
-    if len(seconds) >= most * settings.max_samples:
+    good = [each for each, is_good in zip(ms, undisturbed(samples), strict=True) if is_good]
+    most = 1 if len(good) == len(ms) else 2
+    if len(ms) >= most * settings.max_samples or sum(ms) + statistics.median(ms) > most * settings.max_seconds * 1e3:
         return False
-    if sum(seconds) + statistics.median(seconds) > most * settings.max_seconds:
-        return False
-    return len(good) < settings.min_samples or sum(good) < settings.min_seconds
+    return len(good) < settings.min_samples or sum(good) < settings.min_seconds * 1e3

@@ -89,19 +89,20 @@ def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) 
     meter = memory.PeakMeter()
 
     notify("train")
-    results, losses, seconds = None, [], []
+    results, losses, taken = None, [], 0.0
     with closing(Watch()) as watch:
         for batch, _ in zip(workload.training_batches(), range(program.calls or 1), strict=False):
             call = partial(compiled.call, *args[:3], *map(jnp.asarray, batch))
             taken, results = timing.timed(call)
             args = program.advance(args, results)
             losses.append(program.loss(results) if program.loss else None)
-            seconds.append(taken)
             if len(losses) == 1:
                 watch.begin()  # the first step also warms up
             else:
-                watch.read()
-        samples = watch.samples(seconds[1:]) if len(seconds) > 1 else Samples((seconds[0] * 1e3,))
+                watch.read(taken)
+        if not watch.samples.samples_ms:
+            watch.read(taken)  # there was one batch only
+        samples = watch.end()
     row = {
         **meter.columns((args, results)),  # before the statistics, which take memory of their own
         **program.columns,

@@ -10,6 +10,7 @@ import importlib
 import jax
 
 from lengthscale.bench.device import correctness, peaks, timing
+from lengthscale.bench.device.power import EnergyMeter
 from lengthscale.bench.device.program import Notifier, SkippedError, check_memory, compile_program
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
@@ -75,11 +76,13 @@ TASKS = {"measure": measure, "plan": plan, "check": check}
 
 def probe() -> dict:
     """The facts of the device as jax sees it. On a CPU this compiles the kernels, so that the first cell need not."""
-    device = jax.devices()[0]
+    device, meter = jax.devices()[0], EnergyMeter.of_device()
     return {
         "backend": device.platform,
         "device_kind": device.device_kind,
         "n_devices": jax.device_count(),
         "device_memory_bytes": (device.memory_stats() or {}).get("bytes_limit"),
         "native_kernels": (native.missing() or "compiled") if device.platform == "cpu" else None,
+        "energy_source": meter.source,
+        "energy_missing": meter.missing,
     }

@@ -26,6 +26,14 @@ TIME = (
 RATES = ("flops_per_s", "gemm_share", "bytes_per_s")  # bench/results/rates.py
 COMPILE = ("trace_s", "lower_s", "compile_s", "flops")  # compile_s: blank for measures that train, whose seeds share it
 MEMORY = ("mem_planned_bytes", "mem_peak_bytes", "mem_peak_low_bytes", "mem_peak_high_bytes", "mem_source")
+ENERGY = (  # where the machine tells them; bench/device/power.py
+    "joules_per_token",
+    "joules_per_token_low",  # 95% interval over replicates
+    "joules_per_token_high",
+    "energy_source",
+    "sm_clock_mhz",  # of a GPU, the median over samples
+    "throttle_reasons",  # why a GPU was slowed down during any sample
+)
 HELD_OUT = (
     "context",  # tokens before the targets, on a stream
     "control",  # what was done to that context, such as "shuffled beyond 256"; blank where nothing was
@@ -71,7 +79,10 @@ TRAINING = (
     "steps",
     "learning_rate",
 )
-OPTIONAL = ("control",)  # a CSV has this column only if a row has a value, so that CSVs of older runs stay valid
+OPTIONAL = (
+    "control",
+    *ENERGY,
+)  # a CSV has this column only if a row has a value, so that CSVs of older runs stay valid
 
 
 @dataclass(frozen=True)
@@ -89,49 +100,49 @@ MEASURES = {
     "forward": Measure(
         "lengthscale.bench.device.measures.forward",
         "prefill: L tokens in, the logits of the last one and the state out",
-        TIME + COMPILE + RATES + MEMORY + ("state_bytes",),
+        TIME + COMPILE + RATES + MEMORY + ENERGY + ("state_bytes",),
         replicated=True,
     ),
     "train": Measure(
         "lengthscale.bench.device.measures.train",
         "one step on L tokens: forward, backward, AdamW",
-        TIME + COMPILE + RATES + MEMORY + ("loss",),
+        TIME + COMPILE + RATES + MEMORY + ENERGY + ("loss",),
         replicated=True,
     ),
     "decode": Measure(
         "lengthscale.bench.device.measures.decode",
         "one token at a context of L",
-        TIME + COMPILE + RATES + MEMORY + ("state_bytes",),
+        TIME + COMPILE + RATES + MEMORY + ENERGY + ("state_bytes",),
         replicated=True,
     ),
     "quality": Measure(
         "lengthscale.bench.device.measures.quality",
         "held-out loss and accuracy after training at length L",
-        HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
         trains=True,
     ),
     "gradients": Measure(
         "lengthscale.bench.device.measures.gradients",
         "the gradient of the last step's loss by the inputs of earlier steps",
-        GRADIENT + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        GRADIENT + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
         trains=True,
     ),
     "agreement": Measure(
         "lengthscale.bench.device.measures.agreement",
         "whether the parallel and the recurrent form give the same logits, after training",
-        AGREEMENT + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        AGREEMENT + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
         trains=True,
     ),
     "discretisation": Measure(
         "lengthscale.bench.device.measures.discretisation",
         "the error of one step of a trained state space model, for many steps dt",
-        DISCRETISATION + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        DISCRETISATION + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
         trains=True,
     ),
     "resampling": Measure(
         "lengthscale.bench.device.measures.resampling",
         "a trained state space model at half the sampling rate, with its steps dt doubled or not",
-        RESAMPLING + HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY,
+        RESAMPLING + HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
         trains=True,
     ),
 }

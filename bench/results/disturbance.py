@@ -1,4 +1,6 @@
-"""Disturbance: which samples of a replicate other processes have disturbed, and which samples its median is of.
+"""Disturbance: which samples of a replicate were disturbed, and which samples its median is of.
+
+A sample is disturbed if other processes took cores from it, or if heat or a power brake slowed the GPU down.
 
 A disturbed sample is kept and marked. It is not averaged with undisturbed ones where there are enough of those; where
 there are not, the replicate's median is of all samples, and the cell is flagged.
@@ -7,6 +9,7 @@ there are not, the replicate's median is of all samples, and the cell is flagged
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 # Of a sample's time: how long the process's threads together waited for a core, or the virtual machine's host took one
 # away. On a quiet machine with 2 cores it is 0.01 to 0.12, and with a busy process on one of them 0.8.
@@ -15,14 +18,30 @@ OTHER_CORES = 0.3  # that other processes used while a replicate was sampled: ca
 ENOUGH = 5  # undisturbed samples; of fewer than 10 samples, half of them
 
 
-def undisturbed(samples_ms: Sequence[float], *waits_ms: Sequence[float]) -> list[bool]:
-    """Whether each sample is undisturbed. waits_ms: waited and stolen times, each empty where it is unknown."""
-    known = [each for each in waits_ms if each]
-    return [sum(each[i] for each in known) <= LARGEST_WAIT * ms for i, ms in enumerate(samples_ms)]
+class Sampled(Protocol):
+    """Raw samples, with what disturbed each; an empty tuple where the system does not tell (results/record.py)."""
+
+    @property
+    def samples_ms(self) -> Sequence[float]: ...
+    @property
+    def waited_ms(self) -> Sequence[float]: ...
+    @property
+    def stolen_ms(self) -> Sequence[float]: ...
+    @property
+    def throttled(self) -> Sequence[str]: ...
 
 
-def usable(samples_ms: Sequence[float], *waits_ms: Sequence[float]) -> tuple[list[float], bool]:
-    """(the samples that a replicate's median is of, whether they include disturbed ones); arguments as above."""
-    good = [ms for ms, is_good in zip(samples_ms, undisturbed(samples_ms, *waits_ms), strict=True) if is_good]
-    enough = len(good) >= min(ENOUGH, -(-len(samples_ms) // 2))
-    return (good, False) if enough else (list(samples_ms), True)
+def undisturbed(samples: Sampled) -> list[bool]:
+    """Whether each sample is undisturbed."""
+    waits = [each for each in (samples.waited_ms, samples.stolen_ms) if each]
+    return [
+        sum(each[i] for each in waits) <= LARGEST_WAIT * ms and not (samples.throttled and samples.throttled[i])
+        for i, ms in enumerate(samples.samples_ms)
+    ]
+
+
+def usable(samples: Sampled) -> tuple[list[float], bool]:
+    """(the times that a replicate's median is of, whether they include disturbed samples)."""
+    good = [ms for ms, is_good in zip(samples.samples_ms, undisturbed(samples), strict=True) if is_good]
+    enough = len(good) >= min(ENOUGH, -(-len(samples.samples_ms) // 2))
+    return (good, False) if enough else (list(samples.samples_ms), True)

@@ -5,7 +5,7 @@ A child sends Stage messages while it works, and one Done at its end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lengthscale.bench.plan.cell import Cell
@@ -22,13 +22,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Samples:
-    """Raw samples, and what disturbed each; see Record."""
+    """Raw samples, and what disturbed each; the names are those of Record."""
 
-    ms: tuple[float, ...] = ()
+    samples_ms: tuple[float, ...] = ()
     waited_ms: tuple[float, ...] = ()
     stolen_ms: tuple[float, ...] = ()
     switches: tuple[int, ...] = ()
+    throttled: tuple[str, ...] = ()
     other_cores: float | None = None
+    joules: float | None = None  # of a call, on average
+    columns: dict[str, Any] = field(default_factory=dict)  # of the device, such as its clock
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Checked:
     worst: float | None  # the largest relative difference
 
 
+RAW = ("samples_ms", "waited_ms", "stolen_ms", "switches", "throttled", "other_cores")  # from Samples to Record
 Content = Measured | Planned | Checked | dict[str, Any] | None  # a dict: facts of the device, or its peak rates
 
 
@@ -94,11 +98,7 @@ def record_of(cell: Cell, replicate: int, done: Done, clock: Clock) -> Record:
         stage=done.stage,
         message=done.message,
         rows=measured.rows,
-        samples_ms=measured.samples.ms,
-        waited_ms=measured.samples.waited_ms,
-        stolen_ms=measured.samples.stolen_ms,
-        switches=measured.samples.switches,
-        other_cores=measured.samples.other_cores,
+        **{name: getattr(measured.samples, name) for name in RAW},
         window_losses=measured.window_losses,
         wall_s=clock.wall_s,
         load_before=clock.load_before,

@@ -50,6 +50,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     mem_peak_low_bytes: float | None = None
     mem_peak_high_bytes: float | None = None
     mem_source: str | None = None
+    joules_per_token: float | None = None
+    joules_per_token_low: float | None = None
+    joules_per_token_high: float | None = None
+    energy_source: str | None = None
+    sm_clock_mhz: float | None = None
+    throttle_reasons: str | None = None
     state_bytes: int | None = None
     # training
     train_loss: float | None = None
@@ -136,11 +142,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stage: str = ""  # where a cell that is not ok ended
     message: str = ""
     rows: tuple[Row, ...]  # empty for a cell that failed; its CSV has a row for it nevertheless
-    # Raw samples, in the order in which they were taken. The last three are empty where the system does not tell.
+    # Raw samples, in the order in which they were taken. The others are empty where the system does not tell.
     samples_ms: tuple[float, ...] = ()
     waited_ms: tuple[float, ...] = ()  # the time for which the process's threads together waited for a core
     stolen_ms: tuple[float, ...] = ()  # the time that the host of a virtual machine took away
     switches: tuple[int, ...] = ()  # how often a thread was made to leave its core
+    throttled: tuple[str, ...] = ()  # why the GPU was slowed down; "" where it was not
     other_cores: float | None = None  # that other processes used meanwhile, on average
     # On a stream: for each row, the loss of each window (None: not finite), so that rows can be compared in pairs.
     window_losses: tuple[tuple[float | None, ...], ...] | None = None
@@ -165,7 +172,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def _usable(self) -> tuple[list[float], bool]:
-        return usable(self.samples_ms, self.waited_ms, self.stolen_ms)
+        return usable(self)
 
 
 def not_run(cell: Cell, status: Status, reason: str, stage: str = "plan") -> Record:

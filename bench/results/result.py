@@ -25,7 +25,10 @@ NOISY = 0.10  # half of the interval's width, of the median
 COARSE_MS = 1e-3  # a thousand ticks of the clock, which has nanoseconds
 INVERSE = ("tokens_per_s", "flops_per_s", "bytes_per_s", "gemm_share")  # inversely proportional to the time
 # Columns that each replicate measures once -> the columns of the ends of the interval.
-MEASURED = {"mem_peak_bytes": ("mem_peak_low_bytes", "mem_peak_high_bytes")}
+MEASURED = {
+    "mem_peak_bytes": ("mem_peak_low_bytes", "mem_peak_high_bytes"),
+    "joules_per_token": ("joules_per_token_low", "joules_per_token_high"),
+}
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def _times(records: list[Record], first: Row) -> dict:
     """The columns of the time, and of what is inversely proportional to it. first: the first replicate's row."""
     good = [median for record in records if (median := record.median_ms()) is not None]
     median = intervals.of_replicates(good)
-    used = [usable(record.samples_ms, record.waited_ms, record.stolen_ms)[0] for record in records if record.samples_ms]
+    used = [usable(record)[0] for record in records if record.samples_ms]
     p10, p90 = np.median([np.quantile(samples, (0.1, 0.9)) for samples in used], axis=0).tolist()
     slower = median.value / good[0]
     inverse = {name: value / slower for name in INVERSE if (value := getattr(first, name)) is not None}
@@ -125,7 +128,7 @@ def _times(records: list[Record], first: Row) -> dict:
 
 
 def _disturbed(record: Record) -> int:
-    return undisturbed(record.samples_ms, record.waited_ms, record.stolen_ms).count(False)
+    return undisturbed(record).count(False)
 
 
 def _flags(records: list[Record], median: Estimate) -> list[str]:

@@ -116,7 +116,7 @@ def _samples(record: Record) -> list[str]:
             wrong.append(f"n_samples is {row.n_samples}, but there are {len(samples)} samples")
         elif row.time_median_ms and not math.isclose(record.median_ms() or 0, row.time_median_ms, rel_tol=ROUNDING):
             wrong.append(f"time_median_ms is {row.time_median_ms:g}, the samples' median {record.median_ms():g}")
-    for name in ("waited_ms", "stolen_ms", "switches"):
+    for name in ("waited_ms", "stolen_ms", "switches", "throttled"):
         count = len(getattr(record, name))
         if count not in (0, len(samples)):
             wrong.append(f"{name} has {count} values, for {len(samples)} samples")

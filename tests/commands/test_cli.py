@@ -108,7 +108,7 @@ def test_resume_needs_no_other_options_and_takes_none(swept):
     process = start("run", "--resume", folder)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 0, output
-    assert "16 of 16 replicates of 8 cells" in " ".join(output.split())
+    assert "20 of 20 replicates of 8 cells" in " ".join(output.split())
     assert (folder / "journal.jsonl").read_bytes() == before
 
 

@@ -67,7 +67,7 @@ def test_what_was_measured_is_shown_where_it_cannot_be_fitted(tmp_path, monkeypa
         raise ZeroDivisionError("of [this] fit")
 
     monkeypatch.setattr("lengthscale.bench.analysis.fit.fit_results", fails)
-    finish.finish(folder, records, Console(width=300))
+    finish.finish(folder, results_of(records), Console(width=300))
     failed = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("no ")]
     assert failed == ["no fits"]
     assert (folder / "summary.md").exists()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from unittest.mock import Mock
 
 import jax
@@ -20,7 +21,15 @@ from lengthscale.bench.results.record import Row
 from tests.helpers.runs import made
 
 SETTINGS = Settings(min_samples=5, min_seconds=0.0)
-QUIET = [(0.0, 0.0)]  # waited and stolen milliseconds of an undisturbed sample
+
+
+def sampled(step_s, settings, waits_ms=(), name="waited_ms"):
+    """How often a step of so many seconds is sampled. waits_ms: of the first samples, in the column of this name."""
+    samples, waits = Samples(), iter(waits_ms)
+    while timing.wants_more(samples, settings):
+        waited = (*getattr(samples, name), next(waits, type(waits_ms[0])() if waits_ms else 0.0))
+        samples = replace(samples, samples_ms=(*samples.samples_ms, step_s * 1e3), **{name: waited})
+    return len(samples.samples_ms)
 
 
 def test_a_known_sleep():
@@ -33,12 +42,12 @@ def test_a_known_sleep():
 def test_the_warm_up_is_not_a_sample():
     naps = iter([0.3, 0.2, *[0.02] * 50])
     samples = timing.sample(lambda: time.sleep(next(naps)), SETTINGS)
-    assert max(samples.ms) < 150
+    assert max(samples.samples_ms) < 150
 
 
 def test_a_short_call_is_warmed_up_twice_and_a_long_one_once(monkeypatch):
     calls = []
-    monkeypatch.setattr(timing, "wants_more", lambda seconds, waits, settings: len(seconds) < 2)
+    monkeypatch.setattr(timing, "wants_more", lambda samples, settings: len(samples.samples_ms) < 2)
     timing.sample(lambda: calls.append("call"), SETTINGS, on_warm=lambda: calls.append("warm"))
     assert calls == ["call", "warm", "call", "call", "call"]
     calls.clear()
@@ -60,23 +69,14 @@ def test_a_short_call_is_warmed_up_twice_and_a_long_one_once(monkeypatch):
 )
 def test_how_often_a_quiet_call_is_sampled(step_s, expected):
     settings = Settings(min_samples=5, min_seconds=0.4, max_seconds=4.0, max_samples=200)
-    seconds = []
-    while timing.wants_more(seconds, QUIET * len(seconds), settings):
-        seconds.append(step_s)
-    assert len(seconds) == expected == settings.samples(step_s)
+    assert sampled(step_s, settings) == expected == settings.samples(step_s)
 
 
 def test_a_disturbed_call_is_sampled_until_enough_samples_are_undisturbed_or_twice_the_time_is_spent():
     settings = Settings(min_samples=5, min_seconds=0.0, max_seconds=4.0, max_samples=200)
-    waits = [(30.0, 0.0)] * 7 + QUIET * 100  # of samples of 100 ms
-    seconds = []
-    while timing.wants_more(seconds, waits[: len(seconds)], settings):
-        seconds.append(0.1)
-    assert len(seconds) == 12
-    seconds = []
-    while timing.wants_more(seconds, [(0.0, 30.0)] * len(seconds), settings):
-        seconds.append(0.1)
-    assert len(seconds) == 80
+    assert sampled(0.1, settings, [30.0] * 7) == 12
+    assert sampled(0.1, settings, [30.0] * 99, "stolen_ms") == 80
+    assert sampled(0.1, settings, ["sw_thermal_slowdown"] * 7, "throttled") == 12
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reason="needs Linux's /proc")
@@ -97,7 +97,8 @@ others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in 
 time.sleep(0.3 * len(others))
 watch, started, computed = Watch(), time.perf_counter(), time.process_time()
 while time.perf_counter() < started + 1: pass
-print(watch.read()[0] / 1e3, time.process_time() - computed, time.perf_counter() - started)
+watch.read(0.0)
+print(watch.samples.waited_ms[0] / 1e3, time.process_time() - computed, time.perf_counter() - started)
 for other in others: other.kill()
 """
 
@@ -180,7 +181,7 @@ def test_the_meter_of_memory_does_not_lengthen_the_first_call(monkeypatch):
     )
     result = program.measure(short, SETTINGS, Mock())
     assert isinstance(result.content, Measured)
-    assert len(calls) == len(result.content.samples.ms) + 2
+    assert len(calls) == len(result.content.samples.samples_ms) + 2
 
 
 def test_planned_memory_counts_temporaries():

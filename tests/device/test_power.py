@@ -229,7 +229,7 @@ def test_the_state_of_a_gpu(nvml):
 )
 def test_the_reasons_of_a_clock(bits, reasons, throttled):
     assert power.reasons_of(bits) == reasons
-    assert GpuState(1410, 1980, reasons).is_throttled == throttled
+    assert bool(GpuState(1410, 1980, reasons).throttling) == throttled
 
 
 @pytest.mark.parametrize("failing", ["init", "handle"])

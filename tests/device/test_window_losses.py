@@ -21,6 +21,7 @@ from lengthscale.bench.plan.options import from_arguments
 from lengthscale.bench.plan.run_options import OPTIONS
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.codec import csv_of, line_of, read_journal
+from lengthscale.bench.results.result import results_of
 from lengthscale.bench.results.validate import validate
 from tests.helpers.claim_records import record_of_windows
 from tests.helpers.runs import changed
@@ -111,13 +112,15 @@ def test_a_record_keeps_the_losses_of_each_window(tmp_path, monkeypatch):
         assert losses.mean() == pytest.approx(row.loss, rel=1e-6)
         assert np.ptp(losses) > 0.01
         assert [float(f"{value:.7g}") for value in mine] == list(mine)
-    np.testing.assert_array_equal(paired.losses(kept, 16, "shuffled beyond 4"), kept.window_losses[3])
+    np.testing.assert_array_equal(paired.losses(results_of([kept])[0], 16, "shuffled beyond 4"), kept.window_losses[3])
     with open(folder / "quality.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["control"] for row in rows] == ["", "", "", "shuffled beyond 4", ""]
     assert "window_losses" not in rows[0]
     assert validate(folder) == ([], [])
-    assert summarise([kept], [])[0]["loss"] == f"{kept.rows[2].loss:.3g}"  # of the longest context, in order
+    assert (
+        summarise(results_of([kept]), [])[0]["loss"] == f"{kept.rows[2].loss:.3g}"
+    )  # of the longest context, in order
     assert [row.whole("context") for row in read_run(folder).rows["quality"]] == [4, 16, 64, 0]
     for wrong, message in (
         (kept.window_losses[:3], "its window_losses do not have one list for each row"),
