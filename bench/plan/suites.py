@@ -53,6 +53,7 @@ SUITES = {
             "agreement": Sweep("256", size="tiny"),
             "discretisation": Sweep("256", size="tiny"),
             "resampling": Sweep("256", size="tiny"),
+            "breakdown": Sweep("1k", size="tiny"),
         },
         settings=Settings(
             timeout_s=60,
@@ -78,6 +79,7 @@ SUITES = {
             "agreement": Sweep("1k", size="tiny"),
             "discretisation": Sweep("1k", size="tiny"),
             "resampling": Sweep("784", size="tiny"),
+            "breakdown": Sweep("256,1k,4k,16k"),
         },
         settings=Settings(timeout_s=240, min_seconds=0.3, max_seconds=10, train_tokens=262_144),
     ),
@@ -95,6 +97,7 @@ SUITES = {
             "agreement": Sweep("256", size="tiny"),
             "discretisation": Sweep("256", size="tiny"),
             "resampling": Sweep("256", size="tiny"),
+            "breakdown": Sweep("256,1k"),
         },
         models=(*MODELS, "s4d:rule=bilinear", "mamba:rule=zoh", "mamba:rule=bilinear"),
         measures=("forward", "train", "decode", "quality", "gradients", "agreement"),
@@ -113,7 +116,9 @@ SUITES = {
             "agreement": Sweep("1k,4k", size="tiny"),
             "discretisation": Sweep("1k,4k", size="tiny"),
             "resampling": Sweep("784", size="tiny"),
+            "breakdown": Sweep("1k,4k,16k"),
         },
+        measures=("forward", "train", "decode", "quality", "breakdown"),
         settings=Settings(
             timeout_s=1800,
             min_samples=3,
