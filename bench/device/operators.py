@@ -72,13 +72,13 @@ class _Instruction:
     iterations: int  # of a loop; 1 for others, and for a loop whose number is unknown
 
 
-def operators_of(text: str) -> dict[str, Operator]:
+def operators_of(text: str | None) -> dict[str, Operator]:
     """The operators of a program that is compiled, by their names. text: what `compiled.as_text()` gives.
 
     Raises NotImplementedError where the text does not say where its instructions come from.
     """
-    places = _Places(text)
-    computations, entry = _computations(text)
+    places = _Places(text or "")
+    computations, entry = _computations(text or "")
     return dict(_walk(computations, entry, Operator(None), places))
 
 

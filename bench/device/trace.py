@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import tempfile
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,31 +81,39 @@ def read(folder: Path) -> Trace:
 
 def _innermost(lines: Sequence[Any]) -> list[Span]:
     """The spans in which the innermost event of a line is an operator or a task of one."""
-    events = sorted(
-        ((event.start_ns, -event.end_ns, at, event) for at, line in enumerate(lines) for event in _used(line)),
-        key=lambda each: each[:3],
-    )
+    used = ((at, *each) for at, line in enumerate(lines) for each in _used(line))
     stacks, owners = [_Stack() for _ in lines], {}  # owners: the operator of each task, by the task's number
-    for start, minus_end, at, event in events:
+    for at, start, end, mark, value in sorted(used, key=lambda each: (each[1], -each[2])):
         stack = stacks[at]
         stack.close(start)
-        match event.name:
-            case name if name == _LEFT:
-                owners[_stat(event, "_p")] = stack.owner
-            case name if name == _BEGUN:
-                stack.open(owners.get(_stat(event, "_c"), ""), start, math.inf)
-            case name if name == _ENDED:
-                stack.end_task(start)
-            case _:
-                stack.open(_operator_of(event), start, -minus_end)
+        if mark == _LEFT:
+            owners[value] = stack.owner
+        elif mark == _BEGUN:
+            stack.open(owners.get(value, ""), start, math.inf)
+        elif mark == _ENDED:
+            stack.end_task(start)
+        else:
+            stack.open(value, start, end)
     for stack in stacks:
         stack.close(math.inf)
     return [span for stack in stacks for span in stack.spans]
 
 
-def _used(line: Any) -> Iterator[Any]:
-    marks = (_LEFT, _BEGUN, _ENDED, _EXECUTOR)
-    return (event for event in line.events if event.name in marks or _operator_of(event))
+def _used(line: Any) -> Iterator[tuple[float, float, str, Any]]:
+    """(start, end, the event's mark, the number of a task or the name of an operator) of each event that is used."""
+    for event in line.events:
+        mark = event.name
+        if mark == _LEFT:
+            value = _stat(event, "_p")
+        elif mark == _BEGUN:
+            value = _stat(event, "_c")
+        elif mark in (_ENDED, _EXECUTOR):
+            value = ""
+        else:
+            mark, value = "", _operator_of(event)
+            if not value:
+                continue
+        yield event.start_ns, event.end_ns, mark, value
 
 
 class _Stack:
@@ -182,7 +190,7 @@ def _within(step: Span, spans: Iterable[tuple[Span, Operator]]) -> dict[str, flo
         if start < end and operator.part:
             changes += [(start, operator, 1), (end, operator, -1)]
     changes.sort(key=lambda change: change[0])
-    totals: Counter[str] = Counter()
+    totals: defaultdict[str, float] = defaultdict(float)
     running, loops, before = Counter(), Counter(), step.start_ns
     for when, operator, change in (*changes, (step.end_ns, None, 0)):
         shared = +running or +loops or Counter([IDLE])
