@@ -13,6 +13,7 @@ from lengthscale.bench.figures.run import read_run
 from lengthscale.bench.figures.spec import Failure
 from lengthscale.bench.figures.style import LIGHT, PART_COLOURS
 from lengthscale.bench.results.codec import csv_of
+from tests.helpers.browsing import BROWSER, QUIET, opened, redrawn
 from tests.helpers.drawings import record
 from tests.helpers.runs import FACTS
 
@@ -88,3 +89,19 @@ def test_the_page_names_the_models_and_describes_a_part(run):
     assert "of gru, mamba. Its rows are in the table" in text
     first = run.tables["breakdown"].dicts()[3]
     assert "matrix products: 4 ms, 50% of a training step" in text_of("breakdown", first)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium, such as Debian's package chromium")
+def test_bars_in_a_browser(run):
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: LENGTHSCALE_EXTRAS=browser installs it")
+    said, bars = [], "document.querySelector('#plot-train-parts .canvas').data.map(t => [t.type, t.name, t.x[0], t.y])"
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=[f"--{each}" for each in QUIET.split()])
+        page = opened(browser, html.write_report(run), said)
+        heights = [[shares[i] for shares in SHARES.values()] for i in range(3)]
+        names = ["gru", "gru", "mamba"]
+        assert page.evaluate(bars) == [["bar", part, names, y] for part, y in zip(PARTS, heights, strict=True)]
+        redrawn(page, page.locator("#toolbar [data-model=gru]").click)
+        assert [(x, y) for *_, x, y in page.evaluate(bars)] == [(["mamba"], y[2:]) for y in heights]
+        browser.close()
+    assert said == []
