@@ -150,7 +150,7 @@ class _Stack:
     def _pass(self, now: float) -> None:
         if self.owner and now > self._since:
             self.spans.append(Span(self.owner, self._since, now))
-        self._since = now
+        self._since = max(self._since, now)
 
 
 def _operator_of(event: Any) -> str:

@@ -185,6 +185,19 @@ def test_a_task_on_another_thread_belongs_to_the_operator_that_left_it():
     assert found == [Span("dot", 0, 10), *tasks, Span("add.1", 70, 75)]
 
 
+def test_a_thread_that_helps_others_while_it_waits_is_counted_once():
+    mark = "ThreadpoolListener::"
+    line = Line(
+        Event("add", 0, 2, hlo_op="add"),
+        Event(f"{mark}Record", 1, 1, _p=1),
+        Event("dot", 10, 20, hlo_op="dot"),
+        Event(f"{mark}StartRegion", 12, 12, _c=1),
+        Event(f"{mark}StopRegion", 25, 25),  # later than the end of the operator that waited
+        Event("add", 30, 40, hlo_op="add"),
+    )
+    assert trace._innermost([line]) == list(spans(("add", 0, 2), ("dot", 10, 12), ("add", 12, 25), ("add", 30, 40)))
+
+
 def test_a_missing_trace_is_an_error(tmp_path):
     with pytest.raises(TraceError, match="the profiler wrote no trace"):
         trace.read(tmp_path)
