@@ -92,7 +92,7 @@ def _results(cell: Cell) -> dict[str, np.ndarray]:
     elif cell.measure == "forward":
         function, inputs = prefill, workload.prompt()
     else:
-        assert cell.measure == "train" or MEASURES[cell.measure].trains
+        assert cell.measure in ("train", "breakdown") or MEASURES[cell.measure].trains
         function, inputs = train, workload.example()
     lowered = jax.jit(function).lower(params, *inputs)
     results = lowered.compile(compiler_options=LITTLE_EFFORT)(params, *inputs)

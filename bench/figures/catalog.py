@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lengthscale.bench.figures import costs, gradients, learned, pareto, surface
+from lengthscale.bench.figures import breakdown, costs, gradients, learned, pareto, surface
 from lengthscale.bench.figures.run import Run, caption
 from lengthscale.bench.figures.spec import Figure, Sheet
 
@@ -19,6 +19,7 @@ BUILDERS: tuple[Callable[[Run], list[Figure]], ...] = (
     pareto.figures,
     gradients.figures,
     surface.figures,
+    breakdown.figures,
 )
 GROUPS = {  # the groups of the page and their headings
     "ratio": "B over A",
@@ -27,6 +28,7 @@ GROUPS = {  # the groups of the page and their headings
     "memory": "Memory",
     "state": "State and KV cache",
     "learned": "What length buys",
+    "parts": "Where the time goes",
     "share": "Share of the machine's limit",
     "compile": "Compiling",
 }
@@ -50,6 +52,7 @@ SINGLE = {
     "accuracy": Single(("quality",), ("length", "context")),
     "gradient": Single(("gradients",), ("lag",)),
     "ratio": Single(("decode",), ("batch",)),
+    "parts": Single(("breakdown",), ("length",)),
 }
 
 
@@ -79,4 +82,8 @@ def files_of(figures: list[Figure]) -> dict[str, list[Figure]]:
 def sheet_of(run: Run, figures: list[Figure]) -> Sheet:
     """The sheet of these figures, with one caption for all of them."""
     notes = [note for figure in figures for note in figure.notes]
-    return Sheet(tuple(figures), caption(run, [figure.place.measure for figure in figures], notes))
+    about = caption(run, [figure.place.measure for figure in figures], notes)
+    widest = max((len(figure.bars.bars) for figure in figures if figure.bars), default=0)
+    if not widest:
+        return Sheet(tuple(figures), about)
+    return Sheet(tuple(figures), about, size=(max(5.8, 0.3 * widest), 3.6), legend_on_top=True)

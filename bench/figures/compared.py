@@ -10,6 +10,7 @@ from lengthscale.bench.figures.costs import BANDS, BARS, EXTRAPOLATED, PLANNED, 
 from lengthscale.bench.figures.spec import (
     CROWD,
     Axis,
+    Bars,
     DrawnCrossing,
     DrawnCurve,
     Ends,
@@ -97,13 +98,18 @@ def _of_run(figure: Figure, run: int) -> Figure:
     )
     failures = (replace(each, run=run) for each in figure.failures)
     marks = (mark for mark in figure.marks if not isinstance(mark, DrawnCrossing | Extrapolated))
-    return replace(figure, curves=tuple(curves), failures=tuple(failures), marks=tuple(marks), of_two_runs=True)
+    bars = figure.bars and replace(
+        figure.bars, bars=tuple(replace(bar, group=f"{bar.group} {letter}", run=run) for bar in figure.bars.bars)
+    )
+    drawn = replace(figure, curves=tuple(curves), bars=bars, failures=tuple(failures), marks=tuple(marks))
+    return replace(drawn, of_two_runs=True)
 
 
 def _joined(a: Figure, b: Figure) -> Figure:
     return replace(
         a,
         curves=a.curves + b.curves,
+        bars=a.bars and b.bars and Bars(a.bars.parts, a.bars.bars + b.bars.bars),
         failures=a.failures + b.failures,
         x=replace(a.x, lengths=tuple(sorted({*a.x.lengths, *b.x.lengths}))),
         about=(f"A: {' · '.join(a.about)}; B: {' · '.join(b.about)}",),
@@ -114,5 +120,5 @@ def _with_notes(figure: Figure) -> Figure:
     crowded = len(figure.curves) > CROWD
     intervals = [BARS if crowded else BANDS] if {BARS, BANDS} & {*figure.notes} else []
     kept = [note for note in figure.notes if note not in (BARS, BANDS, PLANNED, EXTRAPOLATED)]
-    notes = (*intervals, *kept, "A: solid and full, B: dashed and hollow")
+    notes = (*intervals, *kept, *(["A: solid and full, B: dashed and hollow"] if figure.curves else []))
     return replace(figure, crowded=crowded, notes=notes)

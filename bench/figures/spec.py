@@ -187,6 +187,26 @@ class HeatMap:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A bar of stacked parts. Bars of the same group stand together."""
+
+    model: str
+    group: str  # the model's name and what distinguishes these bars from similar ones
+    label: str  # its text below the axis
+    heights: Numbers  # of each part
+    rows: tuple[int, ...]  # for each part, the number of its row in the measure's CSV
+    run: int = 0  # as in DrawnCurve
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Stacked bars, from left to right, and the names of their parts, from the bottom up."""
+
+    parts: tuple[str, ...]
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
 class Place:
     """What a figure is about, and where it is shown."""
 
@@ -209,6 +229,7 @@ class Figure:
     marks: tuple[Mark, ...] = ()
     failures: tuple[Failures, ...] = ()
     heat: HeatMap | None = None
+    bars: Bars | None = None
     names: str = AT_ENDS
     subtitle: tuple[str, ...] = ()
     crowded: bool = False  # True: intervals are bars, because so many bands would cover each other
@@ -216,6 +237,11 @@ class Figure:
     notes: tuple[str, ...] = ()  # parts of the caption: what the lines mean
     place: Place = Place()
     of_two_runs: bool = False  # whether it shows A and B, which the `run` of curves and failures distinguishes
+
+    def models(self) -> dict[str, str]:
+        """The name of each curve and of each group of bars -> its model."""
+        bars = self.bars.bars if self.bars else ()
+        return {curve.name: curve.model for curve in self.curves} | {bar.group: bar.model for bar in bars}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ STYLE = {
     for number, base in enumerate(_BASES)
     for rank, model in enumerate(_FAMILY[base])
 }
+# The colours of the parts of a bar, after Okabe and Ito; the last one is for what is idle.
+PART_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#999999")
 _UNKNOWN = ("#888888", "circle")  # for a model that is only in the results of another version
 READABLE = 4.5  # the lowest contrast at which text can be read (WCAG 2.2, 1.4.3)
 

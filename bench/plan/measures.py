@@ -79,10 +79,19 @@ TRAINING = (
     "steps",
     "learning_rate",
 )
-OPTIONAL = (
-    "control",
-    *ENERGY,
-)  # a CSV has this column only if a row has a value, so that CSVs of older runs stay valid
+BREAKDOWN = (
+    "mode",  # forward: a prefill; train: a training step
+    "part",  # a kind of operator, or "idle", when none runs; bench/device/operators.py
+    "part_ms",  # of a step; the parts of a mode add up to traced_ms less profiler_ms
+    "part_share",  # of that sum
+    "traced_ms",  # the time of a step under the profiler
+    "profiler_ms",  # what the profiler itself took of it, in loops of many small operators
+    "untraced_ms",  # the median time of the same step without it
+    "traced_steps",
+    "breakdown_source",  # what the parts come from: profiler
+    "flags",  # "perturbed": traced_ms is more than 15% over untraced_ms
+)
+OPTIONAL = ("control", *ENERGY)  # a CSV has such a column only if a row has a value: older CSVs stay valid
 
 
 @dataclass(frozen=True)
@@ -144,5 +153,10 @@ MEASURES = {
         "a trained state space model at half the sampling rate, with its steps dt doubled or not",
         RESAMPLING + HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
         trains=True,
+    ),
+    "breakdown": Measure(
+        "lengthscale.bench.device.measures.breakdown",
+        "where the time of a prefill and of a training step goes, by kind of operator",
+        BREAKDOWN,
     ),
 }

@@ -96,6 +96,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     dt_p10: float | None = None
     dt_median: float | None = None
     dt_p90: float | None = None
+    # breakdown
+    mode: str | None = None
+    part: str | None = None
+    part_ms: float | None = None
+    part_share: float | None = None
+    traced_ms: float | None = None
+    profiler_ms: float | None = None
+    untraced_ms: float | None = None
+    traced_steps: int | None = None
+    breakdown_source: str | None = None
 
     def number(self, name: str) -> float:
         """The value of a column. Raises ValueError where it was not measured."""

@@ -101,7 +101,8 @@ def _row(records: list[Record], number: int) -> Row:
             found = intervals.of_replicates(values)
             columns |= {name: found.value, **dict(zip(ends, (found.low, found.high), strict=True))}
     first = replace(rows[0], **columns)
-    return replace(first, **_times(records, first)) if records[0].samples_ms else first
+    is_timed = "time_median_ms" in MEASURES[records[0].cell.measure].columns and records[0].samples_ms
+    return replace(first, **_times(records, first)) if is_timed else first
 
 
 def _times(records: list[Record], first: Row) -> dict:

@@ -26,7 +26,7 @@ def text_of(measure: str, row: dict[str, str], run: str = "") -> str:
         *_outcome(row),
     ]
     if row.get("status") == "ok":
-        lines += [line for line in (_held_out(row), _gradient(row), _time(row), _samples(row)) if line]
+        lines += [line for line in (_held_out(row), _gradient(row), _part(row), _time(row), _samples(row)) if line]
         lines += [line for line in (_rate(row), _memory(row), _compile(row)) if line]
     return "<br>".join(lines)
 
@@ -92,6 +92,14 @@ def _gradient(row: dict[str, str]) -> str:
         return ""
     when = "after training" if row.get("trained") == "1" else "at initialisation"
     return f"norm {escape(row['grad_norm'])} {when}, {_whole(row['distance'])} steps back"
+
+
+def _part(row: dict[str, str]) -> str:
+    if not row.get("part_ms"):
+        return ""
+    step = STEPS.get(row["mode"], row["mode"]).lower()
+    share = f"{_number(row, 'part_share', 100)}% of a {step}'s time"
+    return escape(f"{row['part']}: {_number(row, 'part_ms')} ms, {share}")
 
 
 def _interval(row: dict[str, str], low: str, high: str) -> str:

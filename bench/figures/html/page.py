@@ -94,8 +94,9 @@ def _data(page: Page) -> dict:
 def _order(page: Page) -> list[str]:
     """The models in the order in which they first appear, which is that of MODELS."""
     failed = [[each for each in figure.failures if each.on_axis] for figure in page.figures]
-    drawn = [each for figure, bad in zip(page.figures, failed, strict=True) for each in (*figure.curves, *bad)]
-    return list(dict.fromkeys(each.model for each in drawn))
+    shown = zip(page.figures, failed, strict=True)
+    models = [[*figure.models().values(), *(each.model for each in bad)] for figure, bad in shown]
+    return list(dict.fromkeys(model for mine in models for model in mine))
 
 
 def _asset(name: str) -> str:
@@ -165,7 +166,7 @@ def _answer(page: Page) -> str:
 
 
 def _plot(figure: Figure, heading: str) -> str:
-    models = ", ".join(dict.fromkeys(curve.name for curve in figure.curves))
+    models = ", ".join(figure.models())
     label = f"{figure.title}: {figure.y.label} against {figure.x.label}, of {models}. Its rows are in the table."
     failed = "".join(f"<li>{escape(each)}</li>" for each in failure_texts(figure))
     caption = " · ".join([*figure.about, *figure.notes])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -9,7 +10,17 @@ from dataclasses import asdict
 import numpy as np
 
 from lengthscale.bench.figures import style
-from lengthscale.bench.figures.spec import DrawnCrossing, DrawnCurve, Ends, Failures, Figure, Reference, Rule, Slope
+from lengthscale.bench.figures.spec import (
+    Bars,
+    DrawnCrossing,
+    DrawnCurve,
+    Ends,
+    Failures,
+    Figure,
+    Reference,
+    Rule,
+    Slope,
+)
 
 _WIDTH = 2  # width of a line in pixels
 _REACH = 0.93  # share of the x axis that a guide covers, so that its name has room
@@ -21,7 +32,7 @@ def payload(figure: Figure, place: Place) -> dict:
     """The figure as charts.js expects it. place: where the rows of its curves begin in the table of measurements."""
     crossings = [mark for mark in figure.marks if isinstance(mark, DrawnCrossing)]
     trained = [mark.x for mark in figure.marks if isinstance(mark, Rule) and mark.x is not None]
-    return {
+    made = {
         "name": figure.place.name,
         "group": figure.place.group,
         "title": figure.title,
@@ -37,6 +48,7 @@ def payload(figure: Figure, place: Place) -> dict:
         "crossing": asdict(crossings[0]) if crossings else None,
         "crowded": figure.crowded,
     }
+    return made | ({"bars": _bars(figure.bars, place)} if figure.bars else {})
 
 
 def failure_texts(figure: Figure) -> list[str]:
@@ -70,6 +82,22 @@ def _curve(curve: DrawnCurve, place: int) -> dict:
         "beyond": [_numbers(each) for each in curve.beyond or ()],
         "faint": curve.faint,
         "joined": curve.joined,
+    }
+
+
+def _bars(drawn: Bars, place: Place) -> dict:
+    """The bars as charts.js draws them: the parts, each with its colour, and the bars."""
+    colours = itertools.cycle(style.PART_COLOURS)
+    return {
+        "parts": [{"name": part, "colour": colour} for part, colour in zip(drawn.parts, colours, strict=False)],
+        "bars": [
+            {
+                **{name: getattr(bar, name) for name in ("model", "group", "label")},
+                "heights": _numbers(bar.heights),
+                "rows": [row + place(bar.run) for row in bar.rows],
+            }
+            for bar in drawn.bars
+        ],
     }
 
 

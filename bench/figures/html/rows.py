@@ -17,7 +17,7 @@ MAIN = (
     *("run", "measure", "model", "size", "method", "length", "batch", "data", "status", "message"),
     *("time_median_ms", "time_low_ms", "time_high_ms", "tokens_per_s", "mem_peak_bytes", "state_bytes"),
     *("context", "eval_length", "loss", "accuracy", "trained", "distance", "grad_norm", "max_difference"),
-    *("gemm_share", "compile_s", "n_samples", "flags"),
+    *("mode", "part", "part_ms", "part_share", "gemm_share", "compile_s", "n_samples", "flags"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.colors import LogNorm, to_hex
@@ -10,8 +11,8 @@ from matplotlib.colors import LogNorm, to_hex
 from lengthscale.bench.figures.mpl import marks, ticks
 from lengthscale.bench.figures.mpl.labels import End
 from lengthscale.bench.figures.mpl.theme import line, look, plt
-from lengthscale.bench.figures.spec import AT_ENDS, AT_POINTS, IN_LEGEND, DrawnCurve, Ends, Figure, HeatMap
-from lengthscale.bench.figures.style import Theme, contrast
+from lengthscale.bench.figures.spec import AT_ENDS, AT_POINTS, IN_LEGEND, Bars, DrawnCurve, Ends, Figure, HeatMap
+from lengthscale.bench.figures.style import PART_COLOURS, Theme, contrast
 
 _MANY_LETTERS = 70  # a legend within the axes that has a longer name is written in small letters
 
@@ -25,6 +26,8 @@ def draw(axes, figure: Figure, theme: Theme) -> list[End]:
     for curve in figure.curves:
         _draw_curve(axes, theme, curve, figure)
     _scale(axes, figure)
+    if figure.bars:
+        _draw_bars(axes, figure.bars)
     marks.draw(axes, theme, figure)
     for axis, wanted in ((axes.xaxis, figure.x), (axes.yaxis, figure.y)):
         if wanted.ticks:
@@ -103,6 +106,26 @@ def _draw_legend(axes) -> None:
     names = [text for each in axes.get_legend_handles_labels()[1] for text in each.split("\n")]
     if names:
         axes.legend(fontsize=7 if max(map(len, names)) > _MANY_LETTERS or len(names) > 6 else 8)
+
+
+def _draw_bars(axes, bars: Bars) -> None:
+    """Draw the bars with their labels, and below these the names of the groups."""
+    groups = [bar.group for bar in bars.bars]
+    x = np.arange(len(groups)) + 0.7 * np.cumsum([0, *(a != b for a, b in pairwise(groups))])
+    heights = np.array([bar.heights for bar in bars.bars])
+    for number, part in enumerate(bars.parts):
+        below = heights[:, :number].sum(axis=1)
+        axes.bar(x, heights[:, number], 0.9, below, color=PART_COLOURS[number % len(PART_COLOURS)], label=part)
+    axes.set_xticks(x, [bar.label for bar in bars.bars], fontsize=7)
+    axes.grid(False, axis="x")
+    names = list(dict.fromkeys(groups))
+    middles = [x[[group == name for group in groups]].mean() for name in names]
+    below = axes.secondary_xaxis(-0.06)
+    below.set_xticks(middles, names)
+    below.set_xlabel(axes.get_xlabel())
+    axes.set_xlabel("")
+    below.tick_params(length=0)
+    below.spines[:].set_visible(False)
 
 
 def _draw_heat(axes, theme: Theme, heat: HeatMap) -> None:

@@ -139,7 +139,8 @@ def _draw_shared_legend(picture: Picture, panels: list[_Panel]) -> None:
     for panel in panels:
         lines, names = panel.axes.get_legend_handles_labels()
         handles |= dict(zip(names, lines, strict=True))
-    picture.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=5, fontsize=8)
+    columns = min(5, int(picture.get_figwidth() / 1.7))  # 1.7 inches are enough for a name
+    picture.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=columns, fontsize=8)
 
 
 def _wrapped(pieces: Iterable[str], width: float) -> list[str]:

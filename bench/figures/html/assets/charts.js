@@ -221,7 +221,35 @@ const charts = (() => {
     return length >= 1 << 10 && length % (1 << 10) === 0 ? `${length >> 10}k` : String(length);
   }
 
+  /* The parts of a layout that all figures share. */
+  function frame(height, margin) {
+    return {
+      autosize: true, height, margin, paper_bgcolor: css("--background"), plot_bgcolor: css("--background"),
+      font: { family: "system-ui, 'DejaVu Sans', sans-serif", size: 12, color: css("--text") },
+      hoverlabel: { bgcolor: css("--background"), bordercolor: css("--muted"), align: "left", font: { size: 12, color: css("--text") } },
+    };
+  }
+
+  /* Stacked bars in groups. Those of a hidden model are left out. */
+  function makeBars(figure, view, height) {
+    const bars = shown(figure.bars.bars, view);
+    const x = [bars.map((bar) => bar.group), bars.map((bar) => bar.label)];
+    const traces = figure.bars.parts.map(({ name, colour }, part) => ({
+      type: "bar", x, y: bars.map((bar) => bar.heights[part]), name, marker: { color: colour }, meta: "bar",
+      text: bars.map((bar) => data.hovers[bar.rows[part]] ?? name), textposition: "none", hovertemplate: "%{text}<extra></extra>",
+    }));
+    const axis = { linecolor: css("--muted"), tickfont: { size: 11 }, title: { font: { size: 12 }, standoff: 6 } };
+    const layout = {
+      ...frame(height, { l: 62, r: 12, t: 8, b: 64 }), barmode: "stack", bargap: 0.1, hovermode: "closest", dragmode: false,
+      showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", font: { size: 11 }, traceorder: "normal" },
+      xaxis: { ...axis, type: "multicategory", title: { ...axis.title, text: figure.x_label }, dividercolor: css("--grid"), fixedrange: true },
+      yaxis: { ...axis, title: { ...axis.title, text: figure.y_label }, tickformat: ".0%", range: [0, 1], gridcolor: css("--grid"), fixedrange: true },
+    };
+    return { traces, layout, relabelled: () => ({}) };
+  }
+
   function make(figure, view, width, height) {
+    if (figure.bars) return makeBars(figure, view, height);
     const curves = shown(figure.curves, view);
     const failed = shown(figure.failed, view);
     const { crowded } = figure;
@@ -241,7 +269,6 @@ const charts = (() => {
     const ys = curves.flatMap((c) => [...c.y, ...c.planned, ...(c.beyond[1] ?? []), ...(crowded ? [] : [...c.low, ...c.high])]);
     if (figure.group === "ratio") ys.push(1);
     const ranges = { x: range(xs, view.log, 0.04, false), y: range(ys, log, 0.06, figure.from_zero) };
-    const text = css("--text");
     const both = curves.some((c) => c.model === "mamba") && curves.some((c) => c.model === "transformer");
     const at = [
       crossing(both ? figure.crossing : null, ranges.x, view.log, width - margin.l - margin.r),
@@ -253,10 +280,7 @@ const charts = (() => {
       zeroline: false, automargin: false, title: { font: { size: 12 }, standoff: 6 }, tickfont: { size: 11 },
     };
     const layout = {
-      autosize: true, height, margin, hovermode: "closest", dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-      paper_bgcolor: css("--background"), plot_bgcolor: css("--background"),
-      font: { family: "system-ui, 'DejaVu Sans', sans-serif", size: 12, color: text },
-      hoverlabel: { bgcolor: css("--background"), bordercolor: css("--muted"), align: "left", font: { size: 12, color: text } },
+      ...frame(height, margin), hovermode: "closest", dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       showlegend: legend, legend: { orientation: "h", y: -0.22, font: { size: 11 }, itemdoubleclick: false },
       xaxis: {
         ...axis, title: { ...axis.title, text: figure.x_label }, type: view.log ? "log" : "linear", range: ranges.x,
@@ -292,7 +316,12 @@ const charts = (() => {
     box.relabelled = relabelled;
     if (box.listens) return;
     box.listens = true;
-    box.on("plotly_legendclick", (event) => { view.toggle(event.data[event.curveNumber].legendgroup); return false; });
+    box.on("plotly_legendclick", (event) => {
+      const model = event.data[event.curveNumber].legendgroup;
+      if (!model) return true; // a part of the bars, which plotly hides
+      view.toggle(model);
+      return false;
+    });
     box.on("plotly_relayout", (change) => {
       if (Object.keys(change).some((key) => key.startsWith("yaxis.range"))) Plotly.relayout(box, box.relabelled(box.layout.yaxis.range));
     });
