@@ -71,7 +71,9 @@ class Grid:
         return [self._cell(*place) for place in places]
 
     def _cell(self, length: int, model: str, method: str, seed: int) -> Cell:
-        whole = self.measure not in ("forward", "train") or length <= WHOLE_UP_TO or model not in self.streams
+        whole = (
+            self.measure not in ("forward", "train", "frontier") or length <= WHOLE_UP_TO or model not in self.streams
+        )
         trains = MEASURES[self.measure].trains
         return Cell(
             measure=self.measure,

@@ -66,6 +66,18 @@ TRAINING = (
     "steps",
     "learning_rate",
 )
+FRONTIER = (  # what fits into the memory; how it is known: bench/device/largest.py
+    "mode",  # forward, train or decode
+    "longest_tokens",  # the longest sequence that fits, at the cell's batch
+    "longest_how",
+    "too_long_tokens",  # the shortest sequence that was found not to fit
+    "mem_planned_bytes",  # at longest_tokens; where that is blank, at the longest sequence that was planned
+    "largest_batch",  # that fits, at the cell's length
+    "largest_batch_how",
+    "too_large_batch",
+    "batch_planned_bytes",  # at largest_batch
+    "memory_limit_bytes",  # into which it has to fit
+)
 OPTIONAL = ("control",)  # a CSV has this column only if a row has a value, so that CSVs of older runs stay valid
 
 
@@ -128,5 +140,10 @@ MEASURES = {
         "a trained state space model at half the sampling rate, with its steps dt doubled or not",
         RESAMPLING + HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY,
         trains=True,
+    ),
+    "frontier": Measure(
+        "lengthscale.bench.device.measures.frontier",
+        "the longest sequence and the largest batch that fit into the memory",
+        FRONTIER,
     ),
 }

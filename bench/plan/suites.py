@@ -53,6 +53,7 @@ SUITES = {
             "agreement": Sweep("256", size="tiny"),
             "discretisation": Sweep("256", size="tiny"),
             "resampling": Sweep("256", size="tiny"),
+            "frontier": Sweep("1k", size="tiny"),
         },
         settings=Settings(
             timeout_s=60,
@@ -78,6 +79,7 @@ SUITES = {
             "agreement": Sweep("1k", size="tiny"),
             "discretisation": Sweep("1k", size="tiny"),
             "resampling": Sweep("784", size="tiny"),
+            "frontier": Sweep("4k"),
         },
         settings=Settings(timeout_s=240, min_seconds=0.3, max_seconds=10, train_tokens=262_144),
     ),
@@ -95,6 +97,7 @@ SUITES = {
             "agreement": Sweep("256", size="tiny"),
             "discretisation": Sweep("256", size="tiny"),
             "resampling": Sweep("256", size="tiny"),
+            "frontier": Sweep("1k", size="tiny"),
         },
         models=(*MODELS, "s4d:rule=bilinear", "mamba:rule=zoh", "mamba:rule=bilinear"),
         measures=("forward", "train", "decode", "quality", "gradients", "agreement"),
@@ -103,7 +106,8 @@ SUITES = {
     "long": Suite(
         reproduces="the same to a million tokens, in chunks where the state carries gradients",
         cost="about 2 hours on 2 cores; minutes on a GPU",
-        expect="linear models reach 1,048,576 tokens in constant memory; what would not fit is a row `skipped`",
+        expect="linear models reach 1,048,576 tokens in constant memory; what would not fit is a row `skipped`, and "
+        "`frontier` says what would fit, whole (4k) and in chunks (64k)",
         sweeps={
             "forward": Sweep("4k:1m:x4"),
             "train": Sweep("4k:1m:x4"),
@@ -113,7 +117,9 @@ SUITES = {
             "agreement": Sweep("1k,4k", size="tiny"),
             "discretisation": Sweep("1k,4k", size="tiny"),
             "resampling": Sweep("784", size="tiny"),
+            "frontier": Sweep("4k,64k"),
         },
+        measures=("forward", "train", "decode", "quality", "frontier"),
         settings=Settings(
             timeout_s=1800,
             min_samples=3,
