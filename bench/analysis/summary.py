@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.table import Table
 from lengthscale.bench.analysis import text
 from lengthscale.bench.analysis.crossover import Crossing
 from lengthscale.bench.analysis.fit import Fit
+from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.series import SeriesKey, distinctions, size_name
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.estimate import Estimate
@@ -24,13 +26,17 @@ COLUMNS = ("measure", "model", "L", "ms", "tokens/s", "growth", "peak MB", "stat
 
 
 def summarise(records: list[Record], fits: list[Fit]) -> list[dict[str, Any]]:
-    """A row of COLUMNS for each series, at its longest length L. growth: the exponent of its time in fits.csv."""
+    """A row of COLUMNS for each series, at its longest length L. growth: the exponent of its time in fits.csv.
+
+    A measure without times, whose numbers have no column here, has a row only where a cell is not ok.
+    """
     series: dict[SeriesKey, list[Record]] = {}
     for record in records:
         series.setdefault(record.cell.series(), []).append(record)
     words = distinctions(series)
     slopes = {fit.series: fit.slope for fit in fits if fit.quantity == "time_ms"}
-    return [_row(key, words[key], mine, slopes.get(key)) for key, mine in series.items()]
+    rows = [_row(key, words[key], mine, slopes.get(key)) for key, mine in series.items()]
+    return [row for row in rows if "time_median_ms" in MEASURES[row["measure"]].columns or row["not ok"]]
 
 
 def _row(key: SeriesKey, distinction: str, records: list[Record], slope: Estimate | None) -> dict[str, Any]:
@@ -60,6 +66,8 @@ def _number(value: float | None) -> str | None:
 
 def print_summary(rows: list[dict[str, Any]], console: Console) -> None:
     """Print a table for each measure, with the columns that it has. rows: of `summarise`."""
+    if not rows:
+        return
     console.print("At each series' longest length L (growth: the exponent of the time over its last three lengths)")
     for measure, group in groupby(rows, key=lambda row: row["measure"]):
         mine = list(group)
@@ -112,8 +120,9 @@ def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Tabl
     return table
 
 
-def write_summary(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Write summary.md. rows: of `summarise`."""
+def write_summary(rows: list[dict[str, Any]], folder: Path, sentences: Iterable[str] = ()) -> None:
+    """Write summary.md. rows: of `summarise`. sentences: on what has no column, a line each below the table."""
     lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
     lines += [" | ".join("" if row[column] is None else str(row[column]) for column in COLUMNS) for row in rows]
-    replace_file(RunFolder(folder).summary, "".join(f"| {line} |\n" for line in lines))
+    table = "".join(f"| {line} |\n" for line in lines)
+    replace_file(RunFolder(folder).summary, table + "".join(f"\n{sentence}\n" for sentence in sentences))

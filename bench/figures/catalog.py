@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lengthscale.bench.figures import costs, gradients, learned, pareto, surface
+from lengthscale.bench.figures import costs, frontier, gradients, learned, pareto, surface
 from lengthscale.bench.figures.run import Run, caption
 from lengthscale.bench.figures.spec import Figure, Sheet
 
@@ -19,6 +19,7 @@ BUILDERS: tuple[Callable[[Run], list[Figure]], ...] = (
     pareto.figures,
     gradients.figures,
     surface.figures,
+    frontier.figures,
 )
 GROUPS = {  # the groups of the page and their headings
     "ratio": "B over A",
@@ -26,6 +27,7 @@ GROUPS = {  # the groups of the page and their headings
     "throughput": "Throughput",
     "memory": "Memory",
     "state": "State and KV cache",
+    "frontier": "What fits into the memory",
     "learned": "What length buys",
     "share": "Share of the machine's limit",
     "compile": "Compiling",
@@ -50,6 +52,7 @@ SINGLE = {
     "accuracy": Single(("quality",), ("length", "context")),
     "gradient": Single(("gradients",), ("lag",)),
     "ratio": Single(("decode",), ("batch",)),
+    **{y: Single(("frontier",), ("mode",)) for y in ("longest", "batch")},
 }
 
 

@@ -36,6 +36,7 @@ def payload(figure: Figure, place: Place) -> dict:
         "guides": _guides(figure),
         "crossing": asdict(crossings[0]) if crossings else None,
         "crowded": figure.crowded,
+        **({"ticks": figure.x.ticks} if figure.x.ticks else {}),
     }
 
 

@@ -17,6 +17,7 @@ MAIN = (
     *("run", "measure", "model", "size", "method", "length", "batch", "data", "status", "message"),
     *("time_median_ms", "time_low_ms", "time_high_ms", "tokens_per_s", "mem_peak_bytes", "state_bytes"),
     *("context", "eval_length", "loss", "accuracy", "trained", "distance", "grad_norm", "max_difference"),
+    *("mode", "longest_tokens", "longest_how", "largest_batch", "largest_batch_how"),
     *("gemm_share", "compile_s", "n_samples", "flags"),
 )
 

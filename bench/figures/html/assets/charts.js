@@ -186,6 +186,8 @@ const charts = (() => {
     return { tickmode: "array", tickvals: kept, ticktext: kept.map(short) };
   }
 
+  const named = (places) => ({ tickmode: "array", tickvals: places.map(([at]) => at), ticktext: places.map(([, text]) => text) });
+
   /* Ticks of a logarithmic axis: at 1, 2, 5, ... or at powers of ten, as in mpl/ticks.py. If fewer than three of them are
      within the axis, the ticks are at equal steps. */
   function roundTicks([low, high]) {
@@ -240,7 +242,8 @@ const charts = (() => {
     const xs = [...curves.flatMap((c) => [...c.x, ...(c.beyond[0] ?? [])]), ...failed.flatMap((f) => f.x)];
     const ys = curves.flatMap((c) => [...c.y, ...c.planned, ...(c.beyond[1] ?? []), ...(crowded ? [] : [...c.low, ...c.high])]);
     if (figure.group === "ratio") ys.push(1);
-    const ranges = { x: range(xs, view.log, 0.04, false), y: range(ys, log, 0.06, figure.from_zero) };
+    const xLog = view.log && !figure.ticks; // ticks with words of their own are at equal steps
+    const ranges = { x: range(xs, xLog, figure.ticks ? 0.12 : 0.04, false), y: range(ys, log, 0.06, figure.from_zero) };
     const text = css("--text");
     const both = curves.some((c) => c.model === "mamba") && curves.some((c) => c.model === "transformer");
     const at = [
@@ -259,8 +262,8 @@ const charts = (() => {
       hoverlabel: { bgcolor: css("--background"), bordercolor: css("--muted"), align: "left", font: { size: 12, color: text } },
       showlegend: legend, legend: { orientation: "h", y: -0.22, font: { size: 11 }, itemdoubleclick: false },
       xaxis: {
-        ...axis, title: { ...axis.title, text: figure.x_label }, type: view.log ? "log" : "linear", range: ranges.x,
-        ...ticks(figure.lengths, ranges.x, view.log, width - margin.l - margin.r), anchor: "y", exponentformat: "power",
+        ...axis, title: { ...axis.title, text: figure.x_label }, type: xLog ? "log" : "linear", range: ranges.x,
+        ...(figure.ticks ? named(figure.ticks) : ticks(figure.lengths, ranges.x, view.log, width - margin.l - margin.r)), anchor: "y", exponentformat: "power",
       },
       yaxis: {
         ...axis, title: { ...axis.title, text: figure.y_label }, type: log ? "log" : "linear", range: ranges.y,
