@@ -95,8 +95,8 @@ def test_prefill(model, prefill_only):
 def test_every_mode_of_a_recurrent_model():
     rows, _ = run(cell())
     assert list(rows) == ["forward", "train", "decode"]
-    assert {row.n_params for row in rows.values()} == {48_160}
-    assert rows["train"].longest_tokens < rows["forward"].longest_tokens
+    assert {row.n_params for row in rows.values()} == {48_096}
+    assert rows["train"].number("longest_tokens") < rows["forward"].number("longest_tokens")
     assert rows["decode"].longest_how == "not limited by memory"
     assert rows["decode"].longest_tokens is None
     assert rows["decode"].mem_planned_bytes < 2**20

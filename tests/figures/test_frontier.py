@@ -15,6 +15,7 @@ from lengthscale.bench.figures.html.payload import payload
 from lengthscale.bench.figures.mpl.axes import draw
 from lengthscale.bench.figures.mpl.theme import plt
 from lengthscale.bench.figures.run import run_of
+from lengthscale.bench.figures.spec import Reference
 from lengthscale.bench.figures.style import LIGHT
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.results.codec import table_of_records
@@ -121,6 +122,7 @@ def test_the_figures(folder):
     assert len({x for curve in longest.curves for x in curve.x}) == 8  # no point covers another one
     assert curves["mamba"].rows == (3, 4, 5)
     (line,) = longest.marks
+    assert isinstance(line, Reference)
     assert (line.name, line.y) == ("16M or more", (2**24, 2**24))
     assert [str(each) for each in longest.failures] == ["gru: timeout at 4k"]
     assert at_4k.title == "The largest batch that fits at 4k tokens"

@@ -122,7 +122,7 @@ class Search:
         return ""
 
 
-def _is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     return "RESOURCE_EXHAUSTED" in str(error)
 
 
