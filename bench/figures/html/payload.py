@@ -71,6 +71,7 @@ def _curve(curve: DrawnCurve, place: int) -> dict:
         "beyond": [_numbers(each) for each in curve.beyond or ()],
         "faint": curve.faint,
         "joined": curve.joined,
+        **({"hollow": True} if curve.hollow else {}),
     }
 
 

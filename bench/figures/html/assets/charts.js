@@ -32,7 +32,8 @@ const charts = (() => {
 
   function curveTraces(figure, curve, view, crowded) {
     const [colour] = data.models[curve.model][view.theme];
-    const symbol = data.models[curve.model].symbol + (curve.run ? "-open" : "");
+    const open = curve.run || curve.hollow;
+    const symbol = data.models[curve.model].symbol + (open ? "-open" : "");
     const traces = [];
     const bands = !crowded && curve.joined;
     if (bands && curve.p10.length) traces.push(band(curve, curve.p10, curve.p90, colour, 0.1));
@@ -59,7 +60,7 @@ const charts = (() => {
     traces.push({
       x: curve.x, y: curve.y, mode: curve.joined ? "lines+markers" : "markers", name: curve.name, legendgroup: curve.model,
       line: { color: colour, width: 2, dash: curve.dash },
-      marker: { color: colour, symbol, size: curve.joined ? 8 : 10, line: { color: curve.run ? colour : css("--background"), width: curve.run ? 1.5 : 0.6 } },
+      marker: { color: colour, symbol, size: curve.joined ? 8 : 10, line: { color: open ? colour : css("--background"), width: open ? 1.5 : 0.6 } },
       opacity: curve.faint ? 0.4 : 1, text: curve.rows.map((row, i) => hover(figure, curve, row, i)),
       hovertemplate: "%{text}<extra></extra>", showlegend: !curve.faint, meta: "curve", ...bars,
     });
