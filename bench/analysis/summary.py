@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.table import Table
 from lengthscale.bench.analysis import text
 from lengthscale.bench.analysis.crossover import Crossing
 from lengthscale.bench.analysis.fit import Fit
+from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.series import SeriesKey, distinctions, size_name
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.files import replace_file
@@ -39,14 +41,16 @@ COLUMNS = (
 def summarise(results: list[Result], fits: list[Fit]) -> list[dict[str, Any]]:
     """A row of COLUMNS for each series, at its longest length L.
 
-    growth, FLOPs: the exponents of its time and of its FLOPs in fits.csv. flags: those of the cell.
+    growth, FLOPs: the exponents of its time and of its FLOPs in fits.csv. flags: those of the cell. A measure without
+    times, whose numbers have no column here, has a row only where a cell is not ok.
     """
     series: dict[SeriesKey, list[Result]] = {}
     for result in results:
         series.setdefault(result.cell.series(), []).append(result)
     words = distinctions(series)
     times = {fit.series: fit for fit in fits if fit.quantity == "time_ms"}
-    return [_row(key, words[key], mine, times.get(key)) for key, mine in series.items()]
+    rows = [_row(key, words[key], mine, times.get(key)) for key, mine in series.items()]
+    return [row for row in rows if "time_median_ms" in MEASURES[row["measure"]].columns or row["not ok"]]
 
 
 def _row(key: SeriesKey, distinction: str, results: list[Result], fit: Fit | None) -> dict[str, Any]:
@@ -83,6 +87,8 @@ def _number(value: float | None) -> str | None:
 
 def print_summary(rows: list[dict[str, Any]], console: Console) -> None:
     """Print a table for each measure, with the columns that it has. rows: of `summarise`."""
+    if not rows:
+        return
     console.print(
         "At each series' longest length L (growth, FLOPs: the exponents of time and work over its last three lengths)"
     )
@@ -137,8 +143,9 @@ def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Tabl
     return table
 
 
-def write_summary(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Write summary.md. rows: of `summarise`."""
+def write_summary(rows: list[dict[str, Any]], folder: Path, sentences: Iterable[str] = ()) -> None:
+    """Write summary.md. rows: of `summarise`. sentences: on what has no column, a line each below the table."""
     lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
     lines += [" | ".join("" if row[column] is None else str(row[column]) for column in COLUMNS) for row in rows]
-    replace_file(RunFolder(folder).summary, "".join(f"| {line} |\n" for line in lines))
+    table = "".join(f"| {line} |\n" for line in lines)
+    replace_file(RunFolder(folder).summary, table + "".join(f"\n{sentence}\n" for sentence in sentences))

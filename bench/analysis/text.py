@@ -20,6 +20,22 @@ def length(tokens: float) -> str:
     return str(tokens)
 
 
+def rounded_length(tokens: float) -> str:
+    """A length that was searched, such as 976, 61k or 1.9M (k = 1,024), with at most three significant digits."""
+    for unit, letter in ((1 << 20, "M"), (1 << 10, "k")):
+        if tokens >= unit:
+            return f"{number(tokens / unit)}{letter}"
+    return number(tokens)
+
+
+def memory(n_bytes: float) -> str:
+    """An amount of memory, such as 24 GiB or 512 MiB, with at most three significant digits."""
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB")):
+        if n_bytes >= unit:
+            return f"{number(n_bytes / unit)} {name}"
+    return f"{number(n_bytes)} bytes"
+
+
 def slope(value: float) -> str:
     """An exponent without its interval: "1.06", and "0.00" where it rounds to -0."""
     return f"{round(value, 2) + 0.0:.2f}"

@@ -92,19 +92,20 @@ def first_picture(folder: Path, results: list[Result], console: Console) -> None
 
 
 def _summary(end: End) -> None:
-    from lengthscale.bench.analysis import summary
+    from lengthscale.bench.analysis import frontier, summary
 
     rows = summary.summarise(end.results, end.fitted_or_empty[0])
     summary.print_summary(rows, end.console)
-    summary.write_summary(rows, end.folder)
+    summary.write_summary(rows, end.folder, frontier.sentences_of(end.results))
 
 
 def _fits(end: End) -> None:
-    from lengthscale.bench.analysis import answer, fit
+    from lengthscale.bench.analysis import answer, fit, frontier
     from lengthscale.bench.results.environment import facts_of
 
     fit.write_fits(end.folder, *end.fitted)
-    end.say("\n".join(answer.sentences(*end.fitted, facts_of(end.folder))))
+    answers = answer.sentences(*end.fitted, facts_of(end.folder))
+    end.say("\n".join([*answers, *frontier.sentences_of(end.results)]))
 
 
 def _plots(end: End) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from lengthscale.bench.device.compilation import LITTLE_EFFORT, make_shared
 from lengthscale.bench.device.learner import make_learner
 from lengthscale.bench.device.program import Notifier
-from lengthscale.bench.device.workloads import make_workload
+from lengthscale.bench.device.workloads import make_endless_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.status import Status
@@ -73,7 +73,7 @@ def worst_difference(fast: dict[str, np.ndarray], right: dict[str, np.ndarray]) 
 
 def _results(cell: Cell) -> dict[str, np.ndarray]:
     """The arrays that the cell's measure computes, by their names."""
-    workload = make_workload(cell)
+    workload = make_endless_workload(cell)
     learner = make_learner(cell, workload)
     params, statistics = make_shared(learner.make, cell.seed)
 
@@ -92,7 +92,7 @@ def _results(cell: Cell) -> dict[str, np.ndarray]:
     elif cell.measure == "forward":
         function, inputs = prefill, workload.prompt()
     else:
-        assert cell.measure in ("train", "breakdown") or MEASURES[cell.measure].trains
+        assert cell.measure in ("train", "breakdown", "frontier") or MEASURES[cell.measure].trains
         function, inputs = train, workload.example()
     lowered = jax.jit(function).lower(params, *inputs)
     results = lowered.compile(compiler_options=LITTLE_EFFORT)(params, *inputs)

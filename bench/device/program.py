@@ -15,6 +15,7 @@ import numpy as np
 from lengthscale.bench.device import flops as cost
 from lengthscale.bench.device import memory, timing
 from lengthscale.bench.device.compilation import make_shared, store, stored
+from lengthscale.bench.device.memory_limit import memory_limit
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done, Measured, Samples
@@ -136,11 +137,8 @@ def load_or_compile(program: Program, notify: Notifier) -> Compiled:
 
 def check_memory(compiled: Compiled, settings: Settings) -> None:
     """Raises SkippedError where the planned memory is over the limit."""
-    planned, limit = compiled.planned_bytes, settings.mem_limit_bytes
-    source = "--mem-limit"
-    if limit is None:
-        limit = int(memory.free_bytes() * settings.mem_limit_share)
-        source = f"{settings.mem_limit_share:.0%} of the free memory"
+    planned = compiled.planned_bytes
+    limit, source = memory_limit(settings)
     if planned is not None and planned > limit:
         raise SkippedError(
             f"planned memory {planned / 2**30:.2f} GiB is over the limit {limit / 2**30:.2f} GiB ({source})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lengthscale.bench.figures import breakdown, costs, gradients, learned, pareto, surface
+from lengthscale.bench.figures import breakdown, costs, frontier, gradients, learned, pareto, surface
 from lengthscale.bench.figures.run import Run, caption
 from lengthscale.bench.figures.spec import Figure, Sheet
 
@@ -20,6 +20,7 @@ BUILDERS: tuple[Callable[[Run], list[Figure]], ...] = (
     gradients.figures,
     surface.figures,
     breakdown.figures,
+    frontier.figures,
 )
 GROUPS = {  # the groups of the page and their headings
     "ratio": "B over A",
@@ -27,6 +28,7 @@ GROUPS = {  # the groups of the page and their headings
     "throughput": "Throughput",
     "memory": "Memory",
     "state": "State and KV cache",
+    "frontier": "What fits into the memory",
     "learned": "What length buys",
     "parts": "Where the time goes",
     "share": "Share of the machine's limit",
@@ -53,6 +55,7 @@ SINGLE = {
     "gradient": Single(("gradients",), ("lag",)),
     "ratio": Single(("decode",), ("batch",)),
     "parts": Single(("breakdown",), ("length",)),
+    **{y: Single(("frontier",), ("mode",)) for y in ("longest", "batch")},
 }
 
 

@@ -129,7 +129,7 @@ def series_of(measure: str, rows: Iterable[TextRow], each_length: bool = False) 
     distinguishing = ("size", "dtype", "data" if MEASURES[measure].trains else "batch")
     varying = [name for name in distinguishing if len({row.text(name) for row in rows if row.ok}) > 1]
     chunks = {(row.text("model"), row.whole("chunk")) for row in rows if row.ok}
-    varying += ["chunk"] * (len(chunks) > len({model for model, _ in chunks}))  # of one model, or all have their own
+    in_chunks = len(chunks) > len({model for model, _ in chunks})  # else each model has one way of reading
     groups: dict[tuple[SeriesKey, int], list[TextRow]] = {}
     for row in rows:
         groups.setdefault((row.series(measure), row.length if each_length else 0), []).append(row)
@@ -137,7 +137,8 @@ def series_of(measure: str, rows: Iterable[TextRow], each_length: bool = False) 
     series = []
     for key, length in sorted(groups, key=lambda group: (group[0].order(), group[1])):
         mine = sorted(groups[key, length], key=lambda row: row.length)
-        name = ", ".join([key.name, *(_WORDS[each](getattr(key, each)) for each in varying)])
+        name = key.name + (key.in_chunks if in_chunks else "")
+        name = ", ".join([name, *(_WORDS[each](getattr(key, each)) for each in varying)])
         known = names.setdefault(key.model, [])
         if name not in known:
             known.append(name)
@@ -145,7 +146,7 @@ def series_of(measure: str, rows: Iterable[TextRow], each_length: bool = False) 
     return series
 
 
-_WORDS = {"size": size_name, "dtype": str, "data": str, "batch": "batch {}".format, "chunk": "chunks of {}".format}
+_WORDS = {"size": size_name, "dtype": str, "data": str, "batch": "batch {}".format}
 
 
 def caption(run: Run, measures: Iterable[str], notes: Iterable[str] = ()) -> tuple[str, ...]:

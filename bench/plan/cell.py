@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.series import SeriesKey, model_name
 
-CHUNKED = ("forward", "train")  # measures that can read a sequence in chunks
+CHUNKED = ("forward", "train", "frontier")  # measures that can read a sequence in chunks
 
 
 @dataclass(frozen=True)

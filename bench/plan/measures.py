@@ -91,6 +91,18 @@ BREAKDOWN = (
     "breakdown_source",  # what the parts come from: profiler
     "flags",  # "perturbed": traced_ms is more than 15% over untraced_ms
 )
+FRONTIER = (  # what fits into the memory; how it is known: bench/device/largest.py
+    "mode",  # forward, train or decode
+    "longest_tokens",  # the longest sequence that fits, at the cell's batch
+    "longest_how",
+    "too_long_tokens",  # the shortest sequence that was found not to fit
+    "mem_planned_bytes",  # at longest_tokens; where that is blank, at the longest sequence that was planned
+    "largest_batch",  # that fits, at the cell's length
+    "largest_batch_how",
+    "too_large_batch",
+    "batch_planned_bytes",  # at largest_batch
+    "memory_limit_bytes",  # into which it has to fit
+)
 OPTIONAL = ("control", *ENERGY)  # a CSV has such a column only if a row has a value: older CSVs stay valid
 
 
@@ -158,5 +170,10 @@ MEASURES = {
         "lengthscale.bench.device.measures.breakdown",
         "where the time of a prefill and of a training step goes, by kind of operator",
         BREAKDOWN,
+    ),
+    "frontier": Measure(
+        "lengthscale.bench.device.measures.frontier",
+        "the longest sequence and the largest batch that fit into the memory",
+        FRONTIER,
     ),
 }

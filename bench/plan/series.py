@@ -39,6 +39,11 @@ class SeriesKey:
         return (list(MEASURES).index(self.measure), rank, *names, self.batch, self.chunk, self.seed)
 
     @property
+    def in_chunks(self) -> str:
+        """The chunks in which it runs, in words that follow a name, such as " in chunks of 4096"; "" for none."""
+        return f" in chunks of {self.chunk}" if self.chunk else ""
+
+    @property
     def name(self) -> str:
         """The model with its method, such as "mamba" or "mamba [native]"."""
         return model_name(self.model, self.method)
@@ -70,4 +75,4 @@ def distinctions(keys: Iterable[SeriesKey]) -> dict[SeriesKey, str]:
     return words
 
 
-_WORDS = {"batch": "batch {}", "dtype": "{}", "data": "{}", "chunk": "chunks of {}", "seed": "seed {}"}
+_WORDS = {"batch": "batch {}", "dtype": "{}", "data": "{}", "chunk": "in chunks of {}", "seed": "seed {}"}

@@ -55,6 +55,7 @@ SUITES = {
             "discretisation": Sweep("256", size="tiny"),
             "resampling": Sweep("256", size="tiny"),
             "breakdown": Sweep("1k", size="tiny"),
+            "frontier": Sweep("1k", size="tiny"),
         },
         settings=Settings(
             timeout_s=60,
@@ -80,6 +81,7 @@ SUITES = {
             "discretisation": Sweep("1k", size="tiny"),
             "resampling": Sweep("784", size="tiny"),
             "breakdown": Sweep("256,1k,4k,16k"),
+            "frontier": Sweep("4k"),
         },
         settings=Settings(timeout_s=240, min_seconds=0.3, max_seconds=3.0, train_tokens=262_144),
     ),
@@ -98,6 +100,7 @@ SUITES = {
             "discretisation": Sweep("256", size="tiny"),
             "resampling": Sweep("256", size="tiny"),
             "breakdown": Sweep("256,1k"),
+            "frontier": Sweep("1k", size="tiny"),
         },
         models=(*MODELS, "s4d:rule=bilinear", "mamba:rule=zoh", "mamba:rule=bilinear"),
         measures=("forward", "train", "decode", "quality", "gradients", "agreement"),
@@ -106,7 +109,8 @@ SUITES = {
     "long": Suite(
         reproduces="the same to a million tokens, in chunks of 4,096 where the state carries gradients",
         cost="about 2 hours on 2 cores; minutes on a GPU",
-        expect="linear models reach 1,048,576 tokens in constant memory; what would not fit is a row `skipped`",
+        expect="linear models reach 1,048,576 tokens in constant memory; what would not fit is a row `skipped`, and "
+        "`frontier` says what would fit",
         sweeps={
             "forward": Sweep("4k:1m:x4"),
             "train": Sweep("4k:1m:x4"),
@@ -117,9 +121,10 @@ SUITES = {
             "discretisation": Sweep("1k,4k", size="tiny"),
             "resampling": Sweep("784", size="tiny"),
             "breakdown": Sweep("1k,4k,16k"),
+            "frontier": Sweep("4k"),
         },
+        measures=("forward", "train", "decode", "quality", "breakdown", "frontier"),
         chunks=(4_096,),
-        measures=("forward", "train", "decode", "quality", "breakdown"),
         settings=Settings(
             timeout_s=1800,
             train_tokens=1_048_576,

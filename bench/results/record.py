@@ -106,6 +106,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     untraced_ms: float | None = None
     traced_steps: int | None = None
     breakdown_source: str | None = None
+    # the frontier; its mode is above
+    longest_tokens: int | None = None
+    longest_how: str | None = None
+    too_long_tokens: int | None = None
+    largest_batch: int | None = None
+    largest_batch_how: str | None = None
+    too_large_batch: int | None = None
+    batch_planned_bytes: int | None = None
+    memory_limit_bytes: int | None = None
 
     def number(self, name: str) -> float:
         """The value of a column. Raises ValueError where it was not measured."""

@@ -13,6 +13,7 @@ from lengthscale.bench.figures.run import read_run
 from lengthscale.bench.figures.spec import Failure
 from lengthscale.bench.figures.style import LIGHT, PART_COLOURS
 from lengthscale.bench.results.codec import csv_of
+from lengthscale.bench.results.result import results_of
 from tests.helpers.browsing import BROWSER, QUIET, opened, redrawn
 from tests.helpers.drawings import record
 from tests.helpers.runs import FACTS
@@ -33,7 +34,7 @@ def run(tmp_path_factory):
     home = tmp_path_factory.mktemp("parts")
     records = [record("breakdown", *key, list(rows_of(*key))) for key in SHARES]
     records.append(record("breakdown", "rwkv4", 256, status="unsupported"))
-    (home / "breakdown.csv").write_text(csv_of(records))
+    (home / "breakdown.csv").write_text(csv_of(results_of(records)))
     (home / "environment.json").write_text(json.dumps(FACTS))
     return read_run(home)
 

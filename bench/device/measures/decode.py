@@ -16,6 +16,7 @@ from lengthscale.bench.device import memory
 from lengthscale.bench.device.learner import make_learner
 from lengthscale.bench.device.program import Notifier, Program, measure
 from lengthscale.bench.device.workloads import make_workload
+from lengthscale.bench.device.workloads.base import Arrays, Workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done
@@ -25,6 +26,14 @@ from lengthscale.models.backbone import Backbone
 def make_program(cell: Cell, settings: Settings) -> Program:
     """The program of one decoding step. Raises NotImplementedError where the model does not decode."""
     workload = make_workload(cell)
+    return program_on(cell, workload, workload.prompt())
+
+
+def program_on(cell: Cell, workload: Workload, prompt: Arrays) -> Program:
+    """The program of one decoding step on the prompt's first token, with the state of the workload.
+
+    Raises NotImplementedError where the model does not decode.
+    """
     learner = make_learner(cell, workload)
 
     def make_model(key):
@@ -46,7 +55,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     return Program(
         step=jax.jit(step, donate_argnums=(1, 2)),
         make_state=make_state,
-        inputs=(workload.prompt()[0][:, :1],),
+        inputs=(prompt[0][:, :1],),
         seed=cell.seed,
         name=cell.key(),
         tokens=cell.batch,

@@ -8,6 +8,7 @@ from lengthscale.bench.device import memory
 from lengthscale.bench.device.learner import make_learner
 from lengthscale.bench.device.program import Notifier, Program, measure
 from lengthscale.bench.device.workloads import make_workload
+from lengthscale.bench.device.workloads.base import Arrays, Workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done
@@ -16,6 +17,11 @@ from lengthscale.bench.results.messages import Done
 def make_program(cell: Cell, settings: Settings) -> Program:
     """The program of one prefill."""
     workload = make_workload(cell)
+    return program_on(cell, workload, workload.prompt())
+
+
+def program_on(cell: Cell, workload: Workload, inputs: Arrays) -> Program:
+    """The program of one prefill of these inputs, of which only shapes and dtypes matter before it runs."""
     learner = make_learner(cell, workload)
 
     @jax.jit
@@ -25,7 +31,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
     program = Program(
         step=step,
         make_state=learner.make_cast,
-        inputs=workload.prompt(),
+        inputs=inputs,
         seed=cell.seed,
         name=cell.key(),
         tokens=cell.batch * cell.length,

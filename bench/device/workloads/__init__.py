@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 
-from lengthscale.bench.data import load
+import numpy as np
+
+from lengthscale.bench.data import Stream, load
 from lengthscale.bench.device.workloads.base import Workload
 from lengthscale.bench.plan import checkpoint
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.workloads import WORKLOADS, kind_of
+from lengthscale.bench.plan.workloads import WORKLOADS, Data, kind_of
 from lengthscale.models import spec_of
 
 
 def make_workload(cell: Cell) -> Workload:
     """The workload of a cell's model on its data. Raises DataError and CheckpointError."""
+    return workload_on(cell, data_of(cell))
+
+
+def make_endless_workload(cell: Cell) -> Workload:
+    """As `make_workload`, for any length: a stream that is shorter than the cell needs is repeated.
+
+    For programs whose cost is measured, and not what they learn.
+    """
+    data = data_of(cell)
+    if isinstance(data, Stream) and len(data.tokens) <= cell.length:
+        data = replace(data, tokens=np.resize(data.tokens, cell.length + 1))
+    return workload_on(cell, data)
+
+
+def data_of(cell: Cell) -> Data:
+    """The cell's data, with the tokens or classes of its checkpoint. Raises DataError and CheckpointError."""
     data = load(cell.data)
-    if opened := checkpoint.of_cell(cell):
-        data = checkpoint.fold(opened, data)
+    opened = checkpoint.of_cell(cell)
+    return checkpoint.fold(opened, data) if opened else data
+
+
+def workload_on(cell: Cell, data: Data) -> Workload:
+    """The workload of a cell's model on these data."""
     module = WORKLOADS[spec_of(cell.model).kind, kind_of(data)]
     return importlib.import_module(module).Workload(cell, data)

@@ -26,7 +26,8 @@ def text_of(measure: str, row: dict[str, str], run: str = "") -> str:
         *_outcome(row),
     ]
     if row.get("status") == "ok":
-        lines += [line for line in (_held_out(row), _gradient(row), _part(row), _time(row), _samples(row)) if line]
+        own = (_held_out(row), _gradient(row), _part(row), _frontier(row), _time(row), _samples(row))
+        lines += [line for line in own if line]
         lines += [line for line in (_rate(row), _memory(row), _compile(row)) if line]
     return "<br>".join(lines)
 
@@ -100,6 +101,16 @@ def _part(row: dict[str, str]) -> str:
     step = STEPS.get(row["mode"], row["mode"]).lower()
     share = f"{_number(row, 'part_share', 100)}% of a {step}'s time"
     return escape(f"{row['part']}: {_number(row, 'part_ms')} ms, {share}")
+
+
+def _frontier(row: dict[str, str]) -> str:
+    if not row.get("longest_how"):
+        return ""
+    found = (("longest_tokens", "longest", "tokens"), ("largest_batch", "largest batch", "sequences"))
+    parts = [f"{name}: {_whole(row[column])} {unit}" if row.get(column) else name for column, name, unit in found]
+    hows = [row.get(name, "") for name in ("longest_how", "largest_batch_how")]
+    shown = "; ".join(f"{part} ({how})" for part, how in zip(parts, hows, strict=True))
+    return escape(f"{row.get('mode', '')}: {shown}")
 
 
 def _interval(row: dict[str, str], low: str, high: str) -> str:

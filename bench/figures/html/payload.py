@@ -47,6 +47,7 @@ def payload(figure: Figure, place: Place) -> dict:
         "guides": _guides(figure),
         "crossing": asdict(crossings[0]) if crossings else None,
         "crowded": figure.crowded,
+        **({"ticks": figure.x.ticks} if figure.x.ticks else {}),
     }
     return made | ({"bars": _bars(figure.bars, place)} if figure.bars else {})
 
@@ -82,6 +83,7 @@ def _curve(curve: DrawnCurve, place: int) -> dict:
         "beyond": [_numbers(each) for each in curve.beyond or ()],
         "faint": curve.faint,
         "joined": curve.joined,
+        **({"hollow": True} if curve.hollow else {}),
     }
 
 

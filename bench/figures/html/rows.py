@@ -18,6 +18,7 @@ MAIN = (
     *("time_median_ms", "time_low_ms", "time_high_ms", "tokens_per_s", "mem_peak_bytes", "state_bytes"),
     *("context", "eval_length", "loss", "accuracy", "trained", "distance", "grad_norm", "max_difference"),
     *("mode", "part", "part_ms", "part_share", "gemm_share", "compile_s", "n_samples", "flags"),
+    *("longest_tokens", "longest_how", "largest_batch", "largest_batch_how"),
 )
 
 

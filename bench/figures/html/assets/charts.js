@@ -32,7 +32,8 @@ const charts = (() => {
 
   function curveTraces(figure, curve, view, crowded) {
     const [colour] = data.models[curve.model][view.theme];
-    const symbol = data.models[curve.model].symbol + (curve.run ? "-open" : "");
+    const open = curve.run || curve.hollow;
+    const symbol = data.models[curve.model].symbol + (open ? "-open" : "");
     const traces = [];
     const bands = !crowded && curve.joined;
     if (bands && curve.p10.length) traces.push(band(curve, curve.p10, curve.p90, colour, 0.1));
@@ -59,7 +60,7 @@ const charts = (() => {
     traces.push({
       x: curve.x, y: curve.y, mode: curve.joined ? "lines+markers" : "markers", name: curve.name, legendgroup: curve.model,
       line: { color: colour, width: 2, dash: curve.dash },
-      marker: { color: colour, symbol, size: curve.joined ? 8 : 10, line: { color: curve.run ? colour : css("--background"), width: curve.run ? 1.5 : 0.6 } },
+      marker: { color: colour, symbol, size: curve.joined ? 8 : 10, line: { color: open ? colour : css("--background"), width: open ? 1.5 : 0.6 } },
       opacity: curve.faint ? 0.4 : 1, text: curve.rows.map((row, i) => hover(figure, curve, row, i)),
       hovertemplate: "%{text}<extra></extra>", showlegend: !curve.faint, meta: "curve", ...bars,
     });
@@ -186,6 +187,8 @@ const charts = (() => {
     return { tickmode: "array", tickvals: kept, ticktext: kept.map(short) };
   }
 
+  const named = (places) => ({ tickmode: "array", tickvals: places.map(([at]) => at), ticktext: places.map(([, text]) => text) });
+
   /* Ticks of a logarithmic axis: at 1, 2, 5, ... or at powers of ten, as in mpl/ticks.py. If fewer than three of them are
      within the axis, the ticks are at equal steps. */
   function roundTicks([low, high]) {
@@ -268,7 +271,8 @@ const charts = (() => {
     const xs = [...curves.flatMap((c) => [...c.x, ...(c.beyond[0] ?? [])]), ...failed.flatMap((f) => f.x)];
     const ys = curves.flatMap((c) => [...c.y, ...c.planned, ...(c.beyond[1] ?? []), ...(crowded ? [] : [...c.low, ...c.high])]);
     if (figure.group === "ratio") ys.push(1);
-    const ranges = { x: range(xs, view.log, 0.04, false), y: range(ys, log, 0.06, figure.from_zero) };
+    const xLog = view.log && !figure.ticks; // ticks with words of their own are at equal steps
+    const ranges = { x: range(xs, xLog, figure.ticks ? 0.12 : 0.04, false), y: range(ys, log, 0.06, figure.from_zero) };
     const both = curves.some((c) => c.model === "mamba") && curves.some((c) => c.model === "transformer");
     const at = [
       crossing(both ? figure.crossing : null, ranges.x, view.log, width - margin.l - margin.r),
@@ -283,8 +287,8 @@ const charts = (() => {
       ...frame(height, margin), hovermode: "closest", dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       showlegend: legend, legend: { orientation: "h", y: -0.22, font: { size: 11 }, itemdoubleclick: false },
       xaxis: {
-        ...axis, title: { ...axis.title, text: figure.x_label }, type: view.log ? "log" : "linear", range: ranges.x,
-        ...ticks(figure.lengths, ranges.x, view.log, width - margin.l - margin.r), anchor: "y", exponentformat: "power",
+        ...axis, title: { ...axis.title, text: figure.x_label }, type: xLog ? "log" : "linear", range: ranges.x,
+        ...(figure.ticks ? named(figure.ticks) : ticks(figure.lengths, ranges.x, view.log, width - margin.l - margin.r)), anchor: "y", exponentformat: "power",
       },
       yaxis: {
         ...axis, title: { ...axis.title, text: figure.y_label }, type: log ? "log" : "linear", range: ranges.y,
