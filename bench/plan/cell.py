@@ -12,6 +12,7 @@ from lengthscale.bench.plan.series import SeriesKey, model_name
 
 WHOLE_UP_TO = 16_384  # longer sequences run in chunks of CHUNK where the model's state carries gradients
 CHUNK = 4_096
+READING = ("forward", "train", "generate")  # measures that read `length` tokens of the data, without a budget
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Grid:
         return [self._cell(*place) for place in places]
 
     def _cell(self, length: int, model: str, method: str, seed: int) -> Cell:
-        whole = self.measure not in ("forward", "train") or length <= WHOLE_UP_TO or model not in self.streams
+        whole = self.measure not in READING or length <= WHOLE_UP_TO or model not in self.streams
         trains = MEASURES[self.measure].trains
         return Cell(
             measure=self.measure,

@@ -53,6 +53,14 @@ DISCRETISATION = (  # errors of one step, each the largest of all modes; bench/d
     "held_error",
     "ramp_error",
 )
+GENERATION = (
+    "ttft_ms",  # time to first token: the median of the program that reads the prompt
+    "tpot_ms",  # time per output token: the median of the program of the other tokens, over their number
+    "new_tokens",  # of a sequence, the first one included; tokens_per_s counts these alone
+    "weights_bytes",
+    "state_bytes",  # recurrent state or KV cache, with room for the prompt and the new tokens
+    "activation_bytes",  # mem_planned_bytes, which is that of the larger program, less weights and state
+)
 RESAMPLING = (
     "rate",  # the sampling rate, divided by the rate at training
     "dt_factor",  # by which all steps dt were multiplied
@@ -98,6 +106,11 @@ MEASURES = {
         "one token at a context of L",
         TIME + COMPILE + RATES + MEMORY + ("state_bytes",),
         rounds=12,  # steps of a few milliseconds drift the most
+    ),
+    "generate": Measure(
+        "lengthscale.bench.device.measures.generate",
+        "new tokens after a prompt of L tokens, in compiled programs",
+        TIME + COMPILE + RATES + MEMORY + GENERATION,
     ),
     "quality": Measure(
         "lengthscale.bench.device.measures.quality",

@@ -42,6 +42,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     mem_peak_bytes: int | None = None
     mem_source: str | None = None
     state_bytes: int | None = None
+    # generation
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    new_tokens: int | None = None
+    weights_bytes: int | None = None
+    activation_bytes: int | None = None
     # training
     train_loss: float | None = None
     train_tokens: int | None = None
