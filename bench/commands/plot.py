@@ -19,11 +19,12 @@ EXAMPLES = (
 )
 OPTIONS = (
     Option("--models", "draw a single figure, of these models, such as mamba,transformer", known=MODELS),
-    Option("--measure", "train, forward, decode, quality or gradients (default: the first one that has y)"),
+    Option("--measure", "train, forward, decode, generate, quality or gradients (default: the first one that has y)"),
     Option(
         "--y",
-        "time, throughput, memory, state, compile, share, loss, accuracy, gradient, or ratio: of decoding speeds, "
-        "against context and batch (default: time, or what the measure has)",
+        "time, throughput, memory, ttft (time to first token), tpot (time per output token), state, compile, share, "
+        "loss, accuracy, gradient, or ratio: of decoding speeds, against context and batch (default: time, or what the "
+        "measure has)",
     ),
     Option("--x", "length; for loss and accuracy also context, for loss also cost (default: depends on y)"),
     Option("--theme", "light or dark (default: light; all plots together are drawn in both)", known=("light", "dark")),
