@@ -62,12 +62,12 @@ def compare(
     first, second = _side(a), _side(b)
     named = {_by_present_name(cell): cell for cell in second}  # either side may call a model by a former name
     first = {named.get(_by_present_name(cell), cell): results for cell, results in first.items()}
-    both = [cell for cell in first if cell in second]
+    both = [cell for cell in first if cell in second and _work(first[cell]) == _work(second[cell])]
     sides = [(_times(first[cell]), _times(second[cell])) for cell in both]
     found = dict(zip(both, differences(sides), strict=True))
     adjusted = _holm({cell: each.p for cell, each in found.items() if each is not None})
     pairs = [_pair(cell, (first[cell], second[cell]), found[cell], adjusted, least_effect) for cell in both]
-    return pairs, [cell for cell in first if cell not in second], [cell for cell in second if cell not in first]
+    return pairs, [cell for cell in first if cell not in both], [cell for cell in second if cell not in both]
 
 
 def _side(folders: Sequence[Path]) -> Side:
@@ -76,6 +76,11 @@ def _side(folders: Sequence[Path]) -> Side:
         for result in RunFolder(folder).results():
             side.setdefault(result.cell, []).append(result)
     return side
+
+
+def _work(results: list[Result]) -> set:
+    """What a cell's times are of besides its identity: how many tokens were generated."""
+    return {result.row.new_tokens for result in results if result.status in TIMED}
 
 
 def _by_present_name(cell: Cell) -> Cell:

@@ -21,13 +21,14 @@ OPTIONS = (
     Option("--models", "draw a single figure, of these models, such as mamba,transformer", known=MODELS),
     Option(
         "--measure",
-        "train, forward, decode, quality, gradients, breakdown or frontier (default: the first one that has y)",
+        "train, forward, decode, generate, quality, gradients, breakdown or frontier (default: the first one that has "
+        "y)",
     ),
     Option(
         "--y",
-        "time, throughput, memory, state, compile, share, loss, accuracy, gradient; parts: where the time goes; ratio: "
-        "of decoding speeds, against context and batch; longest or batch that fits, by mode (default: time, or what "
-        "the measure has)",
+        "time, throughput, memory, state, compile, share, loss, accuracy, gradient; ttft: time to first token; tpot: "
+        "time per output token; parts: where the time goes; ratio: of decoding speeds, against context and batch; "
+        "longest or batch that fits, by mode (default: time, or what the measure has)",
     ),
     Option("--x", "length; for loss and accuracy also context, for loss also cost (default: depends on y)"),
     Option("--theme", "light or dark (default: light; all plots together are drawn in both)", known=("light", "dark")),

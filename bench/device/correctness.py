@@ -2,9 +2,9 @@
 
 The cell's method is compared with the model's plain one (the first of its methods: a scan step by step, attention with
 its whole matrix of scores), with the same parameters on the same data: outputs and state for prefill, the loss and all
-gradients for measures that train, one step from a full state for decoding. Beyond REFERENCE_LONGEST tokens, attention's
-plain form would take memory quadratic in length; there the reference is the blocked form, which is checked against the
-plain form at shorter lengths.
+gradients for measures that train, one step from a full state for decoding, prefill and a step from its state for
+generation. Beyond REFERENCE_LONGEST tokens, attention's plain form would take memory quadratic in length; there the
+reference is the blocked form, which is checked against the plain form at shorter lengths.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def _results(cell: Cell) -> dict[str, np.ndarray]:
     learner = make_learner(cell, workload)
     params, statistics = make_shared(learner.make, cell.seed)
 
-    def prefill(params, *prompt):
-        return workload.prefill(learner.model(params, statistics), *prompt)
+    def prefill(params, *prompt, room=0):
+        return workload.prefill(learner.model(params, statistics), *prompt, room=room)
 
     def train(params, *batch):
         return jax.value_and_grad(lambda params: workload.loss(learner.model(params, statistics), *batch))(params)
@@ -87,10 +87,17 @@ def _results(cell: Cell) -> dict[str, np.ndarray]:
         model = learner.model(params, statistics)
         return model(token, workload.full_state(model, jax.random.key(cell.seed)))
 
+    def go_on(params, *prompt):
+        # The next input is the prompt's last one again: an arg max of two nearly equal logits could differ.
+        outputs, state = prefill(params, *prompt, room=1)
+        return outputs, state, learner.model(params, statistics)(prompt[0][:, -1:], state)
+
     if cell.measure == "decode":
         function, inputs = step, (workload.prompt()[0][:, :1],)
     elif cell.measure == "forward":
         function, inputs = prefill, workload.prompt()
+    elif cell.measure == "generate":
+        function, inputs = go_on, workload.prompt()
     else:
         assert cell.measure in ("train", "breakdown", "frontier") or MEASURES[cell.measure].trains
         function, inputs = train, workload.example()

@@ -25,6 +25,8 @@ BUILDERS: tuple[Callable[[Run], list[Figure]], ...] = (
 GROUPS = {  # the groups of the page and their headings
     "ratio": "B over A",
     "time": "Time",
+    "ttft": "Time to first token",
+    "tpot": "Time per output token",
     "throughput": "Throughput",
     "memory": "Memory",
     "state": "State and KV cache",
@@ -35,7 +37,7 @@ GROUPS = {  # the groups of the page and their headings
     "compile": "Compiling",
 }
 OVERVIEW = (("train", "time"), ("forward", "time"), ("train", "memory"), ("decode", "time"), ("decode", "state"))
-TIMED = ("train", "forward", "decode")
+TIMED = ("train", "forward", "decode", "generate")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Single:
 
 SINGLE = {
     **{y: Single((*TIMED, "quality"), ("length",)) for y in ("time", "throughput", "memory")},
-    "state": Single(("decode", "forward"), ("length",)),
+    **{y: Single(("generate",), ("length",)) for y in ("ttft", "tpot")},
+    "state": Single(("decode", "forward", "generate"), ("length",)),
     **{y: Single((*TIMED, "quality"), ("length",)) for y in ("compile", "share")},
     "loss": Single(("quality",), ("context", "length", "cost")),
     "accuracy": Single(("quality",), ("length", "context")),

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from lengthscale.bench.analysis.compare import Pair
-from lengthscale.bench.figures.costs import BANDS, BARS, EXTRAPOLATED, PLANNED, STEPS
+from lengthscale.bench.figures.costs import BANDS, BARS, EXTRAPOLATED, LENGTH, PLANNED, STEPS, X_LABELS
 from lengthscale.bench.figures.spec import (
     CROWD,
     Axis,
@@ -41,11 +41,10 @@ def ratios(pairs: list[Pair], place_of: dict[Cell, int]) -> list[Figure]:
             groups.setdefault(pair.cell.series(), []).append(pair)
         several = len({(key.size, key.batch, key.dtype, key.seed) for key in groups}) > 1
         lengths = sorted({pair.cell.length for pair in mine})
-        x_label = "context (tokens)" if measure == "decode" else "sequence length (tokens)"
         made.append(
             Figure(
                 title=f"{STEPS.get(measure, measure)}: time of B over A",
-                x=Axis(x_label, "log", lengths=tuple(lengths)),
+                x=Axis(X_LABELS.get(measure, LENGTH), "log", lengths=tuple(lengths)),
                 y=Axis("B / A (over 1: B is slower)", "log", from_zero=False),
                 curves=tuple(_curve(key, group, several, place_of) for key, group in groups.items()),
                 marks=(Reference("equal", (float(lengths[0]), float(lengths[-1])), (1.0, 1.0)),),

@@ -1,4 +1,4 @@
-"""Builds the figures of costs against length: time, throughput, memory, state, compiling, share of the limit."""
+"""Builds the figures of costs against length: times, throughput, memory, state, compiling, share of the limit."""
 
 from __future__ import annotations
 
@@ -28,9 +28,13 @@ from lengthscale.bench.figures.spec import (
     Slope,
 )
 from lengthscale.bench.results.csv_table import TextRow
+from lengthscale.bench.results.result import MEASURED
 
-STEPS = {"train": "Training step", "forward": "Prefill", "decode": "Decoding"}
+STEPS = {"train": "Training step", "forward": "Prefill", "decode": "Decoding", "generate": "Generation"}
+ONE_STEP = ("train", "forward", "decode")  # of these, a file shows all the times of compiling, and all the shares
 MEASURES = (*STEPS, "quality")
+X_LABELS = {"decode": "context (tokens)", "generate": "prompt (tokens)"}  # of the others: LENGTH
+LENGTH = "sequence length (tokens)"
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ PLANNED = "dotted: planned by the compiler"
 EXTRAPOLATED = f"dashed: extrapolated by the fit, where it predicted the longest length within {LARGEST_ERROR:.0%}"
 COSTS = {
     "time": Cost("time_median_ms", 1, "time", "time of a step (ms)", (1, 2), 1, "time_ms"),
+    "ttft": Cost("ttft_ms", 1, "time to first token", "time to the first token (ms)", (1, 2)),
+    "tpot": Cost("tpot_ms", 1, "time per output token", "time of each further token (ms)", (1,)),
     "throughput": Cost("tokens_per_s", 1, "throughput", "tokens/s", (-1,), -1, "time_ms"),
     "memory": Cost("mem_peak_bytes", 1e-6, "memory", "peak memory (MB)", (1, 2), 0, "memory_bytes"),
     "state": Cost("state_bytes", 1e-6, "state", "state or KV cache (MB)", (1,), 0, "state_bytes"),
@@ -60,11 +66,13 @@ COSTS = {
 }
 FILES = {  # for each cost and measure, the picture that every run gets
     "time": {"train": "train_time", "forward": "forward_time", "decode": "decode_latency"},
+    "ttft": {"generate": "generate_first_token"},
+    "tpot": {"generate": "generate_token"},
     "throughput": {"train": "train_throughput", "forward": "forward_throughput"},
-    "memory": {"train": "train_memory", "forward": "forward_memory"},
+    "memory": {"train": "train_memory", "forward": "forward_memory", "generate": "generate_memory"},
     "state": {"decode": "decode_state"},
-    "compile": dict.fromkeys(STEPS, "compile_time"),
-    "share": dict.fromkeys(STEPS, "machine_share"),
+    "compile": dict.fromkeys(ONE_STEP, "compile_time"),
+    "share": dict.fromkeys(ONE_STEP, "machine_share"),
 }
 SLOPES = {1: "∝ L", 2: "∝ L²", -1: "∝ 1/L"}
 
@@ -111,15 +119,18 @@ def _place(measure: str, y: str, several: bool) -> Place:
 
 def axis_labels(measure: str, rows: Iterable[TextRow], cost: Cost) -> tuple[str, str]:
     """The labels of the x axis and the y axis."""
-    if measure != "decode":
-        return "sequence length (tokens)", cost.label
-    alone = {row.whole("batch") for row in rows} == {1}  # with a batch of 1, a step is one token
-    return "context (tokens)", cost.label.replace("a step", "a token") if alone else cost.label
+    step = "a step"
+    if measure == "decode" and {row.whole("batch") for row in rows} == {1}:  # a step is one token
+        step = "a token"
+    if measure == "generate":
+        counts = {row.text("new_tokens") for row in rows if row.has("new_tokens")}
+        step = f"a prompt and {counts.pop() if len(counts) == 1 else 'its'} new tokens"
+    return X_LABELS.get(measure, LENGTH), cost.label.replace("a step", step)
 
 
 def _notes(cost: Cost, crowded: bool, extrapolated: bool) -> tuple[str, ...]:
     """Notes for the caption that say what the lines mean. extrapolated: whether any curve is extrapolated."""
-    notes = [BARS if crowded else BANDS] if cost.follows_time else []
+    notes = [BARS if crowded else BANDS] if cost.follows_time or cost.column in MEASURED else []
     notes += [PLANNED] if cost.column == "mem_peak_bytes" else []
     return (*notes, *([EXTRAPOLATED] if extrapolated else []))
 
@@ -135,7 +146,7 @@ def _curve(run: Run, each: Series, cost: Cost) -> DrawnCurve:
         y=tuple(y.tolist()),
         rows=tuple(row.number_in_file for row in good),
         dash=each.dash,
-        interval=_ends(good, y, cost, "low", "high") if cost.follows_time else None,
+        interval=_interval(good, y, cost),
         spread=_ends(good, y, cost, "p10", "p90") if cost.follows_time else None,
         planned=tuple((numbers(good, "mem_planned_bytes") * cost.factor).tolist()) if memory else (),
         beyond=_extrapolation(run, each, cost, good),
@@ -145,6 +156,14 @@ def _curve(run: Run, each: Series, cost: Cost) -> DrawnCurve:
 def numbers(rows: Iterable[TextRow], column: str) -> np.ndarray:
     """The values of a column as floats of shape (R,), for R rows; a blank is nan."""
     return np.array([row.number(column) for row in rows])
+
+
+def _interval(good: list[TextRow], y: np.ndarray, cost: Cost) -> Ends | None:
+    """The 95% interval of y, in the figure's unit: from the columns of its ends, or from those of the time."""
+    if cost.column in MEASURED:
+        ends = (numbers(good, column) * cost.factor for column in MEASURED[cost.column])
+        return Ends(*(tuple(end.tolist()) for end in ends))
+    return _ends(good, y, cost, "low", "high") if cost.follows_time else None
 
 
 def _ends(good: list[TextRow], y: np.ndarray, cost: Cost, low: str, high: str) -> Ends:

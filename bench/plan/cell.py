@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.series import SeriesKey, model_name
 
-CHUNKED = ("forward", "train", "frontier")  # measures that can read a sequence in chunks
+CHUNKED = ("forward", "train", "generate", "frontier")  # measures that can read a sequence in chunks
+READING = ("forward", "train", "generate")  # measures that read `length` tokens of the data, without a budget
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,16 @@ def of_cell(cell: Cell) -> Checkpoint | None:
     return None if cell.size in SIZES else open_checkpoint(cell.size)
 
 
-def possible_lengths(checkpoint: Checkpoint, listed: list[int]) -> list[int]:
-    """The lengths of a suite that the checkpoint allows; longer ones become its longest length."""
+def possible_lengths(checkpoint: Checkpoint, listed: list[int], room: int = 0) -> list[int]:
+    """The lengths of a suite that the checkpoint allows; longer ones become its longest length.
+
+    room: the positions that are needed beyond a length.
+    """
     only = checkpoint.architecture.only_length(checkpoint.config)
     longest = checkpoint.architecture.longest(checkpoint.config)
     if only:
         return [only]
-    return sorted({min(length, longest) for length in listed}) if longest else listed
+    return sorted({min(length, max(1, longest - room)) for length in listed}) if longest else listed
 
 
 def default_data(checkpoint: Checkpoint) -> str:
@@ -57,16 +60,16 @@ def fold(checkpoint: Checkpoint, data):
     return data
 
 
-def reason_against(checkpoint: Checkpoint, cell: Cell, data) -> str | None:
-    """Why the checkpoint is unavailable for this cell, or None."""
+def reason_against(checkpoint: Checkpoint, cell: Cell, data, room: int = 0) -> str | None:
+    """Why the checkpoint is unavailable for this cell, or None. room: the positions needed beyond the cell's length."""
     name, architecture, interface = checkpoint.path.name, checkpoint.architecture, checkpoint.interface
     if MEASURES[cell.measure].trains:
         return f"{name} has its own tokens and classes, which {cell.data} does not have; its costs can be measured"
     only, longest = architecture.only_length(checkpoint.config), architecture.longest(checkpoint.config)
     if only and cell.length != only:
         return f"{name} has {only} patches, not {cell.length}"
-    if longest and cell.length > longest:
-        return f"{name} has {longest} learned positions, not {cell.length}"
+    if longest and cell.length + room > longest:
+        return f"{name} has {longest} learned positions, not {cell.length}" + (f" and {room} new ones" if room else "")
     if isinstance(data, Images) and interface.features != data.train.shape[-1]:
         return f"{name} reads images of {interface.features} channels; {cell.data} has {data.train.shape[-1]}"
     if isinstance(data, Images) and not interface.side:

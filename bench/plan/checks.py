@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lengthscale.bench.data import Images, Stream
-from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.cell import READING, Cell
 from lengthscale.bench.plan.checkpoint import reason_against
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
@@ -45,7 +45,7 @@ def check_data(data: dict[str, Data], cells: list[Cell], settings: Settings) -> 
 
 def _check_stream(data: Stream, cells: list[Cell], settings: Settings) -> list[str]:
     mistakes = []
-    longest = max((cell.length for cell in cells if cell.measure in ("forward", "train")), default=0)
+    longest = max((cell.length for cell in cells if cell.measure in READING), default=0)
     if len(data.tokens) < longest + 1:
         mistakes.append(f"data {data.name!r} has {len(data.tokens)} tokens; length {longest} needs {longest + 1}")
     learned = max((cell.length for cell in cells if MEASURES[cell.measure].trains), default=0)
@@ -72,8 +72,11 @@ def _check_images(data: Images, cells: list[Cell]) -> list[str]:
     return mistakes
 
 
-def unsupported(cell: Cell, data: dict[str, Data], checkpoint: Checkpoint | None) -> str | None:
-    """Why the cell is impossible: its method, its chunk or its data; None where it can be measured. data: by name."""
+def unsupported(cell: Cell, data: dict[str, Data], checkpoint: Checkpoint | None, room: int) -> str | None:
+    """Why the cell is impossible: its method, its chunk or its data; None where it can be measured.
+
+    data: by name. room: the positions that the measure needs beyond the cell's length.
+    """
     methods = spec_of(cell.model).methods
     if cell.method not in ("auto", *methods):
         return f"{cell.model} has no method {cell.method!r} (it has: {', '.join(methods)})"
@@ -82,4 +85,4 @@ def unsupported(cell: Cell, data: dict[str, Data], checkpoint: Checkpoint | None
     if cell.data not in data:
         return None
     reason = unsupported_data(cell.model, data[cell.data])
-    return reason or (reason_against(checkpoint, cell, data[cell.data]) if checkpoint else None)
+    return reason or (reason_against(checkpoint, cell, data[cell.data], room) if checkpoint else None)

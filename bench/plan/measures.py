@@ -66,6 +66,18 @@ DISCRETISATION = (  # errors of one step, each the largest of all modes; bench/d
     "held_error",
     "ramp_error",
 )
+GENERATION = (
+    "ttft_ms",  # time to first token: the median of the program that reads the prompt
+    "ttft_low_ms",  # 95% interval over replicates
+    "ttft_high_ms",
+    "tpot_ms",  # time per output token: the median of the program of the other tokens, over their number
+    "tpot_low_ms",
+    "tpot_high_ms",
+    "new_tokens",  # of a sequence, the first one included; tokens_per_s counts these alone
+    "weights_bytes",
+    "state_bytes",  # recurrent state or KV cache, with room for the prompt and the new tokens
+    "activation_bytes",  # mem_planned_bytes, which is that of the larger program, less weights and state
+)
 RESAMPLING = (
     "rate",  # the sampling rate, divided by the rate at training
     "dt_factor",  # by which all steps dt were multiplied
@@ -134,6 +146,12 @@ MEASURES = {
         "lengthscale.bench.device.measures.decode",
         "one token at a context of L",
         TIME + COMPILE + RATES + MEMORY + ENERGY + ("state_bytes",),
+        replicated=True,
+    ),
+    "generate": Measure(
+        "lengthscale.bench.device.measures.generate",
+        "new tokens after a prompt of L tokens, in compiled programs",
+        TIME + COMPILE + RATES + MEMORY + ENERGY + GENERATION,
         replicated=True,
     ),
     "quality": Measure(

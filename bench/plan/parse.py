@@ -41,6 +41,14 @@ def positive_integer(text: str) -> int:
     return value
 
 
+def several(text: str) -> int:
+    """A whole number of 2 or more."""
+    value = int(text) if _is_whole(text.strip()) else 0
+    if value < 2:
+        raise ValueError(f"expected a whole number of 2 or more, got {text!r}")
+    return value
+
+
 def positive_number(text: str) -> float:
     """A finite number over 0."""
     try:

@@ -78,7 +78,10 @@ def read_request(given: Given) -> tuple[Request, list[str]]:
     versions = {name: version(each) for name, each in parts.data.items()}
     if parts.checkpoint:
         versions[str(parts.checkpoint.path)] = parts.checkpoint.version
-    reasons = {cell: checks.unsupported(cell, parts.data, parts.checkpoint) for cell in cells}
+    reasons = {
+        cell: checks.unsupported(cell, parts.data, parts.checkpoint, parts.settings.room(cell.measure))
+        for cell in cells
+    }
     return Request(
         suite=values["suite"],
         cells=cells,
@@ -115,10 +118,10 @@ def _cells(parts: _Parts) -> list[Cell]:
     suite = SUITES[values["suite"]]
     cells: list[Cell] = []
     for measure in values["measures"] or suite.measures:
-        listed = suite.lengths(measure)
+        listed, room = suite.lengths(measure), parts.settings.room(measure)
         cells += Grid(
             measure=measure,
-            lengths=values["lengths"] or (possible_lengths(checkpoint, listed) if checkpoint else listed),
+            lengths=values["lengths"] or (possible_lengths(checkpoint, listed, room) if checkpoint else listed),
             size=str(checkpoint.path) if checkpoint else values["size"] or suite.sweeps[measure].size,
             methods=values["methods"],
             batch=values["batch"],

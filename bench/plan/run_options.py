@@ -56,6 +56,9 @@ _CELLS = (
     Option("--checkpoint", "a Hugging Face folder, instead of models and size", parse.name_or_path, metavar="DIR"),
     replace(some_names("--methods", "method", METHODS, default=("auto",)), help=_methods_help),
     Option("--batch", "sequences at a time (default: 1)", parse=parse.positive_integer, default=1),
+    Option(
+        "--new-tokens", "generate: tokens after the prompt (default: 64)", parse=parse.several, setting="new_tokens"
+    ),
     one_name("--dtype", "dtype", DTYPES, default="float32"),
     Option(
         "--chunk",

@@ -31,6 +31,11 @@ class Settings:
     eval_factors: tuple[int, ...] = (1, 2, 4)
     eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, which give the number of sequences
     least_sequences: int = 4  # but at least this many sequences
+    new_tokens: int = 64  # generate: tokens after the prompt, 2 or more
+
+    def room(self, measure: str) -> int:
+        """The number of positions that a measure needs beyond a cell's length."""
+        return self.new_tokens if measure == "generate" else 0
 
     def samples(self, step_s: float) -> int:
         """The number of samples that a step of step_s seconds gets in a replicate, if nothing disturbs them."""

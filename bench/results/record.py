@@ -57,6 +57,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     sm_clock_mhz: float | None = None
     throttle_reasons: str | None = None
     state_bytes: int | None = None
+    # generation
+    ttft_ms: float | None = None
+    ttft_low_ms: float | None = None
+    ttft_high_ms: float | None = None
+    tpot_ms: float | None = None
+    tpot_low_ms: float | None = None
+    tpot_high_ms: float | None = None
+    new_tokens: int | None = None
+    weights_bytes: int | None = None
+    activation_bytes: int | None = None
     # training
     train_loss: float | None = None
     train_tokens: int | None = None

@@ -27,6 +27,8 @@ INVERSE = ("tokens_per_s", "flops_per_s", "bytes_per_s", "gemm_share")  # invers
 # Columns that each replicate measures once -> the columns of the ends of the interval.
 MEASURED = {
     "mem_peak_bytes": ("mem_peak_low_bytes", "mem_peak_high_bytes"),
+    "ttft_ms": ("ttft_low_ms", "ttft_high_ms"),
+    "tpot_ms": ("tpot_low_ms", "tpot_high_ms"),
     "joules_per_token": ("joules_per_token_low", "joules_per_token_high"),
 }
 

@@ -17,21 +17,24 @@ from lengthscale.bench.results.codec import csv_of, read_journal
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.record import SCHEMA, Record, Row
-from lengthscale.bench.results.result import results_of
+from lengthscale.bench.results.result import MEASURED, results_of
 
 POSITIVE = (
     *("time_median_ms", "time_p10_ms", "time_p90_ms", "time_low_ms", "time_high_ms", "tokens_per_s", "n_samples"),
     *("mem_planned_bytes", "mem_peak_bytes", "n_params", "steps", "train_tokens", "learning_rate", "n_sequences"),
+    *("ttft_ms", "tpot_ms", "new_tokens", "weights_bytes", "mem_peak_low_bytes", "mem_peak_high_bytes"),
+    *("longest_tokens", "too_long_tokens", "largest_batch", "too_large_batch", "memory_limit_bytes", "traced_ms"),
 )
 NOT_NEGATIVE = (
     *("trace_s", "lower_s", "compile_s", "flops", "flops_per_s", "bytes_per_s", "state_bytes"),
-    *("loss", "train_loss", "grad_norm", "max_difference", "largest_logit", "context"),
+    *("loss", "train_loss", "grad_norm", "max_difference", "largest_logit", "context", "part_ms", "activation_bytes"),
 )
 HIGHEST_SHARE = 1.3  # of the measured GEMM rate: it is measured once, and the clock rate of a CPU changes
-SHARES = ("accuracy", "accuracy_low", "accuracy_high", "chance_accuracy")
+SHARES = ("accuracy", "accuracy_low", "accuracy_high", "chance_accuracy", "part_share")
 ORDERED = (
     ("time_p10_ms", "time_median_ms", "time_p90_ms"),
     ("time_low_ms", "time_median_ms", "time_high_ms"),
+    *((low, name, high) for name, (low, high) in MEASURED.items()),
     ("loss_low", "loss", "loss_high"),
     ("accuracy_low", "accuracy", "accuracy_high"),
     ("grad_norm_p10", "grad_norm", "grad_norm_p90"),
@@ -120,7 +123,7 @@ def _samples(record: Record) -> list[str]:
         count = len(getattr(record, name))
         if count not in (0, len(samples)):
             wrong.append(f"{name} has {count} values, for {len(samples)} samples")
-    tokens = {"forward": cell.length, "train": cell.length, "decode": 1}.get(cell.measure)
+    tokens = {"forward": cell.length, "train": cell.length, "decode": 1, "generate": row.new_tokens}.get(cell.measure)
     if tokens and row.tokens_per_s and row.time_median_ms:
         expected = tokens * cell.batch / row.time_median_ms * 1e3
         if not math.isclose(expected, row.tokens_per_s, rel_tol=ROUNDING):

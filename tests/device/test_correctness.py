@@ -27,6 +27,7 @@ def check(cell):
         CELL,
         replace(CELL, model="mamba", measure="forward", length=130),
         replace(CELL, model="transformer", measure="decode"),
+        pytest.param(replace(CELL, model="mamba", measure="generate"), marks=pytest.mark.slow),
         pytest.param(replace(CELL, model="transformer", length=2304, batch=1), marks=pytest.mark.slow),
         pytest.param(replace(CELL, model="s4d", length=96), marks=pytest.mark.slow),
         pytest.param(replace(CELL, model="rwkv4", method="associative", measure="decode"), marks=pytest.mark.slow),

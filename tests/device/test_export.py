@@ -32,9 +32,10 @@ ALIKE = (
 
 def programs():
     for name in every_model():
-        for measure in ("forward", "train", "decode"):
-            if measure != "decode" or spec_of(name).kind != "images":
-                marks = pytest.mark.slow if name in ALIKE or measure == "forward" else ()  # training has a forward
+        for measure in ("forward", "train", "decode", "generate"):
+            if measure not in ("decode", "generate") or spec_of(name).kind != "images":
+                # training has a forward pass, and generation has one and steps of decoding
+                marks = pytest.mark.slow if name in ALIKE or measure in ("forward", "generate") else ()
                 yield pytest.param(name, measure, id=f"{name}-{measure}", marks=marks)
 
 

@@ -66,6 +66,7 @@ def texts_of(figure):
 def test_the_set_is_what_the_folder_allows(figures):
     assert set(figures) == {
         *("train_time", "train_throughput", "train_memory", "decode_latency", "decode_state", "decode_ratio"),
+        *("generate_first_token", "generate_token", "generate_memory"),
         *("compile_time", "machine_share", "quality_loss", "quality_beyond", "quality_cost", "gradients", "overview"),
     }
 
@@ -84,6 +85,20 @@ def test_values_are_those_of_the_csv(figures, picture, value):
     assert y == pytest.approx([value(length) for length in LENGTHS], rel=1e-5)
 
 
+def test_the_labels_of_generation_say_what_was_generated(folder):
+    run = read_run(folder)
+    labels = {}
+    for y in ("time", "ttft", "tpot"):
+        [figure] = catalog.select(catalog.figures_of(run), "generate", y)
+        labels[y] = figure.y.label
+        assert figure.x.label == "prompt (tokens)"
+    assert labels == {
+        "time": "time of a prompt and 64 new tokens (ms)",
+        "ttft": "time to the first token (ms)",
+        "tpot": "time of each further token (ms)",
+    }
+
+
 def test_other_values_are_those_of_the_csv(figures):
     assert lines_of(figures["quality_loss"], "gru") == [([1, 16, 256], pytest.approx([2.4, 2.37227, 2.34455]))]
     assert lines_of(figures["quality_beyond"], "gru") == [([256, 1024], [0.4, 0.4])]
@@ -95,6 +110,10 @@ def test_other_values_are_those_of_the_csv(figures):
     assert states == [pytest.approx([1.024, 16.384]), pytest.approx([32.768])] or states == [
         pytest.approx([1.024, 16.384])
     ]
+    first, each = (lines_of(figures[name], "mamba") for name in ("generate_first_token", "generate_token"))
+    prompts = [1024, 4096, 16384]
+    assert first == [(prompts, pytest.approx([step_ms("mamba", length) for length in prompts], rel=1e-5))]
+    assert each == [(prompts, [0.5] * 3)]
     planned = [line.get_ydata() for line in figures["train_memory"].axes[0].lines if line.get_markersize() == 2.5]
     assert any(list(y) == pytest.approx([2 * length for length in LENGTHS]) for y in planned)
 
@@ -278,13 +297,17 @@ def test_models_are_chosen_by_their_present_names(tmp_path):
         ("--y memmory", "unknown y 'memmory'; did you mean 'memory'? (known: time, throughput, memory"),
         ("--y time --theme darc", "unknown theme 'darc'; did you mean 'dark'? (known: light, dark)"),
         ("--y loss --x contxt", "unknown x of loss 'contxt'; did you mean 'context'? (known: context, length, cost)"),
+        ("--y ttft --measure decode", "unknown measure of ttft 'decode' (known: generate)"),
         ("--y loss --measure train", "unknown measure of loss 'train' (known: quality)"),
         ("--y time --out there.jpg", "--out must end in .png, .svg, .pdf, got 'there.jpg'"),
         ("--y time --out nowhere/there.png", "there is no folder 'nowhere'"),
         ("--theme dark", "--theme is for a single picture"),
         ("--models , --y time", "--models names no model"),
         ("--y time --models s4d", "train.csv has no model 's4d' (it has: rnn, lstm, gru, transformer, mamba, vit)"),
-        ("--y time --measure forward", "holds no forward.csv (it has: train.csv, decode.csv, quality.csv"),
+        (
+            "--y time --measure forward",
+            "holds no forward.csv (it has: train.csv, decode.csv, generate.csv, quality.csv",
+        ),
         ("--y state --models vit --measure forward", "holds no forward.csv"),
         ("--y time --models vit", "train.csv has no time of vit to draw"),
     ],

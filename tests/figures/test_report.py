@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lengthscale.bench.analysis import answer, fit
 from lengthscale.bench.commands import finish
-from lengthscale.bench.figures.html import about
+from lengthscale.bench.figures.html import about, hover
 from lengthscale.bench.figures.html.page import json_of
 from lengthscale.bench.figures.run import read_run
 from lengthscale.bench.figures.style import DARK, LIGHT, STYLE
@@ -119,6 +119,14 @@ def test_a_hover_is_the_row_in_words(page):
     assert "state 0.005 MB" in page.data["hovers"][noisy["rows"][0]]
     loss = page.curve("quality-loss-context-0", "gru")
     assert "loss 2.5 [2.3, 2.7], accuracy 0.3 at a context of 1" in page.data["hovers"][loss["rows"][0]]
+
+
+def test_a_hover_tells_of_a_generation():
+    row = {"model": "gru", "status": "ok", "length": "1024", "ttft_ms": "130.4", "tpot_ms": "0.51", "new_tokens": "64"}
+    parts = {"weights_bytes": "14e6", "state_bytes": "1e6", "activation_bytes": "5e6"}
+    said = hover.text_of("generate", {**row, **parts})
+    assert "the first of 64 new tokens 130 ms, each other one 0.51 ms" in said
+    assert "weights 14 MB, state 1 MB, activations 5 MB" in said
 
 
 def test_what_failed_is_marked_and_told_with_its_reason(page):

@@ -54,6 +54,15 @@ def decoding():
                 yield record("decode", model, length, [timed(ms, batch, **state)], status, batch)
 
 
+def generation():
+    for model in ("mamba", "transformer"):
+        for length in (1024, 4096, 16384):
+            row = {"ttft_ms": step_ms(model, length), "tpot_ms": 0.5 if model == "mamba" else 1 + length / 1e4}
+            parts = {"new_tokens": 64, "weights_bytes": 14_000_000, "state_bytes": 1000, "activation_bytes": 2_000_000}
+            status = "oom" if (model, length) == ("transformer", 16384) else "ok"
+            yield record("generate", model, length, [timed(row["ttft_ms"] + 63, 64, **row, **parts)], status)
+
+
 def quality():
     for number, model in enumerate(("rnn", "gru", "transformer")):
         rows = []
@@ -90,7 +99,8 @@ CROSSINGS = (
 
 
 def write_folder(home: Path) -> Path:
-    for make, name in ((training, "train"), (decoding, "decode"), (quality, "quality"), (gradients, "gradients")):
+    named = {"train": training, "decode": decoding, "generate": generation, "quality": quality, "gradients": gradients}
+    for name, make in named.items():
         (home / f"{name}.csv").write_text(csv_of(results_of(make())))
     (home / "environment.json").write_text(json.dumps(FACTS))
     (home / "fits.csv").write_text(FITS)

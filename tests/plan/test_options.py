@@ -20,6 +20,7 @@ from lengthscale.bench.plan.settings import Settings
     ("parser", "text", "value"),
     [
         (parse.positive_integer, "12", 12),
+        (parse.several, "2", 2),
         (parse.positive_number, "1e-3", 0.001),
         (parse.seconds, "0.5", 0.5),
         (parse.seeds, "3, 0,3", (3, 0)),
@@ -41,6 +42,7 @@ def test_texts_become_values(parser, text, value):
     ("parser", "text", "expected"),
     [
         *((parse.positive_integer, text, "a positive whole number") for text in ("0", "-1", "1.5", "nan", "", "1_0")),
+        *((parse.several, text, "a whole number of 2 or more") for text in ("1", "0", "-2", "2.5", "two")),
         *((parse.positive_number, text, "a positive number") for text in ("0", "-1", "nan", "inf", "-inf", "x", "")),
         *((parse.seconds, text, "a positive number") for text in ("nan", "inf", "0")),
         (parse.seconds, "1e30", "at most 2,000,000 seconds"),

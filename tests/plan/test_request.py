@@ -1,15 +1,21 @@
 """Parsing and validating the request: lengths, shards and sizes; and the suites from which it chooses."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lengthscale.bench.__main__ import main
+from lengthscale.bench.data import load
 from lengthscale.bench.host.request import make_request
-from lengthscale.bench.plan.cell import parse_lengths
+from lengthscale.bench.plan.cell import Cell, parse_lengths
+from lengthscale.bench.plan.checkpoint import possible_lengths, reason_against
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.options import from_arguments
 from lengthscale.bench.plan.run_options import OPTIONS
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.suites import SUITES
 from lengthscale.bench.results import resume
 
@@ -102,6 +108,30 @@ def test_shards_are_the_sweep_cut_by_series(capsys):
     assert all(parts)
     series = [{tuple(line.split()[:4]) for line in part} for part in parts]
     assert not series[0] & series[1] | series[0] & series[2] | series[1] & series[2]
+
+
+def test_a_checkpoint_has_positions_for_the_new_tokens_too():
+    architecture = SimpleNamespace(only_length=lambda config: None, longest=lambda config: 40)
+    interface = SimpleNamespace(outputs=None, features=0)
+    checkpoint: Any = SimpleNamespace(path=Path("it"), architecture=architecture, config={}, interface=interface)
+    assert possible_lengths(checkpoint, [8, 64]) == [8, 40]
+    assert possible_lengths(checkpoint, [8, 64], room=16) == [8, 24]
+    assert possible_lengths(checkpoint, [8, 64], room=64) == [1]
+    cell = Cell("generate", "gpt2", "it", "auto", 24, 1, "float32", 0, "text", 0)
+    data = load("text")
+    assert reason_against(checkpoint, cell, data, room=16) is None
+    said = "it has 40 learned positions, not 24 and 17 new ones"
+    assert reason_against(checkpoint, cell, data, room=17) == said
+    assert [Settings(new_tokens=9).room(measure) for measure in ("generate", "decode", "forward")] == [9, 0, 0]
+
+
+def test_a_long_prompt_is_read_in_chunks_where_a_forward_pass_is(capsys):
+    assert main(["run", "--list", "--measures", "generate,forward,decode", "--lengths", "1k,64k"]) == 0
+    listed = [dict(pair.split("=") for pair in line.split()) for line in capsys.readouterr().out.splitlines()[:-1]]
+    chunked = {(row["measure"], row["model"]) for row in listed if row["chunk"] != "0"}
+    models = {row["model"] for row in listed} - {"transformer"}
+    assert chunked == {(measure, model) for measure in ("generate", "forward") for model in models}
+    assert {row["length"] for row in listed if row["chunk"] != "0"} == {str(64 * 1024)}
 
 
 def test_suites_are_whole():

@@ -9,10 +9,10 @@ its first output as the next input in the same way.
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from lengthscale.bench.device import memory
+from lengthscale.bench.device.decoding import laid_out, next_inputs
 from lengthscale.bench.device.learner import make_learner
 from lengthscale.bench.device.program import Notifier, Program, measure
 from lengthscale.bench.device.workloads import make_workload
@@ -20,7 +20,6 @@ from lengthscale.bench.device.workloads.base import Arrays, Workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done
-from lengthscale.models.backbone import Backbone
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
@@ -37,15 +36,14 @@ def program_on(cell: Cell, workload: Workload, prompt: Arrays) -> Program:
     learner = make_learner(cell, workload)
 
     def make_model(key):
-        model = learner.model(*learner.make_cast(key))
-        return model.apart() if isinstance(model, Backbone) else model
+        return laid_out(learner.model(*learner.make_cast(key)))
 
     graph, _ = nnx.split(nnx.eval_shape(lambda: make_model(jax.random.key(cell.seed))))
 
     def step(arrays, state, inputs):
         outputs, after = nnx.merge(graph, arrays)(inputs, state)
         assert after is not None
-        return after._replace(position=state.position), _next(outputs, inputs)
+        return after._replace(position=state.position), next_inputs(outputs, inputs)
 
     def make_state(key):
         model = make_model(key)
@@ -62,13 +60,6 @@ def program_on(cell: Cell, workload: Workload, prompt: Arrays) -> Program:
         columns={"n_params": learner.n_params, "state_bytes": memory.tree_bytes(state)},
         advance=lambda args, results: (args[0], *results),
     )
-
-
-def _next(outputs, inputs):
-    """The inputs of the next step, made from the outputs of this one."""
-    if jnp.issubdtype(inputs.dtype, jnp.integer):
-        return outputs.argmax(axis=-1).astype(inputs.dtype)
-    return jnp.tanh(outputs[..., :1]).astype(inputs.dtype) * jnp.ones_like(inputs)
 
 
 def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:

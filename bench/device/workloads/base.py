@@ -44,8 +44,12 @@ class Workload(Protocol):
         """One batch of the cell's shape for `prefill`."""
         ...
 
-    def prefill(self, model, *prompt) -> tuple[Any, State | None]:
-        """(outputs, the state from which decoding continues, or None)."""
+    def prefill(self, model, *prompt, room: int = 0) -> tuple[Any, State | None]:
+        """(outputs, the state from which decoding continues, or None).
+
+        room: the number of positions that the state has room for beyond the prompt. Raises NotImplementedError where
+        there should be room and the model does not decode.
+        """
         ...
 
     def full_state(self, model, key) -> State:
@@ -72,8 +76,8 @@ class OneSequence:
 
     cell: Cell
 
-    def prefill(self, model, inputs):
-        return streaming.prefill(model, inputs, capacity=self.cell.length, chunk=self.cell.chunk)
+    def prefill(self, model, inputs, room=0):
+        return streaming.prefill(model, inputs, capacity=self.cell.length + room, chunk=self.cell.chunk)
 
     def full_state(self, model, key) -> State:
         return fill(model.init_state(self.cell.batch, self.cell.length), self.cell.length - 1, key)

@@ -43,9 +43,9 @@ class Workload:
     def prompt(self) -> Arrays:
         return (windows(self.data.tokens, self.cell.batch, self.cell.length),)
 
-    def prefill(self, model, window):
+    def prefill(self, model, window, room=0):
         source, target = window[:, : self.source], window[:, self.source :]
-        state = model.encode(source, capacity=target.shape[1])
+        state = model.encode(source, capacity=target.shape[1] + room)
         logits, state = model(target, state)
         return logits[:, -1], state
 

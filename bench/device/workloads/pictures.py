@@ -43,11 +43,16 @@ class Workload(OfImages):
     def loss(self, model, images, labels):
         return cross_entropy(model(images, train=True), labels).mean()
 
-    def prefill(self, model, images):
+    def prefill(self, model, images, room=0):
+        if room:
+            raise self._does_not_decode()
         return model(images), None
 
     def full_state(self, model, key):
-        raise NotImplementedError(f"{self.cell.model} does not decode: it classifies a whole image")
+        raise self._does_not_decode()
+
+    def _does_not_decode(self) -> NotImplementedError:
+        return NotImplementedError(f"{self.cell.model} does not decode: it classifies a whole image")
 
     def last_scored(self, sequences: int):
         raise NotImplementedError("images have no last step to follow gradients from")

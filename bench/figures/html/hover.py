@@ -26,9 +26,8 @@ def text_of(measure: str, row: dict[str, str], run: str = "") -> str:
         *_outcome(row),
     ]
     if row.get("status") == "ok":
-        own = (_held_out(row), _gradient(row), _part(row), _frontier(row), _time(row), _samples(row))
-        lines += [line for line in own if line]
-        lines += [line for line in (_rate(row), _memory(row), _compile(row)) if line]
+        own = (_held_out(row), _gradient(row), _part(row), _frontier(row), _time(row), _generation(row))
+        lines += [line for line in (*own, _samples(row), _rate(row), _memory(row), _compile(row)) if line]
     return "<br>".join(lines)
 
 
@@ -44,6 +43,13 @@ def _time(row: dict[str, str]) -> str:
     if not row.get("time_median_ms"):
         return ""
     return f"{_number(row, 'time_median_ms')} ms{_interval(row, 'time_low_ms', 'time_high_ms')}"
+
+
+def _generation(row: dict[str, str]) -> str:
+    if not row.get("ttft_ms"):
+        return ""
+    first, other = _number(row, "ttft_ms"), _number(row, "tpot_ms")
+    return f"the first of {escape(row['new_tokens'])} new tokens {first} ms, each other one {other} ms"
 
 
 def _samples(row: dict[str, str]) -> str:
@@ -65,8 +71,9 @@ def _memory(row: dict[str, str]) -> str:
     parts = [f"peak {_number(row, 'mem_peak_bytes', 1e-6)} MB"] if row.get("mem_peak_bytes") else []
     if row.get("mem_planned_bytes"):
         parts.append(f"planned {_number(row, 'mem_planned_bytes', 1e-6)} MB")
-    if row.get("state_bytes"):
-        parts.append(f"state {_number(row, 'state_bytes', 1e-6)} MB")
+    for name, column in (("weights", "weights_bytes"), ("state", "state_bytes"), ("activations", "activation_bytes")):
+        if row.get(column):
+            parts.append(f"{name} {_number(row, column, 1e-6)} MB")
     return ", ".join(parts)
 
 

@@ -15,7 +15,8 @@ from lengthscale.bench.results.csv_table import CsvTable
 # The columns of the measurements that the page shows at first. A column without any value is left out.
 MAIN = (
     *("run", "measure", "model", "size", "method", "length", "batch", "data", "status", "message"),
-    *("time_median_ms", "time_low_ms", "time_high_ms", "tokens_per_s", "mem_peak_bytes", "state_bytes"),
+    *("time_median_ms", "time_low_ms", "time_high_ms", "tokens_per_s", "ttft_ms", "tpot_ms", "new_tokens"),
+    *("mem_peak_bytes", "state_bytes", "weights_bytes", "activation_bytes"),
     *("context", "eval_length", "loss", "accuracy", "trained", "distance", "grad_norm", "max_difference"),
     *("mode", "part", "part_ms", "part_share", "gemm_share", "compile_s", "n_samples", "flags"),
     *("longest_tokens", "longest_how", "largest_batch", "largest_batch_how"),
