@@ -69,7 +69,7 @@ def test_a_loop_of_a_users_own_model_is_one_over_time():
     parts, times = parts_of(scan, X)
     assert RECURRENCE in parts
     assert PRODUCTS not in parts
-    assert times[RECURRENCE] > 0.5 * sum(times.values())
+    assert times[RECURRENCE] > 0.5 * (sum(times.values()) - times[IDLE])  # idle: other tests have the core
     found = operators_of(jax.jit(scan).lower(X).compile().as_text())
     assert max(each.runs for each in found.values()) in (1, 256)  # 1 where XLA makes one kernel of the loop
 

@@ -1,6 +1,7 @@
 """Parsing and validating the request: lengths, shards and sizes; and the suites from which it chooses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from lengthscale.bench.data import load
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.plan.cell import Cell, parse_lengths
 from lengthscale.bench.plan.checkpoint import possible_lengths, reason_against
+from lengthscale.bench.plan.checks import unsupported
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.options import from_arguments
 from lengthscale.bench.plan.run_options import OPTIONS
@@ -125,13 +127,27 @@ def test_a_checkpoint_has_positions_for_the_new_tokens_too():
     assert [Settings(new_tokens=9).room(measure) for measure in ("generate", "decode", "forward")] == [9, 0, 0]
 
 
-def test_a_long_prompt_is_read_in_chunks_where_a_forward_pass_is(capsys):
-    assert main(["run", "--list", "--measures", "generate,forward,decode", "--lengths", "1k,64k"]) == 0
+def test_chunks_are_an_axis_of_what_can_be_read_in_chunks(capsys):
+    """One series has one algorithm, at every length."""
+    which = ["--measures", "generate,forward,decode", "--lengths", "1k,64k"]
+    assert main(["run", "--list", *which]) == 0
+    assert " chunk=4096 " not in capsys.readouterr().out
+    assert main(["run", "--list", *which, "--chunk", "4k"]) == 0
     listed = [dict(pair.split("=") for pair in line.split()) for line in capsys.readouterr().out.splitlines()[:-1]]
     chunked = {(row["measure"], row["model"]) for row in listed if row["chunk"] != "0"}
     models = {row["model"] for row in listed} - {"transformer"}
     assert chunked == {(measure, model) for measure in ("generate", "forward") for model in models}
-    assert {row["length"] for row in listed if row["chunk"] != "0"} == {str(64 * 1024)}
+    assert {row["length"] for row in listed if row["chunk"] == "4096"} == {"1024", "65536"}
+    assert main(["run", "--list", *which, "--chunk", "0,4k"]) == 0
+    assert capsys.readouterr().out.count(" chunk=4096 ") == sum(row["chunk"] != "0" for row in listed)
+    assert main(["run", "--list", *which, "--chunk", "4x"]) == 2
+    assert "--chunk: length '4x' is not a positive whole number" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_chunk_that_does_not_divide_the_length_is_unsupported():
+    cell = Cell("train", "mamba", "tiny", "auto", 5000, 1, "float32", 4096, "text", 0)
+    assert unsupported(cell, {}, None, 0) == "length 5000 is no multiple of the chunk, 4096 tokens"
+    assert unsupported(replace(cell, length=1000), {}, None, 0) is None
 
 
 def test_suites_are_whole():
