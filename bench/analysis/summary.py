@@ -36,6 +36,7 @@ COLUMNS = (
     "flags",
     "not ok",
 )
+WIDE = 110  # characters of a console
 
 
 def summarise(results: list[Result], fits: list[Fit]) -> list[dict[str, Any]]:
@@ -86,7 +87,10 @@ def _number(value: float | None) -> str | None:
 
 
 def print_summary(rows: list[dict[str, Any]], console: Console) -> None:
-    """Print a table for each measure, with the columns that it has. rows: of `summarise`."""
+    """Print a table for each measure, with the columns that it has. rows: of `summarise`.
+
+    The intervals are shown where the console is wide enough; summary.md has them.
+    """
     if not rows:
         return
     console.print(
@@ -94,7 +98,8 @@ def print_summary(rows: list[dict[str, Any]], console: Console) -> None:
     )
     for measure, group in groupby(rows, key=lambda row: row["measure"]):
         mine = list(group)
-        columns = [c for c in COLUMNS[1:] if c in ("model", "L") or any(row[c] not in (None, "") for row in mine)]
+        shown = [column for column in COLUMNS[1:] if column != "95%" or console.width >= WIDE]
+        columns = [c for c in shown if c in ("model", "L") or any(row[c] not in (None, "") for row in mine)]
         table = Table(title=measure, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in columns:
             table.add_column(column, justify="left" if column in ("model", "not ok") else "right", no_wrap=True)

@@ -1,7 +1,7 @@
-"""What a claim is: the runs that test it, how their records are judged, and how they are drawn.
+"""What a claim is: the runs that test it, how their results are judged, and how they are drawn.
 
 A claim is a frozen value of three functions and a few words: one file each, one line in bench/claims/__init__.py. Its
-`judge` gets all records that its parts' journals hold, failed and skipped ones too (`rows_of` gives the rows of those
+`judge` gets all results that its parts' journals hold, failed and skipped ones too (`rows_of` gives the rows of those
 that are ok), and never raises for what is missing: without an estimate a Finding is not decided.
 """
 
@@ -23,8 +23,8 @@ HOLDS, FAILS, NOT_DECIDED = "holds", "fails", "not decided"
 VERDICTS = (HOLDS, FAILS, NOT_DECIDED)
 
 
-class Records(dict[str, list[Result]]):
-    """The records of each part, by its name; a part that has not run has none.
+class Results(dict[str, list[Result]]):
+    """The results of each part, by its name; a part that has not run has none.
 
     peaks: the machine's rates (bench/device/peaks.py) that were measured with each part.
     """
@@ -33,13 +33,13 @@ class Records(dict[str, list[Result]]):
         super().__init__(parts or {})
         self.peaks = dict(peaks or {})
 
-    def peaks_of(self, record: Result) -> dict[str, Any]:
-        """The machine's rates when the record was measured; empty where they were not."""
-        return next((self.peaks.get(name, {}) for name, part in self.items() if record in part), {})
+    def peaks_of(self, result: Result) -> dict[str, Any]:
+        """The machine's rates when the result was measured; empty where they were not."""
+        return next((self.peaks.get(name, {}) for name, part in self.items() if result in part), {})
 
     def together(self) -> list[Result]:
-        """The records of all parts."""
-        return [record for part in self.values() for record in part]
+        """The results of all parts."""
+        return [result for part in self.values() for result in part]
 
 
 class CellRow(NamedTuple):
@@ -102,8 +102,8 @@ class Claim:
     name: str
     statement: str
     parts: Callable[[float], list[Part]]  # minutes for this claim -> what to run, tighter with more
-    judge: Callable[[Records], list[Finding]]  # the first is the claim's overall verdict
-    figure: Callable[[Records], Figure]  # without title; called where any record is ok
+    judge: Callable[[Results], list[Finding]]  # the first is the claim's overall verdict
+    figure: Callable[[Results], Figure]  # without title; called where any result is ok
     share: float  # of the budget
 
 
@@ -115,20 +115,20 @@ def affordable(levels: dict[float, Level], minutes: float) -> Level:
     return levels[max((needed for needed in levels if needed <= minutes), default=min(levels))]
 
 
-def is_of(record: Result, **cell: object) -> bool:
-    """Whether the record's cell has these values."""
-    return all(_has(record.cell, name, value) for name, value in cell.items())
+def is_of(result: Result, **cell: object) -> bool:
+    """Whether the result's cell has these values."""
+    return all(_has(result.cell, name, value) for name, value in cell.items())
 
 
 def _has(cell: Cell, name: str, value: object) -> bool:
-    """A record may have a model's former name."""
+    """A result may have a model's former name."""
     return (present_name(cell.model) if name == "model" else getattr(cell, name)) == value
 
 
-def rows_of(records: Iterable[Result], **cell: object) -> list[CellRow]:
-    """The rows of all ok records whose cell has these values."""
-    good = [record for record in records if record.status == Status.OK and is_of(record, **cell)]
-    return [CellRow(record.cell, row) for record in good for row in record.rows]
+def rows_of(results: Iterable[Result], **cell: object) -> list[CellRow]:
+    """The rows of all ok results whose cell has these values."""
+    good = [result for result in results if result.status == Status.OK and is_of(result, **cell)]
+    return [CellRow(result.cell, row) for result in good for row in result.rows]
 
 
 def verdict_below(estimate: Estimate | None, threshold: float) -> str:

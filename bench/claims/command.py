@@ -5,8 +5,8 @@
     <out>/claims.md               the verdicts as a table
     <out>/claims/<claim>.png|svg  a picture of each claim, and <claim>-dark
 
-Each claim has its share of the budget. No cell begins after its claim's time is over, except that cells sampled
-round-robin stay together. The same command with the same --out goes on with the cells that are left.
+Each claim has its share of the budget. No replicate begins after its claim's time is over. The same command with the
+same --out goes on with what is left.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lengthscale.bench.claims import CLAIMS, table
-from lengthscale.bench.claims.claim import Claim, Finding, Records
+from lengthscale.bench.claims.claim import Claim, Finding, Results
 from lengthscale.bench.host import machine
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.host.runner import Runner
@@ -79,22 +79,22 @@ def run_claims(wanted: Wanted, console: Console) -> tuple[bool, bool]:
     known = Known()
     for work in works:
         end += 60 * work.minutes
-        records = Records()
+        results = Results()
         for name, request in work.requests.items():
-            records[name], interrupted = _run_part(work, name, request, end, known, console)
-            records.peaks[name] = resume.peaks_of(request.out) or {} if request.out else {}
+            results[name], interrupted = _run_part(work, name, request, end, known, console)
+            results.peaks[name] = resume.peaks_of(request.out) or {} if request.out else {}
             if interrupted:
                 console.print(f"interrupted; the same command with --out {out} continues from here", soft_wrap=True)
                 return failed, True
-        findings = work.claim.judge(records)
-        findings = [_with_note(findings[0], _note(work, records, described["n_cpus"])), *findings[1:]]
+        findings = work.claim.judge(results)
+        findings = [_with_note(findings[0], _note(work, results, described["n_cpus"])), *findings[1:]]
         command = f"./run_bench.sh claims --only {work.claim.number} --budget {work.minutes:g}"
         rows = table.update(out, table.rows_of_claim(work.claim, findings, command=command, **about))
         mine = next(row for row in rows if row["claim"] == str(work.claim.number))
-        if any(record.status == Status.OK for part in records.values() for record in part):
-            picture.draw(out, work.claim, mine, records, described)
-        failed |= any(record.status in FAILED for part in records.values() for record in part)
-        left += _left(work, records)
+        if any(result.status == Status.OK for part in results.values() for result in part):
+            picture.draw(out, work.claim, mine, results, described)
+        failed |= any(result.status in FAILED for part in results.values() for result in part)
+        left += _left(work, results)
     table.print_verdicts(table.read(out), console)
     if left:
         console.print(f"{left} replicates are left: the same command with --out {out} continues", soft_wrap=True)
@@ -135,39 +135,39 @@ def _plan(wanted: Wanted, out: Path) -> list[Work]:
 def _run_part(
     work: Work, name: str, request: Request, end: float, known: Known, console: Console
 ) -> tuple[list[Result], bool]:
-    """(the part's records, whether it was interrupted). A part whose time is over gives what it has."""
+    """(the part's results, whether it was interrupted). A part whose time is over gives what it has."""
     assert request.out is not None
     left = end - time.monotonic()
     if left > 0:
         title = f"claim {work.claim.number} ({work.claim.name}), {name}: {len(request.cells)} cells"
         console.print(f"{title}, {left / 60:.1f} minutes left for the claim", highlight=False, soft_wrap=True)
-        _, records, interrupted = run_sweep(request, console, end, known)
+        _, results, interrupted = run_sweep(request, console, end, known)
     else:
-        records, interrupted = results_of(read_journal(RunFolder(request.out).journal)), False
-    return records, interrupted
+        results, interrupted = results_of(read_journal(RunFolder(request.out).journal)), False
+    return results, interrupted
 
 
-def _note(work: Work, records: Records, n_cpus: int) -> str:
+def _note(work: Work, results: Results, n_cpus: int) -> str:
     """What did not run, what failed, and what disturbed it, in words; nothing where all went well."""
     said = []
-    if left := _left(work, records):
+    if left := _left(work, results):
         turns = sum(len(schedule(each.cells, each.settings.replicates)) for each in work.requests.values())
         said.append(f"out of time ({work.minutes:g} minutes): {left} of {turns} replicates were not measured")
-    for name, mine in records.items():
-        statuses = Counter(record.status for record in mine if record.status in FAILED)
+    for name, mine in results.items():
+        statuses = Counter(result.status for result in mine if result.status in FAILED)
         said += [f"{name}: {count} {status}" for status, count in statuses.items()]
-    replicates = [each for part in records.values() for result in part for each in result.replicates]
+    replicates = [each for part in results.values() for result in part for each in result.replicates]
     loads = [each.load_before or 0.0 for each in replicates]
     if max(loads, default=0.0) > BUSY * n_cpus:
         said.append(f"the machine was busy (load {max(loads):.1f} on {n_cpus} cores): times may be off")
     return "; ".join(said)
 
 
-def _left(work: Work, records: Records) -> int:
+def _left(work: Work, results: Results) -> int:
     """Replicates that were not measured, of cells that have not failed."""
     left = 0
     for name, request in work.requests.items():
-        finished = {result.cell: result for result in records[name]}
+        finished = {result.cell: result for result in results[name]}
         for turn in schedule(request.cells, request.settings.replicates):
             mine = finished.get(turn.cell)
             left += mine is None or (mine.status in TIMED and turn.replicate >= len(mine.replicates))

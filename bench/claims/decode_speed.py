@@ -23,7 +23,7 @@ from lengthscale.bench.claims.claim import (
     Claim,
     Finding,
     Part,
-    Records,
+    Results,
     affordable,
     rows_of,
     verdict_above,
@@ -62,7 +62,7 @@ def parts(minutes: float) -> list[Part]:
 
 @dataclass(frozen=True)
 class Place:
-    """A context and a batch, with the records of Mamba and of one Transformer there."""
+    """A context and a batch, with the results of Mamba and of one Transformer there."""
 
     length: int
     batch: int
@@ -82,43 +82,43 @@ class Place:
         return bytes_read(self.slow) / bytes_read(self.fast)
 
 
-def bytes_read(record: Result) -> float:
+def bytes_read(result: Result) -> float:
     """The bytes that a step must read by the paper's explanation: the parameters and the whole batch's state."""
-    row = record.row
-    return row.number("n_params") * BYTES[record.cell.dtype] + row.number("state_bytes")
+    row = result.row
+    return row.number("n_params") * BYTES[result.cell.dtype] + row.number("state_bytes")
 
 
-def predicted_ms(record: Result, records: Records) -> float | None:
+def predicted_ms(result: Result, results: Results) -> float | None:
     """The predicted time of a step in ms; None where the machine's copying rate is not known."""
-    bandwidth = records.peaks_of(record).get("copy_bytes_per_s")
-    return bytes_read(record) / bandwidth * 1e3 if bandwidth else None
+    bandwidth = results.peaks_of(result).get("copy_bytes_per_s")
+    return bytes_read(result) / bandwidth * 1e3 if bandwidth else None
 
 
-def places(records: Records, slow: str) -> list[Place]:
+def places(results: Results, slow: str) -> list[Place]:
     """The contexts and batches where Mamba and `slow` were measured, the smallest cache first."""
-    everything = [record for record in records.together() if record.status == Status.OK]
+    everything = [result for result in results.together() if result.status == Status.OK]
     found = {(r.cell.model, r.cell.length, r.cell.batch): r for r in everything if r.medians_ms}
     both = [
-        Place(length, batch, found[FAST, length, batch], record)
-        for (model, length, batch), record in found.items()
+        Place(length, batch, found[FAST, length, batch], result)
+        for (model, length, batch), result in found.items()
         if model == slow and (FAST, length, batch) in found
     ]
     return sorted(both, key=lambda place: (place.length * place.batch, place.length))
 
 
-def judge(records: Records) -> list[Finding]:
+def judge(results: Results) -> list[Finding]:
     """Claim 3's findings: the ratios of speeds, and how far the prediction explains them."""
     findings = []
     for slow, kind in SLOW.items():
-        both = places(records, slow)
+        both = places(results, slow)
         findings.append(_at_place(slow, kind, both[-1]) if both else _nothing(slow, kind))
         if len(both) > 1:
             findings.append(_at_place(slow, kind, both[0]))
         findings += [
-            _prediction(slow, kind, place, records) for place in (both[:1] + both[-1:] if len(both) > 1 else both)
+            _prediction(slow, kind, place, results) for place in (both[:1] + both[-1:] if len(both) > 1 else both)
         ]
-        findings.append(_at_own_batches(records, slow, kind))
-    ratios_measured = [place.ratio.value for slow in SLOW for place in places(records, slow)]
+        findings.append(_at_own_batches(results, slow, kind))
+    ratios_measured = [place.ratio.value for slow in SLOW for place in places(results, slow)]
     if len(ratios_measured) > 1:
         surface = (
             f"over all contexts, batches and kinds from {min(ratios_measured):.2g}x to {max(ratios_measured):.2g}x"
@@ -140,11 +140,11 @@ def _nothing(slow: str, kind: str) -> Finding:
     return Finding(what, None, "x", NOT_DECIDED, RULE, note="not measured at any context and batch")
 
 
-def _prediction(slow: str, kind: str, place: Place, records: Records) -> Finding:
+def _prediction(slow: str, kind: str, place: Place, results: Results) -> Finding:
     """The measured ratio over the predicted one."""
     ratio = place.ratio.times(1 / place.predicted)
-    times = [f"{each:.3g}" if (each := predicted_ms(record, records)) else "?" for record in (place.fast, place.slow)]
-    medians = [f"{record.row.number('time_median_ms'):.3g}" for record in (place.fast, place.slow)]
+    times = [f"{each:.3g}" if (each := predicted_ms(result, results)) else "?" for result in (place.fast, place.slow)]
+    medians = [f"{result.row.number('time_median_ms'):.3g}" for result in (place.fast, place.slow)]
     note = f"predicted ratio {place.predicted:.3g}; ms a step, {FAST} and {slow}: predicted {' and '.join(times)}, "
     note += f"measured {' and '.join(medians)}"
     what = f"{FAST} over {slow} ({kind}), context {place.length}, batch {place.batch}: ratio measured over predicted"
@@ -152,9 +152,9 @@ def _prediction(slow: str, kind: str, place: Place, records: Records) -> Finding
     return Finding(what, ratio, "", verdict, PREDICTED_RULE, (place.length, place.length), note)
 
 
-def _at_own_batches(records: Records, slow: str, kind: str) -> Finding:
+def _at_own_batches(results: Results, slow: str, kind: str) -> Finding:
     """Each model at its largest batch that fits the memory, at the longest context that both have."""
-    everything = records.together()
+    everything = results.together()
     lengths = {model: {row.cell.length for row in rows_of(everything, model=model)} for model in (FAST, slow)}
     common = lengths[FAST] & lengths[slow]
     what = f"{FAST} over {slow} ({kind}): tokens/s, each at its largest batch in {MEMORY}"
@@ -166,20 +166,20 @@ def _at_own_batches(records: Records, slow: str, kind: str) -> Finding:
         batches = [row.cell.batch for row in rows_of(everything, model=model, length=length)]
         largest[model] = ratios.found(everything, model=model, length=length, batch=max(batches))
     ratio = ratios.of_speeds(largest[FAST], largest[slow])
-    batches = [record.cell.batch if record else "?" for record in (largest[FAST], largest[slow])]
+    batches = [result.cell.batch if result else "?" for result in (largest[FAST], largest[slow])]
     what += f", context {length}: {batches[0]} and {batches[1]}"
-    tried = max(record.cell.batch for record in everything)
+    tried = max(result.cell.batch for result in everything)
     note = f"larger batches than {tried} were not tried" if tried in batches else ""
     return Finding(what, ratio, "x", verdict_above(ratio, ABOUT_FIVE), RULE, (length, length), note)
 
 
-def figure(records: Records) -> Figure:
+def figure(results: Results) -> Figure:
     """The surface: a square for each context and batch, its colour the ratio to multi-head attention."""
     first, *_ = SLOW
-    everything = records.together()
-    lengths = sorted({record.cell.length for record in everything})
-    batches = sorted({record.cell.batch for record in everything}, reverse=True)
-    found = {slow: {(place.length, place.batch): place for place in places(records, slow)} for slow in SLOW}
+    everything = results.together()
+    lengths = sorted({result.cell.length for result in everything})
+    batches = sorted({result.cell.batch for result in everything}, reverse=True)
+    found = {slow: {(place.length, place.batch): place for place in places(results, slow)} for slow in SLOW}
     values = [[_ratio_at(found[first].get((length, batch))) for length in lengths] for batch in batches]
 
     def text_at(length: int, batch: int) -> str:

@@ -27,7 +27,7 @@ from lengthscale.bench.claims.claim import (
     Claim,
     Finding,
     Part,
-    Records,
+    Results,
     affordable,
     all_of,
     rows_of,
@@ -77,10 +77,10 @@ def parts(minutes: float) -> list[Part]:
     return [Part("errors", tuple(errors.split())), Part("trained", tuple(trained.split()))]
 
 
-def judge(records: Records) -> list[Finding]:
+def judge(results: Results) -> list[Finding]:
     """Claim 8's findings: of parts a, b and c."""
-    steps = _judge_steps(records.get("errors", []))
-    trained = records.get("trained", [])
+    steps = _judge_steps(results.get("errors", []))
+    trained = results.get("trained", [])
     gaps = [_gap(trained, start) for start in STARTS if start in ENDS or _losses(trained, STARTS[start][0])]
     rates = [_resampled(trained, start, model) for start in ENDS for model in STARTS[start]]
     decisive = [*steps[:2], *gaps]
@@ -100,12 +100,12 @@ def _signed(gap: Estimate | None) -> str:
 # a. The error of a step
 
 
-def _judge_steps(records: list[Result]) -> list[Finding]:
+def _judge_steps(results: list[Result]) -> list[Finding]:
     """The errors of the bilinear state, and of the zero-order hold's; then of both for a ramp, which decide nothing."""
-    order = order_of(rows_of(records, model=BILINEAR), "transition_error")
+    order = order_of(rows_of(results, model=BILINEAR), "transition_error")
     what = "bilinear: order in dt of |Abar - exp(dt A)|, trained A, float64"
     found = [Finding(what, order, "", verdict_within(order, 2.9, 3.1), ORDER_RULE, LENGTHS)]
-    rows = rows_of(records, model=ZOH)
+    rows = rows_of(results, model=ZOH)
     worst = max((max(row.number("transition_error"), row.number("held_error")) for row in rows), default=None)
     verdict = NOT_DECIDED if worst is None else HOLDS if worst < EXACT else FAILS
     what = "zero-order hold: largest error of a step for a held input, all dt"
@@ -113,7 +113,7 @@ def _judge_steps(records: list[Result]) -> list[Finding]:
     largest = None if worst is None else Estimate(worst)
     found.append(Finding(what, largest, "", verdict, ORDER_RULE, LENGTHS, note))
     for model, name in ((BILINEAR, "bilinear"), (ZOH, "zero-order hold")):
-        order = order_of(rows_of(records, model=model), "ramp_error")
+        order = order_of(rows_of(results, model=model), "ramp_error")
         what = f"{name}: order in dt of a step's error for an input that rises over it"
         found.append(Finding(what, order, "", verdict_within(order, 1.9, 2.1), "1.9 to 2.1, for either", LENGTHS))
     return found
@@ -139,13 +139,13 @@ def order_of(rows: list[CellRow], error: str) -> Estimate | None:
 # b. The loss after training
 
 
-def _losses(records: list[Result], model: str) -> dict[int, float]:
+def _losses(results: list[Result], model: str) -> dict[int, float]:
     """The loss of each seed, at the sampling rate of training."""
-    return {row.cell.seed: row.number("loss") for row in rows_of(records, model=model) if row.number("rate") == 1}
+    return {row.cell.seed: row.number("loss") for row in rows_of(results, model=model) if row.number("rate") == 1}
 
 
-def _gap(records: list[Result], start: str) -> Finding:
-    zoh, bilinear = (_losses(records, model) for model in STARTS[start])
+def _gap(results: list[Result], start: str) -> Finding:
+    zoh, bilinear = (_losses(results, model) for model in STARTS[start])
     seeds = sorted(set(zoh) & set(bilinear))
     pairs = np.array([(zoh[seed], bilinear[seed]) for seed in seeds]).reshape(-1, 2)
     gap = intervals.mean_of_few(pairs[:, 1] - pairs[:, 0])
@@ -153,7 +153,7 @@ def _gap(records: list[Result], start: str) -> Finding:
     if gap is None or gap.interval is None:
         return Finding(what, gap, "nats", NOT_DECIDED, GAP_RULE, LENGTHS)
     spread = between_seeds(pairs)
-    rows = [row for model in STARTS[start] for row in rows_of(records, model=model)]
+    rows = [row for model in STARTS[start] for row in rows_of(results, model=model)]
     note = f"two seeds differ by {spread:.3g} at losses of {pairs.mean():.3g}; after training dt is"
     note += f" {min(row.number('dt_p10') for row in rows):.2g} to {max(row.number('dt_p90') for row in rows):.2g}"
     return Finding(what, gap, "nats", verdict_within(gap, -spread, spread), GAP_RULE, LENGTHS, note)
@@ -167,11 +167,11 @@ def between_seeds(pairs: np.ndarray) -> float:
 # c. Half the sampling rate
 
 
-def _resampled(records: list[Result], start: str, model: str) -> Finding:
+def _resampled(results: list[Result], start: str, model: str) -> Finding:
     rule = "zero-order hold" if model == STARTS[start][0] else "bilinear"
     seen = {
         (row.number("rate"), row.number("dt_factor"), row.cell.seed): 100 * row.number("accuracy")
-        for row in rows_of(records, model=model)
+        for row in rows_of(results, model=model)
     }
     seeds = sorted({seed for _, _, seed in seen})
     whole, kept, doubled = (_each(seen, case, seeds) for case in ((1.0, 1.0), (0.5, 1.0), (0.5, 2.0)))
@@ -190,13 +190,13 @@ def _each(seen: dict, case: tuple[float, float], seeds: Iterable[int]) -> np.nda
 # The picture
 
 
-def figure(records: Records) -> Figure:
+def figure(results: Results) -> Figure:
     """The error of a step against dt; the losses after training in the words."""
     dashes = {"transition_error": 0, "ramp_error": 2}
     said = {"transition_error": "the state", "ramp_error": "an input that rises over the step"}
     curves = []
     for model, name in ((BILINEAR, "bilinear"), (ZOH, "zero-order hold")):
-        rows = sorted(rows_of(records.get("errors", []), model=model), key=lambda row: row.number("dt"))
+        rows = sorted(rows_of(results.get("errors", []), model=model), key=lambda row: row.number("dt"))
         for error, dash in dashes.items() if rows else ():
             order = order_of(rows, error)
             exact = max(row.number(error) for row in rows) <= EXACT
@@ -204,7 +204,7 @@ def figure(records: Records) -> Figure:
             values = tuple(row.number(error) or math.nan for row in rows)
             curves.append(DrawnCurve(model, text, tuple(row.number("dt") for row in rows), values, dash=dash))
     for start in STARTS:
-        finding = _gap(records.get("trained", []), start)
+        finding = _gap(results.get("trained", []), start)
         gap = finding.estimate
         if gap and gap.interval:
             text = f"loss gap, dt from {start}: {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lengthscale.bench.claims.claim import NOT_DECIDED, Claim, Finding, Part, Records, affordable, all_of, verdict_below
+from lengthscale.bench.claims.claim import NOT_DECIDED, Claim, Finding, Part, Results, affordable, all_of, verdict_below
 from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses
 from lengthscale.bench.figures.spec import NOWHERE, Axis, DrawnCurve, Ends, Figure, Mark, Rule, Words
 from lengthscale.bench.results import intervals
@@ -92,10 +92,10 @@ class Lead(NamedTuple):
     note: str
 
 
-def lead(records: Records, data: str, other: str) -> Lead:
+def lead(results: Results, data: str, other: str) -> Lead:
     """Mamba's lead over another model on a domain."""
-    mine, my_rate = best_rate(records, model=MODEL, data=data)
-    theirs, their_rate = best_rate(records, model=other, data=data)
+    mine, my_rate = best_rate(results, model=MODEL, data=data)
+    theirs, their_rate = best_rate(results, model=other, data=data)
     seeds = sorted({each.cell.seed for each in mine} & {each.cell.seed for each in theirs})
     note = f"{MODEL}: {my_rate}; {other}: {their_rate}"
     if not seeds:
@@ -124,9 +124,9 @@ def _over_seeds(of: list[np.ndarray], to: list[np.ndarray]) -> Difference:
     return whole._replace(estimate=Estimate(windows.value, low, high))
 
 
-def judge(records: Records) -> list[Finding]:
+def judge(results: Results) -> list[Finding]:
     """Claim 5's findings: of each domain, then of each other model on it."""
-    leads = {data: [lead(records, data, other) for other in OTHERS] for data in DOMAINS}
+    leads = {data: [lead(results, data, other) for other in OTHERS] for data in DOMAINS}
     domains = {data: all_of(each.verdict for each in mine) for data, mine in leads.items()}
     tables = [_domain(data, mine, domains[data]) for data, mine in leads.items()]
     measured = [table for table in tables if table.estimate]
@@ -167,13 +167,13 @@ def _finding(each: Lead) -> Finding:
     return Finding(what, each.difference.estimate, "nats a token", each.verdict, RULE, lengths, each.note)
 
 
-def figure(records: Records) -> Figure:
+def figure(results: Results) -> Figure:
     """A line for each domain and other model, with its interval; left of 0 Mamba leads."""
     curves: list[DrawnCurve] = []
     marks: list[Mark] = [Rule(x=0.0, solid=True)]
     for group, data in enumerate(DOMAINS):
         for place, other in enumerate(OTHERS):
-            found, at = lead(records, data, other).difference.estimate, -group * (len(OTHERS) + 0.7) - place
+            found, at = lead(results, data, other).difference.estimate, -group * (len(OTHERS) + 0.7) - place
             if found is None:
                 marks.append(Words(f"{other} not measured", 0.0, at))
                 continue

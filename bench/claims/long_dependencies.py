@@ -17,7 +17,7 @@ from lengthscale.bench.claims.claim import (
     Claim,
     Finding,
     Part,
-    Records,
+    Results,
     affordable,
     all_of,
     rows_of,
@@ -57,13 +57,13 @@ def parts(minutes: float) -> list[Part]:
     return [Part(f"rate-{rate}", (*arguments.split(), "--learning-rate", rate)) for rate in rates]
 
 
-def trained(records: Records, model: str) -> tuple[dict[int, list[CellRow]], str]:
+def trained(results: Results, model: str) -> tuple[dict[int, list[CellRow]], str]:
     """(each seed's rows of gradients after training at the model's best learning rate, a note on that rate).
 
     The best has the lowest mean training loss; the training loss is of sequences that were never seen before.
     """
     rates: dict[float, dict[int, list[CellRow]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows_of(records.together(), model=model):
+    for row in rows_of(results.together(), model=model):
         if row.row.trained:
             rates[row.number("learning_rate")][row.cell.seed].append(row)
     if not rates:
@@ -94,11 +94,11 @@ def slope_of(rows: list[CellRow]) -> float | None:
     return float(np.polyfit(lags, logs, 1)[0]) if len(points) >= 3 else None
 
 
-def judge(records: Records) -> list[Finding]:
+def judge(results: Results) -> list[Finding]:
     """Claim 1's findings: each model's error and the slope of its gradients."""
     errors, slopes = [], []
     for model in MODELS:
-        seeds, note = trained(records, model)
+        seeds, note = trained(results, model)
         is_rnn = model == "rnn-plain"
         losses = np.array([rows[0].number("train_loss") for rows in seeds.values()])
         error = intervals.mean_of_few(losses)
@@ -121,11 +121,11 @@ def judge(records: Records) -> list[Finding]:
     return [first, *errors, *slopes]
 
 
-def figure(records: Records) -> Figure:
+def figure(results: Results) -> Figure:
     """The gradient against the lag: an exponential decay is a straight line; the band holds all seeds."""
     curves, marks = [], []
     for model in MODELS:
-        seeds, _ = trained(records, model)
+        seeds, _ = trained(results, model)
         if not seeds:
             continue
         lags = np.array([lag_of(row) for row in next(iter(seeds.values()))])

@@ -15,7 +15,7 @@ from lengthscale.bench.claims.claim import (
     Claim,
     Finding,
     Part,
-    Records,
+    Results,
     affordable,
     all_of,
     rows_of,
@@ -55,9 +55,9 @@ def parts(minutes: float) -> list[Part]:
     return [Part("agreement", tuple(agreement.split())), Part("decode", tuple(decode.split()))]
 
 
-def judge(records: Records) -> list[Finding]:
+def judge(results: Results) -> list[Finding]:
     """Claim 7's findings: the largest difference of the forms, and the ratios of times."""
-    agreement, decode = records.get("agreement", []), records.get("decode", [])
+    agreement, decode = results.get("agreement", []), results.get("decode", [])
     agree = _agree(agreement)
     flat, grows, grows_on = (
         _ratio(decode, model, lengths)
@@ -85,12 +85,12 @@ def judge(records: Records) -> list[Finding]:
     return [overall, *findings]
 
 
-def _agree(records: list[Result]) -> Finding:
-    rows = rows_of(records, method=PARALLEL, dtype="float32")
+def _agree(results: list[Result]) -> Finding:
+    rows = rows_of(results, method=PARALLEL, dtype="float32")
     what = "RWKV-4, trained: largest difference of any logit, a sequence read whole (parallel scan) and step by step"
-    measured = [record.cell.length for record in records]
+    measured = [result.cell.length for result in results]
     lengths = (min(measured, default=None), max(measured, default=None))
-    broken = [record for record in records if record.status == Status.NAN]
+    broken = [result for result in results if result.status == Status.NAN]
     if broken or not rows:
         note = broken[0].message if broken else ""
         return Finding(what, None, "", FAILS if broken else NOT_DECIDED, AGREE_RULE, lengths, note)
@@ -99,9 +99,9 @@ def _agree(records: list[Result]) -> Finding:
     return Finding(what, Estimate(worst), "", HOLDS if worst < AGREE else FAILS, AGREE_RULE, lengths, note)
 
 
-def _ratio(records: list[Result], model: str, lengths: tuple[int, int]) -> Estimate | None:
+def _ratio(results: list[Result], model: str, lengths: tuple[int, int]) -> Estimate | None:
     """The time of a token at the longer of two contexts over that at the shorter one."""
-    short, long = (ratios.found(records, model=model, length=length) for length in lengths)
+    short, long = (ratios.found(results, model=model, length=length) for length in lengths)
     return ratios.of_times(long, short)
 
 
@@ -111,11 +111,11 @@ def _finding(model: str, lengths: tuple[int, int], ratio: Estimate | None, verdi
     return Finding(what, ratio, "x", verdict, rule, lengths)
 
 
-def figure(records: Records) -> Figure:
+def figure(results: Results) -> Figure:
     """The time of a token over the one at the shortest context, against the context; the band is p10 to p90."""
     curves = []
     for model in (*MODELS, COMPARED):
-        rows = sorted(rows_of(records.get("decode", []), model=model), key=lambda row: row.cell.length)
+        rows = sorted(rows_of(results.get("decode", []), model=model), key=lambda row: row.cell.length)
         if not rows:
             continue
         first, last = (rows[at].number("time_median_ms") for at in (0, -1))
@@ -125,7 +125,7 @@ def figure(records: Records) -> Figure:
             tuple(row.number(f"time_{end}_ms") / first for row in rows) for end in ("median", "p10", "p90")
         )
         curves.append(DrawnCurve(model, name, lengths, median, spread=Ends(low, high)))
-    contexts = sorted({record.cell.length for record in records.get("decode", [])})
+    contexts = sorted({result.cell.length for result in results.get("decode", [])})
     return Figure(
         "",
         x=Axis("context (tokens)", "log", lengths=tuple(contexts)),

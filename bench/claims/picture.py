@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lengthscale.bench.analysis.answer import device_name
-from lengthscale.bench.claims.claim import Claim, Records
+from lengthscale.bench.claims.claim import Claim, Results
 from lengthscale.bench.claims.table import estimate_text
 from lengthscale.bench.figures.mpl.sheet import write
 from lengthscale.bench.figures.spec import Sheet
@@ -16,7 +16,7 @@ _LETTERS = 105  # in a line below the title
 _SIZE = (6.6, 4.3)  # inches, without those lines
 
 
-def draw(out: Path, claim: Claim, row: dict, records: Records, described: dict) -> list[Path]:
+def draw(out: Path, claim: Claim, row: dict, results: Results, described: dict) -> list[Path]:
     """The files written. row: the claim's first one, as text. described: the environment."""
     home = out / "claims"
     home.mkdir(exist_ok=True)
@@ -29,5 +29,5 @@ def draw(out: Path, claim: Claim, row: dict, records: Records, described: dict) 
     commit = [f"commit {described['git_sha']}{modified}"] if described["git_sha"] else []
     caption = (device_name(described), f"jax {described['packages']['jax']}", *commit)
     title = f"{claim.number}. {claim.statement}"
-    figure = replace(claim.figure(records), title=title, subtitle=tuple(lines))
+    figure = replace(claim.figure(results), title=title, subtitle=tuple(lines))
     return write(Sheet((figure,), caption, size=_SIZE), home, claim.name)

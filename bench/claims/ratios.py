@@ -13,9 +13,9 @@ from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.result import Result
 
 
-def found(records: list[Result], **cell) -> Result | None:
+def found(results: list[Result], **cell) -> Result | None:
     """The first ok result with times whose cell has these values."""
-    good = (record for record in records if record.status == Status.OK and record.medians_ms)
+    good = (result for result in results if result.status == Status.OK and result.medians_ms)
     return next((r for r in good if is_of(r, **cell)), None)
 
 

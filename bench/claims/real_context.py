@@ -33,13 +33,13 @@ from lengthscale.bench.claims.claim import (
     Claim,
     Finding,
     Part,
-    Records,
+    Results,
     affordable,
     verdict_above,
     verdict_below,
     verdict_within,
 )
-from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses, mean_losses, records_of
+from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses, mean_losses, with_losses
 from lengthscale.bench.data import planted
 from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure, Rule, Span
 from lengthscale.bench.results.estimate import Estimate
@@ -116,13 +116,13 @@ class Step(NamedTuple):
     note: str = ""
 
 
-def steps_of(records: list[Result]) -> list[Step]:
-    """A step for each context of which a quarter was measured too, short ones first; several records are seeds."""
-    contexts = sorted({row.context for record in records for row in record.rows if row.context})
+def steps_of(results: list[Result]) -> list[Step]:
+    """A step for each context of which a quarter was measured too, short ones first; several results are seeds."""
+    contexts = sorted({row.context for result in results for row in result.rows if row.context})
     found = []
     for context in contexts:
         if context // FACTOR in contexts:
-            of, to = mean_losses(records, context), mean_losses(records, context // FACTOR)
+            of, to = mean_losses(results, context), mean_losses(results, context // FACTOR)
             of, to = of[: len(to)], to[: len(of)]
             apart = difference(of, to)
             if np.isfinite(to).all() and not np.isfinite(of).all():
@@ -159,16 +159,16 @@ def verdict_of(steps: list[Step]) -> str:
     return HOLDS if whole and all(verdict == HOLDS for verdict in verdicts) else NOT_DECIDED
 
 
-def _without_control(records: Records) -> Records:
-    return Records({name: part for name, part in records.items() if name != "planted"})
+def _without_control(results: Results) -> Results:
+    return Results({name: part for name, part in results.items() if name != "planted"})
 
 
-def judge(records: Records) -> list[Finding]:
+def judge(results: Results) -> list[Finding]:
     """Claim 4's findings: of each step, and of the two controls."""
-    mine, note = best_rate(_without_control(records), model=MODEL, data=DATA)
+    mine, note = best_rate(_without_control(results), model=MODEL, data=DATA)
     steps = steps_of(mine)
     longest = steps[-1].context if steps else None
-    shuffle, plants = _shuffled(mine), _planted(records.get("planted", []))
+    shuffle, plants = _shuffled(mine), _planted(results.get("planted", []))
     said = [note]
     if longest is not None and longest < MILLION:
         said.append(f"the budget reached contexts of {longest:,} tokens")
@@ -201,19 +201,19 @@ def _finding(step: Step) -> Finding:
     return Finding(what, step.difference.estimate, "nats a token", step.verdict, RULE, lengths, note)
 
 
-def shuffled(records: list[Result]) -> tuple[Difference, Difference, int | None]:
+def shuffled(results: list[Result]) -> tuple[Difference, Difference, int | None]:
     """(the loss with the far context shuffled, and in order, both less that given NEAR tokens; the length of it)."""
     name = f"shuffled beyond {NEAR}"
-    context = next((row.context for each in records for row in each.rows if row.control == name), None)
+    context = next((row.context for each in results for row in each.rows if row.control == name), None)
     if context is None:
         return Difference(), Difference(), None
-    near = mean_losses(records, NEAR)
-    left, real = (difference(mean_losses(records, context, control), near) for control in (name, None))
+    near = mean_losses(results, NEAR)
+    left, real = (difference(mean_losses(results, context, control), near) for control in (name, None))
     return left, real, context
 
 
-def _shuffled(records: list[Result]) -> Finding:
-    left, real, context = shuffled(records)
+def _shuffled(results: list[Result]) -> Finding:
+    left, real, context = shuffled(results)
     in_order = real.estimate
     what = f"control: loss given {f'{context:,} tokens' if context else 'a context'} shuffled beyond {NEAR}, "
     what += f"less that given {NEAR}"
@@ -226,7 +226,7 @@ def _shuffled(records: list[Result]) -> Finding:
 
 def _planted(part: list[Result]) -> list[Finding]:
     """The gain at the distance of the repeat, and below it, where there must be none."""
-    distance, found = planted.DISTANCE, records_of(part, model=FINDER)
+    distance, found = planted.DISTANCE, with_losses(part, model=FINDER)
     gain = planted.CHANCE - planted.floor()
     findings = []
     for context in (distance, distance // FACTOR):
@@ -240,9 +240,9 @@ def _planted(part: list[Result]) -> list[Finding]:
     return findings
 
 
-def figure(records: Records) -> Figure:
+def figure(results: Results) -> Figure:
     """What each fourfold context buys, about the band in which it is flat."""
-    mine, _ = best_rate(_without_control(records), model=MODEL, data=DATA)
+    mine, _ = best_rate(_without_control(results), model=MODEL, data=DATA)
     gains = [(step, step.difference.estimate) for step in steps_of(mine) if step.difference.estimate]
     curves = []
     for better, said in ((True, "better"), (False, "flat, worse, or not decided")):

@@ -26,7 +26,7 @@ from lengthscale.bench.claims.claim import (
     Finding,
     Lengths,
     Part,
-    Records,
+    Results,
     affordable,
     all_of,
     verdict_within,
@@ -109,14 +109,14 @@ def own_part(curve: Curve | None) -> OwnPart:
     return OwnPart(intervals.student(exponent(replicates), value), lengths)
 
 
-def judge(records: Records) -> list[Finding]:
+def judge(results: Results) -> list[Finding]:
     """Claim 2's findings: the exponents, and the lengths at which curves cross."""
-    everything = records.together()
+    everything = results.together()
     curves = {(c.series.measure, c.series.model): c for c in curves_of(everything) if c.quantity == "time_ms"}
     fits, crossings = fit_results(everything)
     by_series = {(fit.series.measure, fit.quantity, fit.series.model): fit for fit in fits}
     claimed, others = [], []
-    asked = [measure for measure in WHOLE if measure in records] or list(WHOLE)
+    asked = [measure for measure in WHOLE if measure in results] or list(WHOLE)
     for measure in asked:
         claimed.append(_own(measure, curves.get((measure, QUADRATIC)), by_series))
         claimed += [_slope(measure, "time_ms", model, by_series, ONE, LINEAR_RULE) for model in CLAIMED]
@@ -190,11 +190,11 @@ def _crossing(crossing: Crossing) -> Finding:
     return Finding(what, crossing.length, "tokens", verdict, CROSS_RULE, lengths, note)
 
 
-def figure(records: Records) -> Figure:
+def figure(results: Results) -> Figure:
     """The time of a training step (or of prefill, if that is all there is) against the length, with its exponents."""
-    good = {name: sum(r.status == Status.OK for r in records.get(name, [])) for name in WHOLE}
+    good = {name: sum(r.status == Status.OK for r in results.get(name, [])) for name in WHOLE}
     measure = "train" if good["train"] >= good["forward"] else "forward"
-    mine = records.get(measure, [])
+    mine = results.get(measure, [])
     fits, crossings = fit_results(mine)
     slopes = {fit.series.model: fit.slope for fit in fits if fit.quantity == "time_ms" and fit.slope}
     cheaper = {_linear(each): each.length.value for each in crossings if _is_asked(each) and each.length}
@@ -207,7 +207,7 @@ def figure(records: Records) -> Figure:
         name += f", cheaper than {QUADRATIC} from {cheaper[model]:,.0f}" if model in cheaper else ""
         drawn.append(DrawnCurve(model, name, tuple(curve.lengths.tolist()), tuple(curve.values.tolist())))
     what = "a training step" if measure == "train" else "prefill"
-    lengths = sorted({record.cell.length for record in mine})
+    lengths = sorted({result.cell.length for result in mine})
     return Figure(
         "",
         x=Axis("sequence length (tokens)", "log", lengths=tuple(lengths)),

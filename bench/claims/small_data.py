@@ -20,7 +20,7 @@ from lengthscale.bench.claims.claim import (
     Claim,
     Finding,
     Part,
-    Records,
+    Results,
     affordable,
     all_of,
     rows_of,
@@ -69,13 +69,13 @@ def images_of(row: CellRow) -> int:
     return int(row.cell.data.rpartition("=")[2])
 
 
-def accuracies(records: Records, model: str) -> tuple[Accuracies, dict[int, str]]:
+def accuracies(results: Results, model: str) -> tuple[Accuracies, dict[int, str]]:
     """(the accuracies at the best learning rate, a note on that rate), both for each number of images.
 
     The best rate has the highest mean accuracy on the held-out images: slightly optimistic, for both models alike.
     """
     found: dict[int, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for row in rows_of(records.together(), model=model):
+    for row in rows_of(results.together(), model=model):
         found[images_of(row)][row.number("learning_rate")][row.cell.seed] = 100 * row.number("accuracy")
     best, notes = {}, {}
     for n, rates in sorted(found.items()):
@@ -86,17 +86,17 @@ def accuracies(records: Records, model: str) -> tuple[Accuracies, dict[int, str]
     return best, notes
 
 
-def gaps(records: Records) -> dict[int, dict[int, float]]:
+def gaps(results: Results) -> dict[int, dict[int, float]]:
     """Points of accuracy that the CNN is ahead, for each number of images and each seed that both models have."""
-    cnn, vit = (accuracies(records, model)[0] for model in (CNN, VIT))
+    cnn, vit = (accuracies(results, model)[0] for model in (CNN, VIT))
     both = {n: sorted(set(cnn[n]) & set(vit[n])) for n in sorted(set(cnn) & set(vit))}
     return {n: {seed: cnn[n][seed] - vit[n][seed] for seed in seeds} for n, seeds in both.items() if seeds}
 
 
-def judge(records: Records) -> list[Finding]:
+def judge(results: Results) -> list[Finding]:
     """Claim 6's findings: the difference for each number of images, and its slope."""
-    ahead = gaps(records)
-    notes = [accuracies(records, model)[1] for model in (CNN, VIT)]
+    ahead = gaps(results)
+    notes = [accuracies(results, model)[1] for model in (CNN, VIT)]
     numbers = sorted({*ahead, IMAGES[0], IMAGES[-1]})
     at_each = []
     for n in numbers:
@@ -109,7 +109,7 @@ def judge(records: Records) -> list[Finding]:
     what = f"slope of the difference of accuracies on log10 of the images, {len(ahead)} numbers of them"
     slope = Finding(what, decline, "points a decade", verdict_below(decline, 0.0), SLOPE_RULE, LENGTHS)
     few = [finding for n, finding in zip(numbers, at_each, strict=True) if n <= FEW]
-    matched, note = _compute(records)
+    matched, note = _compute(results)
     verdict = all_of(each.verdict for each in (*few, slope)) if matched else NOT_DECIDED
     first, last = at_each[0].estimate, at_each[-1].estimate
     most = f"; {last.value:.1f} on {IMAGES[-1]}" if last else ""
@@ -130,9 +130,9 @@ def slopes_of(ahead: dict[int, dict[int, float]]) -> list[float]:
     return [float(np.polyfit(decades, [each[seed] for each in ahead.values()], 1)[0]) for seed in seeds]
 
 
-def _compute(records: Records) -> tuple[bool, str]:
+def _compute(results: Results) -> tuple[bool, str]:
     """(whether both models had the same FLOPs within MATCHED, a note on the ratios of FLOPs and of time)."""
-    rows = {model: rows_of(records.together(), model=model) for model in (CNN, VIT)}
+    rows = {model: rows_of(results.together(), model=model) for model in (CNN, VIT)}
     if not all(rows.values()):
         return False, ""
     flops, ms = (
@@ -145,11 +145,11 @@ def _compute(records: Records) -> tuple[bool, str]:
     return 1 / MATCHED < ratio < MATCHED, note
 
 
-def figure(records: Records) -> Figure:
+def figure(results: Results) -> Figure:
     """Accuracy against the number of images; the band holds all seeds."""
     curves = []
     for model, name in ((CNN, "ResNet"), (VIT, "ViT")):
-        found, _ = accuracies(records, model)
+        found, _ = accuracies(results, model)
         if not found:
             continue
         values = [list(seeds.values()) for seeds in found.values()]

@@ -75,10 +75,10 @@ def folders(name: str, about: str) -> click.Argument:
 
 
 def _split(context: click.Context, parameter: click.Parameter, value: str) -> list[Path]:
-    parts = (value,) if Path(value).exists() else tuple(part for part in value.split(",") if part)
-    paths = _as_paths(context, parameter, parts)
-    assert isinstance(paths, list)
-    return paths
+    try:
+        return parse.paths(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
 
 
 def _as_paths(context: click.Context, parameter: click.Parameter, value: str | tuple[str, ...]) -> Path | list[Path]:

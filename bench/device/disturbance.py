@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from lengthscale.bench.device.power import EnergyMeter, Gpu, GpuState
 from lengthscale.bench.results.messages import Samples
@@ -24,6 +25,15 @@ _IDLE, _IOWAIT, _STEAL = 3, 4, 7  # fields of a core's line in /proc/stat, of wh
 
 
 NO_DISTURBANCE = ("sw_power_cap",)  # of a GPU's reasons to slow down: under load it is always at its power limit
+
+
+class _Totals(NamedTuple):
+    """What has added up since the process, or the machine, began."""
+
+    waited_ns: int
+    busy_s: float
+    stolen_s: float
+    switches: int
 
 
 class Watch:
@@ -42,15 +52,14 @@ class Watch:
         self.samples = Samples()
         self._states: list[GpuState] = []
         self._began, self._cpu_s = time.monotonic(), time.process_time()
-        self._busy_s, _ = _cores()
         self._before = self._now()
+        self._busy_s = self._before.busy_s
         self._meter.joules()
 
     def read(self, seconds: float) -> None:
         """Add a sample that has just ended, with what disturbed it since the last one."""
         state = self._gpu.state() if self._gpu else None
-        now = self._now()
-        waited, stolen, switches = (after - before for after, before in zip(now, self._before, strict=True))
+        before, now = self._before, self._now()
         self._before = now
         self._meter.update()
         mine = self.samples
@@ -58,9 +67,10 @@ class Watch:
         if self._threads:
             mine = replace(
                 mine,
-                waited_ms=(*mine.waited_ms, round(waited * 1e-6, 3)),
-                stolen_ms=(*mine.stolen_ms, round(stolen * 1e3, 3)),
-                switches=(*mine.switches, int(switches)),
+                waited_ms=(*mine.waited_ms, round((now.waited_ns - before.waited_ns) * 1e-6, 3)),
+                stolen_ms=(*mine.stolen_ms, round((now.stolen_s - before.stolen_s) * 1e3, 3)),
+                switches=(*mine.switches, now.switches - before.switches),
+                other_cores=self._other_cores(now.busy_s),
             )
         if state:
             self._states.append(state)
@@ -76,24 +86,24 @@ class Watch:
             columns["sm_clock_mhz"] = statistics.median(state.sm_clock_mhz for state in self._states)
             reasons = dict.fromkeys(reason for state in self._states for reason in state.throttling)
             columns["throttle_reasons"] = " ".join(reasons) or None
-        others = None
-        if self._threads:
-            busy_s = _cores()[0] - self._busy_s - (time.process_time() - self._cpu_s)
-            others = round(max(0.0, busy_s) / (time.monotonic() - self._began), 3)
-        return replace(self.samples, other_cores=others, joules=energy["joules_per_token"], columns=columns)
+        return replace(self.samples, joules=energy["joules_per_token"], columns=columns)
 
     def close(self) -> None:
         """Close the files."""
         while self._threads:
             os.close(self._threads.pop())
 
-    def _now(self) -> tuple[float, float, int]:
-        """(nanoseconds waited, seconds stolen, switches) since the process, or the machine, began."""
+    def _other_cores(self, busy_s: float) -> float:
+        """The cores that other processes used since the beginning. busy_s: of all cores, until now."""
+        others = busy_s - self._busy_s - (time.process_time() - self._cpu_s)
+        return round(max(0.0, others) / (time.monotonic() - self._began), 3)
+
+    def _now(self) -> _Totals:
         waited = 0
         for thread in self._threads:
             with suppress(OSError):  # the thread has ended
                 waited += int(os.pread(thread, 100, 0).split()[1])
-        return waited, _cores()[1], resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        return _Totals(waited, *_cores(), resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw)
 
 
 def _cores() -> tuple[float, float]:

@@ -84,6 +84,12 @@ def path(text: str) -> Path:
     return Path(os.path.expanduser(name_or_path(text)))
 
 
+def paths(text: str) -> list[Path]:
+    """Paths with commas. One whose name has commas is one path, if it exists."""
+    whole = path(text)
+    return [whole] if whole.exists() else [path(part) for part in text.split(",")]
+
+
 def seeds(text: str) -> tuple[int, ...]:
     """Seeds from "0" or "0,1,2"."""
     parts = [part.strip() for part in text.split(",")]

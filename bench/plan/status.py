@@ -22,5 +22,4 @@ class Status(StrEnum):
 
 FAILED = (Status.OOM, Status.TIMEOUT, Status.KILLED, Status.NAN, Status.INCORRECT, Status.ERROR)
 TIMED = (Status.OK, Status.NAN)  # with samples that count
-NO_MEMORY = (Status.SKIPPED, Status.OOM, Status.KILLED)  # possible outcomes where memory is short
 ENDED_EARLY = (Status.OOM, Status.TIMEOUT, Status.KILLED)  # a longer cell of the series would end in the same way

@@ -14,6 +14,9 @@ from typing import Protocol
 # Of a sample's time: how long the process's threads together waited for a core, or the virtual machine's host took one
 # away. On a quiet machine with 2 cores it is 0.01 to 0.12, and with a busy process on one of them 0.8.
 LARGEST_WAIT = 0.25
+# Where other processes used fewer cores than this, the threads waited for each other: those of the C++ kernels and of
+# XLA are more than 2, and on a quiet machine an attention step waited for 0.9 of its time.
+QUIET_CORES = 0.15
 OTHER_CORES = 0.3  # that other processes used while a replicate was sampled: caches and clock rates suffer unseen
 ENOUGH = 5  # undisturbed samples; of fewer than 10 samples, half of them
 
@@ -29,11 +32,14 @@ class Sampled(Protocol):
     def stolen_ms(self) -> Sequence[float]: ...
     @property
     def throttled(self) -> Sequence[str]: ...
+    @property
+    def other_cores(self) -> float | None: ...
 
 
 def undisturbed(samples: Sampled) -> list[bool]:
     """Whether each sample is undisturbed."""
-    waits = [each for each in (samples.waited_ms, samples.stolen_ms) if each]
+    others = samples.other_cores is None or samples.other_cores >= QUIET_CORES
+    waits = [each for each in (samples.waited_ms if others else (), samples.stolen_ms) if each]
     return [
         sum(each[i] for each in waits) <= LARGEST_WAIT * ms and not (samples.throttled and samples.throttled[i])
         for i, ms in enumerate(samples.samples_ms)

@@ -30,7 +30,9 @@ def of_replicates(values: Sequence[float]) -> Estimate:
     if min(values) <= 0:
         return Estimate(middle)
     logs = student(np.log(values), math.log(middle))
-    return Estimate(middle, *(None if end is None else math.exp(end) for end in (logs.low, logs.high)))
+    if logs.low is None or logs.high is None:
+        return Estimate(middle)
+    return Estimate(middle, min(middle, math.exp(logs.low)), max(middle, math.exp(logs.high)))
 
 
 def student(values: Sequence[float] | np.ndarray, value: float) -> Estimate:
@@ -72,11 +74,6 @@ def ratio(values: np.ndarray, to: np.ndarray) -> Estimate:
     rounds = min(len(values), len(to))
     paired = _bootstrap((values[:rounds], to[:rounds]), _ratio, paired=True)
     return replace(paired, value=float(_ratio(values, to)))
-
-
-def ratio_of_independent(values: np.ndarray, to: np.ndarray) -> Estimate:
-    """The median of values, (n,), over the median of `to`, (m,), that were sampled independently."""
-    return _bootstrap((values, to), _ratio)
 
 
 def _ratio(values: np.ndarray, to: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lengthscale.bench.claims import decode_speed, long_dependencies, parallel_and_recurrent, scaling
-from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, CellRow, Records
+from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, CellRow, Results
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.record import Row
@@ -18,7 +18,7 @@ from tests.helpers.claim_records import drawn, parts, record, verdict_of
 
 
 def learned(model, *, error, decades, seeds=3, rate=0.003, scatter=0.0):
-    """Records after training: norms 10^(decades x lag), a loss around `error` for each seed."""
+    """Results after training: norms 10^(decades x lag), a loss around `error` for each seed."""
     found = []
     for seed in range(seeds):
         known = {"learning_rate": rate, "train_loss": error + scatter * seed}
@@ -201,7 +201,7 @@ def test_what_the_paper_foretells():
     first = places[0]
     assert first.predicted == pytest.approx((4000 + 16 * 1024) / (4000 + 6000))
     assert decode_speed.predicted_ms(first.fast, records) == pytest.approx(10_000 / 1e10 * 1e3)
-    assert decode_speed.predicted_ms(first.fast, Records(records)) is None
+    assert decode_speed.predicted_ms(first.fast, Results(records)) is None
     finding = next(each for each in decode_speed.judge(decoded(5.0)) if "measured over predicted" in each.measured)
     assert finding.estimate.value == pytest.approx(1 / first.predicted, rel=0.01)
     assert finding.verdict == FAILS

@@ -1,9 +1,9 @@
-"""Records of the claims' runs whose truth is known, and what is made of them. Nothing is measured."""
+"""Results of the claims' runs whose truth is known, and what is made of them. Nothing is measured."""
 
 import numpy as np
 
 from lengthscale.bench.claims import CLAIMS
-from lengthscale.bench.claims.claim import Records
+from lengthscale.bench.claims.claim import Results
 from lengthscale.bench.figures.mpl.axes import draw
 from lengthscale.bench.figures.mpl.theme import plt
 from lengthscale.bench.figures.style import LIGHT
@@ -31,8 +31,8 @@ def record(measure, model, length, ms=1.0, *, spread=0.002, status="ok", rows=({
 
 
 def parts(records):
-    """Records by their parts, all measured on a machine that copies 10 GB/s."""
-    return Records(records, {name: {"copy_bytes_per_s": 1e10} for name in records})
+    """Results by their parts, all measured on a machine that copies 10 GB/s."""
+    return Results(records, {name: {"copy_bytes_per_s": 1e10} for name in records})
 
 
 def record_of_windows(

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from lengthscale.bench.analysis import answer, fit, summary
 from lengthscale.bench.claims import CLAIMS, table
-from lengthscale.bench.claims.claim import Records
+from lengthscale.bench.claims.claim import Results
 from lengthscale.bench.figures.html import read_folders, write_report
 from lengthscale.bench.peers import files as peers_files
 from lengthscale.bench.peers.record import PeerRecord
@@ -71,7 +71,7 @@ def replayed_claims(runs: set[str]) -> Iterator[tuple[str, str]]:
     for home in _folders_with("claims.csv", runs):
         for claim in CLAIMS.values():
             parts = {part.name: part for part in sorted((home / claim.name).iterdir())}
-            records = Records({name: RunFolder(part).results() for name, part in parts.items()})
+            records = Results({name: RunFolder(part).results() for name, part in parts.items()})
             for name, part in parts.items():
                 records.peaks[name] = json.loads((part / "environment.json").read_text()).get("peaks") or {}
             about = {"device": "", "git_sha": "", "command": ""}
