@@ -40,7 +40,7 @@ def test_runs_that_differ_in_their_replicates_alone_are_confirmed(tmp_path):
     assert 0.8 < np.mean(found["train: crossing"].inside) <= 1
     assert np.mean(found["train: peak memory"].inside) == 1
     assert 0.01 < np.median(found["train: time"].changes) < 0.03
-    assert np.median(found["train: peak memory"].widths) == 0
+    assert np.max(found["train: peak memory"].widths) < 1e-9
 
 
 def test_another_level_of_a_run_is_not_confirmed_but_its_exponents_and_crossings_are(tmp_path):
