@@ -15,7 +15,7 @@ from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.validate import validate
 from tests.helpers.paths import ROOT, environment
 
-SMALL = ["--suite", "quick", "--size", "tiny", "--train-tokens", "4096"]
+SMALL = ["--suite", "quick", "--size", "tiny", "--train-tokens", "4096", "--replicates", "2"]
 REQUIRED = """model size method length batch dtype data seed n_params status stage message time_median_ms time_p10_ms
     time_p90_ms n_samples tokens_per_s compile_s flops mem_planned_bytes mem_peak_bytes mem_source""".split()
 
@@ -108,7 +108,7 @@ def test_resume_needs_no_other_options_and_takes_none(swept):
     process = start("run", "--resume", folder)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 0, output
-    assert "20 of 20 replicates of 8 cells" in " ".join(output.split())
+    assert "14 of 14 replicates of 8 cells" in " ".join(output.split())
     assert (folder / "journal.jsonl").read_bytes() == before
 
 
@@ -152,8 +152,9 @@ def test_an_interrupted_run_of_real_cells_leaves_what_was_finished_and_can_go_on
     again = start(*command)
     output, _ = again.communicate(timeout=120)
     assert again.returncode == 0, output
-    assert f"{len(kept)} of 3 cells" in output
-    assert [record.cell.model for record in read_journal(tmp_path / "journal.jsonl")] == ["rnn", "gru", "lstm"]
+    assert f"{len(kept)} of 6 replicates of 3 cells" in " ".join(output.split())
+    finished = [(record.cell.model, record.replicate) for record in read_journal(tmp_path / "journal.jsonl")]
+    assert sorted(finished) == [(model, number) for model in ("gru", "lstm", "rnn") for number in (0, 1)]
     assert read_journal(tmp_path / "journal.jsonl")[: len(kept)] == kept
 
 

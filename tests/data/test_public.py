@@ -21,7 +21,7 @@ from tests.helpers.paths import environment
 from tests.helpers.serving import CONTENT, left, paper, part_of, source, status
 
 KERNELS = download.default_cache() / "native"  # the real one: the tests set another
-QUICK = ["run", "--suite", "quick", "--models", "rnn", "--measures", "forward", "--lengths", "16"]
+QUICK = ["run", "--suite", "quick", "--replicates", "1", "--models", "rnn", "--measures", "forward", "--lengths", "16"]
 
 
 @pytest.fixture

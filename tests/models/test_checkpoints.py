@@ -86,7 +86,7 @@ def test_weights_reach_their_places(tmp_path):
 
 
 def run(*arguments) -> int:
-    return main(["run", "--suite", "quick", *map(str, arguments)])
+    return main(["run", "--suite", "quick", "--replicates", "2", *map(str, arguments)])
 
 
 def test_the_command_line_measures_a_checkpoint(tmp_path, capsys, monkeypatch):
