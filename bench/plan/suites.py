@@ -43,7 +43,7 @@ class Suite:
 SUITES = {
     "quick": Suite(
         reproduces="the models from RNN to Mamba, their costs and losses once, at lengths where nothing is slow",
-        cost="under 3 minutes on 2 cores",
+        cost="about 4 minutes on 2 cores",
         expect="a first look: too short for exponents, long enough to see that everything works",
         sweeps={
             "forward": Sweep("1k", size="tiny"),
