@@ -27,7 +27,7 @@ COMPILE_TIMES = ("trace_s", "lower_s", "compile_s")
 class Notifier(Protocol):
     """The messages of a child to its parent; see bench/host/child.py."""
 
-    def __call__(self, stage: str) -> None:
+    def __call__(self, stage: str, /) -> None:
         """Send the stage that begins."""
         ...
 

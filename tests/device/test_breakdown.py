@@ -90,19 +90,6 @@ def test_every_file_of_ops_is_a_helper_a_convolution_or_a_recurrence():
     assert names == {*operators.HELPERS, *operators.CONVOLUTIONS, *recurrences}
 
 
-class Notifier:
-    """Keeps the stages."""
-
-    def __init__(self):
-        self.stages = []
-
-    def __call__(self, stage):
-        self.stages.append(stage)
-
-    def end_round(self, step_s):
-        raise AssertionError("nothing here is sampled in rounds")
-
-
 def cell(model, length=64, method="auto"):
     return Cell("breakdown", model, "tiny", method, length, 1, "float32", 0, "text", 0)
 
@@ -120,7 +107,7 @@ def cell(model, length=64, method="auto"):
 )
 def test_the_parts_of_each_model(model, method, expected):
     program = breakdown.MODES["forward"](cell(model, method=method), Settings())
-    compiled = compile_program(program, Notifier())
+    compiled = compile_program(program, [].append)
     found = operators_of(compiled.call.as_text())
     parts = {each.part for each in found.values() if each.runs} - {None}
     assert parts == expected | {PRODUCTS, RECURRENCE, POINTWISE}
@@ -230,8 +217,8 @@ def test_the_profilers_own_cost_is_taken_off_the_loops():
 
 @pytest.mark.slow
 def test_a_cell_has_both_modes_and_its_parts_add_up():
-    notify = Notifier()
-    done = breakdown.run(cell("lstm", 128), Settings(min_seconds=0.02), notify)
+    stages = []
+    done = breakdown.run(cell("lstm", 128), Settings(min_seconds=0.02), stages.append)
     assert isinstance(done.content, Measured)
     rows = done.content.rows
     assert [(row.mode, row.part) for row in rows] == [(m, p) for m in ("forward", "train") for p in (*PARTS, IDLE)]
@@ -242,11 +229,11 @@ def test_a_cell_has_both_modes_and_its_parts_add_up():
         assert total == pytest.approx(mine[0].number("traced_ms") - mine[0].number("profiler_ms"))
     assert [row.part for row in rows if row.mode == "forward" and row.part_ms == 0] == [CONVOLUTION, OPTIMISER]
     assert {*rows[0].columns()} <= {*MEASURES["breakdown"].columns, "n_params"}
-    assert notify.stages == ["compile", "allocate", "sample", "trace"] * 2
+    assert stages == ["compile", "allocate", "sample", "trace"] * 2
 
 
 def test_a_loop_that_runs_too_many_operators_is_skipped(monkeypatch):
     monkeypatch.setattr(breakdown, "MOST_RUNS", 100)
     monkeypatch.setattr(breakdown, "MODES", {"forward": breakdown.MODES["forward"]})
     with pytest.raises(SkippedError, match=r"a step runs [\d,]+ operators, and the trace may hold 100 in two steps"):
-        breakdown.run(cell("lstm", 128), Settings(), Notifier())
+        breakdown.run(cell("lstm", 128), Settings(), [].append)

@@ -27,14 +27,6 @@ def settings(**changes):
     return Settings(train_tokens=3 * 64, step_tokens=64, windows=32, **changes)
 
 
-class Notifier:
-    def __call__(self, stage):
-        pass
-
-    def end_round(self, step_s):
-        raise AssertionError("nothing here is sampled in rounds")
-
-
 def slope(rule, name):
     rows = [discretisation.errors(POLES, dt, rule) | {"dt": dt} for dt in discretisation.STEPS]
     rows = [row for row in rows if row["largest_z"] < 0.3]
@@ -74,7 +66,7 @@ def test_a_zero_order_hold_is_exact_for_a_held_input():
     ("model", "rule"), [pytest.param("s4d", "zoh", marks=pytest.mark.slow), ("s4d:rule=bilinear,dt=large", "bilinear")]
 )
 def test_the_model_that_was_trained_is_measured(model, rule):
-    result = discretisation.run(cell("discretisation", model), settings(learning_rate=0.1), Notifier())
+    result = discretisation.run(cell("discretisation", model), settings(learning_rate=0.1), [].append)
     assert isinstance(result.content, Measured)
     rows = result.content.rows
     assert (result.status, len(rows)) == ("ok", len(discretisation.STEPS))
@@ -101,7 +93,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_trained(
 ):
     monkeypatch.setattr(measure, "train", None)
     with pytest.raises(NotImplementedError, match=message):
-        measure.run(cell(measure.__name__.split(".")[-1], model, length, data), settings(), Notifier())
+        measure.run(cell(measure.__name__.split(".")[-1], model, length, data), settings(), [].append)
 
 
 def test_half_as_many_samples():
@@ -142,7 +134,7 @@ def test_twice_the_step_is_half_the_rate_of_a_held_signal():
     ("model", "dt"), [pytest.param("s4d:dt=small", 1e-3, marks=pytest.mark.slow), ("s4d:rule=bilinear,dt=large", 1e-1)]
 )
 def test_a_trained_model_at_half_the_rate(model, dt):
-    result = resampling.run(cell("resampling", model), settings(learning_rate=1e-6), Notifier())
+    result = resampling.run(cell("resampling", model), settings(learning_rate=1e-6), [].append)
     assert isinstance(result.content, Measured)
     rows = result.content.rows
     assert result.status == "ok"

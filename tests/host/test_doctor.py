@@ -115,10 +115,23 @@ def test_uncommitted_code(monkeypatch):
 
 
 def test_the_command_shows_every_check_and_fails_where_nothing_can_be_measured(monkeypatch, capsys):
-    monkeypatch.setattr(Runner, "probe", lambda self: FACTS)
+    no_energy = {"energy_source": None, "energy_missing": "no RAPL counters"}
+    monkeypatch.setattr(Runner, "probe", lambda self: FACTS | no_energy)
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    for what in ("device", "cores", "load", "memory", "swap", "clock", "steadiness", "debugging", "disk", "code"):
+    for what in (
+        "device",
+        "cores",
+        "load",
+        "memory",
+        "swap",
+        "energy",
+        "clock",
+        "steadiness",
+        "debugging",
+        "disk",
+        "code",
+    ):
         assert what in said
     monkeypatch.setattr(Runner, "probe", fail)
     assert main(["doctor"]) == 1
