@@ -163,20 +163,19 @@ def measure(program: Program, settings: Settings, notify: Notifier) -> Done:
     notify("allocate")
     args = program.make_args()
     meter = memory.PeakMeter()
-    results, losses = None, []
+    losses = []
 
     def call():
-        nonlocal args, results
-        results = None  # or the peak would include the results of two calls
-        results = compiled.call(*args)
+        nonlocal args
+        results = compiled.call(*args)  # nobody keeps them: the peak is that of one call, and has one call's results
         args = program.advance(args, results)
         if program.loss:
             losses.append(program.loss(results))
         return results
 
     notify("sample")
-    samples = timing.sample(call, settings, on_warm=meter.start)
-    memory_columns = meter.columns((args, results))  # before the statistics, which take memory of their own
+    samples = timing.sample(call, settings, meter.measure)
+    memory_columns = meter.columns(args)  # before the statistics, which take memory of their own
     row = {**program.columns, **compiled.timed(samples), **memory_columns}
     outcome = check_losses(losses)
     if losses and outcome == FINE:

@@ -56,17 +56,17 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, results
 
 
-def sample(call: Callable[[], Any], settings: Settings, on_warm: Callable[[], None] = lambda: None) -> Samples:
+def sample(call: Callable[[], Any], settings: Settings, run_again: Callable[[Callable], Any] = timed) -> Samples:
     """Warm up, then time `call` until the settings are met.
 
     The first call is not a sample: its memory pages are new, and what another process left in the caches is still
-    there. A short call is warmed up twice. on_warm: called between these two; a long call would take too long for it.
+    there. A short call is warmed up twice. run_again: it runs the call that it gets, for this second time; the meter of
+    memory uses it.
     Raises CompiledInTimedRegionError if anything was compiled meanwhile.
     """
     compilations = _compilations
     if timed(call)[0] <= SHORT_S:
-        on_warm()
-        timed(call)
+        run_again(call)
     with closing(Watch()) as watch:
         while wants_more(watch.samples, settings):
             watch.read(timed(call)[0])

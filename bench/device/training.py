@@ -97,6 +97,7 @@ def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) 
             args = program.advance(args, results)
             losses.append(program.loss(results) if program.loss else None)
             if len(losses) == 1:
+                meter.stop()
                 watch.begin()  # the first step also warms up
             else:
                 watch.read(taken)

@@ -106,7 +106,7 @@ class Child:
 
     def end(self) -> None:
         """End the child and all its children, whatever they do, and close its connections. Idempotent."""
-        with _uninterrupted():
+        with uninterrupted():
             with suppress(ValueError):  # it is closed already
                 if self.is_started:
                     self._end_group()
@@ -152,7 +152,7 @@ def inherited(environment: Mapping[str, str], cores: int) -> Iterator[None]:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Delay a Ctrl-C until the end of this context."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -17,6 +17,7 @@ from rich.console import Console
 from lengthscale.bench.host import machine
 from lengthscale.bench.host.checks import Checks
 from lengthscale.bench.host.errors import StoppedError
+from lengthscale.bench.host.process import uninterrupted
 from lengthscale.bench.host.progress import Progress
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
@@ -144,8 +145,9 @@ class Output:
     def keep(self, record: Record) -> Record:
         """Write a record. Returns it as it was written. Raises OSError and JournalError as `Journal.append`."""
         record = replace(with_shares(record, self._peaks), environment=self._conditions)
-        self._journal.append(record)
-        self._tables.add(record)
+        with uninterrupted():  # a record that only the journal had would be missing in the CSVs
+            self._journal.append(record)
+            self._tables.add(record)
         return record
 
     def finish(self) -> None:

@@ -48,11 +48,11 @@ def test_the_warm_up_is_not_a_sample():
 def test_a_short_call_is_warmed_up_twice_and_a_long_one_once(monkeypatch):
     calls = []
     monkeypatch.setattr(timing, "wants_more", lambda samples, settings: len(samples.samples_ms) < 2)
-    timing.sample(lambda: calls.append("call"), SETTINGS, on_warm=lambda: calls.append("warm"))
-    assert calls == ["call", "warm", "call", "call", "call"]
+    timing.sample(lambda: calls.append("call"), SETTINGS, lambda call: calls.append("again"))
+    assert calls == ["call", "again", "call", "call"]
     calls.clear()
     monkeypatch.setattr(timing, "SHORT_S", -1.0)
-    timing.sample(lambda: calls.append("call"), SETTINGS, on_warm=lambda: calls.append("warm"))
+    timing.sample(lambda: calls.append("call"), SETTINGS, lambda call: calls.append("again"))
     assert calls == ["call", "call", "call"]
 
 

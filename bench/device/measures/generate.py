@@ -125,10 +125,8 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
         return results
 
     notify("sample")
-    # The peak is that of the first calls. Later ones leave free pages between the arrays of two programs: over all
-    # calls the high-water mark was 180 MB (109 planned), and 106 in the first ones (Transformer, small, 4k tokens).
     meter = memory.PeakMeter()
-    call()
+    meter.measure(call)
     memory_columns = meter.columns(args)
     samples = timing.sample(call, settings)
     row = {**first.program.columns, **both.timed(samples), **memory_columns}
