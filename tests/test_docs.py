@@ -4,9 +4,8 @@ import csv
 import json
 import re
 
-from lengthscale.bench.analysis import answer, fit
+from lengthscale.bench.analysis import answer, fit, rerun
 from lengthscale.bench.claims import CLAIMS, table
-from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.models import MODELS
 from tests.helpers.adapters import ADAPTERS
@@ -70,7 +69,7 @@ def test_the_verdicts_are_those_of_a_run_of_the_claims():
 
 
 def test_what_is_said_of_other_runs_is_in_their_files():
-    """The second run of the claims, when the machine was slower; and the default suite on an AMD EPYC."""
+    """The second run of the claims, when the machine was slower."""
     flowing = " ".join(TEXT.split())
     again = ROOT / re.findall(r"\]\((results/\S+claims_again\S+)/claims\.csv\)", TEXT)[0]
     verdicts = {int(row["claim"]): row for row in table.overall(table.read(again))}
@@ -82,10 +81,16 @@ def test_what_is_said_of_other_runs_is_in_their_files():
     apart = {number for number, row in verdicts.items() if row["verdict"] != decided[number]}
     assert apart == {1, 7}
     assert {verdicts[number]["verdict"] for number in apart} == {"not decided"}
-    other = ROOT / re.findall(r"\]\((results/amd\S+default\S+)/summary\.md\)", flowing)[0]
-    records = {(r.cell.measure, r.cell.model, r.cell.length): r for r in read_journal(other / "journal.jsonl")}
-    seconds = [records["train", model, 16384].row.number("time_median_ms") / 1e3 for model in ("transformer", "mamba")]
-    assert "the Transformer trains at 16k tokens in {:.3g} s, Mamba in {:.3g} s".format(*seconds) in flowing
+
+
+def test_the_rerun_test_is_that_of_the_committed_runs():
+    text = (ROOT / "docs/rerun.md").read_text()
+    for suite, count in (("default", 3), ("quick", 7)):
+        runs = sorted((ROOT / "results/amd-epyc-2cpu").glob(f"{suite}-20261128-*"))
+        assert len(runs) == count
+        for line in rerun.lines(runs):
+            assert f"| {' | '.join(line)} |" in text
+        assert f"- {suite}: {rerun.alarms(runs).partition(': ')[2]}." in text
 
 
 def test_what_is_said_of_peers_is_in_their_table():

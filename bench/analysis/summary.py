@@ -27,6 +27,8 @@ COLUMNS = (
     "L",
     "ms",
     "95%",
+    "TTFT ms",
+    "TPOT ms",
     "tokens/s",
     "growth",
     "FLOPs",
@@ -40,7 +42,7 @@ WIDE = 110  # characters of a console
 
 
 def summarise(results: list[Result], fits: list[Fit]) -> list[dict[str, Any]]:
-    """A row of COLUMNS for each series, at its longest length L.
+    """A row of COLUMNS for each series, at its longest length L. TTFT, TPOT: time to first token, per output token.
 
     growth, FLOPs: the exponents of its time and of its FLOPs in fits.csv. flags: those of the cell. A measure without
     times, whose numbers have no column here, has a row only where a cell is not ok.
@@ -66,6 +68,8 @@ def _row(key: SeriesKey, distinction: str, results: list[Result], fit: Fit | Non
         columns |= {
             "L": good[-1].cell.length,
             "ms": _number(row.time_median_ms),
+            "TTFT ms": _number(row.ttft_ms),
+            "TPOT ms": _number(row.tpot_ms),
             "tokens/s": _number(row.tokens_per_s),
             "95%": _interval(row.time_low_ms, row.time_high_ms),
             "growth": text.slope(fit.slope.value) if fit and fit.slope else None,
@@ -86,6 +90,11 @@ def _number(value: float | None) -> str | None:
     return None if value is None else text.number(value)
 
 
+def _columns_of(rows: list[dict[str, Any]]) -> list[str]:
+    """The columns in which a row has something, and those that name a row."""
+    return [c for c in COLUMNS if c in ("measure", "model", "L") or any(row[c] not in (None, "") for row in rows)]
+
+
 def print_summary(rows: list[dict[str, Any]], console: Console) -> None:
     """Print a table for each measure, with the columns that it has. rows: of `summarise`.
 
@@ -98,8 +107,7 @@ def print_summary(rows: list[dict[str, Any]], console: Console) -> None:
     )
     for measure, group in groupby(rows, key=lambda row: row["measure"]):
         mine = list(group)
-        shown = [column for column in COLUMNS[1:] if column != "95%" or console.width >= WIDE]
-        columns = [c for c in shown if c in ("model", "L") or any(row[c] not in (None, "") for row in mine)]
+        columns = [column for column in _columns_of(mine)[1:] if column != "95%" or console.width >= WIDE]
         table = Table(title=measure, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in columns:
             table.add_column(column, justify="left" if column in ("model", "not ok") else "right", no_wrap=True)
@@ -150,7 +158,6 @@ def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Tabl
 
 def write_summary(rows: list[dict[str, Any]], folder: Path, sentences: Iterable[str] = ()) -> None:
     """Write summary.md. rows: of `summarise`. sentences: on what has no column, a line each below the table."""
-    lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
-    lines += [" | ".join("" if row[column] is None else str(row[column]) for column in COLUMNS) for row in rows]
-    table = "".join(f"| {line} |\n" for line in lines)
+    columns = _columns_of(rows)
+    table = text.table(columns, ([row[column] for column in columns] for row in rows))
     replace_file(RunFolder(folder).summary, table + "".join(f"\n{sentence}\n" for sentence in sentences))

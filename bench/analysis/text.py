@@ -1,6 +1,8 @@
-"""Numbers, lengths and estimates as text for readers: one way to write each."""
+"""Numbers, lengths, estimates and tables as text for readers: one way to write each."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 from lengthscale.bench.results.estimate import Estimate
 
@@ -57,3 +59,10 @@ def estimated(estimate: Estimate) -> str:
 def milliseconds(ms: float) -> str:
     """A time with its unit, such as "39 ms" or "4.44 s". ms: milliseconds."""
     return f"{number(ms / 1e3)} s" if ms >= 1e3 else f"{number(ms)} ms"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown. rows: a cell for each column; None is a blank."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    texts = (("" if cell is None else str(cell).replace("|", r"\|") for cell in line) for line in lines)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in texts)

@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lengthscale.bench.analysis import text
 from lengthscale.bench.claims.claim import HOLDS, NOT_DECIDED, Claim, Finding
 from lengthscale.bench.results.csv_table import table_of
 from lengthscale.bench.results.files import replace_file
@@ -42,18 +43,17 @@ def print_verdicts(rows: list[dict], console: Console) -> None:
     for row in overall(rows):
         verdict = f"[{_COLOURS.get(row['verdict'], 'red')}]{row['verdict']}[/]"
         texts = (f"{row['claim']}. {row['statement']}", estimate_text(row), row["measured"], row["note"])
-        statement, figure, measured, note = (text.replace("[", r"\[") for text in texts)
+        statement, figure, measured, note = (each.replace("[", r"\[") for each in texts)
         table.add_row(statement, verdict, figure, measured, note)
     console.print(table)
 
 
 def markdown(rows: list[dict]) -> str:
     """The verdicts as a table, such as the README's; where there is none, with the reason."""
-    lines = ["| claim | verdict | figure [95% interval] | measured |", "| --- | --- | --- | --- |"]
+    lines = []
     for row in overall(rows):
         verdict = row["verdict"]
         if verdict == NOT_DECIDED and row["note"]:
             verdict += f" ({row['note']})"
-        cells = (f"{row['claim']}. {row['statement']}", verdict, estimate_text(row), row["measured"])
-        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append((f"{row['claim']}. {row['statement']}", verdict, estimate_text(row), row["measured"]))
+    return text.table(("claim", "verdict", "figure [95% interval]", "measured"), lines)

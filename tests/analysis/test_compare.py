@@ -48,7 +48,13 @@ def alarms(a, b, cells=25):
     return min(each.p for each in found) * cells < differences.ALPHA
 
 
-@pytest.mark.parametrize(("runs", "replicates", "spread"), [(1, 3, 0.03), (1, 3, 0.1), (1, 10, 0.03), (3, 3, 0.03)])
+@pytest.mark.parametrize(
+    ("runs", "replicates", "spread"),
+    [
+        (1, 3, 0.03),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in [(1, 3, 0.1), (1, 10, 0.03), (3, 3, 0.03)]),
+    ],
+)
 def test_at_most_one_comparison_of_the_same_code_in_100_raises_an_alarm(runs, replicates, spread):
     rng = np.random.default_rng(0)
     count = 0

@@ -234,6 +234,7 @@ sys.exit(main(arguments))
 """
 
 
+@pytest.mark.slow
 def test_a_run_on_what_it_downloads(server, cache, tmp_path):
     cache.mkdir()
     (cache / "native").symlink_to(KERNELS)  # else they are compiled again

@@ -43,7 +43,14 @@ def test_the_largest_difference_of_any_step_of_any_window(off, monkeypatch):
     assert agreement.compare(cast(Any, Sum(off)), inputs) == (off, 38)
 
 
-@pytest.mark.parametrize(("name", "method"), [("rwkv4", "associative"), ("gru", "auto"), ("transformer", "reference")])
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("rwkv4", "associative"),
+        pytest.param("gru", "auto", marks=pytest.mark.slow),
+        pytest.param("transformer", "reference", marks=pytest.mark.slow),
+    ],
+)
 def test_models_agree_with_themselves(name, method):
     """With every parameter disturbed, or RWKV's blocks would add nothing."""
     model: Any = build(name, size="tiny", method=method, interface=Interface(11), rngs=nnx.Rngs(0))

@@ -62,9 +62,8 @@ def test_a_zero_order_hold_is_exact_for_a_held_input():
         assert found["ramp_error"] > 0.01 * dt**2 / 2
 
 
-@pytest.mark.parametrize(
-    ("model", "rule"), [pytest.param("s4d", "zoh", marks=pytest.mark.slow), ("s4d:rule=bilinear,dt=large", "bilinear")]
-)
+@pytest.mark.parametrize(("model", "rule"), [("s4d", "zoh"), ("s4d:rule=bilinear,dt=large", "bilinear")])
+@pytest.mark.slow
 def test_the_model_that_was_trained_is_measured(model, rule):
     result = discretisation.run(cell("discretisation", model), settings(learning_rate=0.1), [].append)
     assert isinstance(result.content, Measured)
@@ -130,9 +129,8 @@ def test_twice_the_step_is_half_the_rate_of_a_held_signal():
     assert 1e-3 < steps[0]["dt_p10"] < steps[0]["dt_median"] < steps[0]["dt_p90"] < 1e-1
 
 
-@pytest.mark.parametrize(
-    ("model", "dt"), [pytest.param("s4d:dt=small", 1e-3, marks=pytest.mark.slow), ("s4d:rule=bilinear,dt=large", 1e-1)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "dt"), [("s4d:dt=small", 1e-3), ("s4d:rule=bilinear,dt=large", 1e-1)])
 def test_a_trained_model_at_half_the_rate(model, dt):
     result = resampling.run(cell("resampling", model), settings(learning_rate=1e-6), [].append)
     assert isinstance(result.content, Measured)

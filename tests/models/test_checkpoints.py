@@ -86,9 +86,10 @@ def test_weights_reach_their_places(tmp_path):
 
 
 def run(*arguments) -> int:
-    return main(["run", "--suite", "quick", "--replicates", "2", *map(str, arguments)])
+    return main(["run", "--suite", "quick", "--replicates", "1", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_the_command_line_measures_a_checkpoint(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
         "lengthscale.bench.figures.mpl.plot_folder", lambda run: []

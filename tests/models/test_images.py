@@ -62,6 +62,7 @@ def test_vit_tells_patches_apart_by_their_positions_alone():
     assert np.max(np.abs(call(params, swapped) - call(params, images))) > 0.01
 
 
+@pytest.mark.slow
 def test_vits_methods_agree_over_several_blocks_of_patches():
     params, images = rough(split("vit", 96)[1]), some_images(1, 96)  # 577 tokens
 

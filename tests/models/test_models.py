@@ -61,7 +61,7 @@ def some_tokens(batch=BATCH, length=LENGTH, seed=0):
 
 
 @pytest.mark.parametrize(
-    "cuts", [(5, 6, 20), *(pytest.param(c, marks=pytest.mark.slow) for c in [(1,), (36,), (13, 14)])]
+    "cuts", [(12, 13, 25), *(pytest.param(c, marks=pytest.mark.slow) for c in [(1,), (36,), (13, 14), (5, 6, 20)])]
 )
 def test_any_split_gives_the_same_logits_and_state(model, run, cuts):
     tokens = some_tokens()
@@ -221,13 +221,15 @@ def test_bfloat16_runs_and_stays_near_float32(name):
     assert_close(logits.astype(jnp.float32), call(params, "float32")[1], 0.05)  # bfloat16 has 8 bits of mantissa
 
 
-@pytest.mark.parametrize("method", MODELS["mamba"].methods)
-def test_mambas_methods_agree(method):
+def test_mambas_methods_agree():
     def logits(method):
         graph, params = split_model("mamba", method)
         return jax.jit(lambda p: nnx.merge(graph, p)(some_tokens())[0])(params)
 
-    assert_close(logits(method), logits("auto"), TOLERANCE)
+    expected = logits("auto")
+    for method in MODELS["mamba"].methods:
+        if method != "auto":
+            assert_close(logits(method), expected, TOLERANCE)
 
 
 def test_unknown_names_come_with_the_closest():

@@ -34,7 +34,7 @@ def both(name, inputs, targets, weights, chunk):
     return model(inputs)[0], streaming.score(model, inputs, targets, weights, error=error, chunk=chunk)
 
 
-@pytest.mark.parametrize("chunk", [1, 5, 36, 37, 64])
+@pytest.mark.parametrize("chunk", [5, 37, *(pytest.param(c, marks=pytest.mark.slow) for c in (1, 36, 64))])
 def test_scores_of_classes(chunk):
     rng = np.random.default_rng(0)
     inputs, targets = rng.integers(0, 9, (2, BATCH, LENGTH))

@@ -77,7 +77,6 @@ class _Serving:
         del results, outputs
         again_s = first_s if first_s > 1 else self._timed()[0]
         self._calls = max(1, min(MOST_CALLS, round(SAMPLE_S / again_s)))
-        self._short = again_s < 0.5
         _give_back_memory()
         self.ready = Ready(
             prepare_s=round(prepare_s, 3),
@@ -90,9 +89,11 @@ class _Serving:
         )
 
     def sample(self) -> float:
-        """The seconds of one call. A short one is warmed up first, since others have used the core and its caches."""
-        if self._short:
-            self._prepared.call()
+        """The seconds of one call.
+
+        A first call is dropped: others have used the core and its caches, and this process has given its memory back.
+        """
+        self._prepared.call()
         start = time.perf_counter()
         for _ in range(self._calls):
             self._prepared.call()

@@ -70,7 +70,10 @@ IN_JAX = [method for method in selective_scan.METHODS if method != "native"]
 
 
 @pytest.mark.parametrize("method", IN_JAX)
-@pytest.mark.parametrize(("batch", "length", "chunk"), [(2, 1, None), (1, 37, None), (2, 37, 8), (3, 64, 16)])
+@pytest.mark.parametrize(
+    ("batch", "length", "chunk"),
+    [(2, 1, None), (1, 37, None), (2, 37, 8), pytest.param(3, 64, 16, marks=pytest.mark.slow)],
+)
 def test_selective_scan(method, batch, length, chunk, dtype):
     fast = partial(selective_scan.selective_scan, method=method, chunk=chunk)
     same_value_and_gradient(fast, selective_scan.selective_scan_reference, scan_arguments(batch, length, dtype), dtype)
