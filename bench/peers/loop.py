@@ -15,6 +15,7 @@ from rich.console import Console
 from lengthscale.bench.analysis.text import number
 from lengthscale.bench.host import machine
 from lengthscale.bench.host.errors import StoppedError
+from lengthscale.bench.host.process import uninterrupted
 from lengthscale.bench.host.sweep import new_folder
 from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.crew import Crew
@@ -95,9 +96,10 @@ def _measure(
         for position, case in enumerate(missing, start=1):
             record = run_case(case, request.settings, crew, forecast.reason_to_skip)
             record = replace(record, environment=conditions)
-            journal.append(record)
+            with uninterrupted():  # a record that only the journal had would be missing in the tables
+                journal.append(record)
+                write_tables(folder.path, journal.records)
             forecast.learn(record)
-            write_tables(folder.path, journal.records)
             progress = f"[{position}/{len(missing)}] {case.label()} ... {_sentence(line_of(record))}"
             console.print(progress, highlight=False, markup=False, soft_wrap=True)
     finally:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 
@@ -18,7 +19,7 @@ from lengthscale.bench.peers.rows import ROWS, Row, find
 from lengthscale.bench.peers.tables import ALL_COLUMNS, COLUMNS, IDENTITY
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.codec import read_lines
-from lengthscale.bench.results.journal import locked
+from lengthscale.bench.results.journal import Journal, locked
 from tests.helpers.paths import ROOT, environment
 from tests.helpers.peer_records import record_of
 
@@ -161,6 +162,22 @@ def run_with_fakes(monkeypatch, cases, *more):
     monkeypatch.setenv("GLIBC_TUNABLES", TUNABLES)
     monkeypatch.setattr(loop, "run_case", lambda case, settings, crew, reason_to_skip: cases(case))
     return main(["peers", "--only", "lstm", "--measures", "train", "--cores", "1", *more])
+
+
+def test_an_interrupt_while_a_record_is_written_waits_until_it_is_in_the_tables_too(tmp_path, monkeypatch):
+    written = Journal.append
+
+    def interrupted(journal, record):
+        written(journal, record)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Journal, "append", interrupted)
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = run_with_fakes(monkeypatch, lambda case: record_of(case, [1.0] * 5, [2.0] * 5), "--out", str(tmp_path))
+    signal.signal(signal.SIGINT, ours)
+    assert code == 130
+    with open(tmp_path / "peers.csv") as file:
+        assert [row["ratio"] for row in csv.DictReader(file)] == ["2"]
 
 
 def test_an_interrupted_run_keeps_its_cases_and_continues(tmp_path, monkeypatch, capsys):
