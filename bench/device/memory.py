@@ -7,9 +7,10 @@ arguments, outputs and temporaries, and what XLA's library takes for products in
 They differ in the scratch memory of other products: 20 MB or less if no other process keeps the threads waiting. Where
 /proc is missing (macOS) the observed memory stays blank.
 
-The peak is that of one call. Over many calls the allocator leaves free gaps between its blocks, if a program's blocks
-are smaller than 32 MB (glibc maps larger ones by themselves): after 20 calls the high-water mark of an RNN's prefill of
-2k tokens was 70 to 95 MB, and 43 MB in each single call, with 41 MB planned.
+The peak is that of one call, or of all calls where one takes over a second. Over many calls the allocator leaves free
+gaps between its blocks, if a program's blocks are smaller than 32 MB (glibc maps larger ones by themselves): after 20
+calls the high-water mark of an RNN's prefill of 2k tokens was 70 to 95 MB, and 43 MB in each single call, with 41 MB
+planned.
 """
 
 from __future__ import annotations

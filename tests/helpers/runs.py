@@ -1,10 +1,13 @@
 """A finished run's folder, made without measuring anything."""
 
 import json
-from contextlib import closing
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 from msgspec.structs import replace as replace_fields
 
@@ -59,6 +62,23 @@ def made(cell: Cell, status: Status | str = Status.OK, **fields: Any) -> Record:
 def changed(record: Fields, **fields: Any) -> Fields:
     """The record, or the row, with other fields."""
     return replace_fields(record, **fields)
+
+
+@contextmanager
+def interrupted_after_the_journal() -> Iterator[None]:
+    """Within this context a Ctrl-C follows each line of a journal, before anything else is written."""
+    append = Journal.append
+
+    def interrupted(journal, record):
+        append(journal, record)
+        signal.raise_signal(signal.SIGINT)
+
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with patch.object(Journal, "append", interrupted):
+            yield
+    finally:
+        signal.signal(signal.SIGINT, ours)
 
 
 def finished_run(folder: Path, cells=CELLS, facts=FACTS, **suite) -> Path:

@@ -11,22 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from lengthscale.bench.host.sweep import Output
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.schedule import schedule
 from lengthscale.bench.results.codec import read_journal
-from lengthscale.bench.results.folder import RunFolder
-from lengthscale.bench.results.journal import Journal
-from lengthscale.bench.results.tables import Tables
 from lengthscale.bench.results.validate import validate
-from tests.helpers import runs
 from tests.helpers.paths import environment
 
 LENGTHS = list(range(1, 9))
@@ -225,23 +220,6 @@ def test_an_interrupt_ends_the_child_and_keeps_what_is_finished(tmp_path, times)
     assert still_at_work(tmp_path) == []
     assert len((tmp_path / "decode.csv").read_text().splitlines()) == 8
     goes_on_to_its_end(tmp_path, 7)
-
-
-@pytest.mark.fault("Ctrl-C, once or twice")
-def test_an_interrupt_while_a_record_is_written_waits_until_it_is_in_the_csv_too(tmp_path, monkeypatch):
-    folder, facts = RunFolder(tmp_path), {**runs.FACTS, "device_kind": "cpu", "n_devices": 1, "peaks": {}}
-    written = Journal.append
-
-    def interrupted(journal, record):
-        written(journal, record)
-        signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Journal, "append", interrupted)
-    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with closing(Journal(folder.journal)) as journal, pytest.raises(KeyboardInterrupt):
-        Output(journal, Tables(folder), facts).keep(runs.record(runs.CELL))
-    signal.signal(signal.SIGINT, ours)
-    assert len(folder.csv(runs.CELL.measure).read_text().splitlines()) == 2
 
 
 @pytest.mark.fault("results cannot be written: disk full, read-only, a file in the way")

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import signal
 import subprocess
 import sys
 
@@ -19,9 +18,10 @@ from lengthscale.bench.peers.rows import ROWS, Row, find
 from lengthscale.bench.peers.tables import ALL_COLUMNS, COLUMNS, IDENTITY
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.codec import read_lines
-from lengthscale.bench.results.journal import Journal, locked
+from lengthscale.bench.results.journal import locked
 from tests.helpers.paths import ROOT, environment
 from tests.helpers.peer_records import record_of
+from tests.helpers.runs import interrupted_after_the_journal
 
 LSTM = Case("lstm", "forward", 512, 1, 1)
 
@@ -165,16 +165,8 @@ def run_with_fakes(monkeypatch, cases, *more):
 
 
 def test_an_interrupt_while_a_record_is_written_waits_until_it_is_in_the_tables_too(tmp_path, monkeypatch):
-    written = Journal.append
-
-    def interrupted(journal, record):
-        written(journal, record)
-        signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Journal, "append", interrupted)
-    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = run_with_fakes(monkeypatch, lambda case: record_of(case, [1.0] * 5, [2.0] * 5), "--out", str(tmp_path))
-    signal.signal(signal.SIGINT, ours)
+    with interrupted_after_the_journal():
+        code = run_with_fakes(monkeypatch, lambda case: record_of(case, [1.0] * 5, [2.0] * 5), "--out", str(tmp_path))
     assert code == 130
     with open(tmp_path / "peers.csv") as file:
         assert [row["ratio"] for row in csv.DictReader(file)] == ["2"]
