@@ -11,6 +11,7 @@ import os
 import resource
 import statistics
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ _IDLE, _IOWAIT, _STEAL = 3, 4, 7  # fields of a core's line in /proc/stat, of wh
 NO_DISTURBANCE = ("sw_power_cap",)  # of a GPU's reasons to slow down: under load it is always at its power limit
 
 
-class _Totals(NamedTuple):
+class Totals(NamedTuple):
     """What has added up since the process, or the machine, began."""
 
     waited_ns: int
@@ -56,27 +57,28 @@ class Watch:
         self._busy_s = self._before.busy_s
         self._meter.joules()
 
-    def read(self, seconds: float) -> None:
-        """Add a sample that has just ended, with what disturbed it since the last one."""
+    def read(self, seconds: Sequence[float]) -> None:
+        """Add samples that have just ended, with what disturbed them since the last ones: each has its share of it."""
         state = self._gpu.state() if self._gpu else None
         before, now = self._before, self._now()
         self._before = now
         self._meter.update()
         mine = self.samples
-        ms = (*mine.samples_ms, round(seconds * 1e3, 6))
         if self._threads:
+            shares = [each / sum(seconds) for each in seconds]
+            waited_ms, stolen_ms = (now.waited_ns - before.waited_ns) * 1e-6, (now.stolen_s - before.stolen_s) * 1e3
             mine = replace(
                 mine,
-                waited_ms=(*mine.waited_ms, round((now.waited_ns - before.waited_ns) * 1e-6, 3)),
-                stolen_ms=(*mine.stolen_ms, round((now.stolen_s - before.stolen_s) * 1e3, 3)),
-                switches=(*mine.switches, now.switches - before.switches),
+                waited_ms=(*mine.waited_ms, *(round(share * waited_ms, 3) for share in shares)),
+                stolen_ms=(*mine.stolen_ms, *(round(share * stolen_ms, 3) for share in shares)),
+                switches=(*mine.switches, *(0 for _ in shares[1:]), now.switches - before.switches),
                 other_cores=self._other_cores(now.busy_s),
             )
         if state:
             self._states.append(state)
             reasons = " ".join(each for each in state.throttling if each not in NO_DISTURBANCE)
-            mine = replace(mine, throttled=(*mine.throttled, reasons))
-        self.samples = replace(mine, samples_ms=ms)
+            mine = replace(mine, throttled=(*mine.throttled, *[reasons] * len(seconds)))
+        self.samples = replace(mine, samples_ms=(*mine.samples_ms, *(round(each * 1e3, 6) for each in seconds)))
 
     def end(self) -> Samples:
         """All samples since the beginning, with the energy of a call and what other processes used meanwhile."""
@@ -98,12 +100,12 @@ class Watch:
         others = busy_s - self._busy_s - (time.process_time() - self._cpu_s)
         return round(max(0.0, others) / (time.monotonic() - self._began), 3)
 
-    def _now(self) -> _Totals:
+    def _now(self) -> Totals:
         waited = 0
         for thread in self._threads:
             with suppress(OSError):  # the thread has ended
                 waited += int(os.pread(thread, 100, 0).split()[1])
-        return _Totals(waited, *_cores(), resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw)
+        return Totals(waited, *_cores(), resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw)
 
 
 def _cores() -> tuple[float, float]:

@@ -100,9 +100,9 @@ def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) 
                 meter.stop()
                 watch.begin()  # the first step also warms up
             else:
-                watch.read(taken)
+                watch.read((taken,))
         if not watch.samples.samples_ms:
-            watch.read(taken)  # there was one batch only
+            watch.read((taken,))  # there was one batch only
         samples = watch.end()
     row = {
         **meter.columns((args, results)),  # before the statistics, which take memory of their own

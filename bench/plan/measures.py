@@ -127,6 +127,7 @@ class Measure:
     columns: tuple[str, ...]  # of its CSV, besides the cell's identity
     trains: bool = False  # trains on a budget of tokens; batch x length is the same at every length
     replicated: bool = False  # measured in several processes (--replicates), since its times are what it is about
+    short: bool = False  # calls of a millisecond, whose times scatter more: about twice as many processes
 
 
 MEASURES = {
@@ -147,6 +148,7 @@ MEASURES = {
         "one token at a context of L",
         TIME + COMPILE + RATES + MEMORY + ENERGY + ("state_bytes",),
         replicated=True,
+        short=True,
     ),
     "generate": Measure(
         "lengthscale.bench.device.measures.generate",

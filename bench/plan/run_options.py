@@ -69,7 +69,8 @@ _CELLS = (
     ),
     Option(
         "--replicates",
-        "independent processes in which each cell is measured; an interval needs 3 (default: 3)",
+        "independent processes in which each cell is measured; an interval needs 3; for N of them, decode, whose "
+        + "calls are short, has 2 N - 1 (default: 3)",
         parse.positive_integer,
         setting="replicates",
     ),

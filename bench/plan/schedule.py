@@ -3,7 +3,8 @@
 All cells of a measure are interleaved, models and lengths alike, so that a drift of the machine does not change one
 curve more than another. The first replicate of every cell comes first: there is an early picture. In it the lengths of
 a series come in ascending order, since short cells predict which long ones would take too long; the order is random
-otherwise, and the same in each run.
+otherwise, and the same in each run. A cell of short calls has one replicate in the first round and two in each later
+one: 5 where others have 3.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.measures import MEASURES, Measure
 from lengthscale.bench.plan.series import SeriesKey
 
 
@@ -30,14 +31,22 @@ def schedule(cells: Iterable[Cell], replicates: int) -> list[Turn]:
     for cell in cells:
         by_measure.setdefault(cell.measure, []).append(cell)
     turns: list[Turn] = []
-    for replicate in range(replicates):
+    for number in range(replicates):
         for measure, mine in by_measure.items():
-            if replicate and not MEASURES[measure].replicated:
-                continue
-            order = random.Random(f"{measure} {replicate}")
-            shuffled = list(_merged(mine, order)) if replicate == 0 else order.sample(mine, len(mine))
-            turns += (Turn(cell, replicate) for cell in shuffled)
+            for replicate in _in_round(number, MEASURES[measure]):
+                order = random.Random(f"{measure} {replicate}")
+                shuffled = list(_merged(mine, order)) if replicate == 0 else order.sample(mine, len(mine))
+                turns += (Turn(cell, replicate) for cell in shuffled)
     return turns
+
+
+def _in_round(number: int, measure: Measure) -> range:
+    """The replicates of a measure's cells that come in a round, both counted from 0."""
+    if number == 0:
+        return range(1)
+    if not measure.replicated:
+        return range(0)
+    return range(2 * number - 1, 2 * number + 1) if measure.short else range(number, number + 1)
 
 
 def _merged(cells: list[Cell], order: random.Random) -> Iterator[Cell]:

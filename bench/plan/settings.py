@@ -12,11 +12,11 @@ class Settings:
 
     timeout_s: float = 120  # a cell's absolute deadline
     compile_timeout_s: float = 120  # the most of it that tracing, lowering and compiling may take
-    replicates: int = 3  # independent processes in which a cell is measured
+    replicates: int = 3  # independent processes in which a cell is measured; more where calls are short (schedule.py)
     min_samples: int = 5  # in a replicate ...
     min_seconds: float = 0.4  # ... which together take at least this long ...
     max_seconds: float = 4.0  # ... and at most this long: a longer step is sampled less often, at least once
-    max_samples: int = 200
+    max_samples: int = 400
     mem_limit_share: float = 0.8  # of the memory that is free when a cell starts
     mem_limit_bytes: int | None = None  # instead of that share
     train_tokens: int = 131_072  # quality: tokens to train on, at every length

@@ -175,7 +175,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     samples_ms: tuple[float, ...] = ()
     waited_ms: tuple[float, ...] = ()  # the time for which the process's threads together waited for a core
     stolen_ms: tuple[float, ...] = ()  # the time that the host of a virtual machine took away
-    switches: tuple[int, ...] = ()  # how often a thread was made to leave its core
+    switches: tuple[int, ...] = ()  # how often a thread was made to leave its core; at the last sample of a burst
     throttled: tuple[str, ...] = ()  # why the GPU was slowed down; "" where it was not
     other_cores: float | None = None  # that other processes used meanwhile, on average
     # On a stream: for each row, the loss of each window (None: not finite), so that rows can be compared in pairs.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lengthscale.bench.device import memory, peaks, program, timing
+from lengthscale.bench.device.disturbance import Totals, Watch
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results import rates
@@ -39,6 +40,21 @@ def test_a_known_sleep():
     assert columns["tokens_per_s"] == pytest.approx(10 / columns["time_median_ms"] * 1e3)
 
 
+def test_short_calls_follow_each_other_in_bursts_and_what_disturbed_them_is_read_after_each(monkeypatch):
+    reads = []
+    monkeypatch.setattr(Watch, "_now", lambda self: reads.append(0) or Totals(len(reads) * 2_000_000, 0.0, 0.0, 3))
+    samples = timing.sample(lambda: time.sleep(0.002), replace(SETTINGS, min_samples=8))
+    bursts = len(reads) - 1  # one reading is at the start
+    assert bursts < len(samples.samples_ms) <= 5 * bursts  # a call takes 2 ms or more, a burst 10 or little more
+    if samples.waited_ms:  # Linux
+        assert sum(samples.waited_ms) == pytest.approx(2 * bursts, abs=0.01)  # each call has its share
+        longest = samples.samples_ms.index(max(samples.samples_ms))
+        assert samples.waited_ms[longest] == max(samples.waited_ms)
+    assert len(timing.burst(lambda: None, 400)) == timing.BURST_CALLS
+    assert len(timing.burst(lambda: None, 3)) == 3
+    assert len(timing.burst(lambda: time.sleep(0.02), 400)) == 1
+
+
 def test_the_warm_up_is_not_a_sample():
     naps = iter([0.3, 0.2, *[0.02] * 50])
     samples = timing.sample(lambda: time.sleep(next(naps)), SETTINGS)
@@ -48,11 +64,12 @@ def test_the_warm_up_is_not_a_sample():
 def test_a_short_call_is_warmed_up_twice_and_a_long_one_once(monkeypatch):
     calls = []
     monkeypatch.setattr(timing, "wants_more", lambda samples, settings: len(samples.samples_ms) < 2)
-    timing.sample(lambda: calls.append("call"), SETTINGS, lambda call: calls.append("again"))
+    two = replace(SETTINGS, max_samples=2)
+    timing.sample(lambda: calls.append("call"), two, lambda call: calls.append("again"))
     assert calls == ["call", "again", "call", "call"]
     calls.clear()
     monkeypatch.setattr(timing, "SHORT_S", -1.0)
-    timing.sample(lambda: calls.append("call"), SETTINGS, lambda call: calls.append("again"))
+    timing.sample(lambda: calls.append("call"), two, lambda call: calls.append("again"))
     assert calls == ["call", "call", "call"]
 
 
@@ -97,7 +114,7 @@ others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in 
 time.sleep(0.3 * len(others))
 watch, started, computed = Watch(), time.perf_counter(), time.process_time()
 while time.perf_counter() < started + 1: pass
-watch.read(0.0)
+watch.read([time.perf_counter() - started])
 print(watch.samples.waited_ms[0] / 1e3, time.process_time() - computed, time.perf_counter() - started)
 for other in others: other.kill()
 """

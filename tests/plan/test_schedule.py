@@ -34,6 +34,24 @@ def test_the_first_replicates_come_first_and_measures_stay_together():
     assert [turn.replicate for turn in turns] == sorted(turn.replicate for turn in turns)
 
 
+def test_cells_of_short_calls_have_two_replicates_in_each_round_after_the_first():
+    decode = [replace(CELL, measure="decode", length=length) for length in (16, 32)]
+    turns = schedule([CELL, *decode], 3)
+    rounds = [(turn.cell.measure, turn.replicate) for turn in turns]
+    assert list(dict.fromkeys(rounds)) == [
+        ("train", 0),
+        ("decode", 0),
+        ("train", 1),
+        ("decode", 1),
+        ("decode", 2),
+        ("train", 2),
+        ("decode", 3),
+        ("decode", 4),
+    ]
+    assert len(turns) == len(set(turns)) == 3 + 2 * 5
+    assert [turn.replicate for turn in schedule(decode, 1)] == [0, 0]
+
+
 def test_models_and_lengths_are_interleaved():
     turns = schedule(CELLS, 3)
     for replicate in range(3):
