@@ -1,9 +1,10 @@
 """Compiling once in a run what several processes run.
 
-The replicates of a cell run one compiled program: the first one compiles it, which is timed, and stores it; the others
-load it. So do programs that make a model's parameters. Others are compiled with jax's compilation cache, which the
-worker turns off otherwise, or compile times would be those of reading it. The parent gives a folder for all of them
-that exists as long as the run (bench/host/runner.py).
+The replicates of a cell run one compiled program: a process of its own compiles it, which is timed, and stores it; they
+load it. In a process that has compiled, whatever it was, short calls take 1.1 to 1.3 times as long, so it measures
+nothing. Programs that make a model's parameters are shared in the same way. Others are compiled with jax's compilation
+cache, which the worker turns off otherwise, or compile times would be those of reading it. The parent gives a folder
+for all of them that exists as long as the run (bench/host/runner.py).
 """
 
 from __future__ import annotations
@@ -58,19 +59,23 @@ def _path(name: str) -> Path | None:
 
 
 def make_shared(make: Callable[[Any], Any], seed: int) -> Any:
-    """make(key of the seed), compiled with little optimisation, since it runs once, and shared by the cells of a run.
+    """make(key of the seed), in a program that the cells of a run share."""
+    return shared_program(make, seed)(jax.random.key(seed))
+
+
+def shared_program(make: Callable[[Any], Any], seed: int) -> Any:
+    """The compiled program make(key), stored or compiled now: with little optimisation, since it runs once.
 
     The key is an argument, or XLA would compute all random numbers as constants when it compiles. jax's cache is not
     used, since XLA cannot store again, on a CPU, what that has given.
     """
-    key = jax.random.key(seed)
-    lowered = jax.jit(make).lower(key)
+    lowered = jax.jit(make).lower(jax.random.key(seed))
     name = lowered.as_text()
     if found := stored(name):
-        return found[0](key)
+        return found[0]
     compiled = lowered.compile(compiler_options=LITTLE_EFFORT)
     store(name, compiled, None)
-    return compiled(key)
+    return compiled
 
 
 @contextmanager

@@ -74,11 +74,13 @@ class PeakMeter:
     def __init__(self):
         self._started = False
         self._peak: int | None = None  # None: it still goes on
+        self._before: int | None = None  # what the process had before the one call that counts
         self.start()
 
     def measure(self, call: Callable[[], Any]) -> None:
         """Run a call to its end; the peak is that of this call."""
         self.start()
+        self._before = _status_bytes("VmRSS") if self._started else None
         jax.block_until_ready(call())
         self.stop()
 
@@ -102,11 +104,12 @@ class PeakMeter:
         if not self._started:
             return {"mem_peak_bytes": None, "mem_source": None}
         peak = self._peak or process_peak_bytes()
-        # Not earlier: pages that are released between two runs would have to be allocated again in the second one.
-        _release_free_memory()
+        before = self._before
+        if before is None:  # of a first call, which also brings packages into memory: what is left after all calls
+            _release_free_memory()
+            before = _status_bytes("VmRSS")
         arrays = {id(array): array for array in jax.tree.leaves(held)}
-        baseline = _status_bytes("VmRSS") - tree_bytes(arrays)
-        return {"mem_peak_bytes": peak - baseline, "mem_source": "VmHWM"}
+        return {"mem_peak_bytes": peak - before + tree_bytes(arrays), "mem_source": "VmHWM"}
 
 
 def reset_peak() -> None:

@@ -14,14 +14,12 @@ import numpy as np
 
 from lengthscale.bench.device import flops as cost
 from lengthscale.bench.device import memory, timing
-from lengthscale.bench.device.compilation import make_shared, store, stored
+from lengthscale.bench.device.compilation import make_shared, shared_program, store, stored
 from lengthscale.bench.device.memory_limit import memory_limit
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done, Measured, Samples
 from lengthscale.bench.results.record import row_of
-
-COMPILE_TIMES = ("trace_s", "lower_s", "compile_s")
 
 
 class Notifier(Protocol):
@@ -61,6 +59,7 @@ class Program:
     loss: Callable[[Any], Any] | None = None  # results -> loss
     calls: int | None = None  # in one cell; None where sampling decides
     name: str = ""  # under which replicates share it; "": each compiles its own
+    parts: tuple[Program, ...] = ()  # the programs that are measured, where this one is only for a plan
 
     @cached_property
     def abstract_args(self) -> tuple:
@@ -126,13 +125,20 @@ def compile_program(program: Program, notify: Notifier) -> Compiled:
 
 
 def load_or_compile(program: Program, notify: Notifier) -> Compiled:
-    """The compiled program, as an earlier replicate has stored it (without its times of compiling), or compiled now."""
+    """The compiled program, as `prepare` has stored it, or compiled now."""
     if found := stored(program.name):
         call, (columns, moved_bytes) = found
-        return Compiled(program, call, {**columns, **dict.fromkeys(COMPILE_TIMES)}, moved_bytes)
+        return Compiled(program, call, columns, moved_bytes)
     compiled = compile_program(program, notify)
     store(program.name, compiled.call, (compiled.columns, compiled.moved_bytes))
     return compiled
+
+
+def prepare(program: Program, settings: Settings, notify: Notifier) -> None:
+    """Compile all that a replicate runs, and store it. Raises SkippedError where it does not fit into memory."""
+    for part in program.parts or (program,):
+        check_memory(load_or_compile(part, notify), settings)
+        shared_program(part.make_state, part.seed)
 
 
 def check_memory(compiled: Compiled, settings: Settings) -> None:

@@ -11,7 +11,7 @@ import jax
 
 from lengthscale.bench.device import correctness, peaks, timing
 from lengthscale.bench.device.power import EnergyMeter
-from lengthscale.bench.device.program import Notifier, SkippedError, check_memory, compile_program
+from lengthscale.bench.device.program import Notifier, SkippedError, check_memory, compile_program, prepare
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
@@ -50,6 +50,13 @@ def measure(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     return _MODULES[cell.measure].run(cell, settings, notify)
 
 
+def compile_all(cell: Cell, settings: Settings, notify: Notifier) -> Done:
+    """Compile what the replicates of a cell share."""
+    notify("build")
+    prepare(_MODULES[cell.measure].make_program(cell, settings), settings, notify)
+    return Done(Status.OK)
+
+
 def plan(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """The plan of a cell: planned memory and FLOPs, and the time of a step if the step is small enough to run."""
     notify("build")
@@ -71,7 +78,7 @@ def check(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     return correctness.check(cell, notify)
 
 
-TASKS = {"measure": measure, "plan": plan, "check": check}
+TASKS = {"compile": compile_all, "measure": measure, "plan": plan, "check": check}
 
 
 def probe() -> dict:

@@ -19,6 +19,7 @@ from lengthscale.bench.host.child import WORKER, run_child
 from lengthscale.bench.host.machine import set_allocator
 from lengthscale.bench.host.process import Child
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Clock, Done, Stage, record_of
@@ -52,6 +53,7 @@ class Runner:
         }
         self._settings = settings
         self._target = target
+        self._compiled: set[Cell] = set()  # whose programs the children share
         self._context = multiprocessing.get_context("forkserver")
         # A child imports the worker, and multiprocessing runs the program's main module in each child.
         self._context.set_forkserver_preload([WORKER, "lengthscale.bench.__main__"])
@@ -59,7 +61,12 @@ class Runner:
     def measure(self, cell: Cell, replicate: int = 0, on_stage: OnStage = lambda stage: None) -> Record:
         """The record of one replicate of a cell, whatever its outcome. on_stage: called when a stage begins."""
         load_before, started = _load(), time.monotonic()
-        done = self._run("measure", cell, on_stage)
+        done = Done(Status.OK)
+        if MEASURES[cell.measure].replicated and cell not in self._compiled:
+            done = self._run("compile", cell, on_stage)
+        if done.status == Status.OK:
+            self._compiled.add(cell)
+            done = self._run("measure", cell, on_stage, began=started)
         clock = Clock(round(time.monotonic() - started, 3), load_before, _load())
         return record_of(cell, replicate, done, clock)
 
@@ -90,19 +97,23 @@ class Runner:
         cell: Cell | None,
         on_stage: OnStage = lambda stage: None,
         settings: Settings | None = None,
+        began: float | None = None,
     ) -> Done:
-        """The Done of a child that runs the task. It is ended, with all that it has started, whatever happens."""
+        """The Done of a child that runs the task. It is ended, with all that it has started, whatever happens.
+
+        began: from when the deadline counts, by time.monotonic(); now if it is not given.
+        """
         settings = settings or self._settings
         child = Child(self._context, self._target, (task, cell, settings))
         try:
-            return _received(child, settings, on_stage)
+            return _received(child, settings, on_stage, time.monotonic() if began is None else began)
         finally:
             child.end()
 
 
-def _received(child: Child, settings: Settings, on_stage: OnStage) -> Done:
+def _received(child: Child, settings: Settings, on_stage: OnStage, began: float) -> Done:
     """Start the child, and receive its messages until it has ended or its deadline has passed."""
-    deadline, compile_deadline, stage = time.monotonic() + settings.timeout_s, math.inf, "start"
+    deadline, compile_deadline, stage = began + settings.timeout_s, math.inf, "start"
     try:
         child.start()
     except EOFError:

@@ -26,6 +26,12 @@ def good(connection, task, cell, settings, output):
     connection.send(FINE)
 
 
+def tells_its_task(connection, task, cell, settings, output):
+    """A good one that sends its task as a stage."""
+    connection.send(Stage(task))
+    connection.send(Done(Status.OK))
+
+
 def tells_its_origin(connection, task, cell, settings, output):
     """Says whether it was forked by a server that has jaxlib in memory: then it imports nothing again."""
     os.setsid()

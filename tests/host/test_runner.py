@@ -24,6 +24,7 @@ from tests.helpers import children
 from tests.helpers.runs import CONDITIONS, changed
 
 CELL = Cell("forward", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
+TRAINED = replace(CELL, measure="quality")
 
 
 def run(target, timeout_s=20.0, cell=CELL):
@@ -32,10 +33,23 @@ def run(target, timeout_s=20.0, cell=CELL):
 
 def test_a_good_child():
     stages = []
-    record = Runner(Settings(), target=children.good).measure(CELL, on_stage=stages.append)
+    record = Runner(Settings(), target=children.good).measure(TRAINED, on_stage=stages.append)
     assert record.status == "ok"
     assert record.cell.model == "rnn"
     assert stages == ["sample"]
+
+
+def test_a_process_that_has_compiled_measures_nothing():
+    stages = []
+    runner = Runner(Settings(), target=children.tells_its_task)
+    for replicate in range(3):
+        runner.measure(CELL, replicate, stages.append)
+    assert stages == ["compile", "measure", "measure", "measure"]
+    runner.measure(TRAINED, 0, stages.append)  # it has one process
+    assert stages[4:] == ["measure"]
+    resumed = Runner(Settings(), target=children.tells_its_task)  # what was compiled has gone with the other run
+    resumed.measure(CELL, 2, stages.append)
+    assert stages[5:] == ["compile", "measure"]
 
 
 @pytest.mark.fault("a child hangs: silent, sending, printing, ignoring TERM")
@@ -67,7 +81,7 @@ def test_compiling_has_its_own_deadline():
 @pytest.mark.fault("10,000 cells in one journal")
 def test_a_cells_process_starts_from_one_that_has_imported_jax():
     stages = []
-    Runner(Settings(), target=children.tells_its_origin).measure(CELL, on_stage=stages.append)
+    Runner(Settings(), target=children.tells_its_origin).measure(TRAINED, on_stage=stages.append)
     assert stages == ["forked by a server: True, with jaxlib: True"]
 
 

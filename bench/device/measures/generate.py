@@ -45,7 +45,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
         tokens, state = rest.step(params, statistics, token, state)
         return jnp.concatenate([token[None], tokens]), state
 
-    return replace(first, step=step)
+    return replace(first, step=step, parts=(first, rest))
 
 
 def make_programs(cell: Cell, settings: Settings) -> tuple[Program, Program]:
@@ -126,9 +126,8 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
 
     notify("sample")
     meter = memory.PeakMeter()
-    meter.measure(call)
+    samples = timing.sample(call, settings, meter.measure)
     memory_columns = meter.columns(args)
-    samples = timing.sample(call, settings)
     row = {**first.program.columns, **both.timed(samples), **memory_columns}
     _, with_disturbed = usable(samples)
     used = [number for number, is_good in enumerate(undisturbed(samples)) if is_good or with_disturbed]
