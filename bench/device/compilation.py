@@ -13,7 +13,7 @@ import hashlib
 import pickle
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,14 @@ def store(name: str, compiled: Any, facts: Any) -> None:
     written.rename(path)
 
 
+def _link(name: str, other: str) -> None:
+    """Let a stored program be found under another name, too."""
+    path, link = _path(name), _path(other)
+    if path and link and path.exists():
+        with suppress(OSError):  # there is one, or the file system has no links: then it is found by its text
+            link.hardlink_to(path)
+
+
 def _path(name: str) -> Path | None:
     folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     if not folder or not name:
@@ -58,23 +66,30 @@ def _path(name: str) -> Path | None:
     return Path(folder) / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.program"
 
 
-def make_shared(make: Callable[[Any], Any], seed: int) -> Any:
-    """make(key of the seed), in a program that the cells of a run share."""
-    return shared_program(make, seed)(jax.random.key(seed))
+def make_shared(make: Callable[[Any], Any], seed: int, name: str = "") -> Any:
+    """make(key of the seed), by the program of `shared_program`."""
+    return shared_program(make, seed, name)(jax.random.key(seed))
 
 
-def shared_program(make: Callable[[Any], Any], seed: int) -> Any:
-    """The compiled program make(key), stored or compiled now: with little optimisation, since it runs once.
+def shared_program(make: Callable[[Any], Any], seed: int, name: str = "") -> Any:
+    """The compiled program make(key), which the cells of a run share, stored or compiled now.
+
+    It is compiled with little optimisation, since it runs once. name: under which later processes find it without
+    tracing it again; otherwise it is found by its text.
 
     The key is an argument, or XLA would compute all random numbers as constants when it compiles. jax's cache is not
     used, since XLA cannot store again, on a CPU, what that has given.
     """
-    lowered = jax.jit(make).lower(jax.random.key(seed))
-    name = lowered.as_text()
-    if found := stored(name):
+    if name and (found := stored(name)):
         return found[0]
-    compiled = lowered.compile(compiler_options=LITTLE_EFFORT)
-    store(name, compiled, None)
+    lowered = jax.jit(make).lower(jax.random.key(seed))
+    text = lowered.as_text()
+    if found := stored(text):
+        compiled, _ = found
+    else:
+        compiled = lowered.compile(compiler_options=LITTLE_EFFORT)
+        store(text, compiled, None)
+    _link(text, name)
     return compiled
 
 

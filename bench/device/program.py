@@ -67,9 +67,17 @@ class Program:
         state = jax.eval_shape(self.make_state, jax.random.key(self.seed))
         return *state, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in self.inputs)
 
+    @property
+    def _state_name(self) -> str:
+        return f"{self.name} state" if self.name else ""
+
+    def prepare_args(self) -> None:
+        """Compile what `make_args` runs, and store it."""
+        shared_program(self.make_state, self.seed, self._state_name)
+
     def make_args(self) -> tuple:
         """The first call's arguments, on the device."""
-        state = make_shared(self.make_state, self.seed)
+        state = make_shared(self.make_state, self.seed, self._state_name)
         return jax.block_until_ready((*state, *jax.device_put(self.inputs)))
 
 
@@ -138,7 +146,7 @@ def prepare(program: Program, settings: Settings, notify: Notifier) -> None:
     """Compile all that a replicate runs, and store it. Raises SkippedError where it does not fit into memory."""
     for part in program.parts or (program,):
         check_memory(load_or_compile(part, notify), settings)
-        shared_program(part.make_state, part.seed)
+        part.prepare_args()
 
 
 def check_memory(compiled: Compiled, settings: Settings) -> None:

@@ -3,11 +3,13 @@
 import jax
 import pytest
 
+from lengthscale.bench.device import compilation, program, worker
 from lengthscale.bench.device.evaluation import score
 from lengthscale.bench.device.training import train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
+from lengthscale.bench.results.messages import Measured
 
 OPTIONS = {
     "jax_enable_compilation_cache": False,
@@ -28,6 +30,32 @@ def cache(tmp_path):
         jax.config.update(name, value)
 
 
+@pytest.mark.parametrize("measure", ["forward", "train", "decode", "generate"])
+def test_a_replicate_runs_what_was_compiled_before(measure, cache, monkeypatch):
+    cell = Cell(measure, "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
+    settings = Settings(min_samples=1, max_samples=1, new_tokens=2)
+
+    def ignore(stage):
+        pass
+
+    assert worker.run("compile", cell, settings, ignore).status == "ok"
+    stored = set(cache.iterdir())
+    assert len(stored) >= 3  # its step, and what makes its state under two names
+
+    def never(*args):
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(program, "compile_program", never)
+    monkeypatch.setattr(compilation, "store", never)
+    done = worker.run("measure", cell, settings, ignore)
+    assert done.status == "ok"
+    assert set(cache.iterdir()) == stored
+    assert isinstance(done.content, Measured)
+    [row] = done.content.rows
+    assert row.number("compile_s") > 0  # of the process that compiled it
+    assert row.number("time_median_ms") > 0
+
+
 def trained(seed):
     cell = Cell("quality", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", seed)
     workload = make_workload(cell)
@@ -36,11 +64,16 @@ def trained(seed):
     return training.row
 
 
+def files(folder):
+    """The files of compiled programs, each of which may have several names."""
+    return {path.stat().st_ino for path in folder.iterdir() if not path.name.endswith("-atime")}
+
+
 def test_seeds_share_their_programs(cache):
     first = trained(0)
-    compiled = {path.name for path in cache.iterdir() if not path.name.endswith("-atime")}
+    compiled = files(cache)
     assert len(compiled) >= 3  # its parameters, its step, its evaluation
     second = trained(1)
-    assert {path.name for path in cache.iterdir() if not path.name.endswith("-atime")} == compiled
+    assert files(cache) == compiled
     assert first["train_loss"] != second["train_loss"]
     assert "compile_s" not in first  # which may be another cell's
