@@ -1,7 +1,7 @@
 """Compiling once in a run what several processes run.
 
 The replicates of a cell run one compiled program: a process of its own compiles it, which is timed, and stores it; they
-load it. In a process that has compiled, whatever it was, short calls take 1.1 to 1.3 times as long, so it measures
+load it. In a process that has compiled, whatever it was, short calls take up to 1.5 times as long, so it measures
 nothing. Programs that make a model's parameters are shared in the same way. Others are compiled with jax's compilation
 cache, which the worker turns off otherwise, or compile times would be those of reading it. The parent gives a folder
 for all of them that exists as long as the run (bench/host/runner.py).
@@ -51,9 +51,9 @@ def store(name: str, compiled: Any, facts: Any) -> None:
     written.rename(path)
 
 
-def _link(name: str, other: str) -> None:
-    """Let a stored program be found under another name, too."""
-    path, link = _path(name), _path(other)
+def _link(stored_as: str, name: str) -> None:
+    """Let a stored program be found under this name, too."""
+    path, link = _path(stored_as), _path(name)
     if path and link and path.exists():
         with suppress(OSError):  # there is one, or the file system has no links: then it is found by its text
             link.hardlink_to(path)
