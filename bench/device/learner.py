@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -27,12 +27,25 @@ MATRICES = ("kernel", "w_h")  # parameters with weight decay; biases, norms, emb
 
 @dataclass(frozen=True)
 class Learner:
-    """A model as a static graph, and how its arrays are made."""
+    """A model as a static graph, and how its arrays are made. The model is traced only when it is needed."""
 
-    graph: Any
+    abstract: Callable[[], Any]  # the model with shapes and dtypes in place of arrays
     make: Callable[[Any], tuple]  # a random key -> (parameters, statistics); statistics: of batch normalisation only
-    n_params: int
     dtype: str  # of the cell
+
+    @cached_property
+    def _parts(self) -> tuple:
+        return nnx.split(self.abstract(), nnx.Param, ...)
+
+    @property
+    def graph(self) -> Any:
+        """The model without its arrays."""
+        return self._parts[0]
+
+    @property
+    def n_params(self) -> int:
+        """The number of parameters."""
+        return sum(x.size for x in jax.tree.leaves(self._parts[1]))
 
     def model(self, params, statistics):
         """The model with its parameters in the cell's dtype, so that its activations have it, too."""
@@ -60,29 +73,34 @@ def make_learner(cell: Cell, workload: Workload) -> Learner:
             rngs=nnx.Rngs(key),
         )
 
-    graph, params, _ = nnx.split(nnx.eval_shape(module, jax.random.key(0)), nnx.Param, ...)
-    n_params = sum(x.size for x in jax.tree.leaves(params))
-    return Learner(graph, lambda key: nnx.split(module(key), nnx.Param, ...)[1:], n_params, cell.dtype)
+    return Learner(
+        abstract=lambda: nnx.eval_shape(module, jax.random.key(0)),
+        make=lambda key: nnx.split(module(key), nnx.Param, ...)[1:],
+        dtype=cell.dtype,
+    )
 
 
 def _from_checkpoint(opened: Checkpoint, cell: Cell) -> Learner:
     """The learner of a checkpoint. A callback reads the weights when they are needed; constants would be copied."""
     make = opened.make()
-    abstract = nnx.eval_shape(lambda: make(method=cell.method, rngs=nnx.Rngs(0)))
-    graph, params, statistics = nnx.split(abstract, nnx.Param, ...)
-    flat = nnx.to_flat_state(params)
-    shapes = [jax.ShapeDtypeStruct(variable.shape, variable.dtype) for _, variable in flat]
 
-    def read():
-        weights = opened.read()
-        return [weights[".".join(map(str, path))] for path, _ in flat]
+    def abstract():
+        return nnx.eval_shape(lambda: make(method=cell.method, rngs=nnx.Rngs(0)))
 
     def make_arrays(key):
+        _, params, statistics = nnx.split(abstract(), nnx.Param, ...)
+        flat = nnx.to_flat_state(params)
+
+        def read():
+            weights = opened.read()
+            return [weights[".".join(map(str, path))] for path, _ in flat]
+
+        shapes = [jax.ShapeDtypeStruct(variable.shape, variable.dtype) for _, variable in flat]
         arrays = jax.pure_callback(read, shapes)
         filled = [(path, variable.replace(array)) for (path, variable), array in zip(flat, arrays, strict=True)]
         return nnx.from_flat_state(filled), statistics
 
-    return Learner(graph, make_arrays, sum(shape.size for shape in shapes), cell.dtype)
+    return Learner(abstract, make_arrays, cell.dtype)
 
 
 def make_optimizer(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:

@@ -54,7 +54,7 @@ class Program:
     inputs: tuple[np.ndarray, ...]
     seed: int
     tokens: int  # handled in one call
-    columns: dict  # of its row, known before anything runs
+    columns: Callable[[Any], dict]  # the results' shapes and dtypes -> columns of its row that no run is needed for
     advance: Callable[[tuple, Any], tuple] = lambda args, results: args  # (args, results) -> the next call's args
     loss: Callable[[Any], Any] | None = None  # results -> loss
     calls: int | None = None  # in one cell; None where sampling decides
@@ -87,7 +87,7 @@ class Compiled:
 
     program: Program
     call: Any
-    columns: dict
+    columns: dict  # of its row, with those of its program
     moved_bytes: int | None  # the least that one call moves: its arguments and outputs, each once
 
     @property
@@ -128,6 +128,7 @@ def compile_program(program: Program, notify: Notifier) -> Compiled:
         "compile_s": compile_s,
         "flops": cost.flops_of(traced.jaxpr),
         "mem_planned_bytes": memory.planned_bytes(call),
+        **program.columns(traced.out_info),
     }
     return Compiled(program, call, columns, memory.moved_bytes(call))
 
@@ -190,7 +191,7 @@ def measure(program: Program, settings: Settings, notify: Notifier) -> Done:
     notify("sample")
     samples = timing.sample(call, settings, meter.measure)
     memory_columns = meter.columns(args)  # before the statistics, which take memory of their own
-    row = {**program.columns, **compiled.timed(samples), **memory_columns}
+    row = {**compiled.timed(samples), **memory_columns}
     outcome = check_losses(losses)
     if losses and outcome == FINE:
         row["loss"] = float(losses[0])  # of the untrained model: the last loss depends on how fast the machine is

@@ -49,7 +49,7 @@ def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays,
         seed=cell.seed,
         name=cell.key(),
         tokens=cell.batch * cell.length,
-        columns={"n_params": learner.n_params},
+        columns=lambda results: {"n_params": learner.n_params},
         advance=lambda args, results: (*results[:3], *args[3:]),
         loss=lambda results: results[3],
         calls=calls,
@@ -106,7 +106,6 @@ def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) 
         samples = watch.end()
     row = {
         **meter.columns((args, results)),  # before the statistics, which take memory of their own
-        **program.columns,
         **compiled.timed(samples),
         "train_tokens": program.tokens * len(losses),
         "steps": len(losses),

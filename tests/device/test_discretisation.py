@@ -112,8 +112,8 @@ def layer(model, u):
 def test_twice_the_step_is_half_the_rate_of_a_held_signal():
     """A zero-order hold of pairs of equal samples is the same hold with 2 dt; without that it is another filter."""
     made: Any = build("s4d", size="tiny", interface=Interface(features=1, outputs=5), rngs=nnx.Rngs(0))
-    graph, params, statistics = nnx.split(made, nnx.Param, ...)
-    made_learner = learner.Learner(graph, lambda key: (params, statistics), 0, "float32")
+    _, params, statistics = nnx.split(made, nnx.Param, ...)
+    made_learner = learner.Learner(lambda: made, lambda key: (params, statistics), "float32")
     trained = learner.TrainedModel(made_learner, params, statistics)
     u = jnp.asarray(np.random.default_rng(0).normal(size=(2, 10, 32)), jnp.float32)
     models = [

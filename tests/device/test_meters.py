@@ -193,7 +193,7 @@ def test_the_meter_of_memory_does_not_lengthen_the_first_call(monkeypatch):
         inputs=(),
         seed=0,
         tokens=1,
-        columns={},
+        columns=lambda results: {},
         advance=lambda args, results: calls.append(results) or args,
     )
     result = program.measure(short, SETTINGS, Mock())

@@ -90,7 +90,7 @@ def _measure(program: Program, settings: Settings, notify: Notifier) -> _Found:
     parts = trace.time_of_parts(traced, operators)[1:]  # the first step after a pause is slower
     in_scans = {name for name, each in operators.items() if each.part == RECURRENCE and not each.contains}
     most_ns = PROFILER_NS * sum(span.name in in_scans for span in traced.operators) / len(traced.steps)
-    n_params = program.columns["n_params"]
+    n_params = compiled.columns["n_params"]
     rows = [{"n_params": n_params, **row} for row in columns(parts, seconds, most_ns)]
     return _Found(rows, seconds, check_losses(step.losses))
 

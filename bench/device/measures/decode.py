@@ -23,7 +23,7 @@ from lengthscale.bench.results.messages import Done
 
 
 def make_program(cell: Cell, settings: Settings) -> Program:
-    """The program of one decoding step. Raises NotImplementedError where the model does not decode."""
+    """The program of one decoding step. Compiling it raises NotImplementedError where the model does not decode."""
     workload = make_workload(cell)
     return program_on(cell, workload, workload.prompt())
 
@@ -31,16 +31,15 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 def program_on(cell: Cell, workload: Workload, prompt: Arrays) -> Program:
     """The program of one decoding step on the prompt's first token, with the state of the workload.
 
-    Raises NotImplementedError where the model does not decode.
+    Compiling it raises NotImplementedError where the model does not decode.
     """
     learner = make_learner(cell, workload)
 
     def make_model(key):
         return laid_out(learner.model(*learner.make_cast(key)))
 
-    graph, _ = nnx.split(nnx.eval_shape(lambda: make_model(jax.random.key(cell.seed))))
-
     def step(arrays, state, inputs):
+        graph, _ = nnx.split(nnx.eval_shape(lambda: make_model(jax.random.key(cell.seed))))
         outputs, after = nnx.merge(graph, arrays)(inputs, state)
         assert after is not None
         return after._replace(position=state.position), next_inputs(outputs, inputs)
@@ -49,7 +48,6 @@ def program_on(cell: Cell, workload: Workload, prompt: Arrays) -> Program:
         model = make_model(key)
         return nnx.state(model), workload.full_state(model, key)
 
-    *_, state = jax.eval_shape(make_state, jax.random.key(cell.seed))
     return Program(
         step=jax.jit(step, donate_argnums=(1, 2)),
         make_state=make_state,
@@ -57,7 +55,7 @@ def program_on(cell: Cell, workload: Workload, prompt: Arrays) -> Program:
         seed=cell.seed,
         name=cell.key(),
         tokens=cell.batch,
-        columns={"n_params": learner.n_params, "state_bytes": memory.tree_bytes(state)},
+        columns=lambda results: {"n_params": learner.n_params, "state_bytes": memory.tree_bytes(results[0])},
         advance=lambda args, results: (args[0], *results),
     )
 

@@ -28,18 +28,20 @@ def program_on(cell: Cell, workload: Workload, inputs: Arrays) -> Program:
     def step(params, statistics, *prompt):
         return workload.prefill(learner.model(params, statistics), *prompt)
 
-    program = Program(
+    def columns(results) -> dict:
+        _, state = results
+        state_bytes = None if state is None else memory.tree_bytes(state)
+        return {"n_params": learner.n_params, "state_bytes": state_bytes}
+
+    return Program(
         step=step,
         make_state=learner.make_cast,
         inputs=inputs,
         seed=cell.seed,
         name=cell.key(),
         tokens=cell.batch * cell.length,
-        columns={"n_params": learner.n_params},
+        columns=columns,
     )
-    _, state = jax.eval_shape(step, *program.abstract_args)
-    program.columns["state_bytes"] = memory.tree_bytes(state) if state is not None else None
-    return program
 
 
 def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:

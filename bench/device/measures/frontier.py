@@ -90,7 +90,7 @@ class Search:
             return Plan(math.inf, inputs)
         if compiled.planned_bytes is None:
             raise NotImplementedError(f"the {jax.default_backend()} backend does not plan memory")
-        self.n_params = program.columns["n_params"]
+        self.n_params = compiled.columns["n_params"]
         self.compiled[size] = compiled
         return Plan(compiled.planned_bytes, inputs)
 

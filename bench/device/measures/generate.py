@@ -51,7 +51,7 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 def make_programs(cell: Cell, settings: Settings) -> tuple[Program, Program]:
     """The programs `first` and `rest`. The arguments of `rest` are the weights and the results of `first`.
 
-    Raises NotImplementedError where the model does not decode.
+    Compiling them raises NotImplementedError where the model does not decode.
     """
     new_tokens = settings.new_tokens
     workload = make_workload(cell)
@@ -73,6 +73,14 @@ def make_programs(cell: Cell, settings: Settings) -> tuple[Program, Program]:
         (_, state), tokens = lax.scan(body, (token, state), length=new_tokens - 1)
         return tokens, state
 
+    def columns(results) -> dict:
+        return {
+            "n_params": learner.n_params,
+            "new_tokens": new_tokens,
+            "weights_bytes": memory.tree_bytes(first.abstract_args[:2]),
+            "state_bytes": memory.tree_bytes(results[1]),
+        }
+
     # Weights that a program does not use, such as an encoder's in `rest`, are held nevertheless: the plan counts them.
     first = Program(
         step=jax.jit(start, keep_unused=True),
@@ -81,24 +89,29 @@ def make_programs(cell: Cell, settings: Settings) -> tuple[Program, Program]:
         seed=cell.seed,
         name=f"{cell.key()} new_tokens={new_tokens} first",
         tokens=cell.batch * new_tokens,
-        columns={"n_params": learner.n_params, "new_tokens": new_tokens},
+        columns=columns,
     )
-    params, statistics, *_ = first.abstract_args
-    _, state = jax.eval_shape(start, *first.abstract_args)
-    first.columns["weights_bytes"] = memory.tree_bytes((params, statistics))
-    first.columns["state_bytes"] = memory.tree_bytes(state)
 
     def make_rest_args(key):
         arrays = learner.make_cast(key)
         return *arrays, *start(*arrays, *map(jnp.asarray, first.inputs))
 
     step = jax.jit(go_on, donate_argnums=3, keep_unused=True)
-    return first, replace(first, step=step, make_state=make_rest_args, inputs=(), name=f"{first.name} rest")
+    rest = replace(
+        first,
+        step=step,
+        make_state=make_rest_args,
+        inputs=(),
+        name=f"{first.name} rest",
+        columns=lambda results: {},
+    )
+    return first, rest
 
 
 def joined(first: Compiled, rest: Compiled) -> Compiled:
     """Both compiled programs as one, for the columns of a row: sums, and the memory of the one that plans more."""
-    columns = {name: _known(sum, first.columns[name], rest.columns[name]) for name in first.columns}
+    sums = {name: _known(sum, first.columns[name], rest.columns[name]) for name in rest.columns}
+    columns = {**first.columns, **sums}
     columns["mem_planned_bytes"] = _known(max, first.planned_bytes, rest.planned_bytes)
     return Compiled(first.program, None, columns, _known(sum, first.moved_bytes, rest.moved_bytes))
 
@@ -128,7 +141,7 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     meter = memory.PeakMeter()
     samples = timing.sample(call, settings, meter.measure)
     memory_columns = meter.columns(args)
-    row = {**first.program.columns, **both.timed(samples), **memory_columns}
+    row = {**both.timed(samples), **memory_columns}
     _, with_disturbed = usable(samples)
     used = [number for number, is_good in enumerate(undisturbed(samples)) if is_good or with_disturbed]
     count = len(samples.samples_ms)  # the samples are the last calls
