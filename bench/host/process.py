@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -125,6 +126,16 @@ class Child:
                     os.kill(self._process.pid, how)
                 self._process.join(patience)
         self._process.close()
+
+
+def end_forkserver() -> None:
+    """End the forkserver: the next child starts from a new one. No child may be running."""
+    server: Any = forkserver._forkserver  # pyright: ignore[reportAttributeAccessIssue]  # there is no public way
+    with uninterrupted():
+        if server._forkserver_pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(server._forkserver_pid, signal.SIGKILL)  # it would wait for whatever a child has left
+        server._stop()
 
 
 @contextmanager

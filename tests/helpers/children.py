@@ -42,6 +42,12 @@ def tells_its_origin(connection, task, cell, settings, output):
     connection.send(FINE)
 
 
+def tells_its_server(connection, task, cell, settings, output):
+    """A good one that sends the process id of its forkserver as a stage."""
+    connection.send(Stage(str(os.getppid())))
+    connection.send(Done(Status.OK))
+
+
 def quick(connection, task, cell, settings, output):
     """Every cell takes 20 ms, and as many ms a step as its length is long."""
     os.setsid()

@@ -52,6 +52,16 @@ def test_a_process_that_has_compiled_measures_nothing():
     assert stages[5:] == ["compile", "measure"]
 
 
+def test_replicates_have_forkservers_of_their_own():
+    """Children of one server have one layout of memory, and do not differ as independent runs do."""
+    servers = []
+    runner = Runner(Settings(), target=children.tells_its_server)
+    for replicate in (0, 0, 1, 1, 2):
+        runner.measure(TRAINED, replicate, servers.append)
+    assert servers[0] == servers[1] != servers[2] == servers[3] != servers[4] != servers[0]
+    assert [psutil.pid_exists(int(server)) for server in servers] == [False] * 4 + [True]
+
+
 @pytest.mark.fault("a child hangs: silent, sending, printing, ignoring TERM")
 @pytest.mark.parametrize(
     "target", [children.sleeps, children.sends_for_ever, children.prints_for_ever, children.ignores_term]
