@@ -42,19 +42,17 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
 
 
-def pytest_terminal_summary(terminalreporter, exitstatus, config):
+def pytest_sessionfinish(session):
     """Write docs/reliability.md, where asked for and where every test has come to its end."""
-    if not config.getoption("--reliability"):
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")  # None in a worker of xdist
+    if terminal is None or not session.config.getoption("--reliability"):
         return
-    stats = terminalreporter.stats
-    reports = [report for outcome in ("passed", "failed", "error") for report in stats.get(outcome, ())]
-    # A file that cannot be imported and a worker of xdist that died have reports of no phase of a test.
-    ended = all(getattr(report, "when", "") in ("setup", "call", "teardown") for report in reports)
-    if not ended or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        terminalreporter.write_line(f"not written, as not every test came to its end: {reliability.PATH}")
-        return
-    reliability.PATH.write_text(reliability.table(reports))
-    terminalreporter.write_line(f"written: {reliability.PATH}")
+    reports = reliability.reports_of(terminal.stats)
+    written = reliability.all_ended(reports, session.testscollected)
+    if written:
+        reliability.PATH.write_text(reliability.table(reports))
+    outcome = "written" if written else "not written, as not every test came to its end"
+    terminal.write_line(f"\n{outcome}: {reliability.PATH}")
 
 
 @pytest.fixture

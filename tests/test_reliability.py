@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from tests.helpers.reliability import FAULTS, INTRODUCTION, PATH, table
+from tests.helpers.reliability import FAULTS, INTRODUCTION, PATH, all_ended, reports_of, table
 
 FIRST, SECOND, *_ = FAULTS
 
@@ -32,6 +32,17 @@ def test_a_test_that_failed_is_one_that_was_injected_and_lost():
     assert first == [FIRST, FAULTS[FIRST], "3", "2 times"]
     assert second == [SECOND, FAULTS[SECOND], "1", "1 times"]
     assert third[2:] == ["0", ""]
+
+
+def test_a_run_that_was_ended_before_its_last_test_writes_no_table():
+    whole = [report(name, when, "passed", FIRST) for name in "ab" for when in ("setup", "call", "teardown")]
+    assert all_ended(whole, collected=2)
+    assert not all_ended(whole, collected=3)  # a third test never began
+    assert not all_ended(whole[:-1], collected=2)  # ended in a test
+    assert not all_ended([], collected=0)
+    assert not all_ended([*whole, report("tests/test_x.py", "collect", "failed")], collected=2)
+    passed, others = whole[1::3], whole[::3]
+    assert reports_of({"": others, "passed": passed, "deselected": [SimpleNamespace(nodeid="c")]}) == others + passed
 
 
 def test_the_table_is_of_all_faults_and_each_was_injected():

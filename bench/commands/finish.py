@@ -82,13 +82,18 @@ def finish(folder: Path, results: list[Result], console: Console) -> None:
 
 
 def first_picture(folder: Path, results: list[Result], console: Console) -> None:
-    """Draw the plots while a run goes on: of the first replicates, so without intervals. A failure is one line."""
+    """Write the report while a run goes on: of the first replicates, so without intervals. A failure is one line.
+
+    The files in plots/ would take ten times as long, so they are drawn at the end only.
+    """
+    from lengthscale.bench.figures import html
+
     end = End(folder, results, console)
     try:
-        _plots(end)
-        end.say(f"plots of the first replicates: {folder / 'plots'}; they are drawn again at the end, with intervals")
+        path = html.write_report(end.run)
+        end.say(f"report of the first replicates: {path}; it is written again at the end, with intervals")
     except Exception as error:  # whatever it is: the run goes on
-        end.say(f"no plots of the first replicates: {type(error).__name__}: {error}")
+        end.say(f"no report of the first replicates: {type(error).__name__}: {error}")
 
 
 def _summary(end: End) -> None:

@@ -75,8 +75,8 @@ def _results(cell: Cell) -> dict[str, np.ndarray]:
     """The arrays that the cell's measure computes, by their names."""
     workload = make_endless_workload(cell)
     learner = make_learner(cell, workload)
-    # Both methods have the same parameters, so the second one finds the program that makes them.
-    params, statistics = make_shared(learner.make, cell.seed, f"check {replace(cell, method='').key()}")
+    # All methods, lengths and measures of a model have the same parameters: they find the program that makes them.
+    params, statistics = make_shared(learner.make, cell.seed, f"check {cell.model} {cell.size} {workload.interface}")
 
     def prefill(params, *prompt, room=0):
         return workload.prefill(learner.model(params, statistics), *prompt, room=room)

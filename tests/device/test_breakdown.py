@@ -232,6 +232,26 @@ def test_a_cell_has_both_modes_and_its_parts_add_up():
     assert stages == ["compile", "allocate", "sample", "trace"] * 2
 
 
+def test_a_mode_that_is_impossible_takes_nothing_from_the_other(monkeypatch):
+    def measure(program, settings, notify):
+        if program == "too large":
+            raise SkippedError("planned memory 9 GiB is over the limit 8 GiB")
+        return breakdown._Found([{"part": PRODUCTS, "part_ms": 2.0, "part_share": 1.0}], (2e-3,), breakdown.FINE)
+
+    def run(**programs):
+        modes = {mode: lambda cell, settings, program=program: program for mode, program in programs.items()}
+        monkeypatch.setattr(breakdown, "MODES", modes)
+        return breakdown.run(cell("lstm", 128), Settings(), [].append)
+
+    monkeypatch.setattr(breakdown, "_measure", measure)
+    done = run(forward="small", train="too large")
+    assert (done.status, done.message) == ("ok", "train: planned memory 9 GiB is over the limit 8 GiB")
+    assert isinstance(done.content, Measured)
+    assert [(row.mode, row.part_ms) for row in done.content.rows] == [("forward", 2.0)]
+    with pytest.raises(SkippedError, match="planned memory 9 GiB"):
+        run(forward="too large", train="too large")
+
+
 def test_a_loop_that_runs_too_many_operators_is_skipped(monkeypatch):
     monkeypatch.setattr(breakdown, "MOST_RUNS", 100)
     monkeypatch.setattr(breakdown, "MODES", {"forward": breakdown.MODES["forward"]})

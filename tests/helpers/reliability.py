@@ -6,7 +6,7 @@ tests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 PATH = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -57,6 +57,22 @@ FAULTS = {
     "archives: pickles that run code": "refused, never executed",
     "checkpoints: pickles, paths that lead outside, truncated, huge": "refused and named, never executed",
 }
+
+
+def reports_of(stats: Mapping[str, Iterable]) -> list:
+    """The reports of tests among all that pytest's terminal reporter has."""
+    return [report for reports in stats.values() for report in reports if hasattr(report, "when")]
+
+
+def all_ended(reports: Iterable, collected: int) -> bool:
+    """Whether each of the collected tests has been torn down: none was left out, and the run was not ended before.
+
+    A file that cannot be imported and a worker of xdist that died have reports of no phase of a test.
+    """
+    reports = list(reports)
+    phases = {report.when for report in reports}
+    torn_down = {report.nodeid for report in reports if report.when == "teardown"}
+    return phases == {"setup", "call", "teardown"} and len(torn_down) == collected
 
 
 def table(reports: Iterable) -> str:

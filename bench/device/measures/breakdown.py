@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lengthscale.bench.device import timing, trace
@@ -50,18 +50,27 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 
 
 def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
-    """Measure the cell in both modes.
+    """Measure the cell in both modes. A mode that is impossible, where the other one is not, is a message.
 
     Raises SkippedError where a program does not fit into memory or runs too many operators to be traced,
     NotImplementedError where jax does not say what they belong to or its profiler disturbs them too much, and
     TraceError where it gives nothing.
     """
     rows, seconds, outcome = [], (), FINE
+    impossible: dict[str, Exception] = {}
     for mode, make in MODES.items():
-        found = _measure(make(cell, settings), settings, notify)
+        try:
+            found = _measure(make(cell, settings), settings, notify)
+        except (SkippedError, NotImplementedError) as reason:
+            impossible[mode] = reason
+            continue
         rows += [{"mode": mode, **row} for row in found.rows]
         seconds += found.seconds
         outcome = found.outcome if outcome == FINE else outcome
+    if not rows:
+        raise next(iter(impossible.values()))
+    messages = (outcome.message, *(f"{mode}: {reason}" for mode, reason in impossible.items()))
+    outcome = replace(outcome, message="; ".join(filter(None, messages)))
     return measured(rows, Samples(tuple(second * 1e3 for second in seconds)), outcome)
 
 
