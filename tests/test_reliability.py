@@ -27,6 +27,7 @@ def test_a_test_that_failed_is_one_that_was_injected_and_lost():
         report("d", "setup", "failed", SECOND),
         report("e", "call", "skipped", SECOND),
         report("f", "call", "failed"),
+        SimpleNamespace(nodeid="tests/test_y.py", when="collect"),  # pytest's report of a file has no properties
     ]
     _, first, second, third, *_ = rows_of(table(reports))
     assert first == [FIRST, FAULTS[FIRST], "3", "2 times"]
@@ -40,6 +41,7 @@ def test_a_run_that_was_ended_before_its_last_test_writes_no_table():
     assert not all_ended(whole, collected=3)  # a third test never began
     assert not all_ended(whole[:-1], collected=2)  # ended in a test
     assert not all_ended([], collected=0)
+    assert all_ended([*whole, report("tests/test_y.py", "collect", "skipped")], collected=2)  # a package is missing
     assert not all_ended([*whole, report("tests/test_x.py", "collect", "failed")], collected=2)
     passed, others = whole[1::3], whole[::3]
     assert reports_of({"": others, "passed": passed, "deselected": [SimpleNamespace(nodeid="c")]}) == others + passed
