@@ -69,7 +69,7 @@ SUITES = {
     ),
     "default": Suite(
         reproduces="cost and loss against length: Mamba's line and the Transformer's parabola",
-        cost="15 to 20 minutes on 2 cores",
+        cost="about 17 minutes on 2 cores",
         expect="train: slope 1 for RNN, LSTM, GRU and Mamba, rising above 1.5 for the Transformer by 16k; decode: flat "
         "for all but the Transformer",
         sweeps={
