@@ -29,6 +29,11 @@ def pytest_addoption(parser):
     parser.addoption("--reliability", action="store_true", help="write docs/reliability.md from the tests of faults")
 
 
+def pytest_configure(config):
+    if config.getoption("--reliability") and not config.getoption("--slow"):
+        raise pytest.UsageError("--reliability needs --slow: the table would count the faster tests only")
+
+
 def pytest_collection_modifyitems(config, items):
     for item in items:
         for marker in item.iter_markers("fault"):

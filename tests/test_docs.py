@@ -85,12 +85,24 @@ def test_what_is_said_of_other_runs_is_in_their_files():
 
 def test_the_rerun_test_is_that_of_the_committed_runs():
     text = (ROOT / "docs/rerun.md").read_text()
+    flowing, inside, comparisons = " ".join(TEXT.split()), {}, 0
     for suite, count in (("default", 5), ("quick", 8)):
         runs = sorted((ROOT / "results/amd-epyc-2cpu").glob(f"{suite}-20261129-*"))
         assert len(runs) == count
-        for line in rerun.lines(runs):
+        lines = rerun.lines(runs)
+        for line in lines:
             assert f"| {' | '.join(line)} |" in text
-        assert f"- {suite}: {rerun.alarms(runs).partition(': ')[2]}." in text
+        alarms = rerun.alarms(runs).partition(": ")[2]
+        assert alarms.startswith("0 of ")
+        assert f"- {suite}: {alarms}." in text
+        comparisons += count * (count - 1) // 2
+        inside[suite] = {kind: share for kind, _, share, *_ in lines}
+    assert f"in {comparisons} real ones there was none" in flowing
+    shares = inside["default"]
+    times = "intervals held {forward: time} in prefill, {train: time} in training and {decode: time} in decoding"
+    assert re.sub(r"{(.+?)}", lambda kind: shares[kind[1]], times) in flowing
+    exponents = [int(share.rstrip("%")) for kind, share in shares.items() if kind.endswith("exponent")]
+    assert f"and of its exponents {min(exponents)}% to {max(exponents)}%" in flowing
 
 
 def test_what_is_said_of_peers_is_in_their_table():

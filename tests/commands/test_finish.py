@@ -57,6 +57,19 @@ def test_a_step_that_fails_is_one_line_and_the_others_are_done(name, tmp_path, m
     assert (lines[-1] == f"report: {folder / 'report.html'}") == ("report" not in names)
 
 
+def test_the_first_picture_is_the_report_and_its_failure_is_one_line(tmp_path, monkeypatch, capsys):
+    folder = finished_run(tmp_path / "run")
+    results = results_of(read_journal(folder / "journal.jsonl"))
+    monkeypatch.setattr(BROKEN["plots"][0], None)  # it draws no files
+    finish.first_picture(folder, results, Console(width=300))
+    path = folder / "report.html"
+    assert len(page_of(path).table("measurements")["rows"]) == len(results)
+    assert capsys.readouterr().out.startswith(f"report of the first replicates: {path}; it is written again at the end")
+    break_it(monkeypatch, "report")
+    finish.first_picture(folder, results, Console(width=300))
+    assert capsys.readouterr().out == "no report of the first replicates: ZeroDivisionError: of [this] step\n"
+
+
 def test_what_was_measured_is_shown_where_it_cannot_be_fitted(tmp_path, monkeypatch, capsys):
     folder = finished_run(tmp_path / "run")
     records = read_journal(folder / "journal.jsonl")

@@ -50,11 +50,11 @@ def make_program(cell: Cell, settings: Settings) -> Program:
 
 
 def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
-    """Measure the cell in both modes. A mode that is impossible, where the other one is not, is a message.
+    """Measure the cell in both modes. Where one of them is impossible, the message says why, and the other one is kept.
 
-    Raises SkippedError where a program does not fit into memory or runs too many operators to be traced,
-    NotImplementedError where jax does not say what they belong to or its profiler disturbs them too much, and
-    TraceError where it gives nothing.
+    Raises TraceError where jax's profiler gives nothing. Where both modes are impossible, raises SkippedError if a
+    program does not fit into memory or runs too many operators to be traced, and NotImplementedError if jax does not
+    say what they belong to or its profiler disturbs them too much.
     """
     rows, seconds, outcome = [], (), FINE
     impossible: dict[str, Exception] = {}
