@@ -58,6 +58,7 @@ class Interface:
     features: int = 0  # over 0: this many real numbers, embedded by a matrix
     outputs: int | None = None  # None: logits of the vocabulary
     side: int = 0  # of images: pixels; their channels are the features, their classes the outputs
+    positions: int = 1_024  # the longest sequence, for a model that learns a table of positions; GPT-2's
 
     def of_images(self) -> tuple[int, int]:
         """Channels and classes. Raises ValueError where the interface is not one of images."""
@@ -73,6 +74,9 @@ TOKENS = Interface()  # 256 kinds of them, such as bytes
 
 SIZES = {
     "tiny": Size(32, 2, 19_900, head_size=16),  # tests, and quality on a CPU
+    "mini": Size(
+        128, 4, 232_000, head_size=32
+    ),  # learning on a CPU: the width, depth and heads of nanoGPT's CPU recipe
     "small": Size(256, 4, 875_000),  # a CPU's default
     "130m": Size(768, 12, 7_540_000),  # the papers' size, for a GPU (with a vocabulary of 50k)
 }

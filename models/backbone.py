@@ -16,11 +16,22 @@ from jax import lax
 from lengthscale.models import Interface, Size
 from lengthscale.models.base import Mixer, SequenceModel, State
 from lengthscale.models.budget import closest_width, count_params
-from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, project, sinusoidal_positions, stacked
+from lengthscale.models.layers import (
+    INIT_STD,
+    MLP,
+    Linear,
+    init_std,
+    kernel_init,
+    layer_norm,
+    project,
+    sinusoidal_positions,
+    stacked,
+)
 
 # So many blocks are compiled one by one: in a loop, what the gradient needs of each is copied into a stack and out
 # again. On a CPU, a training step of size small is 1.1x to 1.4x faster so, and takes 15% to 40% less memory.
 MOST_UNROLLED = 8
+OWN_LOGIT = 2.5  # the most that a tied head may give a token for itself before training
 
 MakeMixer = Callable[..., Mixer]  # of rngs=...
 Norm = Callable[[int, nnx.Rngs], Callable]
@@ -67,8 +78,8 @@ class Block(Mixer):
 class BackboneConfig:
     """What stands around the blocks of a backbone.
 
-    positions: None; "sinusoidal", added to the embedding, which then is multiplied by sqrt(D) (the 2017 paper); or a
-    number: a learned table for so many positions (GPT-2).
+    positions: None; "sinusoidal": fixed ones, added to the embedding; or a number: a learned table for so many
+    positions (GPT-2). scaled: the embedding is multiplied by sqrt(D) (Vaswani et al., arXiv:1706.03762, section 3.4).
     """
 
     d_model: int
@@ -77,6 +88,26 @@ class BackboneConfig:
     embed_norm: Norm | None = None  # one after the embedding (RWKV's ln0)
     tied: bool = True  # the head is the embedding, transposed, where both are of the vocabulary
     positions: str | int | None = None
+    scaled: bool = False
+    embed_std: float | None = None  # of the initial embedding; None: see `embed_std_of`
+
+    @property
+    def embed_std_of(self) -> float:
+        """The standard deviation of the initial embedding.
+
+        By default that of the other matrices (1 / sqrt(D) where it is scaled), or less in a wide model with a tied
+        head: as long as the blocks add little, the head gives each token the logit D x std for following itself, 15 at
+        D = 768. At most OWN_LOGIT leaves the initial loss at ln(vocabulary).
+        """
+        if self.embed_std is not None:
+            return self.embed_std
+        usual = self.d_model**-0.5 if self.scaled else init_std(self.d_model)
+        return min(usual, OWN_LOGIT / self.d_model) if self.tied else usual
+
+
+def gpt2_embed_std(d_model: int) -> float:
+    """The standard deviation of GPT-2's initial tables: 0.02, or in a narrow model as for other tied heads."""
+    return max(INIT_STD, BackboneConfig(d_model, 1).embed_std_of)
 
 
 class Backbone(SequenceModel):
@@ -84,12 +115,12 @@ class Backbone(SequenceModel):
 
     def __init__(self, config: BackboneConfig, make_block: MakeMixer, *, interface: Interface, rngs: nnx.Rngs):
         d_model, positions = config.d_model, config.positions
-        sinusoidal = positions == "sinusoidal"
-        embed_init = nnx.initializers.normal(d_model**-0.5) if sinusoidal else kernel_init
+        normal = nnx.initializers.normal
+        embed_init = normal(INIT_STD if interface.features else config.embed_std_of)
         rows = interface.features or interface.vocab
         self.embedding = nnx.Param(embed_init(rngs.params(), (rows, d_model)))
         if isinstance(positions, int):
-            self.position_table = nnx.Param(kernel_init(rngs.params(), (positions, d_model)))
+            self.position_table = nnx.Param(normal(config.embed_std_of)(rngs.params(), (positions, d_model)))
         if config.embed_norm is not None:
             self.embed_norm = config.embed_norm(d_model, rngs)
         self.blocks = stacked(make_block, config.n_blocks, rngs)
@@ -101,20 +132,24 @@ class Backbone(SequenceModel):
         self.interface = interface
         self.n_blocks = config.n_blocks
         self.positions = positions
+        self.scaled = config.scaled
         self.has_embed_norm = config.embed_norm is not None
 
     def embed(self, inputs, position=0):
         table = self.embedding[...]
         x = project(inputs.astype(table.dtype), table) if self.interface.features else table[inputs]
+        x = x * x.shape[-1] ** 0.5 if self.scaled else x
         if self.positions is not None:
             at = position + jnp.arange(inputs.shape[1])
-            if self.positions == "sinusoidal":
-                x = x * x.shape[-1] ** 0.5 + sinusoidal_positions(at, x.shape[-1], x.dtype)
-            else:
-                x = x + self._learned_positions(at)
+            x = x + (self._fixed_positions if self.positions == "sinusoidal" else self._learned_positions)(at, x)
         return self.embed_norm(x) if self.has_embed_norm else x
 
-    def _learned_positions(self, at):
+    def _fixed_positions(self, at, x):
+        """Sinusoids: of amplitude 1 next to a scaled embedding, else of the size at which GPT-2's table starts."""
+        sinusoids = sinusoidal_positions(at, x.shape[-1], x.dtype)
+        return sinusoids if self.scaled else sinusoids * (gpt2_embed_std(x.shape[-1]) * 2**0.5)
+
+    def _learned_positions(self, at, x):
         n_positions = self.position_table.shape[0]
         if at.size > n_positions:
             raise ValueError(f"the model has {n_positions} learned positions, got {at.size} inputs")
@@ -201,11 +236,14 @@ def residual_backbone(
 
 
 def matched_backbone(
-    size: Size, interface: Interface, make_mixer: MakeMixer, *, positions: str | None = None, rngs: nnx.Rngs
+    size: Size, interface: Interface, make_mixer: MakeMixer, *, around: BackboneConfig | None = None, rngs: nnx.Rngs
 ) -> Backbone:
-    """A backbone of blocks with the mixer that make_mixer(rngs=...) makes and an MLP of the matched width."""
+    """A backbone of blocks with the mixer that make_mixer(rngs=...) makes and an MLP of the matched width.
+
+    around: what stands around the blocks (None: the defaults of this size). A table of positions does not count.
+    """
     make_mlp = partial(MLP, size.d_model, matched_mlp_width(size, make_mixer), n_residuals=2 * size.n_layers)
-    config = BackboneConfig(size.d_model, size.n_layers, positions=positions)
+    config = around or BackboneConfig(size.d_model, size.n_layers)
     return residual_backbone(config, make_mixer, make_mlp, interface=interface, rngs=rngs)
 
 

@@ -35,6 +35,7 @@ class ModelSpec:
     options: tuple[Option, ...] = ()  # in the order in which a name carries them
 
 
+TABLE = "learned"  # the value of an option `positions` with which a model learns a table of positions
 _ATTENTION = ("reference", "blocked", "native")
 _CELLS = ("sequential", "native")
 
@@ -43,7 +44,12 @@ MODELS = {
     "rnn": ModelSpec("lengthscale.models.rnn", _CELLS),
     "lstm": ModelSpec("lengthscale.models.lstm", _CELLS),
     "gru": ModelSpec("lengthscale.models.gru", _CELLS),
-    "transformer": ModelSpec("lengthscale.models.transformer", _ATTENTION, streams=False),
+    "transformer": ModelSpec(
+        "lengthscale.models.transformer",
+        _ATTENTION,
+        streams=False,
+        options=(Option("positions", (TABLE, "sinusoidal")),),
+    ),
     "transformer++": ModelSpec("lengthscale.models.llama", _ATTENTION, streams=False),
     "transformer-window": ModelSpec("lengthscale.models.llama", _ATTENTION, streams=False, builder="build_window"),
     "transformer-encdec": ModelSpec(

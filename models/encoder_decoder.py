@@ -173,7 +173,7 @@ class TransformerEncoderDecoder(Backbone, EncoderDecoder):
             cross = CrossAttention(d_model, head_size, method=method, rngs=rngs)
             return DecoderBlock(d_model, attention, cross, make_mlp(rngs=rngs), rngs)
 
-        around = BackboneConfig(d_model, config.n_decoder, positions="sinusoidal")
+        around = BackboneConfig(d_model, config.n_decoder, positions="sinusoidal", scaled=True)
         super().__init__(around, make_decoder_block, interface=interface, rngs=rngs)
         self.encoder = stacked(make_encoder_block, config.n_encoder, rngs)
         self.encoder_norm = layer_norm(d_model, rngs)

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from lengthscale.models import Interface, Size
 from lengthscale.models.backbone import Backbone, BackboneConfig, residual_backbone
 from lengthscale.models.base import Mixer
-from lengthscale.models.layers import Linear, kernel_init, project, residual_init, rms_norm
+from lengthscale.models.layers import Linear, project, rms_norm, torch_init
 from lengthscale.models.ops.causal_conv import causal_conv1d
 from lengthscale.models.ops.selective_scan import Gate, Inputs, gated_selective_scan
 
@@ -61,16 +61,16 @@ class Mamba(Mixer):
         d_model, d_inner, d_state, d_conv = config.d_model, config.d_inner, config.d_state, config.d_conv
         dt_rank = config.dt_rank or math.ceil(d_model / 16)
         uniform = jax.random.uniform
-        self.in_proj = Linear(d_model, 2 * d_inner, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+        self.in_proj = Linear(d_model, 2 * d_inner, use_bias=False, kernel_init=torch_init(), rngs=rngs)
         self.conv_w = nnx.Param(uniform(rngs.params(), (d_conv, d_inner), minval=-1, maxval=1) * d_conv**-0.5)
         self.conv_b = nnx.Param(jnp.zeros(d_inner))
-        self.x_proj = Linear(d_inner, dt_rank + 2 * d_state, use_bias=False, kernel_init=kernel_init, rngs=rngs)
+        self.x_proj = Linear(d_inner, dt_rank + 2 * d_state, use_bias=False, kernel_init=torch_init(), rngs=rngs)
         dt_kernel_init = nnx.initializers.uniform(2 * dt_rank**-0.5)  # shifted to +- rank^-1/2 below
         self.dt_proj = Linear(dt_rank, d_inner, kernel_init=dt_kernel_init, bias_init=_dt_bias, rngs=rngs)
         self.dt_proj.kernel[...] -= dt_rank**-0.5
         self.A_log = nnx.Param(jnp.tile(jnp.log(jnp.arange(1.0, d_state + 1)), (d_inner, 1)))
         self.D = nnx.Param(jnp.ones(d_inner))
-        out_init = residual_init(config.n_blocks)
+        out_init = torch_init(config.n_blocks)
         self.out_proj = Linear(d_inner, d_model, use_bias=False, kernel_init=out_init, rngs=rngs)
         self.discretisation, self.method = config.discretisation, method
         self.d_inner, self.d_state, self.d_conv, self.dt_rank = d_inner, d_state, d_conv, dt_rank

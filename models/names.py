@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from functools import cache
 from itertools import product
 
-from lengthscale.models.catalogue import FORMER_NAMES, MODELS, ModelSpec
+from lengthscale.models.catalogue import FORMER_NAMES, MODELS, TABLE, ModelSpec
 
 
 def parse_model(text: str) -> tuple[str, dict[str, str]]:
@@ -110,6 +110,11 @@ def spec_of(text: str) -> ModelSpec:
         if option.methods and options[option.name] != option.default:
             spec = replace(spec, methods=tuple(method for method in spec.methods if method in option.methods))
     return spec
+
+
+def learns_positions(text: str) -> bool:
+    """Whether a model learns a table of positions, so that it reads no sequence that is longer than the table."""
+    return parse_model(present_name(text))[1].get("positions") == TABLE
 
 
 def is_known(text: str) -> bool:

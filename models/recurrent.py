@@ -23,7 +23,7 @@ from lengthscale.models import TOKENS, Interface, Size
 from lengthscale.models.base import Mixer, PyTree, SequenceModel, State
 from lengthscale.models.budget import closest_width
 from lengthscale.models.gru import GRU
-from lengthscale.models.layers import Linear, stacked
+from lengthscale.models.layers import Linear, stacked, torch_init
 from lengthscale.models.lstm import LSTM
 from lengthscale.models.ops.packed import reverse
 from lengthscale.models.rnn import RNN
@@ -126,7 +126,7 @@ class RecurrentModel(SequenceModel):
             init = nnx.initializers.normal(d_embed**-0.5 if tied else 1.0)  # either way the stack reads variance 1
             self.embedding = nnx.Param(init(rngs.params(), (interface.vocab, d_embed)))
         self.stack = Stack(cell, interface.features or d_embed, config.d_model, config.n_layers, rngs=rngs)
-        self.head = Linear(config.d_model, d_embed if tied else outputs, rngs=rngs)
+        self.head = Linear(config.d_model, d_embed if tied else outputs, kernel_init=torch_init(), rngs=rngs)
         self.interface = interface
         self.tied = tied
 

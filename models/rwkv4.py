@@ -168,9 +168,9 @@ def rwkv4(config: RWKV4Config, *, interface: Interface, method: str = "auto", rn
     if not model.tied:
         head = model.head.kernel
         head[...] = nnx.initializers.normal(0.5 * config.d_model**-0.5)(rngs.params(), head.shape, head.dtype)
-        if not interface.features:  # the norm after it makes it large, and its gradient too
-            table = model.embedding
-            table[...] = jax.random.uniform(rngs.params(), table.shape, table.dtype, minval=-1e-4, maxval=1e-4)
+    if not interface.features:  # the norm after it makes it large, and its gradient too
+        table = model.embedding
+        table[...] = jax.random.uniform(rngs.params(), table.shape, table.dtype, minval=-1e-4, maxval=1e-4)
     return model
 
 

@@ -63,7 +63,7 @@ class S4D(Mixer):
         self.A_imag = nnx.Param(A.imag)
         self.C = nnx.Param(normal(rngs.params(), (d_model, d_state // 2, 2)) * 0.5**0.5)
         self.D = nnx.Param(normal(rngs.params(), (d_model,)))
-        self.out = Linear(d_model, 2 * d_model, kernel_init=residual_init(config.n_residuals), rngs=rngs)
+        self.out = Linear(d_model, 2 * d_model, kernel_init=residual_init(config.n_residuals, "fan_in"), rngs=rngs)
         self.discretisation, self.method = config.discretisation, method
         self.d_model, self.d_state = d_model, d_state
 

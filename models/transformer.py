@@ -1,4 +1,4 @@
-"""The decoder-only Transformer: GPT-2's pre-norm blocks (Radford et al. 2019), sinusoidal positions (2017).
+"""The decoder-only Transformer, GPT-2 (Radford et al. 2019): pre-norm blocks, learned positions, a tied head.
 
 State: the keys and values of every token so far, stacked over the blocks, (N, B, J, S, K) each: J key heads, S slots.
 """
@@ -13,7 +13,13 @@ from jax import Array, lax
 from jaxtyping import Bool, Float
 
 from lengthscale.models import Interface, Size
-from lengthscale.models.backbone import Backbone, BackboneConfig, matched_backbone, residual_backbone
+from lengthscale.models.backbone import (
+    Backbone,
+    BackboneConfig,
+    gpt2_embed_std,
+    matched_backbone,
+    residual_backbone,
+)
 from lengthscale.models.base import Mixer
 from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, residual_init
 from lengthscale.models.ops.attention import Cache, Mask, attention, attention_with_cache
@@ -181,6 +187,7 @@ def gpt2(config: GPT2Config, *, interface: Interface, method: str = "auto", rngs
             norm=partial(layer_norm, epsilon=config.epsilon),
             tied=config.tied,
             positions=config.n_positions,
+            embed_std=gpt2_embed_std(d_model),
         ),
         partial(SelfAttention, attention, method=method),
         partial(MLP, d_model, config.d_ff, n_residuals=n_residuals),
@@ -189,8 +196,14 @@ def gpt2(config: GPT2Config, *, interface: Interface, method: str = "auto", rngs
     )
 
 
-def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs) -> Backbone:
-    """The Transformer of 2017 as a decoder with norms first, of this size; the MLP's width brings the parameters."""
+def build(*, size: Size, interface: Interface, method: str, rngs: nnx.Rngs, positions: str = "learned") -> Backbone:
+    """GPT-2 of this size; the MLP's width brings the parameters.
+
+    positions: "learned", a table with a row for each of the interface's positions, which comes on top of the size's
+    parameters; or "sinusoidal", fixed ones of the same initial size, for any length.
+    """
     attention = AttentionConfig(size.d_model, size.head_size, n_residuals=2 * size.n_layers)
     make_mixer = partial(SelfAttention, attention, method=method)
-    return matched_backbone(size, interface, make_mixer, positions="sinusoidal", rngs=rngs)
+    at = interface.positions if positions == "learned" else positions
+    around = BackboneConfig(size.d_model, size.n_layers, positions=at, embed_std=gpt2_embed_std(size.d_model))
+    return matched_backbone(size, interface, make_mixer, around=around, rngs=rngs)

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from lengthscale.models import Interface, Size
 from lengthscale.models.backbone import Block, matched_mlp_width
 from lengthscale.models.base import ImageClassifier
-from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, stacked
+from lengthscale.models.layers import INIT_STD, MLP, Linear, kernel_init, layer_norm, stacked
 from lengthscale.models.transformer import AttentionConfig, SelfAttention
 
 PATCH = 4
@@ -59,9 +59,10 @@ class ViT(ImageClassifier):
         make_mixer = partial(SelfAttention, config.attention, method=method)
         make_mlp = partial(MLP, d_model, config.d_ff, n_residuals=2 * config.n_layers, activation=_gelu)
         n_patches = (config.image[0] // patch) * (config.image[1] // patch)
+        table_init = nnx.initializers.normal(INIT_STD)
         self.projection = Linear(patch * patch * channels, d_model, kernel_init=kernel_init, rngs=rngs)
-        self.cls = nnx.Param(kernel_init(rngs.params(), (d_model,)))
-        self.positions = nnx.Param(kernel_init(rngs.params(), (n_patches + 1, d_model)))
+        self.cls = nnx.Param(table_init(rngs.params(), (d_model,)))
+        self.positions = nnx.Param(table_init(rngs.params(), (n_patches + 1, d_model)))
         self.blocks = stacked(partial(Block, d_model, make_mixer, make_mlp, norm), config.n_layers, rngs)
         self.norm = norm(d_model, rngs)
         self.head = Linear(d_model, classes, kernel_init=kernel_init, rngs=rngs)

@@ -12,8 +12,8 @@ import pytest
 from flax import nnx
 
 from lengthscale.models import MODELS, SIZES, Interface, build, every_model, spec_of, streaming
-from lengthscale.models.budget import count_params
 from tests.helpers.compare import assert_close
+from tests.models.test_budget import matched_params
 
 VOCAB, BATCH, LENGTH = 256, 2, 37
 NAMES = [name for name, spec in MODELS.items() if spec.kind == "sequence" and not spec.variant_of]
@@ -198,7 +198,7 @@ def test_decoding_does_not_recompile(model):
 @pytest.mark.parametrize("size", SIZES)
 def test_parameters_are_matched_within_5_percent(size):
     counts = {
-        name: count_params(nnx.eval_shape(lambda name=name: build(name, size=size, rngs=nnx.Rngs(0))))
+        name: matched_params(nnx.eval_shape(lambda name=name: build(name, size=size, rngs=nnx.Rngs(0))))
         for name in every_model()
         if spec_of(name).kind != "images"  # whose embeddings are others; see tests/models/test_images.py
     }
@@ -218,7 +218,7 @@ def test_bfloat16_runs_and_stays_near_float32(name):
     empty, logits, state = call(params, "bfloat16")
     assert logits.dtype == jnp.bfloat16
     assert jax.tree.map(lambda x: x.dtype, state) == jax.tree.map(lambda x: x.dtype, empty)
-    assert_close(logits.astype(jnp.float32), call(params, "float32")[1], 0.05)  # bfloat16 has 8 bits of mantissa
+    assert_close(logits.astype(jnp.float32), call(params, "float32")[1], 0.06)  # bfloat16 has 8 bits of mantissa
 
 
 def test_mambas_methods_agree():

@@ -91,7 +91,8 @@ def test_every_setting_has_one_text():
     assert len(settings_of("s4d")) == 6
     assert every_model()[: len(MODELS)] == list(MODELS)
     assert all(canonical(text) == text for text in every_model())
-    assert options_text() == "s4d: rule=zoh|bilinear, dt=spread|small|large; mamba: rule=mamba|zoh|bilinear"
+    expected = "transformer: positions=learned|sinusoidal; s4d: rule=zoh|bilinear, dt=spread|small|large; "
+    assert options_text() == expected + "mamba: rule=mamba|zoh|bilinear"
 
 
 def test_a_former_name_is_looked_up_under_its_present_one():
