@@ -4,7 +4,7 @@ The tokens are bytes of Shakespeare, bases of E. coli and samples of music (mu-l
 parameters (within 5%) and are trained on the same tokens in as many steps, each at its best learning rate. The loss is
 measured on the same held-out targets, given the longest context that all models were trained to read. Mamba leads
 another model if the interval of its loss less the other's is below 0, where the interval is the wider one of two: over
-windows, in pairs, and over seeds. It leads on a domain if it leads all others there. A failure is a result: in Mamba's
+places, in pairs, and over seeds. It leads on a domain if it leads all others there. A failure is a result: in Mamba's
 own paper S4 is ahead of S6 on raw audio, and bacterial DNA has hardly any long-range information.
 """
 
@@ -16,15 +16,15 @@ import numpy as np
 
 from lengthscale.bench.claims.claim import NOT_DECIDED, Claim, Finding, Part, Results, affordable, all_of, verdict_below
 from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses
+from lengthscale.bench.data.targets import RUN
 from lengthscale.bench.figures.spec import NOWHERE, Axis, DrawnCurve, Ends, Figure, Mark, Rule, Words
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
 
 MODEL = "mamba"
 DOMAINS = {"text": "language", "audio": "audio", "genome": "genomics"}
-TARGETS = 64
 SEEDS = 3  # with fewer, the effect of random weights cannot be separated from that of the model
-RULE = f"{MODEL}'s loss less the other's below 0, over windows in pairs and over {SEEDS} seeds or more"
+RULE = f"{MODEL}'s loss less the other's below 0, over places in pairs and over {SEEDS} seeds or more"
 
 # The likeliest first, then those to both sides of it: of 3e-3, 1e-2, 3e-2 the first had the lowest loss on text, with
 # one seed and 256 steps of 1,024 tokens; on the genome the rates made hardly a difference.
@@ -45,7 +45,7 @@ class Level(NamedTuple):
     length: int  # trained at
     step_tokens: int
     train_tokens: int
-    windows: int
+    places: int  # of 64 targets each
 
 
 # minutes -> what to run: a model's first cell takes 15 to 20 s, most of it compiling, and another seed takes 6 s. The
@@ -67,14 +67,14 @@ def parts(minutes: float) -> list[Part]:
     for number in range(level.rates):
         for model, rates in RATES.items():
             tried.setdefault(rates[number], []).append(model)
-    longest = level.length - TARGETS
+    longest = level.length - RUN
     made = []
     for rate, models in tried.items():
         for data in DOMAINS:
             arguments = f"--suite quick --measures quality --models {','.join(models)} --size tiny --data {data}"
             arguments += f" --lengths {level.length} --step-tokens {level.step_tokens}"
             arguments += f" --train-tokens {level.train_tokens} --contexts {longest}"
-            arguments += f" --target-tokens {TARGETS} --windows {level.windows} --learning-rate {rate}"
+            arguments += f" --targets {RUN * level.places} --learning-rate {rate}"
             arguments += f" --seed {','.join(map(str, range(level.seeds)))} --timeout {max(300, round(60 * minutes))}"
             made.append(Part(f"{data}-{rate}", tuple(arguments.split())))
     return made
@@ -106,22 +106,22 @@ def lead(results: Results, data: str, other: str) -> Lead:
     verdict = verdict_below(found.estimate, 0.0)
     if len(seeds) < SEEDS:
         verdict = NOT_DECIDED
-        note += f"; seeds: {len(seeds)}, so that the interval is over windows alone, and {SEEDS} are needed"
+        note += f"; seeds: {len(seeds)}, so that the interval is over places alone, and {SEEDS} are needed"
     return Lead(data, other, found, len(seeds), context, verdict, note)
 
 
 def _over_seeds(of: list[np.ndarray], to: list[np.ndarray]) -> Difference:
-    """The mean difference; its interval reaches as far as the one over windows and the one over seeds."""
+    """The mean difference; its interval reaches as far as the one over places and the one over seeds."""
     lengths = {len(each) for each in (*of, *to)}
     if lengths == {0} or len(lengths) > 1:
         return Difference()
     whole = difference(np.mean(of, axis=0), np.mean(to, axis=0))
-    windows, seeds = whole.estimate, intervals.mean_of_few(np.mean(of, axis=1) - np.mean(to, axis=1))
-    if not (windows and windows.interval and seeds and seeds.interval):
+    places, seeds = whole.estimate, intervals.mean_of_few(np.mean(of, axis=1) - np.mean(to, axis=1))
+    if not (places and places.interval and seeds and seeds.interval):
         return whole
-    ends = zip(windows.interval, seeds.interval, strict=True)
+    ends = zip(places.interval, seeds.interval, strict=True)
     (low, high) = (pick(each) for pick, each in zip((min, max), ends, strict=True))
-    return whole._replace(estimate=Estimate(windows.value, low, high))
+    return whole._replace(estimate=Estimate(places.value, low, high))
 
 
 def judge(results: Results) -> list[Finding]:
@@ -162,7 +162,7 @@ def _domain(data: str, leads: list[Lead], verdict: str) -> Finding:
 
 def _finding(each: Lead) -> Finding:
     what = f"{each.data}: loss of {MODEL} less that of {each.other}"
-    what += f", {each.seeds} seeds, {each.difference.windows} windows" if each.seeds else ""
+    what += f", {each.seeds} seeds, {each.difference.places} places" if each.seeds else ""
     lengths = (each.context, each.context)
     return Finding(what, each.difference.estimate, "nats a token", each.verdict, RULE, lengths, each.note)
 

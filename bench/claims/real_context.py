@@ -2,7 +2,7 @@
 
 The loss is measured on held-out targets of source code, the only data set here whose held-out part is longer than 2^20
 tokens, given the last c tokens before them, c = 2^6, 2^8 ... 2^20. Mamba gets better up to c if the interval of
-loss(c) - loss(c / 4), paired over windows, is below 0. Beyond the length that it was trained at, its state may blow up;
+loss(c) - loss(c / 4), paired over places, is below 0. Beyond the length that it was trained at, its state may blow up;
 that is a result.
 
 A step is flat if it is not better and its gain is certainly below FLAT = 0.001 nats a token. That is a hundredth of
@@ -10,7 +10,7 @@ what LZMA gains from a fourfold window on the same kind of text (1.88 bits a byt
 each factor of 4).
 
 Two controls test the protocol; where one fails, nothing is decided. Shuffled, for gains: the longest context that all
-windows are read at, with all but its last NEAR tokens shuffled, must keep less than half of what the same context in
+places are read at, with all but its last NEAR tokens shuffled, must keep less than half of what the same context in
 order gains over NEAR tokens (or less than FLAT, where that gain is small). Planted, for gains and for flatness: in a
 stream with a repeat at a known distance (bench/data/planted.py) the gain must appear at that context and not below it.
 This control uses a Transformer, which learns the repeat in a few hundred steps where recurrent models of this size do
@@ -41,6 +41,7 @@ from lengthscale.bench.claims.claim import (
 )
 from lengthscale.bench.claims.paired import Difference, best_rate, difference, losses, mean_losses, with_losses
 from lengthscale.bench.data import planted
+from lengthscale.bench.data.targets import RUN
 from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure, Rule, Span
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.result import Result
@@ -71,7 +72,7 @@ class Level(NamedTuple):
     train_tokens: int
     longest: int  # context
     context_tokens: int  # read at one context
-    windows: int
+    places: int  # of 64 targets each
 
 
 # minutes -> what to run; reading 2^20 tokens takes a `tiny` Mamba about 5 s
@@ -96,13 +97,13 @@ def parts(minutes: float) -> list[Part]:
     level = affordable(LEVELS, minutes)
     deadline = f"--timeout {max(300, round(60 * minutes))}"
     read = f"--suite quick --measures quality --models {MODEL} --size tiny --data {DATA} --lengths {level.length}"
-    read += f" --step-tokens {level.length} --train-tokens {level.train_tokens} --windows {level.windows}"
+    read += f" --step-tokens {level.length} --train-tokens {level.train_tokens} --targets {RUN * level.places}"
     read += f" --contexts {','.join(map(str, contexts_to(level.longest)))} --context-tokens {level.context_tokens}"
     read += f" --shuffle-beyond {NEAR} --seed {','.join(map(str, range(level.seeds)))} {deadline}"
     distance = planted.DISTANCE
     find = f"--suite quick --measures quality --models {FINDER} --size tiny --data {planted.NAME}:distance={distance}"
     find += f" --lengths {8 * distance} --step-tokens {128 * distance} --train-tokens {128 * distance * PLANTED_STEPS}"
-    find += f" --contexts {distance // 16},{distance // 4},{distance} --target-tokens {distance // 2} --windows 64"
+    find += f" --contexts {distance // 16},{distance // 4},{distance} --targets {64 * RUN}"
     rates = [Part(f"rate-{rate}", (*read.split(), "--learning-rate", rate)) for rate in level.rates]
     return [Part("planted", tuple(f"{find} {deadline}".split())), *rates]  # short first: none begins too late
 
@@ -196,7 +197,7 @@ def judge(results: Results) -> list[Finding]:
 def _finding(step: Step) -> Finding:
     before = step.context // FACTOR
     what = f"{MODEL} on {DATA}: loss given {step.context:,} tokens less that given {before:,}"
-    note = "; ".join(text for text in (step.note, f"{step.difference.windows} windows") if text)
+    note = "; ".join(text for text in (step.note, f"{step.difference.places} places") if text)
     lengths = (before, step.context)
     return Finding(what, step.difference.estimate, "nats a token", step.verdict, RULE, lengths, note)
 

@@ -52,6 +52,11 @@ def load(name: str) -> Stream | Images | Task:
     if base in SYNTHETIC:
         return parse_task(name)
     path = os.path.expanduser(name)
+    before = name.rpartition(":")[0]
+    if before and not os.path.lexists(path) and os.path.exists(os.path.expanduser(before)):
+        data = load(before)
+        assert not isinstance(data, Task)
+        return options.apply(data, name)
     try:
         found = os.stat(path)
     except (FileNotFoundError, ValueError):

@@ -23,10 +23,8 @@ def apply(data: Data, name: str) -> Data:
 
     Raises DataError with a line for everything that is wrong, and the closest known option.
     """
-    base, _, listed = name.partition(":")
+    base, _, listed = name.rpartition(":")
     known = OPTIONS[type(data)]
-    if not known:
-        raise DataError(f"{base} has no options, got {name!r}")
     mistakes = []
     for key, value, wrong in parse_options(base, listed, known):
         if wrong:
@@ -49,4 +47,12 @@ def _images(data: Images, text: str) -> Images:
     return images.fewer(data, n)
 
 
-OPTIONS: dict[type, dict[str, Callable]] = {Images: {"images": _images}, Stream: {}}
+def _part(data: Stream, text: str) -> Stream:
+    """The data with another part held out, for part=validation: the last ninth of what is trained on otherwise."""
+    if text != "validation":
+        raise DataError(f"part must be validation, got {text!r}")
+    start = len(data.train) - len(data.train) // 9
+    return replace(data, tokens=data.train, split=(start, start))
+
+
+OPTIONS: dict[type, dict[str, Callable]] = {Images: {"images": _images}, Stream: {"part": _part}}

@@ -143,6 +143,10 @@ class TrainedModel:
     params: Any
     statistics: Any
 
+    def module(self):
+        """The model itself."""
+        return self.learner.model(self.params, self.statistics)
+
     def call(self, function: Callable, *args):
         """function(model, *args), compiled once for each function and set of shapes."""
         with shared_compilation():

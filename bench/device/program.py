@@ -165,10 +165,10 @@ def measured(rows: Iterable[dict], samples: Samples, outcome: Outcome = FINE) ->
     return Done(outcome.status, outcome.message, content=Measured(tuple(map(row_of, rows)), samples))
 
 
-def with_window_losses(done: Done, losses: Sequence[tuple[float | None, ...]]) -> Done:
-    """The message with the loss of each window for each row. losses: None for a loss that is not finite."""
+def with_place_losses(done: Done, losses: Sequence[tuple[float | None, ...]]) -> Done:
+    """The message with the losses of each row's places. losses: None for a loss that is not finite."""
     assert isinstance(done.content, Measured)
-    return replace(done, content=replace(done.content, window_losses=tuple(losses)))
+    return replace(done, content=replace(done.content, place_losses=tuple(losses)))
 
 
 def measure(program: Program, settings: Settings, notify: Notifier) -> Done:

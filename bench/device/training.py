@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -25,9 +26,13 @@ from lengthscale.bench.device.program import (
     measured,
 )
 from lengthscale.bench.device.workloads.base import Arrays, Workload
+from lengthscale.bench.plan import recipes
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done, Samples
+from lengthscale.models.base import SequenceModel
+
+POINTS = 24  # of the curve of a training
 
 
 def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays, calls: int | None = None) -> Program:
@@ -59,7 +64,9 @@ def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays,
 def make_budgeted(cell: Cell, workload: Workload, settings: Settings) -> Program:
     """The program of `make_training`, with a warm-up and a cosine over the steps that the budget of tokens allows."""
     steps = max(1, settings.train_tokens // (cell.batch * cell.length))
-    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, max(1, steps // 10), steps + 1)
+    recipe = recipes.choose(cell, settings)
+    rise = max(1, round(steps * recipe.warmup))
+    schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.learning_rate, rise, steps + 1)
     return make_training(cell, workload, schedule, next(workload.training_batches()), steps)
 
 
@@ -69,6 +76,7 @@ class Training:
 
     model: TrainedModel
     row: dict  # its columns: times, memory, rates and losses
+    curve: list[dict]  # the columns of the rows of its loss while it trains
     samples: Samples  # of the steps, from which the row's times come
     outcome: Outcome
 
@@ -79,7 +87,7 @@ class Training:
 
 def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) -> Training:
     """Train the cell's model on its budget. Raises SkippedError where the program does not fit into memory."""
-    program = make_budgeted(cell, workload, settings)
+    program, recipe = make_budgeted(cell, workload, settings), recipes.choose(cell, settings)
     with shared_compilation():  # cells of different seeds run the same program
         compiled = compile_program(program, notify)
     del compiled.columns["compile_s"]  # it may be the time of reading what another cell has compiled
@@ -89,12 +97,13 @@ def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) 
     meter = memory.PeakMeter()
 
     notify("train")
-    results, losses, taken = None, [], 0.0
+    results, losses, seconds, taken = None, [], [], 0.0
     with closing(Watch()) as watch:
         for batch, _ in zip(workload.training_batches(), range(program.calls or 1), strict=False):
             call = partial(compiled.call, *args[:3], *map(jnp.asarray, batch))
             taken, results = timing.timed(call)
             args = program.advance(args, results)
+            seconds.append(taken)
             losses.append(program.loss(results) if program.loss else None)
             if len(losses) == 1:
                 meter.stop()
@@ -104,16 +113,40 @@ def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) 
         if not watch.samples.samples_ms:
             watch.read((taken,))  # there was one batch only
         samples = watch.end()
+    model = TrainedModel(make_learner(cell, workload), args[0], args[1])
     row = {
         **meter.columns((args, results)),  # before the statistics, which take memory of their own
         **compiled.timed(samples),
+        "state_bytes": state_bytes(model, cell.length),
         "train_tokens": program.tokens * len(losses),
         "steps": len(losses),
-        "learning_rate": settings.learning_rate,
+        "learning_rate": recipe.learning_rate,
+        "warmup": recipe.warmup,
+        "recipe": recipe.source,
     }
-    outcome = check_losses(losses)
+    outcome, curve = check_losses(losses), []
     if outcome == FINE:
         last_tenth = losses[-max(1, len(losses) // 10) :]
         row["train_loss"] = float(np.mean([float(loss) for loss in last_tenth]))
-    model = TrainedModel(make_learner(cell, workload), args[0], args[1])
-    return Training(model, row, samples, outcome)
+        curve = curve_of(np.array([float(loss) for loss in losses]), np.cumsum(seconds), program.tokens)
+    return Training(model, row, curve, samples, outcome)
+
+
+def state_bytes(model: TrainedModel, length: int) -> int | None:
+    """The bytes of the state from which one sequence of this length continues; None where nothing continues."""
+    if not isinstance(model.learner.abstract(), SequenceModel):
+        return None
+    return memory.tree_bytes(jax.eval_shape(lambda: model.module().init_state(1, length)))
+
+
+def curve_of(losses: np.ndarray, seconds: np.ndarray, tokens: int) -> list[dict]:
+    """The mean loss between POINTS numbers of steps in geometric order, as columns of rows.
+
+    losses: of each step, (steps,). seconds: since the start, after each step. tokens: of a step.
+    """
+    ends = np.unique(np.geomspace(1, len(losses), POINTS).round().astype(int))
+    parts = np.split(losses, ends[:-1])
+    return [
+        {"seen_tokens": int(end) * tokens, "seen_s": float(seconds[end - 1]), "seen_loss": float(part.mean())}
+        for end, part in zip(ends, parts, strict=True)
+    ]

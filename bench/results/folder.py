@@ -49,6 +49,11 @@ class RunFolder:
         return self.path / "crossovers.csv"
 
     @property
+    def references(self) -> Path:
+        """The losses of n-grams and LZMA on the targets of the run."""
+        return self.path / "references.csv"
+
+    @property
     def summary(self) -> Path:
         return self.path / "summary.md"
 

@@ -40,7 +40,7 @@ class Measured:
 
     rows: tuple[Row, ...] = ()
     samples: Samples = Samples()
-    window_losses: tuple[tuple[float | None, ...], ...] | None = None
+    place_losses: tuple[tuple[float | None, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def record_of(cell: Cell, replicate: int, done: Done, clock: Clock) -> Record:
         message=done.message,
         rows=measured.rows,
         **{name: getattr(measured.samples, name) for name in RAW},
-        window_losses=measured.window_losses,
+        place_losses=measured.place_losses,
         wall_s=clock.wall_s,
         load_before=clock.load_before,
         load_after=clock.load_after,

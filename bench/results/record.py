@@ -72,9 +72,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     train_tokens: int | None = None
     steps: int | None = None
     learning_rate: float | None = None
+    warmup: float | None = None
+    recipe: str | None = None
+    seen_tokens: int | None = None
+    seen_s: float | None = None
+    seen_loss: float | None = None
     # held-out data
     context: int | None = None
     control: str | None = None
+    n_items: int | None = None
     eval_length: int | None = None
     loss: float | None = None
     loss_low: float | None = None
@@ -85,6 +91,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     chance_loss: float | None = None
     chance_accuracy: float | None = None
     n_sequences: int | None = None
+    n_targets: int | None = None
+    gain_from: int | None = None
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
     # gradients
     trained: int | None = None
     distance: int | None = None
@@ -178,8 +189,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     switches: tuple[int, ...] = ()  # how often a thread was made to leave its core; at the last sample of a burst
     throttled: tuple[str, ...] = ()  # why the GPU was slowed down; "" where it was not
     other_cores: float | None = None  # that other processes used meanwhile, on average
-    # On a stream: for each row, the loss of each window (None: not finite), so that rows can be compared in pairs.
-    window_losses: tuple[tuple[float | None, ...], ...] | None = None
+    # On a stream: for each row, the mean loss of each place (data/targets.py; None: not finite), so that rows can be
+    # compared in pairs; empty for a row without places. Journals call it by its former name.
+    place_losses: tuple[tuple[float | None, ...], ...] | None = msgspec.field(default=None, name="window_losses")
     wall_s: float | None = None
     load_before: float | None = None  # of the machine, when the cell began
     load_after: float | None = None

@@ -50,9 +50,9 @@ class Result:
         return self.rows[0] if self.rows else Row()
 
     @property
-    def window_losses(self) -> tuple[tuple[float | None, ...], ...] | None:
-        """The raw losses of the windows, as the first replicate has them: others would give the same."""
-        return self.replicates[0].window_losses
+    def place_losses(self) -> tuple[tuple[float | None, ...], ...] | None:
+        """The losses of each row's places, as the first replicate has them: others would give the same."""
+        return self.replicates[0].place_losses
 
     @property
     def environment(self) -> Conditions | None:

@@ -83,7 +83,7 @@ def _record(record: Record, facts: dict | None) -> list[str]:
         wrong += _row(row, facts)
     if record.status == Status.OK and record.rows and not wrong and record.schema == SCHEMA:
         wrong += _samples(record)
-        wrong += _window_losses(record)
+        wrong += _place_losses(record)
     return wrong
 
 
@@ -131,22 +131,24 @@ def _samples(record: Record) -> list[str]:
     return wrong
 
 
-def _window_losses(record: Record) -> list[str]:
-    """Mistakes: the raw losses of the windows do not agree with a row's mean loss."""
-    losses = record.window_losses
+def _place_losses(record: Record) -> list[str]:
+    """Mistakes: the losses of the places do not agree with a row's mean loss."""
+    losses = record.place_losses
     if losses is None:
         return []
     if len(losses) != len(record.rows):
-        return ["its window_losses do not have one list for each row"]
+        return ["its place_losses do not have one list for each row"]
     wrong = []
     for mine, row in zip(losses, record.rows, strict=True):
         finite = [value for value in mine if value is not None]
+        if not mine and row.n_targets is None:
+            continue  # a row without places
         if len(mine) != row.n_sequences:
-            wrong.append(f"n_sequences is {row.n_sequences}, but there are {len(mine)} window_losses")
+            wrong.append(f"n_sequences is {row.n_sequences}, but there are {len(mine)} place_losses")
         elif (len(finite) < len(mine)) != (row.loss is None):
-            wrong.append("loss must be blank if, and only if, one of its window_losses is not finite")
+            wrong.append("loss must be blank if, and only if, one of its place_losses is not finite")
         elif row.loss is not None and not math.isclose(np.mean(finite), row.loss, rel_tol=ROUNDING, abs_tol=1e-6):
-            wrong.append(f"loss is {row.loss:g}, the mean of its window_losses {np.mean(finite):g}")
+            wrong.append(f"loss is {row.loss:g}, the mean of its place_losses {np.mean(finite):g}")
     return wrong
 
 

@@ -10,7 +10,7 @@ from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED
 from lengthscale.bench.data import planted
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
-from tests.helpers.claim_records import WINDOWS, drawn, found, parts, record_of_windows
+from tests.helpers.claim_records import PLACES, drawn, found, parts, record_of_places
 from tests.helpers.runs import changed
 
 # 4: real context
@@ -24,12 +24,12 @@ def curve(gains, *, scatter=0.002, shuffled=0.0, contexts=CONTEXTS, **options):
     losses = 3.0 - np.concatenate([[0], np.cumsum(gains)])
     points: list[tuple] = [(c, None, loss, scatter) for c, loss in zip(contexts, losses, strict=True)]
     points.append((contexts[-1], "shuffled beyond 256", losses[1] + shuffled, scatter))
-    return record_of_windows("mamba", "code", points, **options)
+    return record_of_places("mamba", "code", points, **options)
 
 
 def planted_record(below=0.0, at=FLOOR):
     points = [(c, None, planted.CHANCE - gain, 0.01) for c, gain in ((1, 0.0), (4, below), (16, planted.CHANCE - at))]
-    return record_of_windows("transformer", "planted:distance=16", points)
+    return record_of_places("transformer", "planted:distance=16", points)
 
 
 def context_records(*args, below=0.0, at=FLOOR, **options):
@@ -65,15 +65,15 @@ def test_real_context(records, verdict, largest):
 
 
 def test_what_a_fourfold_context_buys():
-    findings = real_context.judge(context_records([0.05] * 3 + [0.0] * 4, windows={2**18: 5, 2**20: 2}))
+    findings = real_context.judge(context_records([0.05] * 3 + [0.0] * 4, places={2**18: 5, 2**20: 2}))
     step = found(findings, "mamba on code: loss given 4,096 tokens less that given 1,024")
     assert step.estimate.value == pytest.approx(-0.05)
-    assert step.estimate.low == pytest.approx(-0.05 - 1.96 * 0.002 * 2**0.5 / WINDOWS**0.5, abs=3e-4)
-    assert (step.verdict, step.lengths, step.note) == (HOLDS, (1024, 4096), "40 windows")
+    assert step.estimate.low == pytest.approx(-0.05 - 1.96 * 0.002 * 2**0.5 / PLACES**0.5, abs=3e-4)
+    assert (step.verdict, step.lengths, step.note) == (HOLDS, (1024, 4096), "40 places")
     assert found(findings, "mamba on code: loss given 65,536").verdict == FAILS
-    assert found(findings, "mamba on code: loss given 262,144").note == "5 windows"
+    assert found(findings, "mamba on code: loss given 262,144").note == "5 places"
     last = found(findings, "mamba on code: loss given 1,048,576")
-    assert (last.estimate.low, last.verdict) == (None, NOT_DECIDED)  # two windows carry no interval
+    assert (last.estimate.low, last.verdict) == (None, NOT_DECIDED)  # two places carry no interval
 
 
 def test_failing_controls_are_named():
@@ -109,7 +109,7 @@ def domain_records(gaps, *, seeds=3, scatter=0.01, of_seed=0.001):
             for model, gap in {"mamba": 0.0, **others}.items():
                 shift = of_seed * (seed - 1) * (model == "mamba")
                 points = [(28, None, 2.5, scatter), (448, None, 2.0 + gap + shift, scatter)]
-                mine.append(record_of_windows(model, data, points, seed=seed))
+                mine.append(record_of_places(model, data, points, seed=seed))
     return parts(records)
 
 
@@ -144,7 +144,7 @@ def test_the_table_of_differences():
     assert findings[0].estimate.value == pytest.approx(0.1)
     assert findings[0].measured.startswith("audio (audio): loss of mamba less that of the best other, s4d")
     assert findings[0].note.startswith("language holds, audio fails, genomics holds")
-    ahead = found(findings, "audio: loss of mamba less that of gru, 3 seeds, 40 windows")
+    ahead = found(findings, "audio: loss of mamba less that of gru, 3 seeds, 40 places")
     assert (ahead.estimate.value, ahead.verdict) == (pytest.approx(-0.2), HOLDS)
     assert ahead.lengths == (448, 448)
     assert ahead.estimate.interval
@@ -157,12 +157,12 @@ def test_the_table_of_differences():
 
 def test_each_model_has_its_best_rate():
     records = domain_records(LEADS)
-    diverged = record_of_windows("mamba", "text", [(448, None, 9.0, 0.0)], rate=0.03, train_loss=9.0)
+    diverged = record_of_places("mamba", "text", [(448, None, 9.0, 0.0)], rate=0.03, train_loss=9.0)
     better = [
-        record_of_windows("gru", "text", [(448, None, 1.0, 0.01)], seed=seed, rate=0.003, train_loss=1.0)
+        record_of_places("gru", "text", [(448, None, 1.0, 0.01)], seed=seed, rate=0.003, train_loss=1.0)
         for seed in range(3)
     ]
-    one_seed = record_of_windows(
+    one_seed = record_of_places(
         "s4d", "text", [(448, None, 0.5, 0.01)], rate=0.003, train_loss=0.5
     )  # as few as say nothing
     records["text-other"] = [diverged, *better, one_seed]
@@ -174,7 +174,7 @@ def test_each_model_has_its_best_rate():
 
 
 def without_losses(result):
-    return replace(result, replicates=tuple(changed(each, window_losses=None) for each in result.replicates))
+    return replace(result, replicates=tuple(changed(each, place_losses=None) for each in result.replicates))
 
 
 def test_records_without_raw_losses_are_no_evidence():
@@ -188,7 +188,7 @@ def test_records_without_raw_losses_are_no_evidence():
 
 
 def test_pairs_are_surer_than_windows_apart():
-    one = record_of_windows("mamba", "text", [(64, None, 2.0, 0.02), (256, None, 1.9, 0.02)])
+    one = record_of_places("mamba", "text", [(64, None, 2.0, 0.02), (256, None, 1.9, 0.02)])
     near, far = paired.losses(one, 64), paired.losses(one, 256)
     apart = paired.difference(far, near).estimate
     assert apart.value == pytest.approx(-0.1)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lengthscale.bench.data import images
+from lengthscale.bench.data import Stream, images, load
+from lengthscale.bench.data.errors import DataError
 from lengthscale.bench.plan.workloads import version
 from tests.helpers.loading import image_set, refused
 
@@ -65,7 +66,7 @@ def test_what_figures_may_be_compared_by():
         ("mnist:images", ["mnist: options are written as mnist:key=value,key=value, got 'images'"]),
         ("mnist:images=5,images=6", ["mnist: images is given twice"]),
         ("mnist:images=0,x=1", ["mnist: images must be a whole number", "unknown option of mnist 'x' (known: images)"]),
-        ("text:images=5", ["text has no options, got 'text:images=5'"]),
+        ("text:images=5", ["unknown option of text 'images' (known: part)"]),
     ],
 )
 def test_every_mistake_has_a_line(name, lines):
@@ -73,3 +74,16 @@ def test_every_mistake_has_a_line(name, lines):
     assert len(found) == len(lines)
     for line, expected in zip(found, lines, strict=True):
         assert line.startswith(expected)
+
+
+def test_the_validation_part_is_the_last_ninth_of_what_is_trained_on(tmp_path):
+    (tmp_path / "a:b.txt").write_bytes(bytes(range(200)) * 5)
+    for name in ("text", str(tmp_path / "a:b.txt")):
+        whole, part = load(name), load(f"{name}:part=validation")
+        assert isinstance(whole, Stream)
+        assert isinstance(part, Stream)
+        assert (part.name, part.vocab) == (f"{name}:part=validation", whole.vocab)
+        np.testing.assert_array_equal(np.concatenate([part.train, part.held_out]), whole.train)
+        assert len(part.held_out) == len(whole.train) // 9 == pytest.approx(len(whole.held_out), abs=1)
+    with pytest.raises(DataError, match="part must be validation, got 'test'"):
+        load("text:part=test")

@@ -15,7 +15,7 @@ from flax import nnx
 
 from lengthscale.bench.data import Stream
 from lengthscale.bench.data.synthetic import Batch, generator, parse_task
-from lengthscale.bench.device.workloads import pairs, scored, text
+from lengthscale.bench.device.workloads import pairs, scored, text, workload_on
 from lengthscale.bench.device.workloads.base import fill
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import Interface, build
@@ -23,7 +23,8 @@ from lengthscale.models.base import State
 from tests.helpers.compare import assert_close
 from tests.helpers.workloads import SURE, Constant, caller, cell, check_training_batches, first_batches, sure_loss
 
-SETTINGS = Settings(contexts=(1, 4, 16), target_tokens=8, windows=5, eval_tokens=32, least_sequences=3)
+SETTINGS = Settings(contexts=(1, 4, 16), targets=256, windows=5, eval_tokens=32, least_sequences=3)
+RUN, PLACES_READ = 8, 32  # targets in a row, and places, of so few targets
 
 
 # A sequence model on a stream
@@ -69,18 +70,18 @@ def test_text_is_read_from_its_parts():
 
 
 def test_every_context_has_the_same_targets():
+    targets = text.targets_of(PLACES.held_out, SETTINGS)
     scored_tokens = []
     for context in SETTINGS.contexts:
-        batch = text.context_batch(PLACES.held_out, context, SETTINGS)
+        batch = text.scored_windows(targets.windows(context))
         at = batch.weights == 1
-        assert (at.sum(1) == SETTINGS.target_tokens).all()
         assert ((batch.weights == 0) | at).all()
         assert (at.argmax(1) == context - 1).all()  # so many tokens are known when the first target is asked for
         assert batch.inputs.min() >= 130
         np.testing.assert_array_equal(batch.targets, batch.inputs + 1)
         scored_tokens.append(batch.targets[at])
     np.testing.assert_array_equal(scored_tokens, [scored_tokens[0]] * 3)
-    assert len(np.unique(scored_tokens[0])) > SETTINGS.target_tokens  # windows lie in several places
+    assert len(scored_tokens[0]) == 256
 
 
 def test_figures_of_a_stream():
@@ -88,19 +89,23 @@ def test_figures_of_a_stream():
         each.columns for each in text.Workload(cell(), PLACES).evaluate(caller(Successor(start=8, first=130)), SETTINGS)
     ]
     before, after = log(200), sure_loss(200)
-    # Of 8 targets after 1, 4 or 16 tokens, or of 12 without any before: so many are asked for before the 8th input.
-    for row, (key, value), cold, count in zip(
-        rows,
-        (("context", 1), ("context", 4), ("context", 16), ("eval_length", 12)),
-        (8, 5, 0, 8),
-        (8, 8, 8, 12),
-        strict=True,
-    ):
+    # Whether the 8th input has been read when a target is asked for; of 12 inputs, the first 8 are cold.
+    points = (("context", 1, 1.0), ("context", 4, 1.0), ("context", 16, 0.0), ("eval_length", 12, 8 / 12))
+    for row, (key, value, cold) in zip(rows, points, strict=True):
         assert row[key] == value
-        assert row["n_sequences"] == 5
-        loss = (cold * before + (count - cold) * after) / count
+        assert row["n_sequences"] == (PLACES_READ if key == "context" else 5)
+        assert row.get("n_targets") == (256 if key == "context" else None)
+        loss = cold * before + (1 - cold) * after
         assert [row["loss"], row["loss_low"], row["loss_high"]] == pytest.approx([loss] * 3, rel=1e-6)
-        assert row["accuracy"] == pytest.approx((count - cold) / count)  # of no opinion: class 0, never a target here
+        assert row["accuracy"] == pytest.approx(1 - cold)  # of no opinion: class 0, never a target here
+
+
+def test_a_model_with_a_table_of_positions_is_read_as_far_as_the_table_reaches():
+    workload = text.Workload(cell(5, model="transformer"), PLACES)
+    rows = [each.columns for each in workload.evaluate(caller(Successor(start=0)), SETTINGS)]
+    assert [row.get("context") for row in rows] == [1, 4, None]
+    assert workload_on(cell(5, model="transformer"), PLACES, room=3).interface.positions == 8
+    assert workload_on(cell(5, model="gru"), PLACES, room=3).interface == Interface(vocab=200)
 
 
 @pytest.mark.parametrize("chunk", [0, 4])
@@ -155,8 +160,8 @@ def test_figures_of_pairs():
             return jnp.where(((targets + 1) % 3 == 0)[..., None], SURE * jax.nn.one_hot(0, 200), logits)
 
     rows = [each.columns for each in pairs.Workload(cell(), PLACES).evaluate(caller(Doubts()), SETTINGS)]
-    assert sources == [(5, 1), (5, 4), (5, 16)]
-    tokens = text.context_batch(PLACES.held_out, 1, SETTINGS)  # scored on just what a sequence model is scored on
+    assert sources == [(256, 1), (256, 4), (128, 16)]
+    tokens = text.scored_windows(text.targets_of(PLACES.held_out, SETTINGS).windows(1))  # as a sequence model's
     wrong = (tokens.targets[tokens.weights == 1] % 3 == 0).mean()
     for row, context in zip(rows, (1, 4, 16), strict=True):
         assert row["context"] == context
@@ -223,6 +228,24 @@ def test_figures_of_a_task():
         loss = right * sure_loss(classes) + (1 - right) * sure_loss(classes, right=False)
         assert row["loss"] == pytest.approx(loss, rel=1e-6)
         assert (row["chance_loss"], row["chance_accuracy"]) == (task.chance_loss(length), task.chance_accuracy(length))
+
+
+def test_a_task_is_also_scored_with_more_and_fewer_items():
+    task = parse_task("mqar:pairs=4,vocab=32")
+    settings = Settings(eval_factors=(1,), eval_tokens=10_000)
+    workload = scored.Workload(cell(40, data=str(task)), task)
+    rows = [each.columns for each in workload.evaluate(caller(Constant(np.zeros(32))), settings)]
+    # Of 40 steps 10 pairs are the most, and of 15 keys too; chance is a guess among the 16 values.
+    assert [(row["eval_length"], row.get("n_items")) for row in rows] == [
+        (40, None),
+        (40, 1),
+        (40, 2),
+        (40, 4),
+        (40, 8),
+    ]
+    for row in rows:
+        assert row["loss"] == pytest.approx(log(32))
+        assert row["chance_accuracy"] == 1 / 16
 
 
 def test_figures_of_a_regression_at_lengths_that_were_asked_for():

@@ -12,8 +12,8 @@ from lengthscale.bench.results.record import Row, row_of
 from lengthscale.bench.results.result import results_of
 from tests.helpers.runs import made
 
-WINDOWS = 40
-DIFFICULTY = np.random.default_rng(0).normal(2.0, 0.5, WINDOWS)  # of each window, for every model and context
+PLACES = 40
+DIFFICULTY = np.random.default_rng(0).normal(2.0, 0.5, PLACES)  # of each window, for every model and context
 
 
 def record(measure, model, length, ms=1.0, *, spread=0.002, status="ok", rows=({},), batch=1, seed=0, method="auto"):
@@ -35,15 +35,13 @@ def parts(records):
     return Results(records, {name: {"copy_bytes_per_s": 1e10} for name in records})
 
 
-def record_of_windows(
-    model, data, points, *, seed=0, rate=0.01, train_loss=2.0, length=1024, status="ok", windows=None
-):
-    """points: (context, control, mean loss, scatter from window to window). windows: how many at a context."""
+def record_of_places(model, data, points, *, seed=0, rate=0.01, train_loss=2.0, length=1024, status="ok", places=None):
+    """points: (context, control, mean loss, scatter from place to place). places: how many at a context."""
     rows, kept = [], []
     for number, (context, control, loss, scatter) in enumerate(points):
-        noise = np.random.default_rng([number, seed, len(model)]).normal(0, 1, WINDOWS)
+        noise = np.random.default_rng([number, seed, len(model)]).normal(0, 1, PLACES)
         mine = loss + DIFFICULTY - 2 + scatter * (noise - noise.mean())
-        mine = mine[: (windows or {}).get(context, WINDOWS)]
+        mine = mine[: (places or {}).get(context, PLACES)]
         row = {"context": context, "loss": float(mine.mean()), "learning_rate": rate, "train_loss": train_loss}
         row["train_tokens"] = 2**20
         rows.append(row | ({"control": control} if control else {}))
@@ -51,7 +49,7 @@ def record_of_windows(
     cell = Cell("quality", model, "tiny", "auto", length, 4, "float32", 0, data, seed)
     if status != "ok":
         return results_of([made(cell, status, samples_ms=(1.0,))])[0]
-    record = made(cell, rows=tuple(map(row_of, rows)), samples_ms=(1.0,), window_losses=tuple(kept))
+    record = made(cell, rows=tuple(map(row_of, rows)), samples_ms=(1.0,), place_losses=tuple(kept))
     return results_of([record])[0]
 
 

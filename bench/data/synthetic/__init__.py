@@ -13,15 +13,16 @@ from typing import Any
 from lengthscale.bench.data.errors import DataError
 from lengthscale.bench.data.synthetic.base import PARTS, Batch, Task, generator
 from lengthscale.bench.data.synthetic.memory import Adding, Copy, SelectiveCopy
-from lengthscale.bench.data.synthetic.recall import MQAR, Induction
-from lengthscale.bench.data.synthetic.tracking import A5, Parity
+from lengthscale.bench.data.synthetic.recall import MQAR, Induction, Passkey
+from lengthscale.bench.data.synthetic.tracking import A5, S5, Parity
 from lengthscale.models import unknown
 
 __all__ = ["PARTS", "SYNTHETIC", "Batch", "Task", "generator", "make_task", "parse_task"]
 
 # Each with the difficulty of its paper. Adding a task: a Task, one line here.
 SYNTHETIC: dict[str, Task] = {
-    task.name: task for task in (Copy(), Adding(), SelectiveCopy(), Induction(), MQAR(), Parity(), A5())
+    task.name: task
+    for task in (Copy(), Adding(), SelectiveCopy(), Induction(), MQAR(), Passkey(), Parity(), A5(), S5())
 }
 
 

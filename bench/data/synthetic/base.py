@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from lengthscale.bench.data.errors import DataError
 from lengthscale.models import Interface
 
 PARTS = ("train", "held_out")
+MOST_FOLD = 4  # items vary from a 16th to 16 times their number
 MOST_TOKENS = 2**31 - 1  # what int32 holds
 
 
@@ -63,6 +64,7 @@ class Task:
     name: ClassVar[str]
     about: ClassVar[str]
     regression: ClassVar[bool] = False  # numbers and squared errors instead of classes and cross-entropies
+    items: ClassVar[str] = ""  # the field that says how much there is to remember; "": it cannot be varied
 
     def __post_init__(self):
         mistakes = [mistake for each in fields(self) for mistake in _check(self.name, each, getattr(self, each.name))]
@@ -108,6 +110,18 @@ class Task:
         """The accuracy of that model; None for a regression."""
         self._check_length(length)
         return self._chance(length)[1]
+
+    def with_items(self, length: int) -> Iterator[tuple[int, Task]]:
+        """(number, task) with several numbers of items to remember, this task's among them, at this length."""
+        for power in range(-MOST_FOLD, MOST_FOLD + 1) if self.items else ():
+            number = int(getattr(self, self.items) * 2.0**power)
+            if number >= 1:
+                try:
+                    task = replace(self, **{self.items: number})
+                except DataError:  # more than its vocabulary has
+                    continue
+                if task.min_length <= length:
+                    yield number, task
 
     def _check_length(self, length: int) -> None:
         if length < self.min_length:

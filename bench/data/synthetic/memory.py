@@ -104,6 +104,7 @@ class SelectiveCopy(Task):
 
     name: ClassVar[str] = "selective_copy"
     about: ClassVar[str] = "selective copying: repeat 16 symbols at random places in noise (arXiv:2312.00752, table 1)"
+    items: ClassVar[str] = "symbols"
 
     symbols: int = number(16, low=1)
     vocab: int = number(16, low=4)

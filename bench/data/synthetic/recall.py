@@ -1,4 +1,4 @@
-"""Tasks of recall by content: induction heads, multi-query associative recall."""
+"""Tasks of recall by content: induction heads, multi-query associative recall, passkey retrieval."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from lengthscale.bench.data.streams import text
 from lengthscale.bench.data.synthetic.base import Batch, Task, distinct, guess, last, number, race, zeros
 from lengthscale.models import Interface
+
+PROMPT = b"The pass key is "
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class MQAR(Task):
 
     name: ClassVar[str] = "mqar"
     about: ClassVar[str] = "multi-query associative recall: answer each key by its value (arXiv:2312.04927)"
+    items: ClassVar[str] = "pairs"
 
     pairs: int = number(4, low=1)
     vocab: int = number(8192, low=4, high=2**16)
@@ -95,3 +99,46 @@ class MQAR(Task):
 
     def _chance(self, length: int) -> tuple[float, float]:
         return guess(self.vocab - self.vocab // 2)
+
+
+@dataclass(frozen=True)
+class Passkey(Task):
+    """Passkey retrieval from real text: a number is hidden in Shakespeare's plays and asked for at the end.
+
+    Inputs: bytes of a random passage, with "The pass key is 12345. " at a random place in it, and at the end "The pass
+    key is 1234". Targets: the digits. Mohtashami and Jaggi, arXiv:2305.16300, section 4.3, whose text is one sentence
+    that is repeated; here every passage is another one. The passages are of the training part, also where the task is
+    evaluated: what is scored is random.
+    """
+
+    name: ClassVar[str] = "passkey"
+    about: ClassVar[str] = "passkey retrieval: a number hidden in real text (arXiv:2305.16300)"
+    items: ClassVar[str] = "digits"
+
+    digits: int = number(5, low=1, high=64)
+
+    @property
+    def interface(self) -> Interface:
+        return Interface(vocab=256)
+
+    @property
+    def min_length(self) -> int:
+        return 2 * (len(PROMPT) + self.digits) + 2
+
+    def _draw(self, rng: np.random.Generator, batch: int, length: int) -> Batch:
+        prompt = np.frombuffer(PROMPT, np.uint8)
+        keys = rng.integers(ord("0"), ord("9") + 1, (batch, self.digits), np.uint8)
+        filler = length - self.min_length + 1
+        plays = text().train
+        inputs = np.empty((batch, length + 1), np.int32)
+        for row, key in enumerate(keys):
+            start, at = rng.integers(len(plays)), rng.integers(filler + 1)
+            passage = np.take(plays, np.arange(start, start + filler), mode="wrap")
+            hidden = np.concatenate([prompt, key, np.frombuffer(b". ", np.uint8)])
+            inputs[row] = np.concatenate([passage[:at], hidden, passage[at:], prompt, key])
+        targets = zeros(batch, length)
+        targets[:, -self.digits :] = keys
+        return Batch(inputs[:, :-1], targets, last(batch, length, self.digits))
+
+    def _chance(self, length: int) -> tuple[float, float]:
+        return guess(10)

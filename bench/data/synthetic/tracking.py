@@ -64,8 +64,28 @@ class Parity(Tracking):
 
 
 @dataclass(frozen=True)
-class A5(Tracking):
-    """The word problem of A5: y_t = x_1 x_2 ... x_t, of uniform even permutations of five elements.
+class Permutations(Tracking):
+    """The word problem of a group of permutations of five elements: y_t = x_1 x_2 ... x_t."""
+
+    even: ClassVar[bool] = False  # the even ones alone
+
+    @property
+    def interface(self) -> Interface:
+        return Interface(vocab=len(elements(self.even)))
+
+    def _draw(self, rng: np.random.Generator, batch: int, length: int) -> Batch:
+        products = rng.integers(len(elements(self.even)), size=(batch, length), dtype=np.int32)
+        inputs = products.copy()
+        inputs[:, 1:] = _quotients(self.even)[products[:, :-1], products[:, 1:]]
+        return self._label(inputs, products)
+
+    def _chance(self, length: int) -> tuple[float, float]:
+        return guess(len(elements(self.even)))
+
+
+@dataclass(frozen=True)
+class A5(Permutations):
+    """The word problem of A5, of uniform even permutations.
 
     A5 is the smallest group that is not solvable, which makes its word problem complete for NC1: unless TC0 = NC1, no
     fixed number of layers of a Transformer, S4 or Mamba solves it at all lengths, but one layer of a plain RNN does.
@@ -74,40 +94,36 @@ class A5(Tracking):
 
     name: ClassVar[str] = "a5"
     about: ClassVar[str] = "word problem of A5: the product of all permutations so far (arXiv:2404.08819)"
+    even: ClassVar[bool] = True
 
-    @property
-    def interface(self) -> Interface:
-        return Interface(vocab=60)
 
-    def _draw(self, rng: np.random.Generator, batch: int, length: int) -> Batch:
-        products = rng.integers(60, size=(batch, length), dtype=np.int32)
-        inputs = products.copy()
-        inputs[:, 1:] = _quotients()[products[:, :-1], products[:, 1:]]
-        return self._label(inputs, products)
+@dataclass(frozen=True)
+class S5(Permutations):
+    """The word problem of S5, of all 120 permutations: Merrill et al., arXiv:2404.08819; hard for the reason A5 is."""
 
-    def _chance(self, length: int) -> tuple[float, float]:
-        return guess(60)
+    name: ClassVar[str] = "s5"
+    about: ClassVar[str] = "word problem of S5: the product of all permutations so far (arXiv:2404.08819)"
 
 
 @cache
-def a5_elements() -> Int[np.ndarray, "60 5"]:
-    """The even permutations p of 0..4 as rows p[0] ... p[4], in lexicographic order; token 0 is the identity."""
-    return np.array([p for p in permutations(range(5)) if _inversions(p) % 2 == 0], np.int32)
+def elements(even: bool) -> Int[np.ndarray, "N 5"]:
+    """The permutations p of 0..4, or the even ones, as rows p[0] ... p[4], lexicographic; token 0 is the identity."""
+    return np.array([p for p in permutations(range(5)) if not even or _inversions(p) % 2 == 0], np.int32)
 
 
 @cache
-def a5_table() -> Int[np.ndarray, "60 60"]:
+def table(even: bool) -> Int[np.ndarray, "N N"]:
     """Cayley's table: entry [a, b] is the token of the product a b, which applies a first: (a b)(i) = b(a(i))."""
-    elements = a5_elements()
-    products = elements[np.arange(60)[None, :, None], elements[:, None, :]]
+    each = elements(even)
+    products = each[np.arange(len(each))[None, :, None], each[:, None, :]]
     digits = 5 ** np.arange(5)[::-1]  # as numbers to the base 5, permutations keep their lexicographic order
-    return np.searchsorted(elements @ digits, products @ digits).astype(np.int32)
+    return np.searchsorted(each @ digits, products @ digits).astype(np.int32)
 
 
 @cache
-def _quotients() -> Int[np.ndarray, "60 60"]:
+def _quotients(even: bool) -> Int[np.ndarray, "N N"]:
     """The table of quotients: entry [a, c] is the token b with a b = c."""
-    return np.argsort(a5_table(), axis=1).astype(np.int32)
+    return np.argsort(table(even), axis=1).astype(np.int32)
 
 
 def _inversions(p: tuple[int, ...]) -> int:

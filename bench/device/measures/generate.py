@@ -54,7 +54,7 @@ def make_programs(cell: Cell, settings: Settings) -> tuple[Program, Program]:
     Compiling them raises NotImplementedError where the model does not decode.
     """
     new_tokens = settings.new_tokens
-    workload = make_workload(cell)
+    workload = make_workload(cell, room=new_tokens)
     learner = make_learner(cell, workload)
 
     def start(params, statistics, *prompt):

@@ -7,7 +7,7 @@ loss and accuracy at lengths beyond L (scored.py), on images the accuracy.
 
 from __future__ import annotations
 
-from lengthscale.bench.device.program import FINE, Notifier, Program, measured, with_window_losses
+from lengthscale.bench.device.program import FINE, Notifier, Program, measured, with_place_losses
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
@@ -28,6 +28,7 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
         return training.failed()
     notify("evaluate")
     found = list(workload.evaluate(training.model.call, settings))
-    done = measured([{**training.row, **each.columns} for each in found], training.samples)
-    losses = [each.window_losses for each in found if each.window_losses is not None]
-    return with_window_losses(done, losses) if len(losses) == len(found) else done
+    columns = [*(each.columns for each in found), *training.curve]
+    done = measured([{**training.row, **each} for each in columns], training.samples)
+    losses = [*(each.place_losses for each in found), *(() for _ in training.curve)]
+    return with_place_losses(done, losses) if any(losses) else done

@@ -13,11 +13,15 @@ from lengthscale.bench.plan import checkpoint
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.workloads import WORKLOADS, Data, kind_of
 from lengthscale.models import spec_of
+from lengthscale.models.names import learns_positions
 
 
-def make_workload(cell: Cell) -> Workload:
-    """The workload of a cell's model on its data. Raises DataError and CheckpointError."""
-    return workload_on(cell, data_of(cell))
+def make_workload(cell: Cell, room: int = 0) -> Workload:
+    """The workload of a cell's model on its data. Raises DataError and CheckpointError.
+
+    room: the positions that the model needs beyond the cell's length.
+    """
+    return workload_on(cell, data_of(cell), room)
 
 
 def make_endless_workload(cell: Cell) -> Workload:
@@ -38,7 +42,10 @@ def data_of(cell: Cell) -> Data:
     return checkpoint.fold(opened, data) if opened else data
 
 
-def workload_on(cell: Cell, data: Data) -> Workload:
-    """The workload of a cell's model on these data."""
+def workload_on(cell: Cell, data: Data, room: int = 0) -> Workload:
+    """The workload of a cell's model on these data. room: as for `make_workload`."""
     module = WORKLOADS[spec_of(cell.model).kind, kind_of(data)]
-    return importlib.import_module(module).Workload(cell, data)
+    workload = importlib.import_module(module).Workload(cell, data)
+    if learns_positions(cell.model):  # only here, so that others have the same interface at all lengths
+        workload.interface = replace(workload.interface, positions=cell.length + room)
+    return workload

@@ -17,6 +17,7 @@ from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import Interface, streaming
 from lengthscale.models.base import State
+from lengthscale.models.names import learns_positions
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -125,6 +126,11 @@ def _random_like(x, key):
         parts = jax.random.uniform(key, (2, *x.shape), jnp.finfo(x.dtype).dtype, -1, 1)
         return jax.lax.complex(parts[0], parts[1])
     return jax.random.uniform(key, x.shape, x.dtype, -1, 1)
+
+
+def longest_input(cell: Cell) -> float:
+    """The longest sequence, in tokens, that the cell's trained model can read."""
+    return cell.length if learns_positions(cell.model) else math.inf
 
 
 def side_of(length: int) -> int:

@@ -1,7 +1,7 @@
 """An encoder-decoder on a stream of tokens: it encodes the first half of a window and decodes the second half.
 
 So a cell's length counts the tokens of source and target together, and costs can be compared with those of the other
-models. It is evaluated, as they are, on the same held-out target tokens, with the context before them as its source.
+models. It is evaluated on the same held-out targets as they are, with the context before a block of them as its source.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import numpy as np
 
 from lengthscale.bench.data import Stream
 from lengthscale.bench.data.streams import random_windows, windows
-from lengthscale.bench.device.evaluation import AT_ONCE, HeldOut, of_windows
+from lengthscale.bench.data.targets import by_place, make_targets
+from lengthscale.bench.device.evaluation import AT_ONCE, HeldOut, of_places, with_gains
 from lengthscale.bench.device.workloads.base import Arrays, fill
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
@@ -58,14 +59,17 @@ class Workload:
         raise NotImplementedError("an encoder-decoder has no single sequence of inputs to follow gradients through")
 
     def evaluate(self, call, settings: Settings) -> Iterator[HeldOut]:
-        longest = max(settings.contexts)
-        whole = windows(self.data.held_out, settings.windows, longest + settings.target_tokens)
+        rows = []
+        targets = make_targets(self.data.held_out, settings.targets, max(settings.contexts))
         for context in settings.contexts:
-            mine = whole[:, longest - context :]
-            rows = max(1, AT_ONCE // mine.shape[1])
-            parts = [call(_score, mine[start : start + rows], mine[0, :context]) for start in range(0, len(mine), rows)]
+            mine = targets.windows(context, settings.places_at(context))
+            tokens, at_once = mine.tokens, max(1, AT_ONCE // mine.tokens.shape[1])
+            starts = range(0, len(tokens), at_once)
+            parts = [call(_score, tokens[start : start + at_once], tokens[0, :context]) for start in starts]
             loss, right = (np.concatenate(each).astype(np.float64) for each in zip(*parts, strict=True))
-            yield of_windows(loss, right, context=context)
+            loss, right = by_place(loss, mine), by_place(right, mine)
+            rows.append(of_places(loss, right, context=context, n_targets=mine.n_targets))
+        yield from with_gains(rows)
 
 
 def _losses(model, window, source: int):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from lengthscale.bench.data.synthetic import Batch, Task, generator
-from lengthscale.bench.device.evaluation import HeldOut, of_sequences, score
-from lengthscale.bench.device.workloads.base import Arrays, OneSequence
+from lengthscale.bench.device.evaluation import HeldOut, of_sequences, score_many
+from lengthscale.bench.device.workloads.base import Arrays, OneSequence, longest_input
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import streaming
@@ -52,15 +52,21 @@ class Workload(OneSequence):
         return batch
 
     def evaluate(self, call, settings: Settings) -> Iterator[HeldOut]:
+        points = list(self._points(settings))
+        batches = [self._held_out(task, length, settings) for task, length, _ in points]
+        scores = score_many(call, batches, regression=self.data.regression)
+        for (task, length, columns), scored in zip(points, scores, strict=True):
+            chance = {"chance_loss": task.chance_loss(length), "chance_accuracy": task.chance_accuracy(length)}
+            yield of_sequences(*scored, eval_length=length, **chance, **columns)
+
+    def _points(self, settings: Settings) -> Iterator[tuple[Task, int, dict]]:
+        """(task, length, more columns): the training task at several lengths, then with more and fewer items."""
         for length in settings.eval_lengths or [factor * self.cell.length for factor in settings.eval_factors]:
-            if length < self.data.min_length:
-                continue
-            sequences = max(settings.least_sequences, settings.eval_tokens // length)
-            batch = self.draw(generator(self.cell.seed, "held_out"), sequences, length)
-            scored = score(call, batch, regression=self.data.regression)
-            yield of_sequences(
-                *scored,
-                eval_length=length,
-                chance_loss=self.data.chance_loss(length),
-                chance_accuracy=self.data.chance_accuracy(length),
-            )
+            if self.data.min_length <= length <= longest_input(self.cell):
+                yield self.data, length, {}
+        for items, task in self.data.with_items(self.cell.length):
+            yield task, self.cell.length, {"n_items": items}
+
+    def _held_out(self, task: Task, length: int, settings: Settings) -> Batch:
+        sequences = max(settings.least_sequences, settings.eval_tokens // length)
+        return task.batch(generator(self.cell.seed, "held_out"), sequences, length)

@@ -1,11 +1,10 @@
 """A sequence model on a stream of tokens: it predicts the next token.
 
-It is evaluated on the same held-out target tokens with more or less of the context before them, so that along a curve
-only the context changes. Where it would take too long to read all windows at a long context, the first ones are read.
-The windows' order is such that the first ones, however many, are spread over the whole stream; so two contexts have the
-first windows in common.
+It is evaluated on the same held-out targets with more or less of the context before them (bench/data/targets.py), so
+that along a curve only the context changes. Where it would take too long to read all places at a long context, the
+first ones are read, which are spread over the whole stream; so two contexts have the first places in common.
 
-A control reads the longest context at which all windows are read, with all tokens shuffled that are farther from the
+A control reads the longest context at which all places are read, with all tokens shuffled that are farther from the
 targets than a given number of tokens. A gain that comes from the order of these tokens must vanish there; a gain that
 comes from reading more of them need not.
 
@@ -20,10 +19,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from lengthscale.bench.data import Stream
-from lengthscale.bench.data.streams import random_windows, spread_starts, windows
+from lengthscale.bench.data.streams import random_windows, windows
 from lengthscale.bench.data.synthetic import Batch
-from lengthscale.bench.device.evaluation import HeldOut, of_windows, score
-from lengthscale.bench.device.workloads.base import Arrays, OneSequence
+from lengthscale.bench.data.targets import Targets, Windows, by_place, make_targets, window_length
+from lengthscale.bench.device.evaluation import HeldOut, of_places, of_sequences, score, score_many, with_gains
+from lengthscale.bench.device.workloads.base import Arrays, OneSequence, longest_input
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.models import Interface, streaming
@@ -57,52 +57,46 @@ class Workload(OneSequence):
         return Batch(inputs, targets, np.ones(targets.shape, np.float32))
 
     def evaluate(self, call, settings: Settings) -> Iterator[HeldOut]:
-        held_out = self.data.held_out
+        known, windows = zip(*self._points(settings), strict=True)
+        batches = [scored_windows(each) for each in windows]
+        rows = []
+        for columns, each, scored in zip(known, windows, score_many(call, batches), strict=True):
+            loss, right = (by_place(values, each) for values in scored if values is not None)
+            rows.append(of_places(loss, right, n_targets=each.n_targets, **columns))
+        yield from with_gains(rows)
+        yield of_sequences(*score(call, self.last_scored(settings.windows)), eval_length=self.cell.length)
+
+    def _points(self, settings: Settings) -> Iterator[tuple[dict, Windows]]:
+        """(the columns that name a row, its windows)."""
+        targets = targets_of(self.data.held_out, settings)
+        longest = longest_input(self.cell)
         for context in settings.contexts:
-            batch = context_batch(held_out, context, settings)
-            yield of_windows(*score(call, batch), context=context)
+            if window_length(context, targets.run) <= longest:
+                yield {"context": context}, targets.windows(context, settings.places_at(context))
         for near in settings.shuffle_beyond or ():
-            batch = shuffled_batch(held_out, near, settings)
             known = {"context": settings.shuffled_context, "control": f"shuffled beyond {near}"}
-            yield of_windows(*score(call, batch), **known)
-        yield of_windows(*score(call, self.last_scored(settings.windows)), eval_length=self.cell.length)
+            yield known, shuffled(targets.windows(settings.shuffled_context), near)
 
 
-def context_batch(tokens: np.ndarray, context: int, settings: Settings) -> Batch:
-    """Windows with the targets after this many tokens of context. Only the targets are scored.
-
-    tokens: of the stream. The targets are the same for every context, and spread over the stream.
-    """
-    return _scored(_context_windows(tokens, context, settings), settings.target_tokens)
+def targets_of(held_out: np.ndarray, settings: Settings) -> Targets:
+    """The targets of a stream's held-out part."""
+    return make_targets(held_out, settings.targets, max(settings.contexts))
 
 
-def shuffled_batch(tokens: np.ndarray, near: int, settings: Settings) -> Batch:
-    """The control: `context_batch` at settings.shuffled_context, with all but the last `near` tokens shuffled."""
-    context = settings.shuffled_context
-    whole = _context_windows(tokens, context, settings)
-    far = whole[:, : context - near]
-    far[:] = np.random.default_rng(0).permuted(far, axis=1)  # each window in an order of its own
-    return _scored(whole, settings.target_tokens)
-
-
-def _context_windows(tokens: np.ndarray, context: int, settings: Settings) -> np.ndarray:
-    """The windows that are read at this context, (n, context + targets), in their order."""
-    count, longest = settings.windows_at(context), max(settings.contexts)
-    starts = spread_starts(tokens, settings.windows, longest + settings.target_tokens) + longest - context
-    chosen = starts[_spread(settings.windows)[:count]]
-    return np.stack([tokens[start : start + context + settings.target_tokens] for start in chosen]).astype(np.int32)
-
-
-def _spread(count: int) -> np.ndarray:
-    """0 ... count - 1 in an order whose first numbers, however many, are spread evenly (steps of the golden ratio)."""
-    return np.argsort((np.arange(count) * 0.6180339887498949 + 0.5) % 1).argsort()
-
-
-def _scored(whole: np.ndarray, last: int) -> Batch:
-    inputs, targets = _shifted(whole)
+def scored_windows(windows: Windows) -> Batch:
+    """The windows as sequences of which the targets are scored."""
+    inputs, targets = _shifted(windows.tokens)
     weights = np.zeros(targets.shape, np.float32)
-    weights[:, -last:] = 1
+    weights[:, windows.context - 1 :] = 1
     return Batch(inputs, targets, weights)
+
+
+def shuffled(windows: Windows, near: int) -> Windows:
+    """The control: these windows, with all but the last `near` tokens before the first target shuffled."""
+    tokens = windows.tokens.copy()
+    far = tokens[:, : windows.context - near]
+    far[:] = np.random.default_rng(0).permuted(far, axis=1)  # each window in an order of its own
+    return windows._replace(tokens=tokens)
 
 
 def _shifted(tokens: np.ndarray) -> Arrays:
