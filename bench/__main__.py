@@ -7,7 +7,7 @@ import sys
 import click
 import rich_click
 
-from lengthscale.bench.commands import claims, compare, doctor, fit, merge, peers, plot, report, run, validate
+from lengthscale.bench.commands import claims, compare, doctor, fit, merge, peers, plot, report, run, tune, validate
 from lengthscale.bench.commands.arguments import HELP
 from lengthscale.bench.commands.console import Console
 from lengthscale.bench.host.errors import StoppedError
@@ -16,7 +16,7 @@ from lengthscale.bench.results.errors import JournalError
 
 WRONG_USE, SOME_FAILED, INTERRUPTED = 2, 3, 130  # 0 and 1 are what commands return
 
-GROUPS = {"Measure": (run, claims, peers, doctor), "Results": (report, plot, fit, compare, validate, merge)}
+GROUPS = {"Measure": (run, claims, tune, peers, doctor), "Results": (report, plot, fit, compare, validate, merge)}
 COMMANDS = rich_click.RichGroup(
     name="lengthscale",
     commands=[each.COMMAND for group in GROUPS.values() for each in group],

@@ -24,9 +24,10 @@ MAY_IMPORT = {
     "device": ("results", "plan", "data"),
     "host": ("analysis", "results", "plan", "data"),
     "peers": ("host", "figures", "analysis", "results", "plan", "data"),
+    "search": ("host", "analysis", "results", "plan", "data"),
     "claims": ("peers", "host", "figures", "analysis", "results", "plan", "data"),
-    "commands": ("claims", "peers", "host", "figures", "analysis", "results", "plan", "data"),
-    "__main__": ("commands", "claims", "peers", "host", "figures", "analysis", "results", "plan", "data"),
+    "commands": ("claims", "search", "peers", "host", "figures", "analysis", "results", "plan", "data"),
+    "__main__": ("commands", "claims", "search", "peers", "host", "figures", "analysis", "results", "plan", "data"),
 }
 LOADS_JAX = ("bench/device", "bench/peers/contenders")
 HEAVY = {"jax", "jaxlib", "flax", "optax", "torch", "transformers"}

@@ -64,7 +64,8 @@ def _row(key: SeriesKey, distinction: str, results: list[Result], fit: Fit | Non
     columns = dict.fromkeys(COLUMNS) | {"measure": key.measure, "model": name, "not ok": ", ".join(sorted(bad))}
     if good:
         rows = good[-1].rows
-        row = next((row for row in reversed(rows) if row.context and not row.control), rows[-1])
+        scored = [row for row in rows if row.seen_tokens is None] or rows
+        row = next((row for row in reversed(scored) if row.context and not row.control), scored[-1])
         columns |= {
             "L": good[-1].cell.length,
             "ms": _number(row.time_median_ms),

@@ -49,10 +49,12 @@ class End:
     @cached_property
     def run(self) -> Run:
         """The run, with its fits and crossings if it can be fitted."""
+        from lengthscale.bench.analysis.references import read_references
         from lengthscale.bench.figures.run import run_of
 
         fits, crossings = self.fitted_or_empty
-        return replace(run_of(self.folder, self.results), fits=fits, crossings=crossings)
+        references = read_references(self.folder)
+        return replace(run_of(self.folder, self.results), fits=fits, crossings=crossings, references=references)
 
     def say(self, line: str) -> None:
         """Print a line as it is."""
@@ -97,20 +99,27 @@ def first_picture(folder: Path, results: list[Result], console: Console) -> None
 
 
 def _summary(end: End) -> None:
-    from lengthscale.bench.analysis import frontier, summary
+    from lengthscale.bench.analysis import frontier, learned, summary
 
     rows = summary.summarise(end.results, end.fitted_or_empty[0])
     summary.print_summary(rows, end.console)
-    summary.write_summary(rows, end.folder, frontier.sentences_of(end.results))
+    sentences = [*learned.sentences_of(end.results), *frontier.sentences_of(end.results)]
+    summary.write_summary(rows, end.folder, sentences)
 
 
 def _fits(end: End) -> None:
-    from lengthscale.bench.analysis import answer, fit, frontier
+    from lengthscale.bench.analysis import answer, fit, frontier, learned
     from lengthscale.bench.results.environment import facts_of
 
     fit.write_fits(end.folder, *end.fitted)
     answers = answer.sentences(*end.fitted, facts_of(end.folder))
-    end.say("\n".join([*answers, *frontier.sentences_of(end.results)]))
+    end.say("\n".join([*answers, *learned.sentences_of(end.results), *frontier.sentences_of(end.results)]))
+
+
+def _references(end: End) -> None:
+    from lengthscale.bench.analysis.references import write_references
+
+    write_references(end.folder, end.results)
 
 
 def _plots(end: End) -> None:
@@ -129,6 +138,7 @@ def _report(end: End) -> None:
 STEPS = (
     Step("summary", "run --resume", _summary),
     Step("fits", "fit", _fits),
+    Step("references", "run --resume", _references),
     Step("plots", "plot", _plots),
     Step("report", "report", _report),
 )

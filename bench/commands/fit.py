@@ -13,7 +13,7 @@ ABOUT = "Fit a run's exponents, terms and crossings: fits.csv, crossovers.csv."
 
 def main(folder: Path) -> int:
     """Run the command. Returns the exit code 0. Raises JournalError where the folder has no journal."""
-    from lengthscale.bench.analysis import answer, fit, frontier, summary
+    from lengthscale.bench.analysis import answer, fit, frontier, learned, summary
     from lengthscale.bench.results.environment import facts_of
     from lengthscale.bench.results.folder import RunFolder
 
@@ -21,7 +21,8 @@ def main(folder: Path) -> int:
     fits, crossovers = fit.fit_folder(folder)
     summary.print_fits(fits, crossovers, console)
     answers = answer.sentences(fits, crossovers, facts_of(folder))
-    answers += frontier.sentences_of(RunFolder(folder).results())
+    results = RunFolder(folder).results()
+    answers += [*learned.sentences_of(results), *frontier.sentences_of(results)]
     console.print("\n".join(answers), highlight=False, markup=False)
     for path in (RunFolder(folder).fits, RunFolder(folder).crossovers):
         console.print(str(path), highlight=False, markup=False, soft_wrap=True)

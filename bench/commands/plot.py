@@ -21,8 +21,8 @@ OPTIONS = (
     Option("--models", "draw a single figure, of these models, such as mamba,transformer", known=MODELS),
     Option(
         "--measure",
-        "train, forward, decode, generate, quality, gradients, breakdown or frontier (default: the first one that has "
-        "y)",
+        "train, forward, decode, generate, quality, recall, tracking, gradients, breakdown or frontier (default: the "
+        "first one that has y)",
     ),
     Option(
         "--y",
@@ -30,7 +30,11 @@ OPTIONS = (
         "time per output token; parts: where the time goes; ratio: of decoding speeds, against context and batch; "
         "longest or batch that fits, by mode (default: time, or what the measure has)",
     ),
-    Option("--x", "length; for loss and accuracy also context, for loss also cost (default: depends on y)"),
+    Option(
+        "--x",
+        "length; for loss and accuracy also context or items, for loss also cost, or tokens and seconds of training "
+        "(default: depends on y)",
+    ),
     Option("--theme", "light or dark (default: light; all plots together are drawn in both)", known=("light", "dark")),
     Option("--out", "a .png, .svg or .pdf (default: a png and an svg in DIR/plots)", metavar="FILE"),
 )

@@ -53,8 +53,8 @@ SINGLE = {
     **{y: Single(("generate",), ("length",)) for y in ("ttft", "tpot")},
     "state": Single(("decode", "forward", "generate"), ("length",)),
     **{y: Single((*TIMED, "quality"), ("length",)) for y in ("compile", "share")},
-    "loss": Single(("quality",), ("context", "length", "cost")),
-    "accuracy": Single(("quality",), ("length", "context")),
+    "loss": Single(("quality", "recall", "tracking"), ("context", "length", "cost", "items", "tokens", "seconds")),
+    "accuracy": Single(("quality", "recall", "tracking"), ("length", "context", "items")),
     "gradient": Single(("gradients",), ("lag",)),
     "ratio": Single(("decode",), ("batch",)),
     "parts": Single(("breakdown",), ("length",)),
@@ -81,8 +81,14 @@ def files_of(figures: list[Figure]) -> dict[str, list[Figure]]:
         if figure.place.file:
             files.setdefault(figure.place.file, []).append(figure)
     overview = [figure for each in OVERVIEW for figure in select(figures, *each)]
-    overview += select(figures, "quality", "loss", "context")[:1]
+    overview += [*select(figures, "quality", "loss", "context")[:1], *_recall(figures)]
     return files | ({"overview": overview} if overview else {})
+
+
+def _recall(figures: list[Figure]) -> list[Figure]:
+    """The figure of recall in the overview: against the length, or else against the number of items."""
+    found = (select(figures, "recall", "accuracy", x) for x in ("length", "items"))
+    return next((each[:1] for each in found if each), [])
 
 
 def sheet_of(run: Run, figures: list[Figure]) -> Sheet:

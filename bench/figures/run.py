@@ -15,6 +15,7 @@ from typing import Any
 from lengthscale.bench.analysis.answer import device_name
 from lengthscale.bench.analysis.crossover import Crossing
 from lengthscale.bench.analysis.fit import Fit, read_fits
+from lengthscale.bench.analysis.references import Point, read_references
 from lengthscale.bench.plan.cell import IDENTITY
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.series import SeriesKey, size_name
@@ -39,6 +40,7 @@ class Run:
     suite: dict[str, Any]  # suite.json
     fits: list[Fit] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)
+    references: list[Point] = field(default_factory=list)  # what n-grams and LZMA lose on its targets
 
     def only(self, models: Iterable[str]) -> Run:
         """The run with the rows of these models alone. models: their present names."""
@@ -64,7 +66,7 @@ class Run:
 def read_run(folder: Path) -> Run:
     """The run of a folder, with the fits in its files. Raises what `read_rows` raises."""
     fits, crossings = read_fits(folder)
-    return replace(read_rows(folder), fits=fits, crossings=crossings)
+    return replace(read_rows(folder), fits=fits, crossings=crossings, references=read_references(folder))
 
 
 def read_rows(folder: Path) -> Run:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.status import Status as Spinner
 
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.schedule import Turn
 from lengthscale.bench.plan.status import TIMED, Status
 from lengthscale.bench.results.record import Record
@@ -114,7 +115,7 @@ def _outcome(record: Record) -> str:
         stage = f" in {record.stage}" if record.stage else ""
         return f"{record.status}{stage}: {record.message}"
     text = f"{record.row.time_median_ms:.4g} ms" if record.row.time_median_ms else "done"
-    if record.cell.measure == "quality":
+    if "seen_loss" in MEASURES[record.cell.measure].columns:
         losses = [f"{row.loss:.3f}" for row in record.rows if row.loss is not None]
         text += f" a step, loss {' '.join(losses)}"
         accuracies = [f"{row.accuracy:.3f}" for row in record.rows if row.accuracy is not None]

@@ -60,7 +60,7 @@ class Grid:
 
     measure: str
     lengths: Sequence[int]
-    data: Mapping[str, str]  # by model
+    data: Mapping[str, Sequence[str]]  # by model; each makes its own cells
     streams: Collection[str]  # the models that may run in chunks
     methods: Sequence[str]
     chunks: Sequence[int]  # of the measures in CHUNKED; models that cannot run in chunks, and other measures, have 0
@@ -74,10 +74,12 @@ class Grid:
 
     def cells(self) -> list[Cell]:
         """The cells, short ones first, since they predict the cost of the long ones."""
-        places = itertools.product(sorted(set(self.lengths)), self.data, self.methods, self.chunks, self.seeds)
+        pairs = [(model, data) for model, mine in self.data.items() for data in mine]
+        places = itertools.product(sorted(set(self.lengths)), pairs, self.methods, self.chunks, self.seeds)
         return list(dict.fromkeys(self._cell(*place) for place in places))
 
-    def _cell(self, length: int, model: str, method: str, chunk: int, seed: int) -> Cell:
+    def _cell(self, length: int, pair: tuple[str, str], method: str, chunk: int, seed: int) -> Cell:
+        model, data = pair
         trains = MEASURES[self.measure].trains
         return Cell(
             measure=self.measure,
@@ -88,7 +90,7 @@ class Grid:
             batch=max(self.batch, self.step_tokens // length) if trains else self.batch,
             dtype=self.dtype,
             chunk=chunk if self.measure in CHUNKED and model in self.streams else 0,
-            data=self.data[model],
+            data=data,
             seed=seed,
         )
 

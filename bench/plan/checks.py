@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lengthscale.bench.data import Images, Stream
+from lengthscale.bench.data.targets import least_tokens
 from lengthscale.bench.plan.cell import READING, Cell
 from lengthscale.bench.plan.checkpoint import reason_against
 from lengthscale.bench.plan.measures import MEASURES
@@ -19,7 +20,7 @@ def check_shuffling(settings: Settings) -> list[str]:
     if longest < settings.shuffled_context:
         return []
     return [
-        "--shuffle-beyond must be below the longest context at which all windows are read, "
+        "--shuffle-beyond must be below the longest context at which all targets are read, "
         f"{settings.shuffled_context}, got {longest}"
     ]
 
@@ -52,7 +53,7 @@ def _check_stream(data: Stream, cells: list[Cell], settings: Settings) -> list[s
     if learned:
         for part, tokens, needed in (
             ("train part", data.train, learned + 1),
-            ("held-out part", data.held_out, max(learned + 1, max(settings.contexts) + settings.target_tokens)),
+            ("held-out part", data.held_out, max(learned + 1, least_tokens(max(settings.contexts)))),
         ):
             if len(tokens) < needed:
                 mistakes.append(f"data {data.name!r}: its {part} has {len(tokens)} tokens; {needed} are needed")

@@ -37,6 +37,7 @@ ENERGY = (  # where the machine tells them; bench/device/power.py
 HELD_OUT = (
     "context",  # tokens before the targets, on a stream
     "control",  # what was done to that context, such as "shuffled beyond 256"; blank where nothing was
+    "n_items",  # on a task: what there is to remember, where that differs from training
     "eval_length",  # length of the held-out sequences, where the loss is a mean over all scored positions
     "loss",
     "loss_low",  # bootstrap 95% interval of the mean over sequences
@@ -46,7 +47,12 @@ HELD_OUT = (
     "accuracy_high",
     "chance_loss",  # of the best model that remembers no input
     "chance_accuracy",
-    "n_sequences",
+    "n_sequences",  # on a stream with a context: places, whose means the interval is of
+    "n_targets",  # on a stream with a context
+    "gain_from",  # a shorter context, on the same targets ...
+    "gain",  # ... by which the loss is larger, nats a target
+    "gain_low",
+    "gain_high",
 )
 GRADIENT = (
     "trained",  # 0: at initialisation
@@ -90,6 +96,13 @@ TRAINING = (
     "train_tokens",
     "steps",
     "learning_rate",
+    "warmup",  # share of the steps
+    "recipe",  # where both come from: tuned, nearest (a search under other conditions), untuned, or given
+)
+CURVE = (  # of training, in rows of their own: the mean training loss since the row before
+    "seen_tokens",
+    "seen_s",  # of training, without compiling
+    "seen_loss",
 )
 BREAKDOWN = (
     "mode",  # forward: a prefill; train: a training step
@@ -115,7 +128,9 @@ FRONTIER = (  # what fits into the memory; how it is known: bench/device/largest
     "batch_planned_bytes",  # at largest_batch
     "memory_limit_bytes",  # into which it has to fit
 )
-OPTIONAL = ("control", *ENERGY)  # a CSV has such a column only if a row has a value: older CSVs stay valid
+# A CSV has such a column only if a row has a value: older CSVs stay valid.
+_GAINS = ("n_items", "n_targets", "gain_from", "gain", "gain_low", "gain_high")
+OPTIONAL = ("control", *_GAINS, *CURVE, "warmup", "recipe", "state_bytes", *ENERGY)
 
 
 @dataclass(frozen=True)
@@ -128,6 +143,7 @@ class Measure:
     trains: bool = False  # trains on a budget of tokens; batch x length is the same at every length
     replicated: bool = False  # measured in several processes (--replicates), since its times are what it is about
     short: bool = False  # calls of a millisecond, whose times scatter more: about twice as many processes
+    on_tasks: bool = False  # on synthetic tasks alone, which its suite names where --data does not
 
 
 MEASURES = {
@@ -159,8 +175,22 @@ MEASURES = {
     "quality": Measure(
         "lengthscale.bench.device.measures.quality",
         "held-out loss and accuracy after training at length L",
-        HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
+        HELD_OUT + CURVE + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY + ("state_bytes",),
         trains=True,
+    ),
+    "recall": Measure(
+        "lengthscale.bench.device.measures.quality",
+        "accuracy of finding again what was read, against length and the number of items",
+        HELD_OUT + CURVE + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY + ("state_bytes",),
+        trains=True,
+        on_tasks=True,
+    ),
+    "tracking": Measure(
+        "lengthscale.bench.device.measures.quality",
+        "accuracy of following a state that every input changes, at the training length and beyond",
+        HELD_OUT + CURVE + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY + ("state_bytes",),
+        trains=True,
+        on_tasks=True,
     ),
     "gradients": Measure(
         "lengthscale.bench.device.measures.gradients",

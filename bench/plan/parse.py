@@ -60,6 +60,14 @@ def positive_number(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """A number over 0 and below 1."""
+    value = positive_number(text)
+    if value >= 1:
+        raise ValueError(f"expected a share below 1, got {text!r}")
+    return value
+
+
 def seconds(text: str) -> float:
     """Seconds of a deadline, at most MOST_SECONDS: the operating system cannot wait longer."""
     value = positive_number(text)

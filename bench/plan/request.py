@@ -11,16 +11,17 @@ from typing import Any
 from lengthscale.bench.data import load as load_data
 from lengthscale.bench.data import public
 from lengthscale.bench.data.errors import DataError
-from lengthscale.bench.data.synthetic import Task
+from lengthscale.bench.data.synthetic import SYNTHETIC, Task
 from lengthscale.bench.plan import checks, options
 from lengthscale.bench.plan.cell import Cell, Grid
 from lengthscale.bench.plan.checkpoint import default_data, open_checkpoint, possible_lengths
 from lengthscale.bench.plan.errors import RequestError
+from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.options import Given
 from lengthscale.bench.plan.parse import Shard
 from lengthscale.bench.plan.run_options import OPTIONS, changed_settings, in_suite_json
 from lengthscale.bench.plan.settings import Settings
-from lengthscale.bench.plan.suites import SUITES
+from lengthscale.bench.plan.suites import SUITES, Suite
 from lengthscale.bench.plan.workloads import DEFAULT_DATA, Data, version
 from lengthscale.models import spec_of, unknown
 from lengthscale.models.checkpoints import Checkpoint, CheckpointError
@@ -60,7 +61,7 @@ class _Parts:
     values: Mapping[str, Any]  # by the options' names
     settings: Settings
     checkpoint: Checkpoint | None
-    data_names: dict[str, str]  # by model
+    data_names: dict[str, dict[str, tuple[str, ...]]]  # by measure, then by model
     data: dict[str, Data]  # by name
 
 
@@ -106,8 +107,9 @@ def _read_parts(given: Given) -> _Parts:
     if values["download"] is not None:
         _download(values["download"], mistakes)
     chosen = values["download"] or values["data"] or (default_data(checkpoint) if checkpoint else None)
-    data_names = {name: chosen or DEFAULT_DATA[spec_of(name).kind] for name in models}
-    data = _load(set(data_names.values()), mistakes)
+    measures = values["measures"] or suite.measures
+    data_names = {measure: {name: _data_of(measure, name, chosen, suite) for name in models} for measure in measures}
+    data = _load({name for mine in data_names.values() for each in mine.values() for name in each}, mistakes)
     if mistakes:
         raise RequestError(mistakes)
     return _Parts(values, changed_settings(suite.settings, values), checkpoint, data_names, data)
@@ -117,22 +119,30 @@ def _cells(parts: _Parts) -> list[Cell]:
     values, checkpoint = parts.values, parts.checkpoint
     suite = SUITES[values["suite"]]
     cells: list[Cell] = []
-    for measure in values["measures"] or suite.measures:
+    for measure, data in parts.data_names.items():
         listed, room = suite.lengths(measure), parts.settings.room(measure)
         cells += Grid(
             measure=measure,
             lengths=values["lengths"] or (possible_lengths(checkpoint, listed, room) if checkpoint else listed),
-            size=str(checkpoint.path) if checkpoint else values["size"] or suite.sweeps[measure].size,
+            size=str(checkpoint.path) if checkpoint else values["size"] or suite.sweep(measure).size,
             methods=values["methods"],
             batch=values["batch"],
             dtype=values["dtype"],
-            data=parts.data_names,
+            data=data,
             chunks=values["chunk"] or suite.chunks,
             seeds=values["seed"],
-            streams=[name for name in parts.data_names if spec_of(name).streams],
-            step_tokens=parts.settings.step_tokens,
+            streams=[name for name in data if spec_of(name).streams],
+            step_tokens=parts.settings.of(measure).step_tokens,
         ).cells()
     return cells
+
+
+def _data_of(measure: str, model: str, chosen: str | None, suite: Suite) -> tuple[str, ...]:
+    """The data of a model's cells. chosen: by the user; a measure on tasks keeps its own if that is no task."""
+    own = suite.sweep(measure).data
+    if MEASURES[measure].on_tasks and (chosen is None or chosen.partition(":")[0] not in SYNTHETIC):
+        return own
+    return (chosen,) if chosen else own or (DEFAULT_DATA[spec_of(model).kind],)
 
 
 def _shard(cells: list[Cell], shard: Shard | None, mistakes: list[str]) -> list[Cell]:

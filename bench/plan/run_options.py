@@ -90,21 +90,37 @@ _TRAINING = (
         "--train-tokens", "tokens to train on (default: the suite's)", parse.positive_integer, setting="train_tokens"
     ),
     Option("--step-tokens", "tokens of a step (default: the suite's)", parse.positive_integer, setting="step_tokens"),
-    Option("--learning-rate", "its peak (default: the suite's)", parse.positive_number, setting="learning_rate"),
-    Option("--windows", "held-out windows (default: the suite's)", parse.positive_integer, setting="windows"),
+    Option(
+        "--learning-rate",
+        "its peak (default: that of the recipe which `tune` has found for the model and the data)",
+        parse.positive_number,
+        setting="learning_rate",
+    ),
+    Option(
+        "--warmup",
+        "share of the steps over which the learning rate rises, such as 0.1 (default: the recipe's)",
+        parse.share,
+        setting="warmup",
+    ),
+    Option(
+        "--windows",
+        "held-out sequences of the training length (default: the suite's)",
+        parse.positive_integer,
+        setting="windows",
+    ),
     Option("--eval-lengths", "on a task: held-out lengths (default: L, 2L, 4L)", parse.lengths, setting="eval_lengths"),
     Option(
         "--contexts", "on a stream: tokens before the targets (default: the suite's)", parse.lengths, setting="contexts"
     ),
     Option(
-        "--target-tokens",
-        "on a stream: targets of a window (default: 64)",
+        "--targets",
+        "on a stream: held-out targets, the same at every context (default: 2048)",
         parse=parse.positive_integer,
-        setting="target_tokens",
+        setting="targets",
     ),
     Option(
         "--context-tokens",
-        "on a stream: the most tokens to read at one context; a long one has fewer windows (default: no limit)",
+        "on a stream: the most tokens to read at one context; a long one has fewer targets (default: no limit)",
         parse=parse.positive_integer,
         setting="context_tokens",
     ),
@@ -161,7 +177,7 @@ OPTIONS = tuple(
 def changed_settings(suite: Settings, values: Mapping[str, Any]) -> Settings:
     """The suite's settings, with those replaced that the options give. values: by the options' names."""
     changes = {option.setting: values[option.name] for option in OPTIONS if option.setting}
-    return replace(suite, **{name: value for name, value in changes.items() if value is not None})
+    return suite.changed({name: value for name, value in changes.items() if value is not None})
 
 
 def in_suite_json(given: Given) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -21,17 +23,34 @@ class Settings:
     mem_limit_bytes: int | None = None  # instead of that share
     train_tokens: int = 131_072  # quality: tokens to train on, at every length
     step_tokens: int = 1_024  # quality: tokens of one step
-    learning_rate: float = 1e-2  # quality: peak, after a warm-up, then cosine
+    learning_rate: float | None = None  # its peak, after a warm-up, then cosine; None: the recipe's (plan/recipes.py)
+    warmup: float | None = None  # share of the steps over which the rate rises; None: the recipe's
     contexts: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)  # quality: tokens before the targets
-    target_tokens: int = 64  # quality: targets of a window
-    windows: int = 32  # quality: windows; gradients, resampling: sequences
-    context_tokens: int | None = None  # quality on a stream: the most tokens read at one context, in fewer windows
+    targets: int = 2_048  # quality on a stream: held-out targets, the same at every context; bench/data/targets.py
+    windows: int = (
+        32  # held-out sequences of the training length: quality on a stream, gradients, agreement, resampling
+    )
+    context_tokens: int | None = None  # quality on a stream: the most tokens read at one context, at fewer places
     shuffle_beyond: tuple[int, ...] | None = None  # quality on a stream: controls; see bench/device/workloads/text.py
     eval_lengths: tuple[int, ...] = ()  # quality on a task; none: the training length times the factors
     eval_factors: tuple[int, ...] = (1, 2, 4)
     eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, which give the number of sequences
     least_sequences: int = 4  # but at least this many sequences
     new_tokens: int = 64  # generate: tokens after the prompt, 2 or more
+    # For some measures, other values of the settings above, by their names: {"recall": {"train_tokens": 2**21}}.
+    by_measure: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def of(self, measure: str) -> Settings:
+        """The settings of one measure."""
+        return replace(self, by_measure={}, **self.by_measure.get(measure, {}))
+
+    def changed(self, changes: Mapping[str, Any]) -> Settings:
+        """The settings with these values, for all measures."""
+        kept = {
+            measure: {name: value for name, value in own.items() if name not in changes}
+            for measure, own in self.by_measure.items()
+        }
+        return replace(self, by_measure=kept, **changes)
 
     def room(self, measure: str) -> int:
         """The number of positions that a measure needs beyond a cell's length."""
@@ -42,17 +61,25 @@ class Settings:
         wanted = max(self.min_samples, math.ceil(self.min_seconds / step_s))
         return max(1, min(wanted, self.max_samples, int(self.max_seconds / step_s)))
 
-    def windows_at(self, context: int) -> int:
-        """The number of a stream's windows that are read at a context of this many tokens."""
+    @property
+    def places(self) -> int:
+        """The number of places at which the targets of a stream lie."""
+        from lengthscale.bench.data.targets import places_of  # not above: it loads numpy, which --help does not need
+
+        return places_of(self.targets)
+
+    def places_at(self, context: int) -> int:
+        """The number of places of a stream whose targets are read at a context of this many tokens."""
+        places = self.places
         if self.context_tokens is None:
-            return self.windows
-        return min(self.windows, max(self.least_sequences, self.context_tokens // context))
+            return places
+        return min(places, max(self.least_sequences, self.context_tokens // context))
 
     @property
     def shuffled_context(self) -> int:
-        """The context of the controls: the longest one at which all windows are read, or the shortest if there is none.
+        """The context of the controls: the longest one at which all places are read, or the shortest if there is none.
 
-        With fewer windows a gain could not be told from no gain.
+        With fewer places a gain could not be told from no gain.
         """
-        whole = [context for context in self.contexts if self.windows_at(context) == self.windows]
+        whole = [context for context in self.contexts if self.places_at(context) == self.places]
         return max(whole, default=min(self.contexts))

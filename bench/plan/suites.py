@@ -6,6 +6,7 @@ A suite is a sweep for each measure; the options --models, --lengths, --size ...
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from lengthscale.bench.plan.cell import parse_lengths
 from lengthscale.bench.plan.settings import Settings
@@ -16,10 +17,11 @@ ARTICLE = ("rnn", "lstm", "gru", "transformer", "mamba")  # the line from RNN to
 
 @dataclass(frozen=True)
 class Sweep:
-    """The lengths and the size of one measure in a suite."""
+    """The lengths, the size and the data of one measure in a suite."""
 
     lengths: str  # as parse_lengths reads them
     size: str = "small"
+    data: tuple[str, ...] = ()  # each makes its own cells; none: what each kind of model reads by default
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,20 @@ class Suite:
     chunks: tuple[int, ...] = (0,)  # as --chunk; one series has one algorithm throughout
     settings: Settings = field(default_factory=Settings)
 
+    def sweep(self, measure: str) -> Sweep:
+        """The sweep of a measure. A measure that the suite does not have is swept as in `default`."""
+        return self.sweeps.get(measure) or SUITES["default"].sweeps[measure]
+
     def lengths(self, measure: str) -> list[int]:
         """The lengths of a measure, in tokens."""
-        return parse_lengths(self.sweeps[measure].lengths)
+        return parse_lengths(self.sweep(measure).lengths)
 
+
+RECALL = ("mqar:pairs=4,vocab=32",)
+TRACKING = ("parity", "a5", "s5")
+# Small budgets of measures on tasks, whose sequences are short: 600 steps of 64 sequences.
+ON_TASKS: dict[str, Any] = {"train_tokens": 600 * 2_048, "step_tokens": 2_048, "eval_factors": (1, 2, 4, 8, 16)}
+CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 SUITES = {
     "quick": Suite(
@@ -50,7 +62,9 @@ SUITES = {
             "train": Sweep("256,1k", size="tiny"),
             "decode": Sweep("4k", size="tiny"),
             "generate": Sweep("4k", size="tiny"),
-            "quality": Sweep("256", size="tiny"),
+            "quality": Sweep("72", size="tiny"),
+            "recall": Sweep("32", size="tiny", data=RECALL),
+            "tracking": Sweep("32", size="tiny", data=TRACKING),
             "gradients": Sweep("256", size="tiny"),
             "agreement": Sweep("256", size="tiny"),
             "discretisation": Sweep("256", size="tiny"),
@@ -62,9 +76,9 @@ SUITES = {
             timeout_s=60,
             min_seconds=0.1,
             max_seconds=2.0,
-            train_tokens=32_768,
-            contexts=(1, 16, 256),
-            windows=16,
+            train_tokens=131_072,
+            contexts=(1, 4, 16, 64),
+            by_measure={name: ON_TASKS | {"train_tokens": 2**17} for name in ("recall", "tracking")},
         ),
     ),
     "default": Suite(
@@ -77,7 +91,9 @@ SUITES = {
             "train": Sweep("256,1k,4k,16k"),
             "decode": Sweep("1k,4k,16k,64k"),
             "generate": Sweep("1k,4k,16k,64k"),
-            "quality": Sweep("1k", size="tiny"),
+            "quality": Sweep("72,1152", size="tiny"),
+            "recall": Sweep("32", size="tiny", data=RECALL),
+            "tracking": Sweep("32", size="tiny", data=TRACKING),
             "gradients": Sweep("1k", size="tiny"),
             "agreement": Sweep("1k", size="tiny"),
             "discretisation": Sweep("1k", size="tiny"),
@@ -85,7 +101,16 @@ SUITES = {
             "breakdown": Sweep("256,1k,4k,16k"),
             "frontier": Sweep("4k"),
         },
-        settings=Settings(timeout_s=240, min_seconds=0.3, max_seconds=3.0, train_tokens=262_144),
+        measures=("forward", "train", "decode", "quality", "recall"),
+        settings=Settings(
+            timeout_s=240,
+            min_seconds=0.3,
+            max_seconds=3.0,
+            train_tokens=2**20,
+            step_tokens=1_152,
+            contexts=CONTEXTS,
+            by_measure=dict.fromkeys(("recall", "tracking"), ON_TASKS),
+        ),
     ),
     "zoo": Suite(
         reproduces="every model, in every measure but `generate` and those for S4D alone",
@@ -98,6 +123,8 @@ SUITES = {
             "decode": Sweep("1k,16k"),
             "generate": Sweep("1k,16k"),
             "quality": Sweep("256", size="tiny"),
+            "recall": Sweep("32", size="tiny", data=RECALL),
+            "tracking": Sweep("32", size="tiny", data=TRACKING),
             "gradients": Sweep("256", size="tiny"),
             "agreement": Sweep("256", size="tiny"),
             "discretisation": Sweep("256", size="tiny"),
@@ -107,7 +134,13 @@ SUITES = {
         },
         models=(*MODELS, "s4d:rule=bilinear", "mamba:rule=zoh", "mamba:rule=bilinear"),
         measures=("forward", "train", "decode", "quality", "gradients", "agreement"),
-        settings=Settings(timeout_s=180, min_seconds=0.2, max_seconds=2.0, train_tokens=131_072),
+        settings=Settings(
+            timeout_s=180,
+            min_seconds=0.2,
+            max_seconds=2.0,
+            train_tokens=131_072,
+            by_measure=dict.fromkeys(("recall", "tracking"), ON_TASKS),
+        ),
     ),
     "long": Suite(
         reproduces="the same to a million tokens, in chunks of 4,096 where the state carries gradients",
@@ -120,6 +153,8 @@ SUITES = {
             "decode": Sweep("4k:1m:x4"),
             "generate": Sweep("4k:1m:x4"),
             "quality": Sweep("1k,4k,16k", size="tiny"),
+            "recall": Sweep("32", size="tiny", data=RECALL),
+            "tracking": Sweep("32", size="tiny", data=TRACKING),
             "gradients": Sweep("1k,4k", size="tiny"),
             "agreement": Sweep("1k,4k", size="tiny"),
             "discretisation": Sweep("1k,4k", size="tiny"),
@@ -134,6 +169,7 @@ SUITES = {
             train_tokens=1_048_576,
             step_tokens=16_384,
             contexts=(1, 4, 16, 64, 256, 1024, 4096, 16_384),
+            by_measure=dict.fromkeys(("recall", "tracking"), ON_TASKS),
         ),
     ),
 }

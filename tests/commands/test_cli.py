@@ -72,6 +72,10 @@ def test_the_figures_hang_together(swept):
     states = {(row["model"], row["length"]): int(row["state_bytes"]) for row in read_csv(folder / "decode.csv")}
     assert states["transformer", "128"] - 4 == 2 * (states["transformer", "64"] - 4)  # 4: the position
     quality = read_csv(folder / "quality.csv")
+    curve = [row for row in quality if row["seen_tokens"]]
+    assert len(curve) >= 3 * len({(row["model"], row["length"]) for row in quality})
+    assert all(float(row["seen_loss"]) > 0 and not row["loss"] for row in curve)
+    quality = [row for row in quality if row not in curve]
     contexts = {row["context"] for row in quality if not row["eval_length"]}
     assert contexts == {str(c) for c in SUITES["quick"].settings.contexts}
     assert all(row["eval_length"] == row["length"] for row in quality if not row["context"])

@@ -296,9 +296,15 @@ def test_models_are_chosen_by_their_present_names(tmp_path):
         ("--measure trian", "unknown measure 'trian'; did you mean 'train'? (known: train, forward, decode"),
         ("--y memmory", "unknown y 'memmory'; did you mean 'memory'? (known: time, throughput, memory"),
         ("--y time --theme darc", "unknown theme 'darc'; did you mean 'dark'? (known: light, dark)"),
-        ("--y loss --x contxt", "unknown x of loss 'contxt'; did you mean 'context'? (known: context, length, cost)"),
+        (
+            "--y loss --x contxt",
+            "unknown x of loss 'contxt'; did you mean 'context'? (known: context, length, cost, items, tokens, ",
+        ),
         ("--y ttft --measure decode", "unknown measure of ttft 'decode' (known: generate)"),
-        ("--y loss --measure train", "unknown measure of loss 'train' (known: quality)"),
+        (
+            "--y loss --measure train",
+            "unknown measure of loss 'train'; did you mean 'tracking'? (known: quality, recall, tracking)",
+        ),
         ("--y time --out there.jpg", "--out must end in .png, .svg, .pdf, got 'there.jpg'"),
         ("--y time --out nowhere/there.png", "there is no folder 'nowhere'"),
         ("--theme dark", "--theme is for a single picture"),

@@ -94,7 +94,7 @@ def test_the_table_is_consistent():
 
 
 def test_each_option_of_a_setting_changes_that_setting_alone():
-    examples = {parse.lengths: "8,16", parse.size_in_bytes: "123m"}
+    examples = {parse.lengths: "8,16", parse.size_in_bytes: "123m", parse.share: "0.5"}
     for option in OPTIONS:
         if option.setting:
             values, mistakes = options.parse(OPTIONS, {option.name: examples.get(option.parse, "7")})

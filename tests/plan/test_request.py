@@ -95,8 +95,8 @@ def test_settings_of_learning_are_part_of_what_a_run_is():
     assert (settings["step_tokens"], settings["windows"], settings["contexts"]) == (512, 8, [1, 1024])
     assert changed.cells[0].batch == 8
     assert resume.differences(plain.configuration(), changed.configuration())[:3] == [
-        *("settings: step_tokens: 1024 -> 512", "settings: contexts: [1, 16, 256] -> [1, 1024]"),
-        "settings: windows: 16 -> 8",
+        *("settings: step_tokens: 1024 -> 512", "settings: contexts: [1, 4, 16, 64] -> [1, 1024]"),
+        "settings: windows: 32 -> 8",
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lengthscale.bench.analysis import answer, fit, frontier
+from lengthscale.bench.analysis import answer, fit, frontier, learned
 from lengthscale.bench.figures import compared
 from lengthscale.bench.figures.catalog import figures_of
 from lengthscale.bench.figures.html import about, claims, comparison, rows
@@ -89,7 +89,7 @@ def reportable(run: Run) -> Run:
 
 def _part(run: Run) -> Part:
     sentences = answer.sentences(run.fits, run.crossings, run.environment)
-    sentences += frontier.sentences(run.rows.get("frontier", ()))
+    sentences += [*learned.sentences(run.rows), *frontier.sentences(run.rows.get("frontier", ()))]
     found = claims.find(run.folder, run.environment)
     return Part(run, sentences, found, about.missing(run), about.reproduce(run))
 

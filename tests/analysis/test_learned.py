@@ -1,0 +1,87 @@
+"""What length buys, in sentences, from rows whose gains are known; and the losses of references."""
+
+import json
+
+import pytest
+
+from lengthscale.bench.analysis import learned
+from lengthscale.bench.analysis.references import read_references, write_references
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.record import row_of
+from lengthscale.bench.results.result import results_of
+from tests.helpers.runs import made
+
+
+def result(model, length, rows, *, measure="quality", data="text", train_loss=2.0, recipe="tuned"):
+    cell = Cell(measure, model, "tiny", "auto", length, 4, "float32", 0, data, 0)
+    shared = {"train_loss": train_loss, "recipe": recipe, "time_median_ms": 1.0}
+    return results_of([made(cell, rows=tuple(row_of(shared | row) for row in rows), samples_ms=(1.0,))])[0]
+
+
+def gains(near, far):
+    return [
+        {"context": 1, "loss": 3.0, "n_targets": 64},
+        {
+            "context": 64,
+            "loss": 3.0 - near,
+            "gain_from": 1,
+            "gain": near,
+            "gain_low": near - 0.05,
+            "gain_high": near + 0.04,
+        },
+        {"context": 1024, "loss": 2.0, "gain_from": 64, "gain": far, "gain_low": far - 0.01, "gain_high": far + 0.01},
+        {"eval_length": 72, "loss": 2.0},
+    ]
+
+
+def test_what_context_is_worth():
+    results = [
+        result("rnn", 72, gains(0.80, -0.001), train_loss=1.9),
+        result("rnn", 1152, gains(9.0, 9.0), train_loss=2.1),  # trained less well: it does not count
+        result("transformer", 72, gains(0.5, 0.3), train_loss=2.2, recipe="untuned"),
+    ]
+    (said,) = learned.sentences_of(results)
+    assert said == (
+        "What context is worth, in nats a token of text (tiny): from 1 to 64 tokens rnn 0.80 [0.75, 0.84], transformer "
+        "(not tuned) 0.50 [0.45, 0.54]; from 64 to 1k tokens rnn 0.00 [-0.01, 0.01], transformer (not tuned) 0.30 "
+        "[0.29, 0.31]."
+    )
+
+
+def test_what_is_found_again():
+    def rows(right):
+        asked = {"accuracy": right, "accuracy_low": right - 0.01, "accuracy_high": right, "chance_accuracy": 0.0625}
+        return [
+            {"eval_length": 32, **asked},
+            {"eval_length": 64, **asked, "accuracy": 0.5},
+            {"eval_length": 32, "n_items": 8, **asked, "accuracy": 0.2},
+        ]
+
+    results = [
+        result(model, 32, rows(right), measure="recall", data="mqar:pairs=4")
+        for model, right in (("rnn", 0.12), ("transformer", 1.0))
+    ]
+    assert learned.sentences_of(results) == [
+        "Of mqar:pairs=4, at 32 tokens (tiny), each model gets right: rnn 12% [11%, 12%], transformer 100% [99%, 100%] "
+        "(chance 6%)."
+    ]
+
+
+def test_nothing_is_said_of_what_was_not_measured():
+    assert learned.sentences_of([]) == []
+    assert learned.sentences_of([result("rnn", 72, [{"eval_length": 72, "loss": 2.0}])]) == []
+
+
+def test_references_are_of_the_targets_of_the_run(tmp_path):
+    run = RunFolder(tmp_path)
+    run.suite.write_text(json.dumps({"settings": {"targets": 2_048, "contexts": [1, 64, 1_024]}, "cells": []}))
+    write_references(tmp_path, [result("rnn", 72, gains(0.8, 0.0))])
+    points = read_references(tmp_path)
+    assert {point.data for point in points} == {"text"}
+    found = {(point.name, point.context): point.loss for point in points}
+    assert list(found) == [*((f"{order}-gram", order - 1) for order in range(1, 7)), ("LZMA", 1_024)]
+    assert found["2-gram", 1] == pytest.approx(2.49, abs=0.05)
+    before = run.references.read_text()
+    write_references(tmp_path, [])
+    assert run.references.read_text() == before
