@@ -59,28 +59,31 @@ def sentences(rows: Mapping[str, Sequence[TextRow]]) -> list[str]:
     said = []
     for measure in LEARNED:
         mine = [row for row in rows.get(measure, ()) if row.ok]
-        best = best_lengths(mine, measure)
         groups: dict[Group, list[TextRow]] = {}
         for row in mine:
-            if row.length == best.get(row.series(measure)):
-                group = Group(row.text("data"), size_name(row.text("size")), row.text("dtype"))
-                groups.setdefault(group, []).append(row)
+            group = Group(row.text("data"), size_name(row.text("size")), row.text("dtype"))
+            groups.setdefault(group, []).append(row)
         say = _gains if measure == "quality" else _recalled
         said += [sentence for group, each in groups.items() if (sentence := say(group, each, measure))]
     return said
 
 
 def _gains(group: Group, rows: list[TextRow], measure: str) -> str:
-    """Such as "Context from 1 to 64 tokens is worth, in nats a token of text (tiny): rnn 0.84 [0.80, 0.88]; ..."."""
+    """Such as "What context is worth, in nats a token of text: from 1 to 64 tokens (trained at 72) rnn 0.84 ...".
+
+    All models of one span were trained at the same length: the shortest one that has the span's context inside.
+    """
     good = [row for row in rows if row.has("gain") and not row.text("control")]
     starts = sorted({row.whole("gain_from") for row in good})
     parts = []
     for start in starts:
-        mine = [row for row in good if row.whole("gain_from") == start]
-        longest = max(row.whole("context") for row in mine)
-        of_models = [row for row in mine if row.whole("context") == longest]
-        gains = [f"{_name(row, measure)} {_gain(row.estimate('gain'))}" for row in of_models]
-        parts.append(f"from {text.length(start)} to {text.length(longest)} tokens {', '.join(gains)}")
+        longest = max(row.whole("context") for row in good if row.whole("gain_from") == start)
+        mine = [row for row in good if (row.whole("gain_from"), row.whole("context")) == (start, longest)]
+        lengths = sorted({row.length for row in mine})
+        trained = next((length for length in lengths if length > longest), lengths[-1])
+        gains = [f"{_name(row, measure)} {_gain(row.estimate('gain'))}" for row in mine if row.length == trained]
+        span = f"from {text.length(start)} to {text.length(longest)} tokens (trained at {text.length(trained)})"
+        parts.append(f"{span} {', '.join(gains)}")
     if not parts:
         return ""
     return f"What context is worth, in nats a token of {group.data} ({group.size}): {'; '.join(parts)}."

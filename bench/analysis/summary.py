@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 from lengthscale.bench.analysis import text
 from lengthscale.bench.analysis.crossover import Crossing
 from lengthscale.bench.analysis.fit import Fit
+from lengthscale.bench.analysis.learned import LEARNED
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.series import SeriesKey, distinctions, size_name
 from lengthscale.bench.plan.status import Status
@@ -35,6 +37,7 @@ COLUMNS = (
     "peak MB",
     "state KB",
     "loss",
+    "right",
     "flags",
     "not ok",
 )
@@ -44,6 +47,7 @@ WIDE = 110  # characters of a console
 def summarise(results: list[Result], fits: list[Fit]) -> list[dict[str, Any]]:
     """A row of COLUMNS for each series, at its longest length L. TTFT, TPOT: time to first token, per output token.
 
+    Where models learn, L is the training length with the lowest training loss. right: the accuracy on a task.
     growth, FLOPs: the exponents of its time and of its FLOPs in fits.csv. flags: those of the cell. A measure without
     times, whose numbers have no column here, has a row only where a cell is not ok.
     """
@@ -63,11 +67,13 @@ def _row(key: SeriesKey, distinction: str, results: list[Result], fit: Fit | Non
     name = f"{key.name} {size_name(key.size)}" + (f", {distinction}" if distinction else "")
     columns = dict.fromkeys(COLUMNS) | {"measure": key.measure, "model": name, "not ok": ", ".join(sorted(bad))}
     if good:
-        rows = good[-1].rows
-        scored = [row for row in rows if row.seen_tokens is None] or rows
-        row = next((row for row in reversed(scored) if row.context and not row.control), scored[-1])
+        shown = min(good, key=lambda each: each.row.train_loss or math.inf) if key.measure in LEARNED else good[-1]
+        rows = shown.rows
+        scored = [row for row in rows if row.seen_tokens is None and row.n_items is None] or list(rows)
+        at_length = scored[0] if MEASURES[key.measure].on_tasks else scored[-1]
+        row = next((row for row in reversed(scored) if row.context and not row.control), at_length)
         columns |= {
-            "L": good[-1].cell.length,
+            "L": shown.cell.length,
             "ms": _number(row.time_median_ms),
             "TTFT ms": _number(row.ttft_ms),
             "TPOT ms": _number(row.tpot_ms),
@@ -78,9 +84,17 @@ def _row(key: SeriesKey, distinction: str, results: list[Result], fit: Fit | Non
             "flags": row.flags,
             "peak MB": _number(row.mem_peak_bytes and row.mem_peak_bytes / 1e6),
             "state KB": _number(row.state_bytes and row.state_bytes / 1e3),
-            "loss": _number(row.loss) if key.measure == "quality" else None,
+            "loss": _number(row.loss) if key.measure in LEARNED else None,
+            "right": _right(shown) if MEASURES[key.measure].on_tasks else None,
         }
     return columns
+
+
+def _right(result: Result) -> str | None:
+    """The accuracy at the training length."""
+    at = (row for row in result.rows if row.eval_length == result.cell.length and row.n_items is None)
+    accuracy = next((row.accuracy for row in at), None)
+    return None if accuracy is None else f"{accuracy:.0%}"
 
 
 def _interval(low: float | None, high: float | None) -> str | None:

@@ -30,7 +30,7 @@ def run(task: str, cell: Cell | None, settings: Settings, notify: Notifier) -> D
     What is unsupported, skipped or out of memory is an outcome; other errors are raised.
     """
     jax.config.update("jax_enable_compilation_cache", False)  # or compile times would be those of reading a cache
-    settings = settings if cell is None else settings.of(cell.measure)
+    settings = settings if cell is None else settings.of(cell.measure, cell.size)
     try:
         if cell is None:
             return Done(Status.OK, content=peaks.measure_peaks() if task == "peaks" else probe())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from lengthscale.bench.data import public
 from lengthscale.bench.data.errors import DataError
 from lengthscale.bench.data.synthetic import SYNTHETIC, Task
 from lengthscale.bench.plan import checks, options
-from lengthscale.bench.plan.cell import Cell, Grid
+from lengthscale.bench.plan.cell import Cell, Grid, parse_lengths
 from lengthscale.bench.plan.checkpoint import default_data, open_checkpoint, possible_lengths
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.measures import MEASURES
@@ -21,7 +21,7 @@ from lengthscale.bench.plan.options import Given
 from lengthscale.bench.plan.parse import Shard
 from lengthscale.bench.plan.run_options import OPTIONS, changed_settings, in_suite_json
 from lengthscale.bench.plan.settings import Settings
-from lengthscale.bench.plan.suites import SUITES, Suite
+from lengthscale.bench.plan.suites import SUITES, Sweep
 from lengthscale.bench.plan.workloads import DEFAULT_DATA, Data, version
 from lengthscale.models import spec_of, unknown
 from lengthscale.models.checkpoints import Checkpoint, CheckpointError
@@ -61,7 +61,7 @@ class _Parts:
     values: Mapping[str, Any]  # by the options' names
     settings: Settings
     checkpoint: Checkpoint | None
-    data_names: dict[str, dict[str, tuple[str, ...]]]  # by measure, then by model
+    sweeps: list[tuple[str, Sweep, dict[str, tuple[str, ...]]]]  # a measure, its sweep, and the data of each model
     data: dict[str, Data]  # by name
 
 
@@ -103,28 +103,32 @@ def _read_parts(given: Given) -> _Parts:
     suite = SUITES[values["suite"]]
     mistakes += _check_download(values)
     checkpoint = _open_checkpoint(values, mistakes)
-    models: Sequence[str] = [checkpoint.model] if checkpoint else values["models"] or suite.models
     if values["download"] is not None:
         _download(values["download"], mistakes)
     chosen = values["download"] or values["data"] or (default_data(checkpoint) if checkpoint else None)
-    measures = values["measures"] or suite.measures
-    data_names = {measure: {name: _data_of(measure, name, chosen, suite) for name in models} for measure in measures}
-    data = _load({name for mine in data_names.values() for each in mine.values() for name in each}, mistakes)
+    sweeps = []
+    for measure in values["measures"] or suite.measures:
+        for sweep in suite.of(measure):
+            models = [checkpoint.model] if checkpoint else values["models"] or sweep.models or suite.models
+            sweeps.append((measure, sweep, {name: _data_of(measure, name, chosen, sweep) for name in models}))
+    data = _load({name for _, _, mine in sweeps for each in mine.values() for name in each}, mistakes)
     if mistakes:
         raise RequestError(mistakes)
-    return _Parts(values, changed_settings(suite.settings, values), checkpoint, data_names, data)
+    return _Parts(values, changed_settings(suite.settings, values), checkpoint, sweeps, data)
 
 
 def _cells(parts: _Parts) -> list[Cell]:
     values, checkpoint = parts.values, parts.checkpoint
     suite = SUITES[values["suite"]]
     cells: list[Cell] = []
-    for measure, data in parts.data_names.items():
-        listed, room = suite.lengths(measure), parts.settings.room(measure)
+    for measure, sweep, data in parts.sweeps:
+        size = str(checkpoint.path) if checkpoint else values["size"] or sweep.size
+        listed, settings = parse_lengths(sweep.lengths), parts.settings.of(measure, size)
+        possible = possible_lengths(checkpoint, listed, settings.room(measure)) if checkpoint else listed
         cells += Grid(
             measure=measure,
-            lengths=values["lengths"] or (possible_lengths(checkpoint, listed, room) if checkpoint else listed),
-            size=str(checkpoint.path) if checkpoint else values["size"] or suite.sweep(measure).size,
+            lengths=values["lengths"] or possible,
+            size=size,
             methods=values["methods"],
             batch=values["batch"],
             dtype=values["dtype"],
@@ -132,17 +136,16 @@ def _cells(parts: _Parts) -> list[Cell]:
             chunks=values["chunk"] or suite.chunks,
             seeds=values["seed"],
             streams=[name for name in data if spec_of(name).streams],
-            step_tokens=parts.settings.of(measure).step_tokens,
+            step_tokens=settings.step_tokens,
         ).cells()
-    return cells
+    return list(dict.fromkeys(cells))  # two sweeps of a measure may have cells in common
 
 
-def _data_of(measure: str, model: str, chosen: str | None, suite: Suite) -> tuple[str, ...]:
+def _data_of(measure: str, model: str, chosen: str | None, sweep: Sweep) -> tuple[str, ...]:
     """The data of a model's cells. chosen: by the user; a measure on tasks keeps its own if that is no task."""
-    own = suite.sweep(measure).data
     if MEASURES[measure].on_tasks and (chosen is None or chosen.partition(":")[0] not in SYNTHETIC):
-        return own
-    return (chosen,) if chosen else own or (DEFAULT_DATA[spec_of(model).kind],)
+        return sweep.data
+    return (chosen,) if chosen else sweep.data or (DEFAULT_DATA[spec_of(model).kind],)
 
 
 def _shard(cells: list[Cell], shard: Shard | None, mistakes: list[str]) -> list[Cell]:

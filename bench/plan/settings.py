@@ -37,12 +37,14 @@ class Settings:
     eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, which give the number of sequences
     least_sequences: int = 4  # but at least this many sequences
     new_tokens: int = 64  # generate: tokens after the prompt, 2 or more
-    # For some measures, other values of the settings above, by their names: {"recall": {"train_tokens": 2**21}}.
+    # For some measures, or measures at one size, other values of the settings above, by their names:
+    # {"recall": {"train_tokens": 2**21}, "quality mini": {"step_tokens": 768}}.
     by_measure: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def of(self, measure: str) -> Settings:
-        """The settings of one measure."""
-        return replace(self, by_measure={}, **self.by_measure.get(measure, {}))
+    def of(self, measure: str, size: str) -> Settings:
+        """The settings of one measure at one size."""
+        own = {**self.by_measure.get(measure, {}), **self.by_measure.get(f"{measure} {size}", {})}
+        return replace(self, by_measure={}, **own)
 
     def changed(self, changes: Mapping[str, Any]) -> Settings:
         """The settings with these values, for all measures."""

@@ -47,7 +47,7 @@ def budgets_of(cells: Iterable[Cell], settings: Settings) -> dict[Budget, list[s
     """The models of each budget in these cells."""
     found: dict[Budget, list[str]] = {}
     for cell in cells:
-        tokens = settings.of(cell.measure).train_tokens
+        tokens = settings.of(cell.measure, cell.size).train_tokens
         budget = Budget(cell.measure, cell.size, cell.data, cell.length, cell.batch * cell.length, tokens)
         models = found.setdefault(budget, [])
         if cell.model not in models:

@@ -154,5 +154,5 @@ def test_suites_are_whole():
     for name, suite in SUITES.items():
         assert set(suite.sweeps) == set(MEASURES), name  # --measures may ask for any of them
         assert set(suite.measures) <= set(suite.sweeps), name
-        assert all(suite.lengths(measure) for measure in suite.sweeps)
+        assert all(parse_lengths(sweep.lengths) for measure in suite.sweeps for sweep in suite.of(measure))
         assert json.dumps(suite.settings.contexts)
