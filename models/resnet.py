@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from lengthscale.models import Interface, Size
 from lengthscale.models.base import ImageClassifier
-from lengthscale.models.layers import Linear
+from lengthscale.models.layers import Linear, torch_init
 
 
 class BatchNorm(nnx.Module):
@@ -129,7 +129,7 @@ class ResNet(ImageClassifier):
                 stride = 2 if number == 0 and stage > 0 else 1
                 self.blocks.append(BasicBlock(before, width, stride, rngs))
                 before = width
-        self.head = Linear(before, classes, rngs=rngs)
+        self.head = Linear(before, classes, kernel_init=torch_init(), rngs=rngs)
 
     def __call__(self, images, *, train=False):
         x = jax.nn.relu(self.stem(images.astype(self.head.kernel.dtype), train=train))

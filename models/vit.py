@@ -65,7 +65,7 @@ class ViT(ImageClassifier):
         self.positions = nnx.Param(table_init(rngs.params(), (n_patches + 1, d_model)))
         self.blocks = stacked(partial(Block, d_model, make_mixer, make_mlp, norm), config.n_layers, rngs)
         self.norm = norm(d_model, rngs)
-        self.head = Linear(d_model, classes, kernel_init=kernel_init, rngs=rngs)
+        self.head = Linear(d_model, classes, kernel_init=table_init, rngs=rngs)
         self.shape = (*config.image, channels)
         self.patch = patch
 

@@ -92,6 +92,7 @@ RESAMPLING = (
     "dt_p90",
 )
 TRAINING = (
+    "state_bytes",  # of the trained model, after a sequence of the training length
     "train_loss",
     "train_tokens",
     "steps",
@@ -175,20 +176,20 @@ MEASURES = {
     "quality": Measure(
         "lengthscale.bench.device.measures.quality",
         "held-out loss and accuracy after training at length L",
-        HELD_OUT + CURVE + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY + ("state_bytes",),
+        HELD_OUT + CURVE + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
         trains=True,
     ),
     "recall": Measure(
         "lengthscale.bench.device.measures.quality",
         "accuracy of finding again what was read, against length and the number of items",
-        HELD_OUT + CURVE + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY + ("state_bytes",),
+        HELD_OUT + CURVE + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
         trains=True,
         on_tasks=True,
     ),
     "tracking": Measure(
         "lengthscale.bench.device.measures.quality",
         "accuracy of following a state that every input changes, at the training length and beyond",
-        HELD_OUT + CURVE + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY + ("state_bytes",),
+        HELD_OUT + CURVE + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
         trains=True,
         on_tasks=True,
     ),

@@ -8,6 +8,7 @@ from lengthscale.bench.device.evaluation import score
 from lengthscale.bench.device.training import train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Measured
 
@@ -77,4 +78,6 @@ def test_seeds_share_their_programs(cache):
     second = trained(1)
     assert files(cache) == compiled
     assert first["train_loss"] != second["train_loss"]
+    for measure in MEASURES.values():  # every measure that trains has the columns of a training
+        assert not measure.trains or not set(first) - {"n_params", *measure.columns}
     assert "compile_s" not in first  # which may be another cell's

@@ -21,7 +21,14 @@ LENGTH = 256  # tokens, those of a source and its target together, or 16 x 16 pi
 TRITON, MOSAIC = "__gpu$xla.gpu.triton", "tpu_custom_call"
 KERNELS = {"cuda": TRITON, "tpu": MOSAIC}
 # Where "auto" is a kernel in the whole-sequence programs. cuDNN's needs a CUDA device when it is traced.
-ATTENTION = ("transformer", "transformer++", "transformer-window", "transformer-encdec", "vit")
+ATTENTION = (
+    "transformer",
+    "transformer:positions=sinusoidal",
+    "transformer++",
+    "transformer-window",
+    "transformer-encdec",
+    "vit",
+)
 HAS_KERNEL = {("cuda", "mamba"), ("tpu", "mamba")} | {("tpu", name) for name in ATTENTION if name != "vit"}
 # These run another one's ops.
 ALIKE = (

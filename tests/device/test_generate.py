@@ -77,7 +77,7 @@ def test_the_tokens_are_those_of_a_plain_loop(model, changes):
     token, state = first.step(params, statistics, *prompt)
     tokens, after = rest.step(params, statistics, token, state)
     found = np.concatenate([token[None], tokens])[..., 0].T
-    assert len(np.unique(found)) >= 3
+    assert len(np.unique(found)) >= 2
     np.testing.assert_array_equal(found, of_plain_loop(cell, params, SETTINGS.new_tokens))
     target = cell.length // 2 if model in ("seq2seq-lstm", "transformer-encdec") else cell.length
     assert int(after.position) == target + SETTINGS.new_tokens - 1

@@ -39,5 +39,6 @@ def initial_loss(name, size, key):
 )
 def test_the_initial_loss_is_that_of_a_guess(name, size):
     classes = 10 if MODELS[name.partition(":")[0]].kind == "images" else 256
-    found = [float(initial_loss(name, size, jax.random.key(seed))) for seed in range(2 if size == "tiny" else 1)]
+    seeds = 4 if classes == 10 else 2 if size == "tiny" else 1  # ten logits, nearly the same for all images, scatter
+    found = [float(initial_loss(name, size, jax.random.key(seed))) for seed in range(seeds)]
     assert np.mean(found) == pytest.approx(math.log(classes), abs=0.2)
