@@ -74,9 +74,7 @@ TOKENS = Interface()  # 256 kinds of them, such as bytes
 
 SIZES = {
     "tiny": Size(32, 2, 19_900, head_size=16),  # tests, and quality on a CPU
-    "mini": Size(
-        128, 4, 232_000, head_size=32
-    ),  # learning on a CPU: the width, depth and heads of nanoGPT's CPU recipe
+    "mini": Size(128, 4, 232_000, head_size=32),  # learning on a CPU; nanoGPT's CPU recipe has this width and depth
     "small": Size(256, 4, 875_000),  # a CPU's default
     "130m": Size(768, 12, 7_540_000),  # the papers' size, for a GPU (with a vocabulary of 50k)
 }

@@ -89,11 +89,11 @@ class BackboneConfig:
     tied: bool = True  # the head is the embedding, transposed, where both are of the vocabulary
     positions: str | int | None = None
     scaled: bool = False
-    embed_std: float | None = None  # of the initial embedding; None: see `embed_std_of`
+    embed_std: float | None = None  # of the initial embedding; None: see `initial_std`
 
     @property
-    def embed_std_of(self) -> float:
-        """The standard deviation of the initial embedding.
+    def initial_std(self) -> float:
+        """The standard deviation of the initial embedding, and of a table of positions.
 
         By default that of the other matrices (1 / sqrt(D) where it is scaled), or less in a wide model with a tied
         head: as long as the blocks add little, the head gives each token the logit D x std for following itself, 15 at
@@ -107,7 +107,7 @@ class BackboneConfig:
 
 def gpt2_embed_std(d_model: int) -> float:
     """The standard deviation of GPT-2's initial tables: 0.02, or in a narrow model as for other tied heads."""
-    return max(INIT_STD, BackboneConfig(d_model, 1).embed_std_of)
+    return max(INIT_STD, BackboneConfig(d_model, n_blocks=1).initial_std)
 
 
 class Backbone(SequenceModel):
@@ -116,11 +116,11 @@ class Backbone(SequenceModel):
     def __init__(self, config: BackboneConfig, make_block: MakeMixer, *, interface: Interface, rngs: nnx.Rngs):
         d_model, positions = config.d_model, config.positions
         normal = nnx.initializers.normal
-        embed_init = normal(INIT_STD if interface.features else config.embed_std_of)
+        embed_init = normal(INIT_STD if interface.features else config.initial_std)
         rows = interface.features or interface.vocab
         self.embedding = nnx.Param(embed_init(rngs.params(), (rows, d_model)))
         if isinstance(positions, int):
-            self.position_table = nnx.Param(normal(config.embed_std_of)(rngs.params(), (positions, d_model)))
+            self.position_table = nnx.Param(normal(config.initial_std)(rngs.params(), (positions, d_model)))
         if config.embed_norm is not None:
             self.embed_norm = config.embed_norm(d_model, rngs)
         self.blocks = stacked(make_block, config.n_blocks, rngs)
@@ -139,9 +139,11 @@ class Backbone(SequenceModel):
         table = self.embedding[...]
         x = project(inputs.astype(table.dtype), table) if self.interface.features else table[inputs]
         x = x * x.shape[-1] ** 0.5 if self.scaled else x
-        if self.positions is not None:
-            at = position + jnp.arange(inputs.shape[1])
-            x = x + (self._fixed_positions if self.positions == "sinusoidal" else self._learned_positions)(at, x)
+        at = position + jnp.arange(inputs.shape[1])
+        if self.positions == "sinusoidal":
+            x = x + self._fixed_positions(at, x)
+        elif self.positions is not None:
+            x = x + self._learned_positions(at)
         return self.embed_norm(x) if self.has_embed_norm else x
 
     def _fixed_positions(self, at, x):
@@ -149,7 +151,7 @@ class Backbone(SequenceModel):
         sinusoids = sinusoidal_positions(at, x.shape[-1], x.dtype)
         return sinusoids if self.scaled else sinusoids * (gpt2_embed_std(x.shape[-1]) * 2**0.5)
 
-    def _learned_positions(self, at, x):
+    def _learned_positions(self, at):
         n_positions = self.position_table.shape[0]
         if at.size > n_positions:
             raise ValueError(f"the model has {n_positions} learned positions, got {at.size} inputs")

@@ -37,7 +37,7 @@ COLUMNS = (
     "peak MB",
     "state KB",
     "loss",
-    "right",
+    "accuracy",
     "flags",
     "not ok",
 )
@@ -47,7 +47,7 @@ WIDE = 110  # characters of a console
 def summarise(results: list[Result], fits: list[Fit]) -> list[dict[str, Any]]:
     """A row of COLUMNS for each series, at its longest length L. TTFT, TPOT: time to first token, per output token.
 
-    Where models learn, L is the training length with the lowest training loss. right: the accuracy on a task.
+    Where models learn, L is the training length with the lowest training loss. accuracy: on a task, at L.
     growth, FLOPs: the exponents of its time and of its FLOPs in fits.csv. flags: those of the cell. A measure without
     times, whose numbers have no column here, has a row only where a cell is not ok.
     """
@@ -85,12 +85,12 @@ def _row(key: SeriesKey, distinction: str, results: list[Result], fit: Fit | Non
             "peak MB": _number(row.mem_peak_bytes and row.mem_peak_bytes / 1e6),
             "state KB": _number(row.state_bytes and row.state_bytes / 1e3),
             "loss": _number(row.loss) if key.measure in LEARNED else None,
-            "right": _right(shown) if MEASURES[key.measure].on_tasks else None,
+            "accuracy": _accuracy(shown) if MEASURES[key.measure].on_tasks else None,
         }
     return columns
 
 
-def _right(result: Result) -> str | None:
+def _accuracy(result: Result) -> str | None:
     """The accuracy at the training length."""
     at = (row for row in result.rows if row.eval_length == result.cell.length and row.n_items is None)
     accuracy = next((row.accuracy for row in at), None)

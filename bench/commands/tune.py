@@ -43,7 +43,7 @@ def main(**given: Any) -> int:
     from lengthscale.bench.search.request import searched
 
     values = values_of(OPTIONS, given)
-    budgets, streams = searched(given)
+    budgets, streams = searched({name: given.get(name) for name in _SHARED})
     console = Console()
     wanted = Wanted(budgets, streams, values["minutes"], values["out"], values["publish"])
     folder, found, interrupted = run_search(wanted, console)

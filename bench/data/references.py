@@ -65,7 +65,7 @@ def _places(keys: np.ndarray, asked: np.ndarray) -> np.ndarray:
     return np.where(keys[at] == asked, at, -1)
 
 
-def lzma_losses(targets: Targets, context: int, places: int | None = None) -> Float[np.ndarray, " P"]:
+def lzma_losses(targets: Targets, context: int) -> Float[np.ndarray, " P"]:
     """The loss of each place's targets for LZMA, given `context` tokens before them, nats a target.
 
     Raises ValueError for a context that the targets of a place cannot share.
@@ -73,7 +73,7 @@ def lzma_losses(targets: Targets, context: int, places: int | None = None) -> Fl
     if context < SHARE * RUN:
         raise ValueError(f"the targets of a place share a context of {SHARE * RUN} tokens or more, got {context}")
     losses = []
-    for start in targets.places[:places]:
+    for start in targets.places:
         before = targets.tokens[start - context : start]
         both = targets.tokens[start - context : start + targets.run]
         losses.append((_packed(both) - _packed(before)) * 8 * math.log(2) / targets.run)

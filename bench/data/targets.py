@@ -83,8 +83,12 @@ def least_tokens(longest: int) -> int:
 
 def block_of(context: int, run: int = RUN) -> int:
     """The number of targets that share a window: the largest divisor of `run` that is at most context / SHARE, or 1."""
-    most = max(1, context // SHARE)
-    return next(block for block in range(min(most, run), 0, -1) if run % block == 0)
+    return largest_divisor(run, max(1, context // SHARE))
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of a number that is at most `most`."""
+    return next(each for each in range(min(number, most), 0, -1) if number % each == 0)
 
 
 def window_length(context: int, run: int = RUN) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lengthscale.bench.data.synthetic import Batch
+from lengthscale.bench.data.targets import largest_divisor
 from lengthscale.bench.results import intervals
 from lengthscale.models import streaming
 
@@ -106,7 +107,7 @@ def score_many(
     for batch, length in zip(batches, lengths, strict=True):
         rows[length] = math.gcd(rows.get(length, 0), len(batch.targets))
     for batch, length in zip(batches, lengths, strict=True):
-        at_once = _largest_divisor(rows[length], max(1, AT_ONCE // length))
+        at_once = largest_divisor(rows[length], max(1, AT_ONCE // length))
         yield score(call, padded(batch, length), regression=regression, rows=at_once)
 
 
@@ -126,10 +127,6 @@ def padded(batch: Batch, length: int) -> Batch:
     missing = length - batch.targets.shape[1]
     parts = (batch.inputs, batch.targets, batch.weights)
     return Batch(*(np.pad(x, ((0, 0), (0, missing), *((0, 0) for _ in x.shape[2:]))) for x in parts))
-
-
-def _largest_divisor(number: int, most: int) -> int:
-    return next(each for each in range(min(number, most), 0, -1) if number % each == 0)
 
 
 def _score_classes(model, inputs, targets, weights):

@@ -129,6 +129,9 @@ FRONTIER = (  # what fits into the memory; how it is known: bench/device/largest
     "batch_planned_bytes",  # at largest_batch
     "memory_limit_bytes",  # into which it has to fit
 )
+TIMED = TIME + COMPILE + RATES + MEMORY + ENERGY
+TRAINED = TRAINING + TIMED
+LEARNED = HELD_OUT + CURVE + TRAINED
 # A CSV has such a column only if a row has a value: older CSVs stay valid.
 _GAINS = ("n_items", "n_targets", "gain_from", "gain", "gain_low", "gain_high")
 OPTIONAL = ("control", *_GAINS, *CURVE, "warmup", "recipe", "state_bytes", *ENERGY)
@@ -151,70 +154,70 @@ MEASURES = {
     "forward": Measure(
         "lengthscale.bench.device.measures.forward",
         "prefill: L tokens in, the logits of the last one and the state out",
-        TIME + COMPILE + RATES + MEMORY + ENERGY + ("state_bytes",),
+        (*TIMED, "state_bytes"),
         replicated=True,
     ),
     "train": Measure(
         "lengthscale.bench.device.measures.train",
         "one step on L tokens: forward, backward, AdamW",
-        TIME + COMPILE + RATES + MEMORY + ENERGY + ("loss",),
+        (*TIMED, "loss"),
         replicated=True,
     ),
     "decode": Measure(
         "lengthscale.bench.device.measures.decode",
         "one token at a context of L",
-        TIME + COMPILE + RATES + MEMORY + ENERGY + ("state_bytes",),
+        (*TIMED, "state_bytes"),
         replicated=True,
         short=True,
     ),
     "generate": Measure(
         "lengthscale.bench.device.measures.generate",
         "new tokens after a prompt of L tokens, in compiled programs",
-        TIME + COMPILE + RATES + MEMORY + ENERGY + GENERATION,
+        TIMED + GENERATION,
         replicated=True,
     ),
     "quality": Measure(
         "lengthscale.bench.device.measures.quality",
         "held-out loss and accuracy after training at length L",
-        HELD_OUT + CURVE + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
+        LEARNED,
         trains=True,
     ),
     "recall": Measure(
         "lengthscale.bench.device.measures.quality",
         "accuracy of finding again what was read, against length and the number of items",
-        HELD_OUT + CURVE + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
+        LEARNED,
         trains=True,
         on_tasks=True,
     ),
     "tracking": Measure(
         "lengthscale.bench.device.measures.quality",
         "accuracy of following a state that every input changes, at the training length and beyond",
-        HELD_OUT + CURVE + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
+        LEARNED,
         trains=True,
         on_tasks=True,
     ),
     "gradients": Measure(
         "lengthscale.bench.device.measures.gradients",
         "the gradient of the last step's loss by the inputs of earlier steps",
-        GRADIENT + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
+        GRADIENT + TRAINED,
         trains=True,
     ),
     "agreement": Measure(
         "lengthscale.bench.device.measures.agreement",
         "whether the parallel and the recurrent form give the same logits, after training",
-        AGREEMENT + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
+        AGREEMENT + TRAINED,
         trains=True,
     ),
     "discretisation": Measure(
         "lengthscale.bench.device.measures.discretisation",
         "the error of one step of a trained state space model, for many steps dt",
-        DISCRETISATION + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
+        DISCRETISATION + TRAINED,
         trains=True,
     ),
     "resampling": Measure(
         "lengthscale.bench.device.measures.resampling",
         "a trained state space model at half the sampling rate, with its steps dt doubled or not",
-        RESAMPLING + HELD_OUT + TRAINING + TIME + COMPILE + RATES + MEMORY + ENERGY,
+        RESAMPLING + HELD_OUT + TRAINED,
         trains=True,
     ),
     "breakdown": Measure(

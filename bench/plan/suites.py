@@ -39,8 +39,8 @@ class Suite:
     settings: Settings = field(default_factory=Settings)
 
     def of(self, measure: str) -> tuple[Sweep, ...]:
-        """The sweeps of a measure. A measure that the suite does not have is swept as in `default`."""
-        found = self.sweeps.get(measure) or SUITES["default"].sweeps[measure]
+        """The sweeps of a measure."""
+        found = self.sweeps[measure]
         return found if isinstance(found, tuple) else (found,)
 
 
@@ -49,35 +49,38 @@ RECALL_ALL = (*RECALL, "mqar:pairs=8,vocab=64", "induction", "selective_copy", "
 TRACKING = ("parity", "a5", "s5")
 # Small budgets of measures on tasks, whose sequences are short: 600 steps of 64 sequences.
 ON_TASKS: dict[str, Any] = {"train_tokens": 600 * 2_048, "step_tokens": 2_048, "eval_factors": (1, 2, 4, 8, 16)}
+TASK_SWEEPS = {name: Sweep("32", size="tiny", data=data) for name, data in (("recall", RECALL), ("tracking", TRACKING))}
+TASK_SETTINGS = dict.fromkeys(TASK_SWEEPS, ON_TASKS)
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+SHORT: dict[str, Sweep | tuple[Sweep, ...]] = {  # where nothing is slow
+    "forward": Sweep("1k", size="tiny"),
+    "train": Sweep("256,1k", size="tiny"),
+    "decode": Sweep("4k", size="tiny"),
+    "generate": Sweep("4k", size="tiny"),
+    "quality": Sweep("72", size="tiny"),
+    **TASK_SWEEPS,
+    "gradients": Sweep("256", size="tiny"),
+    "agreement": Sweep("256", size="tiny"),
+    "discretisation": Sweep("256", size="tiny"),
+    "resampling": Sweep("256", size="tiny"),
+    "breakdown": Sweep("1k", size="tiny"),
+    "frontier": Sweep("1k", size="tiny"),
+}
 
 SUITES = {
     "quick": Suite(
         reproduces="the models from RNN to Mamba, their costs and losses once, at lengths where nothing is slow",
         cost="about 4 minutes on 2 cores",
         expect="a first look: too short for exponents, long enough to see that everything works",
-        sweeps={
-            "forward": Sweep("1k", size="tiny"),
-            "train": Sweep("256,1k", size="tiny"),
-            "decode": Sweep("4k", size="tiny"),
-            "generate": Sweep("4k", size="tiny"),
-            "quality": Sweep("72", size="tiny"),
-            "recall": Sweep("32", size="tiny", data=RECALL),
-            "tracking": Sweep("32", size="tiny", data=TRACKING),
-            "gradients": Sweep("256", size="tiny"),
-            "agreement": Sweep("256", size="tiny"),
-            "discretisation": Sweep("256", size="tiny"),
-            "resampling": Sweep("256", size="tiny"),
-            "breakdown": Sweep("1k", size="tiny"),
-            "frontier": Sweep("1k", size="tiny"),
-        },
+        sweeps=SHORT,
         settings=Settings(
             timeout_s=60,
             min_seconds=0.1,
             max_seconds=2.0,
             train_tokens=131_072,
             contexts=(1, 4, 16, 64),
-            by_measure={name: ON_TASKS | {"train_tokens": 2**17} for name in ("recall", "tracking")},
+            by_measure={name: ON_TASKS | {"train_tokens": 2**17} for name in TASK_SWEEPS},
         ),
     ),
     "default": Suite(
@@ -91,8 +94,7 @@ SUITES = {
             "decode": Sweep("1k,4k,16k,64k"),
             "generate": Sweep("1k,4k,16k,64k"),
             "quality": Sweep("72,1152", size="tiny"),
-            "recall": Sweep("32", size="tiny", data=RECALL),
-            "tracking": Sweep("32", size="tiny", data=TRACKING),
+            **TASK_SWEEPS,
             "gradients": Sweep("1k", size="tiny"),
             "agreement": Sweep("1k", size="tiny"),
             "discretisation": Sweep("1k", size="tiny"),
@@ -108,7 +110,7 @@ SUITES = {
             train_tokens=2**20,
             step_tokens=1_152,
             contexts=CONTEXTS,
-            by_measure=dict.fromkeys(("recall", "tracking"), ON_TASKS),
+            by_measure=TASK_SETTINGS,
         ),
     ),
     "learn": Suite(
@@ -117,24 +119,14 @@ SUITES = {
         cost="about 90 minutes on 2 cores; --resume continues it in parts",
         expect="text at nanoGPT's recipe: the Transformer at or below its published 1.88 nats a byte, Mamba and "
         "Transformer++ below that; recall: attention solves what a plain RNN does not; tracking: the other way round",
-        sweeps={
-            "forward": Sweep("1k", size="tiny"),
-            "train": Sweep("1k", size="tiny"),
-            "decode": Sweep("1k", size="tiny"),
-            "generate": Sweep("1k", size="tiny"),
+        sweeps=SHORT
+        | {
             "quality": (
                 Sweep("64", size="mini", data=("text",)),
                 Sweep("72,1152", size="tiny", data=("text",)),
                 Sweep("1152", size="tiny", data=("code", "genome", "audio")),
             ),
             "recall": Sweep("64", size="tiny", data=RECALL_ALL),
-            "tracking": Sweep("32", size="tiny", data=TRACKING),
-            "gradients": Sweep("256", size="tiny"),
-            "agreement": Sweep("256", size="tiny"),
-            "discretisation": Sweep("256", size="tiny"),
-            "resampling": Sweep("784", size="tiny"),
-            "breakdown": Sweep("1k", size="tiny"),
-            "frontier": Sweep("1k", size="tiny"),
         },
         models=("rnn", "lstm", "gru", "transformer", "transformer++", "mamba"),
         measures=("quality", "recall", "tracking"),
@@ -147,8 +139,7 @@ SUITES = {
             windows=512,
             by_measure={
                 "quality mini": {"train_tokens": 2_000 * 768, "step_tokens": 768},  # nanoGPT's: batches of 12 x 64
-                "recall": ON_TASKS | {"train_tokens": 2_000 * 2_048},
-                "tracking": ON_TASKS | {"train_tokens": 2_000 * 2_048},
+                **{name: ON_TASKS | {"train_tokens": 2_000 * 2_048} for name in TASK_SWEEPS},
             },
         ),
     ),
@@ -163,8 +154,7 @@ SUITES = {
             "decode": Sweep("1k,16k"),
             "generate": Sweep("1k,16k"),
             "quality": Sweep("256", size="tiny"),
-            "recall": Sweep("32", size="tiny", data=RECALL),
-            "tracking": Sweep("32", size="tiny", data=TRACKING),
+            **TASK_SWEEPS,
             "gradients": Sweep("256", size="tiny"),
             "agreement": Sweep("256", size="tiny"),
             "discretisation": Sweep("256", size="tiny"),
@@ -179,7 +169,7 @@ SUITES = {
             min_seconds=0.2,
             max_seconds=2.0,
             train_tokens=131_072,
-            by_measure=dict.fromkeys(("recall", "tracking"), ON_TASKS),
+            by_measure=TASK_SETTINGS,
         ),
     ),
     "long": Suite(
@@ -193,8 +183,7 @@ SUITES = {
             "decode": Sweep("4k:1m:x4"),
             "generate": Sweep("4k:1m:x4"),
             "quality": Sweep("1k,4k,16k", size="tiny"),
-            "recall": Sweep("32", size="tiny", data=RECALL),
-            "tracking": Sweep("32", size="tiny", data=TRACKING),
+            **TASK_SWEEPS,
             "gradients": Sweep("1k,4k", size="tiny"),
             "agreement": Sweep("1k,4k", size="tiny"),
             "discretisation": Sweep("1k,4k", size="tiny"),
@@ -209,7 +198,7 @@ SUITES = {
             train_tokens=1_048_576,
             step_tokens=16_384,
             contexts=(1, 4, 16, 64, 256, 1024, 4096, 16_384),
-            by_measure=dict.fromkeys(("recall", "tracking"), ON_TASKS),
+            by_measure=TASK_SETTINGS,
         ),
     ),
 }

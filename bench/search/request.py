@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from lengthscale.bench.analysis.learned import LEARNED
 from lengthscale.bench.data import Images, Stream, load
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.plan.errors import RequestError
-from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.options import Given
 from lengthscale.bench.plan.suites import SUITES
 from lengthscale.bench.plan.workloads import Data
 from lengthscale.bench.search.targets import Budget, budgets_of
 
-SHARED = ("suite", "models", "measures", "lengths", "size", "data", "train_tokens", "step_tokens")
-SCORED = ("quality", "recall", "tracking")  # the measures whose rows have a loss at the training length
-
 
 def searched(given: Given) -> tuple[dict[Budget, list[str]], frozenset[str]]:
-    """(the models of each budget, the data that are streams). Raises RequestError with all mistakes."""
-    asked: dict[str, Any] = {name: given.get(name) for name in SHARED}
-    if not asked["measures"]:
-        suite = SUITES.get(asked["suite"] or "default", SUITES["default"])
-        known = [name for name in SCORED if name in MEASURES]
-        asked["measures"] = ",".join([name for name in suite.measures if name in known] or known[:1])
+    """(the models of each budget, the data that are streams). given: options of `run`.
+
+    Raises RequestError with all mistakes.
+    """
+    asked: dict[str, Any] = dict(given)
+    if not asked.get("measures"):
+        suite = SUITES.get(asked.get("suite") or "default", SUITES["default"])
+        asked["measures"] = ",".join(name for name in suite.measures if name in LEARNED)
     request = make_request(asked)
-    wrong = sorted({cell.measure for cell in request.cells} - set(SCORED))
+    wrong = sorted({cell.measure for cell in request.cells} - set(LEARNED))
     if wrong:
-        raise RequestError([f"--measures: {', '.join(wrong)} has no loss to choose by; expected {', '.join(SCORED)}"])
+        raise RequestError([f"--measures: {', '.join(wrong)} has no loss to choose by; expected {', '.join(LEARNED)}"])
     cells = [cell for cell in request.cells if cell not in request.unsupported]
     data: dict[str, Data] = {cell.data: load(cell.data) for cell in cells}
     if images := sorted(name for name, each in data.items() if isinstance(each, Images)):
