@@ -34,9 +34,12 @@ from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.csv_table import table_of
 from lengthscale.bench.results.files import replace_file
+from lengthscale.bench.results.folder import foreign
 from lengthscale.bench.results.result import Result
 from lengthscale.bench.search.ladder import Trial, next_trials
 from lengthscale.bench.search.targets import Budget, merged, recipe_of, text_of
+
+TRIALS = "trials"  # the folder of the runs; where it is, a search has begun
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,12 @@ class Search:
 
 
 def run_search(wanted: Wanted, console: Console) -> tuple[Path, list[Recipe], bool]:
-    """(the folder, the recipes found, whether it was interrupted). Raises as make_request and run_sweep do."""
+    """(the folder, the recipes found, whether it was interrupted). Raises as make_request and run_sweep do.
+
+    Raises RequestError, too, where the folder holds something that is no search of ours.
+    """
+    if wanted.out and (mistakes := foreign(wanted.out, is_ours=(wanted.out / TRIALS).is_dir())):
+        raise RequestError(mistakes)
     end = time.monotonic() + 60 * wanted.minutes
     out = wanted.out or new_folder("tune", machine.describe(Runner(Settings()).probe()))
     searches = [Search(budget, model) for budget, models in wanted.budgets.items() for model in models]
@@ -95,7 +103,7 @@ def _round(searches: list[Search]) -> dict[tuple[Budget, Trial], list[Search]]:
 
 def _request(budget: Budget, trial: Trial, searches: list[Search], wanted: Wanted, out: Path) -> Request:
     models = [search.model for search in searches]
-    base = out / "trials" / budget.name(trial)
+    base = out / TRIALS / budget.name(trial)
     folders = (base, *(base.with_name(f"{base.name}-{number}") for number in range(2, 100)))
     for folder in folders:  # a folder that holds the trial of other models is left alone
         arguments = budget.arguments(models, trial, budget.data in wanted.streams)

@@ -170,6 +170,22 @@ def test_wrong_requests_are_named(options, message):
         searched(options)
 
 
+def test_a_folder_of_the_users_own_files_is_refused(tmp_path, monkeypatch):
+    mine = tmp_path / "dev" / "tune-1"
+    mine.mkdir(parents=True)
+    (mine / "recipes.csv").write_text("of my cake\n")
+    with pytest.raises(RequestError, match=r"is not empty and holds no run of ours \(it has recipes.csv\)"):
+        tuned(tmp_path, monkeypatch)
+    assert [path.name for path in mine.iterdir()] == ["recipes.csv"]
+    assert (mine / "recipes.csv").read_text() == "of my cake\n"
+
+
+def test_a_search_goes_on_in_its_own_folder(tmp_path, monkeypatch):
+    tuned(tmp_path, monkeypatch, minutes=4.0)
+    _, _, found = tuned(tmp_path, monkeypatch)
+    assert {name: each.learning_rate for name, each in found.items()} == BEST
+
+
 def test_the_command_says_what_is_wrong(capsys):
     assert main(["tune", "--minutes", "none"]) == 2
     assert "--minutes: expected a positive number, got 'none'" in capsys.readouterr().err
