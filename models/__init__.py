@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MODELS",
     "SIZES",
+    "STATES",
     "Interface",
     "ModelSpec",
     "Size",
@@ -78,6 +79,10 @@ SIZES = {
     "small": Size(256, 4, 875_000),  # a CPU's default
     "130m": Size(768, 12, 7_540_000),  # the papers' size, for a GPU (with a vocabulary of 50k)
 }
+# Sizes that give every model the same state instead of the same parameters: the bytes, in float32, from which a sequence
+# of the interface's positions continues. The width brings them; MLPs bring the parameters to tiny's where a mixer leaves
+# room. Attention has one head.
+STATES = {"state8k": 8_192}
 
 
 def build(
@@ -90,17 +95,25 @@ def build(
 ) -> SequenceModel:
     """The model called `name` (such as "gru" or "s4d:rule=bilinear"; see models/names.py), its parameters in float32.
 
-    size: a key of SIZES or a Size. interface: what goes in and comes out; by default tokens, of 256 kinds. method:
+    size: a key of SIZES or STATES, or a Size. interface: what goes in and comes out; by default tokens, of 256 kinds. method:
     "auto" or one of spec_of(name).methods. Raises ValueError for an unknown name, option, size or method, with the
     closest known one.
     """
     _, options = parse_model(name)
     spec = spec_of(name)
     if isinstance(size, str):
-        if size not in SIZES:
-            raise ValueError(unknown("size", size, SIZES))
-        size = SIZES[size]
+        size = _named_size(name, size, interface)
     if method != "auto" and method not in spec.methods:
         raise ValueError(unknown(f"method of {name}", method, ("auto", *spec.methods)))
     builder = getattr(importlib.import_module(spec.module), spec.builder)
     return builder(size=size, interface=interface, method=method, rngs=rngs, **options)
+
+
+def _named_size(name: str, size: str, interface: Interface) -> Size:
+    if size in STATES:
+        from lengthscale.models.budget import size_of_state  # not above: it loads jax
+
+        return size_of_state(name, STATES[size], interface)
+    if size not in SIZES:
+        raise ValueError(unknown("size", size, (*SIZES, *STATES)))
+    return SIZES[size]

@@ -33,6 +33,12 @@ class ModelSpec:
     builder: str = "build"  # the function's name, where a module holds several
     variant_of: str = ""  # the model whose colour it shares, and whose contract tests cover its mixer as well
     options: tuple[Option, ...] = ()  # in the order in which a name carries them
+    own_width: bool = False  # its parameters bring its width; the size's width is that of its embedding only
+
+    @property
+    def state_by_width(self) -> bool:
+        """Whether the width of a size decides how large the state is."""
+        return self.kind == "sequence" and not self.own_width
 
 
 TABLE = "learned"  # the value of an option `positions` with which a model learns a table of positions
@@ -71,9 +77,15 @@ MODELS = {
     "vit": ModelSpec("lengthscale.models.vit", _ATTENTION, streams=False, kind="images"),
     "resnet": ModelSpec("lengthscale.models.resnet", ("convolution",), streams=False, kind="images"),
     # One layer without residuals, norms or MLPs: other modules than rnn, lstm and gru, so names and not options.
-    "rnn-plain": ModelSpec("lengthscale.models.recurrent", _CELLS, builder="build_rnn", variant_of="rnn"),
-    "lstm-plain": ModelSpec("lengthscale.models.recurrent", _CELLS, builder="build_lstm", variant_of="lstm"),
-    "gru-plain": ModelSpec("lengthscale.models.recurrent", _CELLS, builder="build_gru", variant_of="gru"),
+    "rnn-plain": ModelSpec(
+        "lengthscale.models.recurrent", _CELLS, builder="build_rnn", variant_of="rnn", own_width=True
+    ),
+    "lstm-plain": ModelSpec(
+        "lengthscale.models.recurrent", _CELLS, builder="build_lstm", variant_of="lstm", own_width=True
+    ),
+    "gru-plain": ModelSpec(
+        "lengthscale.models.recurrent", _CELLS, builder="build_gru", variant_of="gru", own_width=True
+    ),
 }
 
 # What results that were written before names carried options call these models -> what they are called now.

@@ -41,6 +41,25 @@ def torch_init(n_residuals: int = 1):
     return nnx.initializers.variance_scaling(1 / (3 * n_residuals), "fan_in", "uniform")
 
 
+_REFLECTIONS = 32  # of a block, applied at once: one at a time, they move a matrix through memory for each row
+
+
+def _reflected(q: Float[Array, "M D"], v: Float[Array, "B D"]) -> Float[Array, "M D"]:
+    """q H_1 ... H_B of the reflections H_i = I - v_i v_i^T, where v_i v_i = 2.
+
+    Their product is I - v^T T v, with an upper triangular T that grows by a column for each reflection (Schreiber and
+    Van Loan, SIAM J. Sci. Stat. Comput. 10, 1989).
+    """
+    products = v @ v.T
+
+    def grow(t, i):
+        column = -t @ (products[:, i] * (jnp.arange(len(v)) < i))
+        return t.at[:, i].set(column.at[i].set(1.0)), None
+
+    t = lax.scan(grow, jnp.zeros_like(products), jnp.arange(len(v)))[0]
+    return q - (q @ v.T) @ t @ v
+
+
 @partial(jax.jit, static_argnums=(1, 2))  # traced once for all layers of a shape
 def orthogonal_gates(key, n_gates: int, width: int) -> Float[Array, "G*D D"]:
     """A random orthogonal (D, D) matrix for each gate: reflections of Gaussian vectors (Stewart, SIAM J. 17, 1980).
@@ -49,13 +68,14 @@ def orthogonal_gates(key, n_gates: int, width: int) -> Float[Array, "G*D D"]:
     of two cores (jaxlib 0.10.2 runs each batch in the thread pool that the calls themselves occupy).
     """
 
-    def reflect(q, v):
-        return q - jnp.outer(q @ v, 2 / (v @ v) * v), None
-
     def one(key):
-        return lax.scan(reflect, jnp.eye(width), jnp.triu(jax.random.normal(key, (width, width))))[0]
+        v = jnp.triu(jax.random.normal(key, (width, width)))
+        v *= math.sqrt(2) / jnp.linalg.norm(v, axis=1, keepdims=True)  # so that a reflection is I - v v^T
+        v = jnp.pad(v, ((0, -width % _REFLECTIONS), (0, 0))).reshape(-1, _REFLECTIONS, width)  # I where v = 0
+        return lax.scan(lambda q, block: (_reflected(q, block), None), jnp.eye(width), v)[0]
 
-    return jax.vmap(one)(jax.random.split(key, n_gates)).reshape(-1, width)
+    with jax.default_matmul_precision("highest"):
+        return jax.vmap(one)(jax.random.split(key, n_gates)).reshape(-1, width)
 
 
 class LayerNorm(nnx.LayerNorm):

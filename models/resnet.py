@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from lengthscale.models import Interface, Size
 from lengthscale.models.base import ImageClassifier
-from lengthscale.models.layers import Linear, torch_init
+from lengthscale.models.layers import Linear
 
 
 class BatchNorm(nnx.Module):
@@ -129,7 +129,8 @@ class ResNet(ImageClassifier):
                 stride = 2 if number == 0 and stage > 0 else 1
                 self.blocks.append(BasicBlock(before, width, stride, rngs))
                 before = width
-        self.head = Linear(before, classes, kernel_init=torch_init(), rngs=rngs)
+        # Small, so that all classes are about equally likely at first (Goyal et al., arXiv:1706.02677, section 5.1).
+        self.head = Linear(before, classes, kernel_init=nnx.initializers.normal(0.01), rngs=rngs)
 
     def __call__(self, images, *, train=False):
         x = jax.nn.relu(self.stem(images.astype(self.head.kernel.dtype), train=train))

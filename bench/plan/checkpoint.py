@@ -13,7 +13,7 @@ from pathlib import Path
 from lengthscale.bench.data import Images, Stream
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
-from lengthscale.models import SIZES
+from lengthscale.models import SIZES, STATES
 from lengthscale.models.checkpoints import Checkpoint, inspect
 
 
@@ -25,7 +25,7 @@ def open_checkpoint(folder: str) -> Checkpoint:
 
 def of_cell(cell: Cell) -> Checkpoint | None:
     """The checkpoint that a cell's size names; None for a size of our own. Raises CheckpointError."""
-    return None if cell.size in SIZES else open_checkpoint(cell.size)
+    return None if cell.size in (*SIZES, *STATES) else open_checkpoint(cell.size)
 
 
 def possible_lengths(checkpoint: Checkpoint, listed: list[int], room: int = 0) -> list[int]:

@@ -10,7 +10,7 @@ from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.workloads import Data
 from lengthscale.bench.plan.workloads import unsupported as unsupported_data
-from lengthscale.models import spec_of
+from lengthscale.models import STATES, spec_of
 from lengthscale.models.checkpoints import Checkpoint
 
 
@@ -81,6 +81,8 @@ def unsupported(cell: Cell, data: dict[str, Data], checkpoint: Checkpoint | None
     methods = spec_of(cell.model).methods
     if cell.method not in ("auto", *methods):
         return f"{cell.model} has no method {cell.method!r} (it has: {', '.join(methods)})"
+    if cell.size in STATES and not spec_of(cell.model).state_by_width:
+        return f"{cell.model} has no state whose bytes follow from its width, as {cell.size} needs"
     if cell.chunk and cell.length > cell.chunk and cell.length % cell.chunk:
         return f"length {cell.length} is no multiple of the chunk, {cell.chunk} tokens"
     if cell.data not in data:

@@ -14,7 +14,7 @@ from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.options import LIST, OUT, RERUN, Given, Option, one_name, some_names, to_arguments
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.suites import SUITES
-from lengthscale.models import MODELS, SIZES
+from lengthscale.models import MODELS, SIZES, STATES
 from lengthscale.models.names import options_text
 
 DTYPES = ("float32", "bfloat16")
@@ -52,7 +52,7 @@ _CELLS = (
     Option("--models", _models_help, parse.models, metavar="NAMES", known=MODELS),
     some_names("--measures", "measure", MEASURES),
     Option("--lengths", "such as 256,1k,4k or 512:64k:x2 (default: the suite's)", parse=parse.lengths),
-    one_name("--size", "size", SIZES),
+    one_name("--size", "size", (*SIZES, *STATES)),
     Option("--checkpoint", "a Hugging Face folder, instead of models and size", parse.name_or_path, metavar="DIR"),
     replace(some_names("--methods", "method", METHODS, default=("auto",)), help=_methods_help),
     Option("--batch", "sequences at a time (default: 1)", parse=parse.positive_integer, default=1),

@@ -123,10 +123,10 @@ SUITES = {
         | {
             "quality": (
                 Sweep("64", size="mini", data=("text",)),
-                Sweep("72,1152", size="tiny", data=("text",)),
+                Sweep("72,288,1152", size="tiny", data=("text",)),
                 Sweep("1152", size="tiny", data=("code", "genome", "audio")),
             ),
-            "recall": Sweep("64", size="tiny", data=RECALL_ALL),
+            "recall": (Sweep("64", size="tiny", data=RECALL_ALL), Sweep("32", size="state8k", data=RECALL)),
         },
         models=("rnn", "lstm", "gru", "transformer", "transformer++", "mamba"),
         measures=("quality", "recall", "tracking"),
@@ -140,6 +140,7 @@ SUITES = {
             by_measure={
                 "quality mini": {"train_tokens": 2_000 * 768, "step_tokens": 768},  # nanoGPT's: batches of 12 x 64
                 **{name: ON_TASKS | {"train_tokens": 2_000 * 2_048} for name in TASK_SWEEPS},
+                "recall state8k": {"train_tokens": 600 * 2_048},  # an RNN of 1,024 units is slow
             },
         ),
     ),
