@@ -79,9 +79,9 @@ SIZES = {
     "small": Size(256, 4, 875_000),  # a CPU's default
     "130m": Size(768, 12, 7_540_000),  # the papers' size, for a GPU (with a vocabulary of 50k)
 }
-# Sizes that give every model the same state instead of the same parameters: the bytes, in float32, from which a sequence
-# of the interface's positions continues. The width brings them; MLPs bring the parameters to tiny's where a mixer leaves
-# room. Attention has one head.
+# Sizes that give every model the same state instead of the same parameters: the bytes, in float32, from which a
+# sequence of the interface's positions continues. The width brings them; MLPs bring the parameters to tiny's where a
+# mixer leaves room. Attention has one head.
 STATES = {"state8k": 8_192}
 
 
@@ -95,8 +95,8 @@ def build(
 ) -> SequenceModel:
     """The model called `name` (such as "gru" or "s4d:rule=bilinear"; see models/names.py), its parameters in float32.
 
-    size: a key of SIZES or STATES, or a Size. interface: what goes in and comes out; by default tokens, of 256 kinds. method:
-    "auto" or one of spec_of(name).methods. Raises ValueError for an unknown name, option, size or method, with the
+    size: a key of SIZES or STATES, or a Size. interface: what goes in and comes out; by default tokens, of 256 kinds.
+    method: "auto" or one of spec_of(name).methods. Raises ValueError for an unknown name, option, size or method, with the
     closest known one.
     """
     _, options = parse_model(name)

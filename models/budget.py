@@ -38,7 +38,7 @@ def closest_width(params: Callable[[int], PyTree], budget: int, step: int = 1) -
 
 @cache
 def size_of_state(name: str, state_bytes: int, interface: Interface) -> Size:
-    """The size whose width, an even one, brings the model's state after the interface's positions closest to these bytes.
+    """The size whose even width brings the model's state after the interface's positions closest to these bytes.
 
     A block has tiny's number of parameters where its mixer leaves room for an MLP. Raises ValueError for a model whose
     state is none, or does not follow from a size's width.
