@@ -96,8 +96,8 @@ def build(
     """The model called `name` (such as "gru" or "s4d:rule=bilinear"; see models/names.py), its parameters in float32.
 
     size: a key of SIZES or STATES, or a Size. interface: what goes in and comes out; by default tokens, of 256 kinds.
-    method: "auto" or one of spec_of(name).methods. Raises ValueError for an unknown name, option, size or method, with the
-    closest known one.
+    method: "auto" or one of spec_of(name).methods. Raises ValueError for an unknown name, option, size or method, with
+    the closest known one.
     """
     _, options = parse_model(name)
     spec = spec_of(name)
