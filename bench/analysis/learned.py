@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lengthscale.bench.analysis import text
+from lengthscale.bench.data.titles import title_of
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.recipes import GIVEN, TUNED
 from lengthscale.bench.plan.series import SeriesKey, size_name
@@ -69,9 +70,10 @@ def sentences(rows: Mapping[str, Sequence[TextRow]]) -> list[str]:
 
 
 def _gains(group: Group, rows: list[TextRow], measure: str) -> str:
-    """Such as "What context is worth, in nats a token of text: from 1 to 64 tokens (trained at 72) rnn 0.84 ...".
+    """Such as "Context of text (tiny) is worth, in nats a token: from 1 to 64 tokens (trained at 72) 0.84 to rnn ...".
 
-    All models of one span were trained at the same length: the shortest one that has the span's context inside.
+    A gain whose interval does not lie above 0 is said to be nothing that can be measured. All models of one span were
+    trained at the same length: the shortest one that has the span's context inside.
     """
     good = [row for row in rows if row.has("gain") and not row.text("control")]
     starts = sorted({row.whole("gain_from") for row in good})
@@ -81,24 +83,36 @@ def _gains(group: Group, rows: list[TextRow], measure: str) -> str:
         mine = [row for row in good if (row.whole("gain_from"), row.whole("context")) == (start, longest)]
         lengths = sorted({row.length for row in mine})
         trained = next((length for length in lengths if length > longest), lengths[-1])
-        gains = [f"{_name(row, measure)} {_gain(row.estimate('gain'))}" for row in mine if row.length == trained]
         span = f"from {text.length(start)} to {text.length(longest)} tokens (trained at {text.length(trained)})"
-        parts.append(f"{span} {', '.join(gains)}")
+        parts.append(f"{span} {_worth([row for row in mine if row.length == trained], measure)}")
     if not parts:
         return ""
-    return f"What context is worth, in nats a token of {group.data} ({group.size}): {'; '.join(parts)}."
+    return f"Context of {title_of(group.data)} ({group.size}) is worth, in nats a token: {'; '.join(parts)}."
+
+
+def _worth(rows: list[TextRow], measure: str) -> str:
+    """What the context of these rows is worth to their models, the largest gain first."""
+    rows = sorted(rows, key=lambda row: -row.number("gain"))
+    nothing = [row for row in rows if row.has("gain_low") and row.number("gain_low") <= 0]
+    said = [f"{_gain(row.estimate('gain'))} to {_name(row, measure)}" for row in rows if row not in nothing]
+    if nothing:
+        names = [_name(row, measure) for row in nothing]
+        said.append(f"nothing that can be measured to {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}")
+    return ", ".join(said)
 
 
 def _recalled(group: Group, rows: list[TextRow], measure: str) -> str:
-    """Such as "Of mqar:pairs=4, trained and asked at 32 tokens (tiny), right are: rnn 12% [11%, 13%], ..."."""
+    """Such as "Recall of 4 pairs at 32 tokens (tiny, chance 6%): transformer 100% [99%, 100%] right, rnn 12% ..."."""
     good = [row for row in rows if row.has("accuracy") and row.number("eval_length") == row.length]
     good = [row for row in good if not row.has("n_items")]
     if not good:
         return ""
     lengths = " and ".join(dict.fromkeys(text.length(row.length) for row in good))
+    good = sorted(good, key=lambda row: -row.number("accuracy"))
     right = [f"{_name(row, measure)} {_share(row.estimate('accuracy'))}" for row in good]
-    chance = f" (chance {good[0].number('chance_accuracy'):.0%})" if good[0].has("chance_accuracy") else ""
-    return f"Of {group.data}, at {lengths} tokens ({group.size}), each model gets right: {', '.join(right)}{chance}."
+    chance = f", chance {good[0].number('chance_accuracy'):.0%}" if good[0].has("chance_accuracy") else ""
+    title = title_of(group.data)
+    return f"{title[0].upper()}{title[1:]}, at {lengths} tokens ({group.size}{chance}), right: {', '.join(right)}."
 
 
 def _name(row: TextRow, measure: str) -> str:

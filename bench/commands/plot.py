@@ -32,8 +32,8 @@ OPTIONS = (
     ),
     Option(
         "--x",
-        "length; for loss and accuracy also context or items, for loss also cost, or tokens and seconds of training "
-        "(default: depends on y)",
+        "length; for loss and accuracy also context or items; for loss also trained (the training length), cost, or "
+        "tokens and seconds of training; for accuracy also state (default: depends on y)",
     ),
     Option("--theme", "light or dark (default: light; all plots together are drawn in both)", known=("light", "dark")),
     Option("--out", "a .png, .svg or .pdf (default: a png and an svg in DIR/plots)", metavar="FILE"),

@@ -9,13 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lengthscale.bench.figures import breakdown, costs, frontier, gradients, learned, pareto, surface
+from lengthscale.bench.figures import (
+    breakdown,
+    costs,
+    frontier,
+    gradients,
+    learned,
+    pareto,
+    recall_state,
+    surface,
+    trained,
+)
 from lengthscale.bench.figures.run import Run, caption
 from lengthscale.bench.figures.spec import Figure, Sheet
 
 BUILDERS: tuple[Callable[[Run], list[Figure]], ...] = (
     costs.figures,
     learned.figures,
+    trained.figures,
+    recall_state.figures,
     pareto.figures,
     gradients.figures,
     surface.figures,
@@ -37,6 +49,7 @@ GROUPS = {  # the groups of the page and their headings
     "compile": "Compiling",
 }
 OVERVIEW = (("train", "time"), ("forward", "time"), ("train", "memory"), ("decode", "time"), ("decode", "state"))
+LOSS_BY = ("context", "length", "trained", "cost", "items", "tokens", "seconds")
 TIMED = ("train", "forward", "decode", "generate")
 
 
@@ -53,8 +66,8 @@ SINGLE = {
     **{y: Single(("generate",), ("length",)) for y in ("ttft", "tpot")},
     "state": Single(("decode", "forward", "generate"), ("length",)),
     **{y: Single((*TIMED, "quality"), ("length",)) for y in ("compile", "share")},
-    "loss": Single(("quality", "recall", "tracking"), ("context", "length", "cost", "items", "tokens", "seconds")),
-    "accuracy": Single(("quality", "recall", "tracking"), ("length", "context", "items")),
+    "loss": Single(("quality", "recall", "tracking"), LOSS_BY),
+    "accuracy": Single(("quality", "recall", "tracking"), ("length", "context", "items", "state")),
     "gradient": Single(("gradients",), ("lag",)),
     "ratio": Single(("decode",), ("batch",)),
     "parts": Single(("breakdown",), ("length",)),

@@ -1,8 +1,8 @@
 """Builds the figures of what length buys: loss and accuracy against context, length, items, and while training.
 
-Losses on text, images and tasks are not comparable, so each kind of data has figures of its own. If there are several
-training lengths, the curves of the one at which a model learned best (by its training loss) are in full colour and have
-names; the others are faint.
+Losses on text, images and tasks are not comparable, so each kind of data has figures of its own, and so has each size
+of the models. If there are several training lengths, the curves of the one at which a model learned best (by its
+training loss) are in full colour and have names; the others are faint.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import NamedTuple
 
 from lengthscale.bench.analysis import text
 from lengthscale.bench.analysis.learned import LEARNED, UNTUNED, best_lengths, is_untuned
+from lengthscale.bench.data.titles import title_of
 from lengthscale.bench.figures.costs import failures_of
-from lengthscale.bench.figures.run import Run, Series, caption, series_of
+from lengthscale.bench.figures.published import published
+from lengthscale.bench.figures.run import Group, Run, Series, caption, series_of
 from lengthscale.bench.figures.spec import Axis, DrawnCurve, Ends, Figure, Mark, Place, Reference, Rule
+from lengthscale.bench.plan.series import size_name
 from lengthscale.bench.results.csv_table import TextRow
 
 FAINT = "faint: trained at other lengths, with a higher training loss"
@@ -40,10 +43,10 @@ TRAINING = ("seen_tokens", "seen_s")
 
 
 def figures(run: Run) -> list[Figure]:
-    """The figures of each measure and each kind of training data, for every column of AGAINST that has points."""
+    """The figures of each measure and each group of rows, for every column of AGAINST that has points."""
     made = []
     for measure in LEARNED:
-        for number, (data, rows) in enumerate(by_data(run, measure).items()):
+        for number, (group, rows) in enumerate(run.groups(measure).items()):
             for x in AGAINST:
                 columns = _columns(rows, x)
                 for column in columns:
@@ -52,7 +55,7 @@ def figures(run: Run) -> list[Figure]:
                     place = Place(
                         measure, y, AGAINST[x].x, name, "learned", _file(measure, x, column, column == columns[-1])
                     )
-                    made.append(_figure(run, data, x, column, place))
+                    made.append(_figure(run, group, x, column, place))
     return made
 
 
@@ -74,6 +77,12 @@ def by_data(run: Run, measure: str = "quality") -> dict[str, list[TextRow]]:
     return found
 
 
+def heading(run: Run, measure: str, group: Group) -> str:
+    """The data in plain words, with the size of the models where the measure has several."""
+    several = len({each.size for each in run.groups(measure)}) > 1
+    return f"{title_of(group.data)}{f' ({size_name(group.size)})' if several else ''}"
+
+
 def _file(measure: str, x: str, column: str, last: bool) -> str:
     """The picture that the figure is a part of; "": none. last: it is the last column; accuracy, if there is one."""
     if x in TRAINING:
@@ -90,43 +99,38 @@ def loss_label(rows: Iterable[TextRow]) -> str:
     return "loss (nats a target)" if any(row.has("accuracy") for row in rows) else "squared error"
 
 
-def data_name(data: str) -> str:
-    """The name of the data, shortened if it is too long for a title."""
-    return data if len(data) <= 24 else f"...{data[-21:]}"
-
-
-def _figure(run: Run, data: str, x: str, column: str, place: Place) -> Figure:
+def _figure(run: Run, group: Group, x: str, column: str, place: Place) -> Figure:
     measure, kind = place.measure, AGAINST[x]
-    rows = by_data(run, measure)[data]
+    rows = run.groups(measure)[group]
     good = [row for row in rows if row.ok and row.has(x)]
     best = best_lengths(rows, measure)
     series = [each for each in series_of(measure, rows, each_length=True) if _points(each, x, column)]
     trained = {best.get(each.key, each.rows[0].length) for each in series}
     only = trained.pop() if len(trained) == 1 and kind.is_length else None
     several = len({each.rows[0].length for each in series}) > 1
-    curves = tuple(_curve(each, x, column, best, several) for each in series)
+    curves = [_curve(each, x, column, best, several) for each in series]
+    others = published(group, x, column, only, {curve.model for curve in curves})
     lengths = () if x in TRAINING else tuple(sorted({row.whole(x) for row in good}))
     notes = [] if x in TRAINING else [f"{column}'s band: 95% interval"]
     notes += [FAINT] if any(curve.faint for curve in curves) else []
+    notes += dict.fromkeys(note for _, note in others)
     unit = column if column == "accuracy" else loss_label(row for row in rows if row.ok)
     return Figure(
-        title=_title(place, kind, data),
-        subtitle=() if measure == "quality" else (data,),
+        title=f"{place.y.capitalize()} {kind.title}: {heading(run, measure, group)}",
+        subtitle=(group.data,) if title_of(group.data) != group.data else (),
         x=Axis(kind.label, "log", lengths=lengths, trained=only),
         y=Axis(unit, from_zero=False, limits=(0.0, 1.03) if measure != "quality" and column == "accuracy" else None),
-        curves=curves,
-        marks=(*([Rule(x=float(only))] if only else []), *_references(run, data, x, column), *_chance(good, x, column)),
+        curves=(*curves, *(curve for curve, _ in others)),
+        marks=(
+            *([Rule(x=float(only))] if only else []),
+            *_references(run, group.data, x, column),
+            *_chance(good, x, column),
+        ),
         failures=failures_of(series_of(measure, rows), on_axis=False),
         about=caption(run, [measure]),
         notes=tuple(notes),
         place=place,
     )
-
-
-def _title(place: Place, kind: Against, data: str) -> str:
-    if place.measure == "quality":
-        return f"{place.y.capitalize()} {kind.title}: {data_name(data)}"
-    return f"{place.measure.capitalize()}: {place.y} {kind.title}"
 
 
 def _points(each: Series, x: str, column: str) -> list[TextRow]:

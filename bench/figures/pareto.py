@@ -1,23 +1,34 @@
-"""Builds the figures of loss against the cost of training, in seconds and in FLOPs, with the Pareto front."""
+"""Builds the figures of loss against cost, with the Pareto front: time, FLOPs and energy of training, and the state."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from lengthscale.bench.analysis import text
+from lengthscale.bench.data.titles import title_of
 from lengthscale.bench.figures.costs import failures_of
-from lengthscale.bench.figures.learned import by_data, data_name, loss_label
+from lengthscale.bench.figures.learned import by_data, loss_label
 from lengthscale.bench.figures.run import Run, caption, series_of
 from lengthscale.bench.figures.spec import AT_POINTS, Axis, DrawnCurve, Ends, Figure, Place, Reference
 from lengthscale.bench.results.csv_table import TextRow
 
-TITLES = {"seconds": "Loss against training time", "operations": "Loss against training FLOPs"}
-LABELS = {"seconds": "training, without compiling (s)", "operations": "training (FLOPs)"}
+TITLES = {
+    "seconds": "Loss against training time",
+    "operations": "Loss against training FLOPs",
+    "joules": "Loss against training energy",
+    "state": "Loss against the state",
+}
+LABELS = {
+    "seconds": "training, without compiling (s)",
+    "operations": "training (FLOPs)",
+    "joules": "training (J)",
+    "state": "state of a sequence of the training length (bytes)",
+}
 
 
 @dataclass(frozen=True)
 class Point:
-    """A trained model: its row at the longest context, and the cost of its training in seconds or FLOPs."""
+    """A trained model: its row at the longest context, and its cost."""
 
     row: TextRow
     cost: float
@@ -42,7 +53,7 @@ def figures(run: Run) -> list[Figure]:
 
 
 def points_of(rows: list[TextRow], cost: str) -> list[Point]:
-    """A point for each trained model. rows: those of one kind of data. cost: "seconds" or "operations"."""
+    """A point for each trained model. rows: those of one kind of data. cost: a key of TITLES."""
     good = [row for row in rows if row.ok and row.has("loss")]
     longest = max((row.number("context") for row in good if row.has("context")), default=None)
     if longest is not None:
@@ -54,6 +65,10 @@ def points_of(rows: list[TextRow], cost: str) -> list[Point]:
 
 
 def _cost_of(row: TextRow, cost: str) -> float:
+    if cost == "state":
+        return row.number("state_bytes")
+    if cost == "joules":
+        return row.number("joules_per_token") * row.number("train_tokens")
     if cost == "operations":
         return row.number("flops") * row.number("steps")
     return row.number("time_median_ms") / 1e3 * row.number("steps")
@@ -81,7 +96,7 @@ def _figure(run: Run, data: str, points: list[Point], cost: str, name: str) -> F
     best = front(points)
     rows = by_data(run)[data]
     return Figure(
-        title=f"{TITLES[cost]}: {data_name(data)}",
+        title=f"{TITLES[cost]}: {title_of(data)}",
         x=Axis(LABELS[cost], "log", margin=0.18, from_zero=False),
         y=Axis(loss_label(point.row for point in points), margin=0.12, from_zero=False),
         curves=tuple(curves),

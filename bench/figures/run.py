@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lengthscale.bench.analysis.answer import device_name
 from lengthscale.bench.analysis.crossover import Crossing
@@ -27,6 +27,13 @@ from lengthscale.bench.results.result import Result
 from lengthscale.models import present_name
 
 _CELL = IDENTITY[1:]
+
+
+class Group(NamedTuple):
+    """What rows must have in common for their losses to be compared in one figure."""
+
+    data: str
+    size: str
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,13 @@ class Run:
         for row in self.rows.get(measure, ()):
             first.setdefault(tuple(row.text(name) for name in _CELL), row)
         return list(first.values())
+
+    def groups(self, measure: str) -> dict[Group, list[TextRow]]:
+        """The rows of each kind of data and each size of models, in the order of the file."""
+        found: dict[Group, list[TextRow]] = {}
+        for row in self.rows.get(measure, ()):
+            found.setdefault(Group(row.text("data"), row.text("size")), []).append(row)
+        return found
 
     def fit_of(self, series: SeriesKey, quantity: str) -> Fit | None:
         """The fit of a quantity of this series, or None."""

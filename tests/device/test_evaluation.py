@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from lengthscale.bench.data import Stream
+from lengthscale.bench.data import Stream, planted
 from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.device import evaluation
 from lengthscale.bench.device.evaluation import padded, padded_lengths, score, score_many
@@ -129,3 +129,45 @@ def entropy(table, stream, order):
     tokens = stream.tokens.astype(int)
     codes = sum(tokens[order - 1 - back : len(tokens) - 1 - back] * 3**back for back in range(order))
     return -float(np.asarray(table)[codes, tokens[order:]].mean())
+
+
+class Repeats:
+    """Knows of planted repeats that the token of `distance` before is likely to come again, once it has read it."""
+
+    def __init__(self, distance):
+        self.distance, self.vocab = distance, planted.VALUES * distance
+
+    def init_state(self, batch, capacity):
+        return State(jnp.int32(0), jnp.zeros((batch, self.distance), jnp.int32))
+
+    def __call__(self, inputs, state=None):
+        assert state is not None
+        whole = jnp.concatenate([state.layers, inputs], axis=1)
+        length = inputs.shape[1]
+        phase = (inputs // planted.VALUES + 1) % self.distance  # of the next token
+        possible = jnp.arange(self.vocab) // planted.VALUES == phase[..., None]
+        before = whole[:, 1 : 1 + length]
+        again = (jnp.arange(self.vocab) == before[..., None]) & (
+            state.position + jnp.arange(length) + 1 >= self.distance
+        )[None, :, None]
+        same = planted.REPEAT + (1 - planted.REPEAT) / planted.VALUES
+        logits = jnp.where(possible, jnp.log((1 - same) / (planted.VALUES - 1)), -jnp.inf)
+        known = again.any(-1, keepdims=True)
+        logits = jnp.where(again, jnp.log(same), jnp.where(known | ~possible, logits, -jnp.log(planted.VALUES)))
+        return jnp.maximum(logits, -1e9), State(state.position + length, whole[:, -self.distance :])
+
+
+@pytest.mark.parametrize("distance", [16, 32])
+def test_the_gain_of_planted_repeats_is_found_at_their_distance_and_not_before(distance):
+    settings = Settings(contexts=(1, 8, distance - 1, distance, 64, 256), targets=2_048)
+    workload = text.Workload(cell(64), planted.planted(distance))
+    rows = list(workload.evaluate(caller(Repeats(distance)), settings))
+    curve = {each.columns["context"]: each.columns for each in rows if "context" in each.columns}
+    for context, columns in curve.items():
+        last = context + max(1, context // 8) - 1  # tokens before the last target of a block
+        if last < distance:
+            assert columns["loss"] == pytest.approx(planted.CHANCE, abs=1e-4)
+        elif context >= distance:
+            assert columns["loss_low"] - 0.01 < planted.floor() < columns["loss_high"] + 0.01
+    assert curve[64]["gain"] == pytest.approx(planted.CHANCE - planted.floor(), abs=0.06)
+    assert abs(curve[256]["gain"]) < 1e-4  # from 64: nothing beyond the distance

@@ -298,7 +298,7 @@ def test_models_are_chosen_by_their_present_names(tmp_path):
         ("--y time --theme darc", "unknown theme 'darc'; did you mean 'dark'? (known: light, dark)"),
         (
             "--y loss --x contxt",
-            "unknown x of loss 'contxt'; did you mean 'context'? (known: context, length, cost, items, tokens, ",
+            "unknown x of loss 'contxt'; did you mean 'context'? (known: context, length, trained, cost, ",
         ),
         ("--y ttft --measure decode", "unknown measure of ttft 'decode' (known: generate)"),
         (

@@ -1,11 +1,14 @@
 """The width that brings each model to its size's budget of parameters, and the parameters that it then has."""
 
+from dataclasses import replace
+
+import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
 
 from lengthscale.models import MODELS, SIZES, Interface, budget, build
-from lengthscale.models.budget import closest_width, count_params
+from lengthscale.models.budget import closest_width, count_params, size_of_state
 
 # (width, parameters) of each of SIZES. The width is that of the MLP or, where there is none, of the mixer or cell (of a
 # ResNet: of its stem, whose budget is FLOPs); a table of positions does not count. Published results have these counts.
@@ -91,3 +94,32 @@ def test_a_second_build_searches_no_width(name, monkeypatch):
     before = count()
     monkeypatch.setattr(budget, "TRACED_WIDTH", None)  # no search can do without
     assert count() == before
+
+
+def state_bytes(name, size, positions):
+    model = nnx.eval_shape(
+        lambda: build(name, size=size, interface=Interface(vocab=32, positions=positions), rngs=nnx.Rngs(0))
+    )
+    state = jax.eval_shape(lambda: model.init_state(1, positions))
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize("name", [name for name, spec in MODELS.items() if spec.state_by_width])
+def test_a_size_of_equal_state_has_the_closest_even_width(name):
+    interface = Interface(vocab=32, positions=32)
+    found = size_of_state(name, 8_192, interface)
+    around = [replace(found, d_model=width, head_size=width) for width in (found.d_model - 2, found.d_model + 2)]
+    apart = abs(state_bytes(name, "state8k", 32) - 8_192)
+    assert apart < min(abs(state_bytes(name, size, 32) - 8_192) for size in around)
+    assert apart < 0.06 * 8_192
+
+
+def test_a_cache_counts_as_far_as_it_is_filled():
+    widths = [size_of_state("transformer", 8_192, Interface(positions=positions)).d_model for positions in (16, 32, 64)]
+    assert widths == [32, 16, 8]
+
+
+@pytest.mark.parametrize("name", ["vit", "lstm-plain", "seq2seq-gru"])
+def test_a_model_without_such_a_state_has_no_size_of_equal_state(name):
+    with pytest.raises(ValueError, match=f"{name} has no state whose bytes follow from its width"):
+        build(name, size="state8k", rngs=nnx.Rngs(0))

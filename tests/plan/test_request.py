@@ -144,6 +144,12 @@ def test_chunks_are_an_axis_of_what_can_be_read_in_chunks(capsys):
     assert "--chunk: length '4x' is not a positive whole number" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_model_without_a_state_of_a_width_is_unsupported_at_equal_state():
+    cell = Cell("recall", "vit", "state8k", "auto", 32, 1, "float32", 0, "mqar", 0)
+    assert unsupported(cell, {}, None, 0) == "vit has no state whose bytes follow from its width, as state8k needs"
+    assert unsupported(replace(cell, model="gru"), {}, None, 0) is None
+
+
 def test_a_chunk_that_does_not_divide_the_length_is_unsupported():
     cell = Cell("train", "mamba", "tiny", "auto", 5000, 1, "float32", 4096, "text", 0)
     assert unsupported(cell, {}, None, 0) == "length 5000 is no multiple of the chunk, 4096 tokens"

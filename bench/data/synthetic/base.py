@@ -63,6 +63,7 @@ class Task:
 
     name: ClassVar[str]
     about: ClassVar[str]
+    heading: ClassVar[str]  # a few plain words, with names of fields in braces
     regression: ClassVar[bool] = False  # numbers and squared errors instead of classes and cross-entropies
     items: ClassVar[str] = ""  # the field that says how much there is to remember; "": it cannot be varied
 
@@ -80,6 +81,11 @@ class Task:
     def parameters(self) -> dict[str, int | float | str]:
         """The values of the fields, by name."""
         return asdict(self)
+
+    @property
+    def title(self) -> str:
+        """The task in a few plain words, such as "recall of 4 pairs"."""
+        return self.heading.format(**self.parameters)
 
     @property
     def interface(self) -> Interface:

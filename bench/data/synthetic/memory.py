@@ -26,6 +26,7 @@ class Copy(Task):
 
     name: ClassVar[str] = "copy"
     about: ClassVar[str] = "copy memory: repeat 10 symbols after T blanks (arXiv:1511.06464)"
+    heading: ClassVar[str] = "copying of {symbols} symbols"
 
     symbols: int = number(10, low=1)
     alphabet: int = number(8, low=2, high=2**24)
@@ -69,6 +70,7 @@ class Adding(Task):
 
     name: ClassVar[str] = "adding"
     about: ClassVar[str] = "adding problem: sum two marked numbers of T (arXiv:1511.06464)"
+    heading: ClassVar[str] = "adding problem"
     regression: ClassVar[bool] = True
 
     @property
@@ -104,6 +106,7 @@ class SelectiveCopy(Task):
 
     name: ClassVar[str] = "selective_copy"
     about: ClassVar[str] = "selective copying: repeat 16 symbols at random places in noise (arXiv:2312.00752, table 1)"
+    heading: ClassVar[str] = "selective copying of {symbols} symbols"
     items: ClassVar[str] = "symbols"
 
     symbols: int = number(16, low=1)

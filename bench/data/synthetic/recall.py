@@ -26,6 +26,7 @@ class Induction(Task):
 
     name: ClassVar[str] = "induction"
     about: ClassVar[str] = "induction heads: the token that followed the special one (arXiv:2312.00752, table 2)"
+    heading: ClassVar[str] = "induction heads"
 
     vocab: int = number(16, low=3)
 
@@ -65,6 +66,7 @@ class MQAR(Task):
 
     name: ClassVar[str] = "mqar"
     about: ClassVar[str] = "multi-query associative recall: answer each key by its value (arXiv:2312.04927)"
+    heading: ClassVar[str] = "recall of {pairs} pairs"
     items: ClassVar[str] = "pairs"
 
     pairs: int = number(4, low=1)
@@ -113,6 +115,7 @@ class Passkey(Task):
 
     name: ClassVar[str] = "passkey"
     about: ClassVar[str] = "passkey retrieval: a number hidden in real text (arXiv:2305.16300)"
+    heading: ClassVar[str] = "passkey of {digits} digits"
     items: ClassVar[str] = "digits"
 
     digits: int = number(5, low=1, high=64)

@@ -48,6 +48,7 @@ class Parity(Tracking):
 
     name: ClassVar[str] = "parity"
     about: ClassVar[str] = "parity of all bits so far (arXiv:2207.02098)"
+    heading: ClassVar[str] = "parity"
 
     @property
     def interface(self) -> Interface:
@@ -94,6 +95,7 @@ class A5(Permutations):
 
     name: ClassVar[str] = "a5"
     about: ClassVar[str] = "word problem of A5: the product of all permutations so far (arXiv:2404.08819)"
+    heading: ClassVar[str] = "word problem of A5"
     even: ClassVar[bool] = True
 
 
@@ -103,6 +105,7 @@ class S5(Permutations):
 
     name: ClassVar[str] = "s5"
     about: ClassVar[str] = "word problem of S5: the product of all permutations so far (arXiv:2404.08819)"
+    heading: ClassVar[str] = "word problem of S5"
 
 
 @cache
