@@ -82,7 +82,7 @@ SIZES = {
 # Sizes that give every model the same state instead of the same parameters: the bytes, in float32, from which a
 # sequence of the interface's positions continues. The width brings them; MLPs bring the parameters to tiny's where a
 # mixer leaves room. Attention has one head.
-STATES = {"state8k": 8_192}
+STATES = {"state4k": 4_096}
 
 
 def build(

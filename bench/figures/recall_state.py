@@ -1,6 +1,6 @@
 """Builds the figures of recall against the bytes of the state: what a model remembers, for what it keeps.
 
-A point is a model at one size; sizes such as state8k give all models the same state. The accuracy is that at the
+A point is a model at one size; sizes such as state4k give all models the same state. The accuracy is that at the
 training length, and the state that of one sequence of this length: a cache of keys and values counts as far as it is
 filled.
 """

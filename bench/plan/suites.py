@@ -126,7 +126,11 @@ SUITES = {
                 Sweep("72,288,1152", size="tiny", data=("text",)),
                 Sweep("1152", size="tiny", data=("code", "genome", "audio")),
             ),
-            "recall": (Sweep("64", size="tiny", data=RECALL_ALL), Sweep("32", size="state8k", data=RECALL)),
+            "recall": (
+                Sweep("16", size="tiny", data=RECALL),
+                Sweep("16", size="state4k", data=RECALL),
+                Sweep("64", size="tiny", data=RECALL_ALL),
+            ),
         },
         models=("rnn", "lstm", "gru", "transformer", "transformer++", "mamba"),
         measures=("quality", "recall", "tracking"),
@@ -140,7 +144,7 @@ SUITES = {
             by_measure={
                 "quality mini": {"train_tokens": 2_000 * 768, "step_tokens": 768},  # nanoGPT's: batches of 12 x 64
                 **{name: ON_TASKS | {"train_tokens": 2_000 * 2_048} for name in TASK_SWEEPS},
-                "recall state8k": {"train_tokens": 600 * 2_048},  # an RNN of 1,024 units is slow
+                "recall state4k": {"train_tokens": 600 * 2_048},  # an RNN of 512 units is slow
             },
         ),
     ),

@@ -50,9 +50,9 @@ def test_recall_is_drawn_against_the_state_of_each_size(tmp_path):
         result("recall", model, size, 32, asked(right, state), "mqar:pairs=4,vocab=32")
         for model, size, right, state in (
             ("rnn", "tiny", 0.2, 256),
-            ("rnn", "state8k", 0.3, 8192),
+            ("rnn", "state4k", 0.3, 8192),
             ("transformer", "tiny", 1.0, 16384),
-            ("transformer", "state8k", 0.9, 8192),
+            ("transformer", "state4k", 0.9, 8192),
         )
     ]
     other = result("recall", "rnn", "tiny", 64, [{"eval_length": 64, "accuracy": 0.5, "state_bytes": 256}], "induction")
@@ -61,16 +61,16 @@ def test_recall_is_drawn_against_the_state_of_each_size(tmp_path):
     assert figure.title == "Accuracy against the state: recall of 4 pairs"
     assert {(curve.name, curve.x, curve.y) for curve in figure.curves} == {
         ("rnn, tiny", (256,), (0.2,)),
-        ("rnn, state8k", (8192,), (0.3,)),
+        ("rnn, state4k", (8192,), (0.3,)),
         ("transformer, tiny", (16384,), (1.0,)),
-        ("transformer, state8k", (8192,), (0.9,)),
+        ("transformer, state4k", (8192,), (0.9,)),
     }
     titles = {each.title for each in learned.figures(mine) if each.place.y == "accuracy"}
     assert titles == {  # a size has figures of its own
         "Accuracy beyond the training length: recall of 4 pairs (tiny)",
-        "Accuracy beyond the training length: recall of 4 pairs (state8k)",
+        "Accuracy beyond the training length: recall of 4 pairs (state4k)",
         "Accuracy with more to remember: recall of 4 pairs (tiny)",
-        "Accuracy with more to remember: recall of 4 pairs (state8k)",
+        "Accuracy with more to remember: recall of 4 pairs (state4k)",
     }
 
 

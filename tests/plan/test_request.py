@@ -145,8 +145,8 @@ def test_chunks_are_an_axis_of_what_can_be_read_in_chunks(capsys):
 
 
 def test_a_model_without_a_state_of_a_width_is_unsupported_at_equal_state():
-    cell = Cell("recall", "vit", "state8k", "auto", 32, 1, "float32", 0, "mqar", 0)
-    assert unsupported(cell, {}, None, 0) == "vit has no state whose bytes follow from its width, as state8k needs"
+    cell = Cell("recall", "vit", "state4k", "auto", 32, 1, "float32", 0, "mqar", 0)
+    assert unsupported(cell, {}, None, 0) == "vit has no state whose bytes follow from its width, as state4k needs"
     assert unsupported(replace(cell, model="gru"), {}, None, 0) is None
 
 
