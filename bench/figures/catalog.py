@@ -99,8 +99,8 @@ def files_of(figures: list[Figure]) -> dict[str, list[Figure]]:
 
 
 def _recall(figures: list[Figure]) -> list[Figure]:
-    """The figure of recall in the overview: against the length, or else against the number of items."""
-    found = (select(figures, "recall", "accuracy", x) for x in ("length", "items"))
+    """The figure of recall in the overview: against the number of items, or else against the length."""
+    found = (select(figures, "recall", "accuracy", x) for x in ("items", "length"))
     return next((each[:1] for each in found if each), [])
 
 

@@ -14,10 +14,12 @@ import numpy as np
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox, offset_copy
 
+from lengthscale.bench.figures.mpl.theme import FINE_DOTS
 from lengthscale.bench.figures.style import Theme
 
 SIZE = 8
 _GAP = 7  # points from the axes to the names
+_FAR = 0.25  # share of the axes between the end of a curve and its name, from which on the leader line is dotted
 Label = tuple["End", Annotation]
 # The directions (x, y) from a point in which its name may stand; the first ones are tried first.
 _AROUND = ((1, 0.6), (1, -0.6), (-1, 0.6), (-1, -0.6), (1, 0), (-1, 0), (0, 1), (0, -1))
@@ -74,13 +76,16 @@ def _settle_on_the_right(axes, labels: list[Label]) -> bool:
     if not labels:
         return True
     box = axes.bbox
-    wanted = [float(axes.transData.transform((end.x, end.y))[1] - box.y0) for end, _ in labels]
+    at = [axes.transData.transform((end.x, end.y)) for end, _ in labels]
+    wanted = [float(y - box.y0) for _, y in at]
     height = max(_extent(label).height for _, label in labels) * 1.04
     placed = spread(wanted, height, 0, box.height)
     if placed is None:
         return False
-    for (_, label), y in zip(labels, placed, strict=True):
+    for (_, label), (x, _), y in zip(labels, at, placed, strict=True):
         label.set_position((1, y / box.height))
+        if label.arrow_patch and box.x1 - x > _FAR * box.width:  # or it would look like a part of the curve
+            label.arrow_patch.set(linestyle=FINE_DOTS, alpha=0.6)
     return True
 
 

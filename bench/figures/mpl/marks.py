@@ -20,6 +20,7 @@ from lengthscale.bench.figures.spec import (
 from lengthscale.bench.figures.style import Theme
 
 _SMALL = 7
+_LETTER = 4.2  # points, of a letter of this size
 _BELOW = 26  # points at the bottom of the axes that a crossing needs
 
 
@@ -53,8 +54,12 @@ def _draw_reference(axes, theme: Theme, line: Reference) -> None:
     """
     if not line.steps:
         axes.plot(line.x, line.y, color=theme.muted, lw=0.8, ls=FINE_DOTS, zorder=1)
-        at = {"xytext": (2, 3), "textcoords": "offset points"}
-        axes.annotate(line.name, (line.x[0], line.y[0]), fontsize=_SMALL, color=theme.muted, **at)
+        axes.get_xlim(), axes.get_ylim()  # the limits with this line
+        corners = axes.transData.transform(np.stack([line.x, line.y], axis=1))
+        steps = np.linspace(0, len(corners) - 1, 200)
+        path = np.stack([np.interp(steps, range(len(corners)), corners[:, i]) for i in (0, 1)], axis=1)
+        x, y = axes.transData.inverted().transform(path).T
+        _write_name(axes, theme, line.name, x, y, 1 if y[-1] > y[0] else -1)
         return
     (_, right), (_, top) = axes.get_xlim(), axes.get_ylim()
     x, y = [line.x[0], *line.x, right], [top, *line.y, line.y[-1]]
@@ -105,9 +110,15 @@ def _draw_slope(axes, theme: Theme, mark: Slope) -> None:
         return
     x, y = x[inside], y[inside]
     axes.plot(x, y, color=theme.muted, lw=0.8, ls=FINE_DOTS, zorder=1)
-    index, across, up = _freest(axes, x, y, mark.slope)
+    _write_name(axes, theme, mark.name, x, y, mark.slope)
+    axes.set_ylim(bottom, top)
+
+
+def _write_name(axes, theme: Theme, name: str, x: np.ndarray, y: np.ndarray, slope: int) -> None:
+    """Write a line's name at the place along it that is farthest from all curves. slope: its sign counts."""
+    index, across, up = _freest(axes, x, y, slope, _LETTER * len(name) / 2)
     axes.annotate(
-        mark.name,
+        name,
         (x[index], y[index]),
         xytext=(3 * across, 2 * up),
         textcoords="offset points",
@@ -117,11 +128,10 @@ def _draw_slope(axes, theme: Theme, mark: Slope) -> None:
         va="bottom" if up > 0 else "top",
         zorder=2,
     )
-    axes.set_ylim(bottom, top)
 
 
-def _freest(axes, x: np.ndarray, y: np.ndarray, slope: int) -> tuple[int, int, int]:
-    """The place for a guide's name that is farthest from all curves.
+def _freest(axes, x: np.ndarray, y: np.ndarray, slope: int, half: float) -> tuple[int, int, int]:
+    """The place for a line's name that is farthest from all curves. half: of the name's width, in points.
 
     Returns (index of a point of the guide, 1 for the right or -1 for the left of it, 1 for above or -1 for below it).
     """
@@ -139,7 +149,7 @@ def _freest(axes, x: np.ndarray, y: np.ndarray, slope: int) -> tuple[int, int, i
     for index in range(len(x) // 3, len(x), 4):
         for side in (1, -1):
             up = -side if slope > 0 else side
-            middle = along[index] + np.array([13 * side, 7 * up]) * per_point
+            middle = along[index] + np.array([(half + 5) * side, 7 * up]) * per_point
             free = np.min(np.hypot((points[:, 0] - middle[0]) / 2, points[:, 1] - middle[1]))
             edge = min((middle[0] - left) / 2, (right - middle[0]) / 2, middle[1] - bottom, top - middle[1])
             if min(free, edge - 4 * per_point) > most:
