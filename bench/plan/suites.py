@@ -144,7 +144,7 @@ SUITES = {
             windows=512,
             by_measure={
                 "quality mini": {"train_tokens": 2_000 * 768, "step_tokens": 768},  # nanoGPT's: batches of 12 x 64
-                **{name: ON_TASKS | {"train_tokens": 2_000 * 2_048} for name in TASK_SWEEPS},
+                **{name: ON_TASKS | {"train_tokens": 1_500 * 2_048} for name in TASK_SWEEPS},
                 "recall state4k": {"train_tokens": 600 * 2_048},  # an RNN of 512 units is slow
             },
         ),
