@@ -11,7 +11,7 @@ from lengthscale.bench.data.titles import title_of
 from lengthscale.bench.figures.costs import failures_of
 from lengthscale.bench.figures.learned import by_data
 from lengthscale.bench.figures.run import Run, caption, series_of
-from lengthscale.bench.figures.spec import AT_POINTS, Axis, DrawnCurve, Ends, Figure, Mark, Place, Rule
+from lengthscale.bench.figures.spec import AT_POINTS, Axis, DrawnCurve, Ends, Figure, Place, Reference
 from lengthscale.bench.results.csv_table import TextRow
 
 
@@ -48,15 +48,15 @@ def _figure(run: Run, data: str, length: int, rows: list[TextRow], name: str) ->
         for each in series
         if (mine := points_of(each.rows))
     ]
-    chance = next((row.number("chance_accuracy") for row in points if row.has("chance_accuracy")), None)
-    marks: list[Mark] = [] if chance is None else [Rule(y=chance, name="chance")]
+    states = [row.number("state_bytes") for row in points]
+    chances = {row.number("chance_accuracy") for row in points if row.has("chance_accuracy")}
     return Figure(
         title=f"Accuracy against the state: {title_of(data)}",
         subtitle=(f"{data}, {length} tokens",),
         x=Axis("state of one sequence (bytes)", "log", margin=0.18),
         y=Axis("accuracy", limits=(0.0, 1.03)),
         curves=tuple(curves),
-        marks=tuple(marks),
+        marks=tuple(Reference("chance", (min(states), max(states)), (chance, chance)) for chance in chances),
         failures=failures_of(series, on_axis=False),
         names=AT_POINTS,
         about=caption(run, ["recall"]),
