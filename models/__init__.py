@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from lengthscale.models.catalogue import MODELS, ModelSpec
@@ -31,6 +32,7 @@ __all__ = [
     "is_known",
     "parse_model",
     "present_name",
+    "size_of_state",
     "spec_of",
     "unknown",
 ]
@@ -111,9 +113,26 @@ def build(
 
 def _named_size(name: str, size: str, interface: Interface) -> Size:
     if size in STATES:
-        from lengthscale.models.budget import size_of_state  # not above: it loads jax
-
         return size_of_state(name, STATES[size], interface)
     if size not in SIZES:
         raise ValueError(unknown("size", size, (*SIZES, *STATES)))
     return SIZES[size]
+
+
+@cache
+def size_of_state(name: str, state_bytes: int, interface: Interface) -> Size:
+    """The size that brings the model's state after the interface's positions closest to these bytes; see STATES.
+
+    Raises ValueError for a model whose state is none, or does not follow from a size's width.
+    """
+    from lengthscale.models.budget import width_of_state  # not above: it loads jax
+
+    if not spec_of(name).state_by_width:
+        raise ValueError(f"{name} has no state whose bytes follow from its width")
+    layers, params = SIZES["tiny"].n_layers, SIZES["tiny"].layer_params
+
+    def make(width: int, rngs: nnx.Rngs) -> SequenceModel:
+        return build(name, size=Size(width, layers, params, head_size=width), interface=interface, rngs=rngs)
+
+    width = width_of_state(make, state_bytes, interface.positions)
+    return Size(width, layers, params, head_size=width)

@@ -3,13 +3,11 @@
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from functools import cache
 
 import jax
 from flax import nnx
 
-from lengthscale.models import SIZES, Interface, Size, build, spec_of
-from lengthscale.models.base import PyTree
+from lengthscale.models.base import PyTree, SequenceModel
 
 TRACED_WIDTH = 2**24  # larger than any other axis; no array is made
 
@@ -36,23 +34,16 @@ def closest_width(params: Callable[[int], PyTree], budget: int, step: int = 1) -
     return step * min(max(1, reached - 1), reached, key=lambda n: abs(excess(n)))
 
 
-@cache
-def size_of_state(name: str, state_bytes: int, interface: Interface) -> Size:
-    """The size whose even width brings the model's state after the interface's positions closest to these bytes.
+def width_of_state(make: Callable[[int, nnx.Rngs], SequenceModel], state_bytes: int, length: int) -> int:
+    """The even width whose model's state, after one sequence of this length, is closest to these bytes.
 
-    A block has tiny's number of parameters where its mixer leaves room for an MLP. Raises ValueError for a model whose
-    state is none, or does not follow from a size's width.
+    make: (width, rngs) -> the model, whose state grows with the width by a byte a unit or more.
     """
-    if not spec_of(name).state_by_width:
-        raise ValueError(f"{name} has no state whose bytes follow from its width")
-
-    def size(half: int) -> Size:
-        return Size(2 * half, SIZES["tiny"].n_layers, SIZES["tiny"].layer_params, head_size=2 * half)
 
     def excess(half: int) -> int:
-        model = nnx.eval_shape(lambda: build(name, size=size(half), interface=interface, rngs=nnx.Rngs(0)))
-        state = jax.eval_shape(lambda: model.init_state(1, interface.positions))
+        model = nnx.eval_shape(lambda: make(2 * half, nnx.Rngs(0)))
+        state = jax.eval_shape(lambda: model.init_state(1, length))
         return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) - state_bytes
 
-    reached = 1 + bisect_left(range(1, state_bytes), 0, key=excess)  # more at a larger width, and a byte or more a unit
-    return size(min(max(1, reached - 1), reached, key=lambda half: abs(excess(half))))
+    reached = 1 + bisect_left(range(1, state_bytes), 0, key=excess)
+    return 2 * min(max(1, reached - 1), reached, key=lambda half: abs(excess(half)))

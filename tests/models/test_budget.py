@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from lengthscale.models import MODELS, SIZES, Interface, budget, build
-from lengthscale.models.budget import closest_width, count_params, size_of_state
+from lengthscale.models import MODELS, SIZES, Interface, budget, build, size_of_state
+from lengthscale.models.budget import closest_width, count_params
 
 # (width, parameters) of each of SIZES. The width is that of the MLP or, where there is none, of the mixer or cell (of a
 # ResNet: of its stem, whose budget is FLOPs); a table of positions does not count. Published results have these counts.
