@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lengthscale.bench.data.streams import text, windows
-from lengthscale.models import Interface, build, streaming
+from lengthscale.models import SIZES, Interface, build, streaming
 from lengthscale.models.names import every_model, spec_of
 
 LENGTH = 48
@@ -31,7 +31,7 @@ def initial_loss(name, size, key):
         interface = Interface(features=3, outputs=IMAGE_CLASSES, side=16)
         model: Any = build(name, size=size, interface=interface, rngs=nnx.Rngs(key))
         return streaming.cross_entropy(model(images, train=True), jnp.arange(10)).mean()
-    model: Any = build(name, size=size, rngs=nnx.Rngs(key))
+    model: Any = build(name, size=size, interface=Interface(positions=LENGTH), rngs=nnx.Rngs(key))
     tokens = jnp.asarray(windows(text().held_out, 4, LENGTH + 1))
     if spec_of(name).kind == "pairs":
         half = LENGTH // 2
@@ -45,6 +45,11 @@ def losses_of(name, size):
     return [float(initial_loss(name, size, jax.random.key(seed))) for seed in range(seeds)]
 
 
+def models_of(size):
+    """The models that have this size."""
+    return [name for name in every_model() if size in SIZES or spec_of(name).state_by_width]
+
+
 @cache
 def optimised(size):
     """{model: losses} of every model of a size, from a process with the compiler's optimisations."""
@@ -54,4 +59,4 @@ def optimised(size):
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: losses_of(name, sys.argv[1]) for name in every_model()}))
+    print(json.dumps({name: losses_of(name, sys.argv[1]) for name in models_of(sys.argv[1])}))

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from lengthscale.models import SIZES
+from lengthscale.models import SIZES, STATES
 from lengthscale.models.names import every_model, spec_of
-from tests.helpers.initial_loss import IMAGE_CLASSES, losses_of, optimised
+from tests.helpers.initial_loss import IMAGE_CLASSES, losses_of, models_of, optimised
 
 
 def check(name, found):
@@ -21,7 +21,8 @@ def test_the_initial_loss_is_that_of_a_guess(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", every_model())
-@pytest.mark.parametrize("size", [size for size in SIZES if size != "tiny"])
+@pytest.mark.parametrize(
+    ("size", "name"), [(size, name) for size in (*SIZES, *STATES) if size != "tiny" for name in models_of(size)]
+)
 def test_the_initial_loss_of_a_larger_model_is_that_of_a_guess(name, size):
     check(name, optimised(size)[name])
