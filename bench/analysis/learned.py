@@ -72,8 +72,8 @@ def sentences(rows: Mapping[str, Sequence[TextRow]]) -> list[str]:
 def _gains(group: Group, rows: list[TextRow], measure: str) -> str:
     """Such as "Context of text (tiny) is worth, in nats a token: from 1 to 64 tokens (trained at 72) 0.84 to rnn ...".
 
-    A gain whose interval does not lie above 0 is said to be nothing that can be measured. All models of one span were
-    trained at the same length: the shortest one that has the span's context inside.
+    A gain whose interval holds 0 is said to be nothing that can be measured; what lies below 0 is a loss and stays. All
+    models of one span were trained at the same length: the shortest one that has the span's context inside.
     """
     good = [row for row in rows if row.has("gain") and not row.text("control")]
     starts = sorted({row.whole("gain_from") for row in good})
@@ -93,7 +93,7 @@ def _gains(group: Group, rows: list[TextRow], measure: str) -> str:
 def _worth(rows: list[TextRow], measure: str) -> str:
     """What the context of these rows is worth to their models, the largest gain first."""
     rows = sorted(rows, key=lambda row: -row.number("gain"))
-    nothing = [row for row in rows if row.has("gain_low") and row.number("gain_low") <= 0]
+    nothing = [row for row in rows if row.number("gain_low") <= 0 <= row.number("gain_high")]  # False for nan
     said = [f"{_gain(row.estimate('gain'))} to {_name(row, measure)}" for row in rows if row not in nothing]
     if nothing:
         names = [_name(row, measure) for row in nothing]
@@ -102,7 +102,7 @@ def _worth(rows: list[TextRow], measure: str) -> str:
 
 
 def _recalled(group: Group, rows: list[TextRow], measure: str) -> str:
-    """Such as "Recall of 4 pairs at 32 tokens (tiny, chance 6%): transformer 100% [99%, 100%] right, rnn 12% ..."."""
+    """Such as "Recall of 4 pairs, at 32 tokens (tiny, chance 6%), right: transformer 100% [99%, 100%], rnn 12% ..."."""
     good = [row for row in rows if row.has("accuracy") and row.number("eval_length") == row.length]
     good = [row for row in good if not row.has("n_items")]
     if not good:

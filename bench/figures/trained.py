@@ -16,12 +16,9 @@ from lengthscale.bench.results.csv_table import TextRow
 
 def figures(run: Run) -> list[Figure]:
     """The figure of each kind of data and size that was trained at two lengths or more."""
-    made = []
-    for number, (group, rows) in enumerate(run.groups("quality").items()):
-        points = {each.key: points_of(each) for each in series_of("quality", rows)}
-        if any(len(mine) > 1 for mine in points.values()):
-            made.append(_figure(run, group, rows, f"quality-trained-{number}"))
-    return made
+    groups = enumerate(run.groups("quality").items())
+    made = [_figure(run, group, rows, f"quality-trained-{number}") for number, (group, rows) in groups]
+    return [figure for figure in made if any(len(curve.x) > 1 for curve in figure.curves)]
 
 
 def points_of(series: Series) -> list[TextRow]:

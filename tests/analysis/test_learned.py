@@ -40,14 +40,16 @@ def test_what_context_is_worth():
         result("rnn", 72, gains(0.80, 9.0)),
         result("rnn", 1152, gains(9.0, -0.001)),
         result("rnn", 2304, gains(9.0, 9.0)),
+        result("gru", 72, gains(0.7, 9.0)[:2]),
+        result("gru", 1152, gains(9.0, -0.2)),  # worse with more context, which is not nothing
         result("transformer", 72, gains(0.5, 0.3)[:2], recipe="untuned"),  # its table of positions ends there
         result("transformer", 1152, gains(9.0, 0.3)),
     ]
     (said,) = learned.sentences_of(results)
     assert said == (  # each span at the shortest training length that has it inside, the same one for all models
         "Context of text (tiny) is worth, in nats a token: from 1 to 64 tokens (trained at 72) 0.80 [0.75, 0.84] to "
-        "rnn, 0.50 [0.45, 0.54] to transformer (not tuned); from 64 to 1k tokens (trained at 1152) 0.30 [0.29, 0.31] "
-        "to transformer, nothing that can be measured to rnn."
+        "rnn, 0.70 [0.65, 0.74] to gru, 0.50 [0.45, 0.54] to transformer (not tuned); from 64 to 1k tokens (trained at "
+        "1152) 0.30 [0.29, 0.31] to transformer, -0.20 [-0.21, -0.19] to gru, nothing that can be measured to rnn."
     )
 
 
