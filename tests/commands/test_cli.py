@@ -235,44 +235,19 @@ def test_a_listed_sweep_runs_nothing(tmp_path, capsys):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_dry_run_predicts_and_writes_nothing(tmp_path):
-    process = start(
-        "run",
-        *SMALL,
-        "--models",
-        "rnn",
-        "--measures",
-        "train",
-        "--lengths",
-        "32,64",
-        "--dry-run",
-        "--out",
-        tmp_path / "new",
-    )
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
+def test_a_dry_run_predicts_and_writes_nothing(tmp_path, capsys):
+    options = f"--models rnn --measures train --lengths 32,64 --dry-run --out {tmp_path / 'new'}"
+    assert main(["run", *SMALL, *options.split()]) == 0
+    output = capsys.readouterr().out
     assert "rnn train L=64" in output
     assert "predicted:" in output
     assert not (tmp_path / "new").exists()
 
 
-def test_a_method_that_a_model_lacks_is_a_row(tmp_path):
-    process = start(
-        "run",
-        *SMALL,
-        "--models",
-        "rnn",
-        "--measures",
-        "decode",
-        "--lengths",
-        "8",
-        "--methods",
-        "associative",
-        "--out",
-        tmp_path,
-    )
-    process.communicate(timeout=120)
-    assert process.returncode == 0
+def test_a_method_that_a_model_lacks_is_a_row(tmp_path, monkeypatch):
+    monkeypatch.setattr("lengthscale.bench.commands.finish.STEPS", ())  # pictures take longer than the run
+    options = f"--models rnn --measures decode --lengths 8 --methods associative --out {tmp_path}"
+    assert main(["run", *SMALL, *options.split()]) == 0
     (row,) = read_csv(tmp_path / "decode.csv")
     assert row["status"] == "unsupported"
     assert "rnn has no method 'associative'" in row["message"]
