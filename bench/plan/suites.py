@@ -46,7 +46,7 @@ class Suite:
 
 RECALL = ("mqar:pairs=4,vocab=32",)
 RECALL_ALL = (*RECALL, "mqar:pairs=8,vocab=64", "induction", "selective_copy", "passkey:digits=3")
-TRACKING = ("parity", "a5", "s5")
+TRACKING = ("parity", "a5:inputs=generators", "s5:inputs=generators")
 # Small budgets of measures on tasks, whose sequences are short: 600 steps of 64 sequences.
 ON_TASKS: dict[str, Any] = {"train_tokens": 600 * 2_048, "step_tokens": 2_048, "eval_factors": (1, 2, 4, 8, 16)}
 TASK_SWEEPS = {name: Sweep("32", size="tiny", data=data) for name, data in (("recall", RECALL), ("tracking", TRACKING))}

@@ -55,12 +55,15 @@ def solve_parity(task, inputs):
 
 
 def solve_a5(task, inputs):
-    elements = [tuple(p) for p in elements_of(True).tolist()]
+    elements = [tuple(p) for p in elements_of(task.even).tolist()]
     said, state = {}, (0, 1, 2, 3, 4)
     for t, token in enumerate(inputs):
         state = tuple(elements[token][i] for i in state)
         said[t] = elements.index(state)
     return said if task.scored == "every" else {t: said[t]}
+
+
+solve_s5 = solve_a5
 
 
 CASES = [
@@ -70,7 +73,8 @@ CASES = [
     ("induction", 3), ("induction", 4), ("induction", 256), ("induction:vocab=3", 20),
     ("mqar", 16), ("mqar", 64), ("mqar:pairs=64", 513), ("mqar:pairs=3,vocab=8,power=1", 31), ("mqar:power=0", 97),
     ("parity", 1), ("parity", 77), ("parity:scored=last", 40),
-    ("a5", 1), ("a5", 77), ("a5:scored=last", 40),
+    ("a5", 1), ("a5", 77), ("a5:scored=last", 40), ("s5", 33),
+    ("a5:inputs=generators", 1), ("a5:inputs=generators", 77), ("s5:inputs=generators,scored=last", 40),
 ]  # fmt: skip
 
 
@@ -242,6 +246,39 @@ def test_a5_is_the_group_it_says():
     assert len(np.unique(table[derived][:, derived])) == 60
 
 
+@pytest.mark.parametrize(("text", "order"), [("a5:inputs=generators", 60), ("s5:inputs=generators", 120)])
+def test_generators_make_the_whole_group(text, order):
+    task = parse_task(text)
+    inputs = task.batch(generator(0), 4000, 20).inputs
+    tokens, counts = np.unique(inputs, return_counts=True)
+    assert len(tokens) == 2
+    assert uniform(counts) < 5
+    table, found = table_of(task.even), {0}
+    while len(more := found | {int(table[a, b]) for a in found for b in tokens}) > len(found):
+        found = more
+    assert len(found) == order == task.interface.vocab
+
+
+@pytest.mark.parametrize("text", ["a5:inputs=generators", "s5:inputs=generators", "s5:inputs=generators,scored=last"])
+def test_chance_on_generators_is_counted_over_all_words(text):
+    task, length = parse_task(text), 6
+    table, tokens = table_of(task.even), np.unique(task.batch(generator(0), 8, 20).inputs)
+    losses, accuracies = [], []
+    for steps in range(1, length + 1):
+        ends = np.zeros(task.interface.vocab)
+        for word in product(tokens, repeat=steps):
+            state = 0
+            for token in word:
+                state = table[state, token]
+            ends[state] += 1 / 2**steps
+        losses.append(-sum(p * math.log(p) for p in ends if p))
+        accuracies.append(ends.max())
+    first = length - 1 if task.scored == "last" else 0
+    assert task.chance_loss(length) == pytest.approx(np.mean(losses[first:]), rel=1e-12)
+    assert task.chance_accuracy(length) == pytest.approx(np.mean(accuracies[first:]), rel=1e-12)
+    assert task.chance_accuracy(2000) == pytest.approx(1 / task.interface.vocab, rel=0.2)
+
+
 # Chance.
 
 
@@ -276,6 +313,7 @@ def test_chance_is_the_formula(text, length, loss, accuracy):
         "mqar:vocab=24",
         "parity",
         "a5:scored=last",
+        "a5:inputs=generators",
     ],
 )
 def test_chance_is_what_the_best_constant_reaches(text):
@@ -300,7 +338,9 @@ def test_chance_is_what_the_best_constant_reaches(text):
 # Long sequences.
 
 
-@pytest.mark.parametrize("text", [*SYNTHETIC, "mqar:pairs=4095", "selective_copy:symbols=50000"])
+@pytest.mark.parametrize(
+    "text", [*SYNTHETIC, "mqar:pairs=4095", "selective_copy:symbols=50000", "s5:inputs=generators"]
+)
 def test_a_million_steps_in_little_memory(text):
     task = parse_task(text)
     task.batch(generator(0), 1, task.min_length)  # tables

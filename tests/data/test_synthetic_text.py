@@ -21,6 +21,7 @@ def test_the_text_form_comes_back(name):
         ("copy: symbols = 5 , scored = recall ", {"symbols": 5, "scored": "recall"}),
         ("mqar:power=1,pairs=16", {"power": 1.0, "pairs": 16}),
         ("a5:scored=last", {"scored": "last"}),
+        ("s5:inputs=generators", {"inputs": "generators"}),
     ],
 )
 def test_a_text_with_parameters(text, parameters):
