@@ -22,9 +22,25 @@ UNTUNED = "not tuned"
 class Group(NamedTuple):
     """What the models of one sentence have in common."""
 
+    measure: str
     data: str
     size: str
     dtype: str
+
+
+class Span(NamedTuple):
+    """From `start` to `longest` tokens of context, of models that were trained at one length."""
+
+    start: int
+    longest: int
+    trained: int
+    rows: list[TextRow]
+
+    @property
+    def words(self) -> str:
+        """Such as "from 1 to 64 tokens (trained at 72)"."""
+        first, last, trained = map(text.length, (self.start, self.longest, self.trained))
+        return f"from {first} to {last} tokens (trained at {trained})"
 
 
 def best_lengths(rows: Iterable[TextRow], measure: str) -> dict[SeriesKey, int]:
@@ -56,35 +72,52 @@ def sentences_of(results: Iterable[Result]) -> list[str]:
 
 
 def sentences(rows: Mapping[str, Sequence[TextRow]]) -> list[str]:
-    """A sentence for each kind of data on which something was learned. rows: by measure."""
+    """A sentence for each kind of data on which something was learned, on tasks for each length. rows: by measure."""
     said = []
+    for group, mine in groups(rows):
+        said += [_gains(group, mine)] if group.measure == "quality" else _recalled(group, mine)
+    return [sentence for sentence in said if sentence]
+
+
+def groups(rows: Mapping[str, Sequence[TextRow]]) -> list[tuple[Group, list[TextRow]]]:
+    """The rows that are ok, by what their models have in common. rows: by measure."""
+    found: dict[Group, list[TextRow]] = {}
     for measure in LEARNED:
-        mine = [row for row in rows.get(measure, ()) if row.ok]
-        groups: dict[Group, list[TextRow]] = {}
-        for row in mine:
-            group = Group(row.text("data"), size_name(row.text("size")), row.text("dtype"))
-            groups.setdefault(group, []).append(row)
-        say = _gains if measure == "quality" else _recalled
-        said += [sentence for group, each in groups.items() if (sentence := say(group, each, measure))]
-    return said
+        for row in rows.get(measure, ()):
+            if row.ok:
+                group = Group(measure, row.text("data"), size_name(row.text("size")), row.text("dtype"))
+                found.setdefault(group, []).append(row)
+    return list(found.items())
 
 
-def _gains(group: Group, rows: list[TextRow], measure: str) -> str:
-    """Such as "Context of text (tiny) is worth, in nats a token: from 1 to 64 tokens (trained at 72) 0.84 to rnn ...".
+def spans(rows: Iterable[TextRow]) -> list[Span]:
+    """From which context to which there are gains, each with the rows of the models that have it.
 
-    A gain whose interval holds 0 is said to be nothing that can be measured; what lies below 0 is a loss and stays. All
-    models of one span were trained at the same length: the shortest one that has the span's context inside.
+    All models of one span were trained at the same length: the shortest one that has the span's context inside.
     """
     good = [row for row in rows if row.has("gain") and not row.text("control")]
-    starts = sorted({row.whole("gain_from") for row in good})
-    parts = []
-    for start in starts:
+    found = []
+    for start in sorted({row.whole("gain_from") for row in good}):
         longest = max(row.whole("context") for row in good if row.whole("gain_from") == start)
         mine = [row for row in good if (row.whole("gain_from"), row.whole("context")) == (start, longest)]
         lengths = sorted({row.length for row in mine})
         trained = next((length for length in lengths if length > longest), lengths[-1])
-        span = f"from {text.length(start)} to {text.length(longest)} tokens (trained at {text.length(trained)})"
-        parts.append(f"{span} {_worth([row for row in mine if row.length == trained], measure)}")
+        found.append(Span(start, longest, trained, [row for row in mine if row.length == trained]))
+    return found
+
+
+def at_length(rows: Iterable[TextRow], trained: int, read: int) -> list[TextRow]:
+    """The rows of models that were trained at one length and read sequences of another, with as many items."""
+    rows = (row for row in rows if row.length == trained and row.has("eval_length") and not row.has("n_items"))
+    return [row for row in rows if row.whole("eval_length") == read]
+
+
+def _gains(group: Group, rows: list[TextRow]) -> str:
+    """Such as "Context of text (tiny) is worth, in nats a token: from 1 to 64 tokens (trained at 72) 0.84 to rnn ...".
+
+    A gain whose interval holds 0 is said to be nothing that can be measured; what lies below 0 is a loss and stays.
+    """
+    parts = [f"{span.words} {_worth(span.rows, group.measure)}" for span in spans(rows)]
     if not parts:
         return ""
     return f"Context of {title_of(group.data)} ({group.size}) is worth, in nats a token: {'; '.join(parts)}."
@@ -94,34 +127,43 @@ def _worth(rows: list[TextRow], measure: str) -> str:
     """What the context of these rows is worth to their models, the largest gain first."""
     rows = sorted(rows, key=lambda row: -row.number("gain"))
     nothing = [row for row in rows if row.number("gain_low") <= 0 <= row.number("gain_high")]  # False for nan
-    said = [f"{_gain(row.estimate('gain'))} to {_name(row, measure)}" for row in rows if row not in nothing]
+    said = [f"{worth(row.estimate('gain'))} to {_marked(row, measure)}" for row in rows if row not in nothing]
     if nothing:
-        names = [_name(row, measure) for row in nothing]
+        names = [_marked(row, measure) for row in nothing]
         said.append(f"nothing that can be measured to {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}")
     return ", ".join(said)
 
 
-def _recalled(group: Group, rows: list[TextRow], measure: str) -> str:
+def _recalled(group: Group, rows: list[TextRow]) -> list[str]:
     """Such as "Recall of 4 pairs, at 32 tokens (tiny, chance 6%), right: transformer 100% [99%, 100%], rnn 12% ..."."""
-    good = [row for row in rows if row.has("accuracy") and row.number("eval_length") == row.length]
-    good = [row for row in good if not row.has("n_items")]
-    if not good:
-        return ""
-    lengths = " and ".join(dict.fromkeys(text.length(row.length) for row in good))
-    good = sorted(good, key=lambda row: -row.number("accuracy"))
-    right = [f"{_name(row, measure)} {_share(row.estimate('accuracy'))}" for row in good]
-    chance = f", chance {good[0].number('chance_accuracy'):.0%}" if good[0].has("chance_accuracy") else ""
-    title = title_of(group.data)
-    return f"{title[0].upper()}{title[1:]}, at {lengths} tokens ({group.size}{chance}), right: {', '.join(right)}."
+    said, title = [], title_of(group.data)
+    for length in sorted({row.length for row in rows}):
+        good = [row for row in at_length(rows, length, length) if row.has("accuracy")]
+        good = sorted(good, key=lambda row: -row.number("accuracy"))
+        right = ", ".join(f"{_marked(row, group.measure)} {share(row.estimate('accuracy'))}" for row in good)
+        if right:
+            chance = f", chance {good[0].number('chance_accuracy'):.0%}" if good[0].has("chance_accuracy") else ""
+            where = f"at {text.length(length)} tokens ({group.size}{chance})"
+            said.append(f"{title[0].upper()}{title[1:]}, {where}, right: {right}.")
+    return said
 
 
-def _name(row: TextRow, measure: str) -> str:
+def name_of(row: TextRow, measure: str) -> str:
+    """A model's name, with its seed where that is not 0."""
     key = row.series(measure)
-    seed = f" seed {key.seed}" if key.seed else ""
-    return f"{key.name}{seed}{f' ({UNTUNED})' if is_untuned(row) else ''}"
+    return f"{key.name} seed {key.seed}" if key.seed else key.name
 
 
-def _gain(found: Estimate | None) -> str:
+def mark_of(row: TextRow) -> str:
+    """What is written after a name or number where the recipe was not tuned."""
+    return f" ({UNTUNED})" if is_untuned(row) else ""
+
+
+def _marked(row: TextRow, measure: str) -> str:
+    return name_of(row, measure) + mark_of(row)
+
+
+def worth(found: Estimate | None) -> str:
     """A gain with its interval, such as "0.84 [0.80, 0.88]", and "0.00" where it rounds to -0."""
     assert found is not None
     ends = f" [{_two(found.low)}, {_two(found.high)}]" if found.interval else ""
@@ -132,7 +174,8 @@ def _two(value: float | None) -> str:
     return "?" if value is None else f"{round(value, 2) + 0.0:.2f}"
 
 
-def _share(found: Estimate | None) -> str:
+def share(found: Estimate | None) -> str:
+    """An accuracy with its interval, such as "28% [27%, 29%]"."""
     assert found is not None
     ends = f" [{found.low:.0%}, {found.high:.0%}]" if found.interval else ""
     return f"{found.value:.0%}{ends}"

@@ -171,8 +171,8 @@ def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Tabl
     return table
 
 
-def write_summary(rows: list[dict[str, Any]], folder: Path, sentences: Iterable[str] = ()) -> None:
-    """Write summary.md. rows: of `summarise`. sentences: on what has no column, a line each below the table."""
+def write_summary(rows: list[dict[str, Any]], folder: Path, below: Iterable[str] = ()) -> None:
+    """Write summary.md. rows: of `summarise`. below: what has no column, paragraphs below the table."""
     columns = _columns_of(rows)
     table = text.table(columns, ([row[column] for column in columns] for row in rows))
-    replace_file(RunFolder(folder).summary, table + "".join(f"\n{sentence}\n" for sentence in sentences))
+    replace_file(RunFolder(folder).summary, table + "".join(f"\n{paragraph}\n" for paragraph in below))

@@ -99,12 +99,12 @@ def first_picture(folder: Path, results: list[Result], console: Console) -> None
 
 
 def _summary(end: End) -> None:
-    from lengthscale.bench.analysis import frontier, learned, summary
+    from lengthscale.bench.analysis import bought, frontier, learned, summary
 
     rows = summary.summarise(end.results, end.fitted_or_empty[0])
     summary.print_summary(rows, end.console)
     sentences = [*learned.sentences_of(end.results), *frontier.sentences_of(end.results)]
-    summary.write_summary(rows, end.folder, sentences)
+    summary.write_summary(rows, end.folder, filter(None, [bought.table_of(end.results).rstrip(), *sentences]))
 
 
 def _fits(end: End) -> None:

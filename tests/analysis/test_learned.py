@@ -1,10 +1,10 @@
-"""What length buys, in sentences, from rows whose gains are known; and the losses of references."""
+"""What length buys, in sentences and a table, from rows whose gains are known; and the losses of references."""
 
 import json
 
 import pytest
 
-from lengthscale.bench.analysis import learned
+from lengthscale.bench.analysis import bought, learned
 from lengthscale.bench.analysis.references import read_references, write_references
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.results.folder import RunFolder
@@ -66,9 +66,36 @@ def test_what_is_found_again():
         result(model, 32, rows(right), measure="recall", data="mqar:pairs=4")
         for model, right in (("rnn", 0.12), ("transformer", 1.0))
     ]
-    assert learned.sentences_of(results) == [
-        "Recall of 4 pairs, at 32 tokens (tiny, chance 6%), right: transformer 100% [99%, 100%], rnn 12% [11%, 12%]."
+    said = "Recall of 4 pairs, at 32 tokens (tiny, chance 6%), right: transformer 100% [99%, 100%], rnn 12% [11%, 12%]."
+    assert learned.sentences_of(results) == [said]
+    longer = result("rnn", 64, rows(0.3)[1:], measure="recall", data="mqar:pairs=4")
+    assert learned.sentences_of([*results, longer]) == [  # a sentence for each training length
+        said,
+        "Recall of 4 pairs, at 64 tokens (tiny, chance 6%), right: rnn 50% [29%, 30%].",
     ]
+
+
+def test_the_table_has_a_line_for_each_thing_learned_and_a_column_for_each_model():
+    asked = {"accuracy": 0.3, "accuracy_low": 0.29, "accuracy_high": 0.31}
+    results = [
+        result("rnn", 72, gains(0.80, 9.0)),
+        result("mamba", 72, gains(0.7, 9.0), recipe="nearest"),
+        result("rnn", 1152, [*gains(9.0, -0.001)[:-1], {"eval_length": 1152, "loss": 1.77}]),
+        result("gru", 32, [{"eval_length": 32, **asked}, {"eval_length": 128, **asked}], measure="tracking", data="a5"),
+        result("gru", 32, [{"eval_length": 32, "n_items": 8, **asked}], measure="recall", data="mqar"),
+    ]
+    assert bought.table_of(results).splitlines() == [
+        "| what length buys | rnn | mamba | gru |",
+        "| --- | --- | --- | --- |",
+        "| text (tiny): loss at 72 tokens | 2 | 2 (not tuned) |  |",
+        "| text (tiny): loss at 1152 tokens | 1.77 |  |  |",
+        "| text (tiny): gain from 1 to 64 tokens (trained at 72) "
+        "| 0.80 [0.75, 0.84] | 0.70 [0.65, 0.74] (not tuned) |  |",
+        "| text (tiny): gain from 64 to 1k tokens (trained at 1152) | 0.00 [-0.01, 0.01] |  |  |",
+        "| word problem of A5 (tiny): right at 32 tokens |  |  | 30% [29%, 31%] |",
+        "| word problem of A5 (tiny): right at 128 tokens (trained at 32) |  |  | 30% [29%, 31%] |",
+    ]
+    assert bought.table_of([]) == ""
 
 
 def test_nothing_is_said_of_what_was_not_measured():
