@@ -3,8 +3,9 @@
 import csv
 import json
 import re
+from itertools import takewhile
 
-from lengthscale.bench.analysis import answer, fit, learned, rerun
+from lengthscale.bench.analysis import answer, bought, fit, learned, rerun
 from lengthscale.bench.claims import CLAIMS, table
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.models import MODELS
@@ -58,6 +59,23 @@ def test_the_tables_are_those_of_the_run_behind_the_picture():
     first = LINES.index(summary[0])
     assert LINES[first : first + len(summary)] == summary
     assert f"commit {json.loads((RUN / 'environment.json').read_text())['git_sha']}" in TEXT
+
+
+def test_what_length_buys_is_the_table_of_the_run_that_is_named():
+    """Each line of it, and the figures of the sentences below."""
+    folder = ROOT / re.findall(r"\]\((results/\S+/learn-\S+)/summary\.md\)", TEXT)[0]
+    whole = bought.table_of(RunFolder(folder).results()).splitlines()
+    first = LINES.index(whole[0])
+    shown = list(takewhile(lambda line: line.startswith("|"), LINES[first:]))
+    assert len(shown) > 20
+    assert [line for line in whole if line in shown] == shown
+    assert (folder / "summary.md").read_text().count("\n".join(whole)) == 1
+    assert f"commit {json.loads((folder / 'environment.json').read_text())['git_sha']})" in " ".join(TEXT.split())
+    cells = {words: values for _, words, *values, _ in (re.split(r" *\| *", line) for line in whole)}
+    losses = [float(each) for each in cells["text (mini): loss at 64 tokens"]]
+    assert max(losses) == losses[3] == 1.72 < 1.88
+    further = [each.split()[0] for words in cells if "gain from 64 to 1k" in words for each in cells[words]]
+    assert max(map(float, further)) == 0.02
 
 
 def test_the_verdicts_are_those_of_a_run_of_the_claims():

@@ -49,7 +49,7 @@ def _of_stream(group: Group, rows: list[TextRow]) -> Iterable[Line]:
     name = f"{title_of(group.data)} ({group.size})"
     for length in sorted({row.length for row in rows}):
         shown = [row for row in learned.at_length(rows, length, length) if row.has("loss")]
-        yield f"{name}: loss at {text.length(length)} tokens", shown, lambda row: text.number(row.number("loss"))
+        yield f"{name}: loss at {text.length(length)} tokens", shown, lambda row: f"{row.number('loss'):.2f}"
     for span in learned.spans(rows):
         yield f"{name}: gain {span.words}", span.rows, lambda row: learned.worth(row.estimate("gain"))
 

@@ -17,6 +17,7 @@ from lengthscale.bench.results.result import Result
 
 LEARNED = tuple(name for name, measure in MEASURES.items() if "seen_loss" in measure.columns)
 UNTUNED = "not tuned"
+BEYOND = 2  # a context of this many training lengths says how a model does beyond what it was trained on
 
 
 class Group(NamedTuple):
@@ -29,17 +30,17 @@ class Group(NamedTuple):
 
 
 class Span(NamedTuple):
-    """From `start` to `longest` tokens of context, of models that were trained at one length."""
+    """From `start` to `end` tokens of context, of models that were trained at one length."""
 
     start: int
-    longest: int
+    end: int
     trained: int
     rows: list[TextRow]
 
     @property
     def words(self) -> str:
         """Such as "from 1 to 64 tokens (trained at 72)"."""
-        first, last, trained = map(text.length, (self.start, self.longest, self.trained))
+        first, last, trained = map(text.length, (self.start, self.end, self.trained))
         return f"from {first} to {last} tokens (trained at {trained})"
 
 
@@ -80,29 +81,38 @@ def sentences(rows: Mapping[str, Sequence[TextRow]]) -> list[str]:
 
 
 def groups(rows: Mapping[str, Sequence[TextRow]]) -> list[tuple[Group, list[TextRow]]]:
-    """The rows that are ok, by what their models have in common. rows: by measure."""
+    """The rows that are ok, by what their models have in common, in alphabetical order. rows: by measure."""
     found: dict[Group, list[TextRow]] = {}
     for measure in LEARNED:
         for row in rows.get(measure, ()):
             if row.ok:
                 group = Group(measure, row.text("data"), size_name(row.text("size")), row.text("dtype"))
                 found.setdefault(group, []).append(row)
-    return list(found.items())
+    return sorted(
+        found.items(), key=lambda item: (LEARNED.index(item[0].measure), title_of(item[0].data), item[0].size)
+    )
 
 
 def spans(rows: Iterable[TextRow]) -> list[Span]:
     """From which context to which there are gains, each with the rows of the models that have it.
 
-    All models of one span were trained at the same length: the shortest one that has the span's context inside.
+    For each start: to the longest context that a training length has inside, and to the longest one of all where that
+    is at least twice the longest training length. All models of one span were trained at the same length, the shortest
+    one that has its context inside.
     """
     good = [row for row in rows if row.has("gain") and not row.text("control")]
     found = []
     for start in sorted({row.whole("gain_from") for row in good}):
-        longest = max(row.whole("context") for row in good if row.whole("gain_from") == start)
-        mine = [row for row in good if (row.whole("gain_from"), row.whole("context")) == (start, longest)]
-        lengths = sorted({row.length for row in mine})
-        trained = next((length for length in lengths if length > longest), lengths[-1])
-        found.append(Span(start, longest, trained, [row for row in mine if row.length == trained]))
+        mine = [row for row in good if row.whole("gain_from") == start]
+        furthest, at_most = max(row.whole("context") for row in mine), max(row.length for row in mine)
+        ends = [max((row.whole("context") for row in mine if row.whole("context") < at_most), default=0)]
+        if furthest >= BEYOND * at_most:
+            ends.append(furthest)
+        for end in filter(None, ends):
+            there = [row for row in mine if row.whole("context") == end]
+            lengths = sorted({row.length for row in there})
+            trained = next((length for length in lengths if length > end), lengths[-1])
+            found.append(Span(start, end, trained, [row for row in there if row.length == trained]))
     return found
 
 
@@ -164,14 +174,15 @@ def _marked(row: TextRow, measure: str) -> str:
 
 
 def worth(found: Estimate | None) -> str:
-    """A gain with its interval, such as "0.84 [0.80, 0.88]", and "0.00" where it rounds to -0."""
+    """A gain with its interval, such as "0.84 [0.80, 0.88]"; with three decimals where two would be 0.00."""
     assert found is not None
-    ends = f" [{_two(found.low)}, {_two(found.high)}]" if found.interval else ""
-    return f"{_two(found.value)}{ends}"
+    digits = 2 if round(found.value, 2) else 3
+    ends = f" [{_decimal(found.low, digits)}, {_decimal(found.high, digits)}]" if found.interval else ""
+    return f"{_decimal(found.value, digits)}{ends}"
 
 
-def _two(value: float | None) -> str:
-    return "?" if value is None else f"{round(value, 2) + 0.0:.2f}"
+def _decimal(value: float | None, digits: int) -> str:
+    return "?" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def share(found: Estimate | None) -> str:

@@ -24,7 +24,7 @@ from lengthscale.bench.results.csv_table import CsvTable, TextRow, read_table
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.result import Result
-from lengthscale.models import present_name
+from lengthscale.models import STATES, present_name
 
 _CELL = IDENTITY[1:]
 
@@ -66,11 +66,11 @@ class Run:
         return list(first.values())
 
     def groups(self, measure: str) -> dict[Group, list[TextRow]]:
-        """The rows of each kind of data and each size of models, in the order of the file."""
+        """The rows of each kind of data and size of models, in the order of the file, sizes of equal state last."""
         found: dict[Group, list[TextRow]] = {}
         for row in self.rows.get(measure, ()):
             found.setdefault(Group(row.text("data"), row.text("size")), []).append(row)
-        return found
+        return dict(sorted(found.items(), key=lambda item: item[0].size in STATES))
 
     def fit_of(self, series: SeriesKey, quantity: str) -> Fit | None:
         """The fit of a quantity of this series, or None."""

@@ -53,6 +53,19 @@ def test_what_context_is_worth():
     )
 
 
+def test_a_context_beyond_the_training_length_is_a_span_of_its_own():
+    far = {"context": 16_384, "gain_from": 64, "gain": -1.5, "gain_low": -1.6, "gain_high": -1.4}
+    (said,) = learned.sentences_of([result("transformer++", 1152, [*gains(0.8, 0.02)[:-1], far])])
+    assert said == (
+        "Context of text (tiny) is worth, in nats a token: from 1 to 64 tokens (trained at 1152) 0.80 [0.75, 0.84] to "
+        "transformer++; from 64 to 1k tokens (trained at 1152) 0.02 [0.01, 0.03] to transformer++; from 64 to 16k "
+        "tokens (trained at 1152) -1.50 [-1.60, -1.40] to transformer++."
+    )
+    near = {"context": 32, "gain_from": 1, "gain": 0.5, "gain_low": 0.4, "gain_high": 0.6}
+    (said,) = learned.sentences_of([result("transformer", 64, [near]), result("rnn", 64, [near, *gains(0.8, 9)[:2]])])
+    assert "from 1 to 32 tokens (trained at 64) 0.50 [0.40, 0.60] to transformer, 0.50 [0.40, 0.60] to rnn." in said
+
+
 def test_what_is_found_again():
     def rows(right):
         asked = {"accuracy": right, "accuracy_low": right - 0.01, "accuracy_high": right, "chance_accuracy": 0.0625}
@@ -87,11 +100,11 @@ def test_the_table_has_a_line_for_each_thing_learned_and_a_column_for_each_model
     assert bought.table_of(results).splitlines() == [
         "| what length buys | rnn | mamba | gru |",
         "| --- | --- | --- | --- |",
-        "| text (tiny): loss at 72 tokens | 2 | 2 (not tuned) |  |",
+        "| text (tiny): loss at 72 tokens | 2.00 | 2.00 (not tuned) |  |",
         "| text (tiny): loss at 1152 tokens | 1.77 |  |  |",
         "| text (tiny): gain from 1 to 64 tokens (trained at 72) "
         "| 0.80 [0.75, 0.84] | 0.70 [0.65, 0.74] (not tuned) |  |",
-        "| text (tiny): gain from 64 to 1k tokens (trained at 1152) | 0.00 [-0.01, 0.01] |  |  |",
+        "| text (tiny): gain from 64 to 1k tokens (trained at 1152) | -0.001 [-0.011, 0.009] |  |  |",
         "| word problem of A5 (tiny): right at 32 tokens |  |  | 30% [29%, 31%] |",
         "| word problem of A5 (tiny): right at 128 tokens (trained at 32) |  |  | 30% [29%, 31%] |",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
@@ -19,6 +20,8 @@ from lengthscale.bench.figures.style import THEMES, Theme
 
 _SIZES = {1: (5.8, 4.0), 2: (4.8, 2.7), 3: (3.8, 2.7)}  # columns of figures -> (width, height) of each in inches
 _LINE = 11  # height of a subtitle's line in points
+_TITLE_LINE, _TITLE_LETTER = 12, 6.6  # height of a title's line and width of its letters in points
+_TITLE_MARGIN = 0.4  # inches of a figure's width that its title does not have
 KINDS = (".png", ".svg")
 
 
@@ -49,11 +52,12 @@ def render(sheet: Sheet, theme: Theme) -> Picture:
     picture, grid = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
     for axes in grid.flat[count:]:
         axes.set_visible(False)
-    panels = [_Panel(axes, figure, theme) for axes, figure in zip(grid.flat, sheet.figures, strict=False)]
+    letters = int((each_width - _TITLE_MARGIN) * 72 / _TITLE_LETTER)
+    panels = [_Panel(axes, figure, theme, letters) for axes, figure in zip(grid.flat, sheet.figures, strict=False)]
     lines = _wrapped(sheet.caption, width)
     picture.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color=theme.muted, linespacing=1.25)
-    subtitles = max(panel.above for panel in panels) / 72
-    layout = _Layout(picture, panels, columns, height + 9 / 72 * len(lines) + subtitles)
+    titles = max(panel.above + _TITLE_LINE * (panel.title_lines - 1) for panel in panels) / 72
+    layout = _Layout(picture, panels, columns, height + 9 / 72 * len(lines) + titles)
     if sheet.legend_on_top:
         _draw_shared_legend(picture, panels)
         layout.lay_out()
@@ -66,11 +70,14 @@ def render(sheet: Sheet, theme: Theme) -> Picture:
 class _Panel:
     """One figure, drawn on its axes without the names of its curves."""
 
-    def __init__(self, axes: Axes, figure: Figure, theme: Theme):
+    def __init__(self, axes: Axes, figure: Figure, theme: Theme, letters: int):
+        """letters: of a line of the title."""
         self.axes, self.figure = axes, figure
         self.ends: list[End] = draw(axes, figure, theme)
         self.above = _LINE * len(figure.subtitle)  # points between the axes and the title
-        axes.set_title(figure.title)
+        title = wrap(figure.title, letters)
+        self.title_lines = len(title)
+        axes.set_title("\n".join(title))
         self.strips = [Strip(axes, failures, theme) for failures in figure.failures]
         if figure.subtitle:
             below = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom", "fontsize": 7.5}
