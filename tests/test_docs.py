@@ -7,6 +7,7 @@ from itertools import takewhile
 
 from lengthscale.bench.analysis import answer, bought, fit, learned, rerun
 from lengthscale.bench.claims import CLAIMS, table
+from lengthscale.bench.figures.run import read_rows
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.models import MODELS
 from tests.helpers.adapters import ADAPTERS
@@ -64,7 +65,7 @@ def test_the_tables_are_those_of_the_run_behind_the_picture():
 def test_what_length_buys_is_the_table_of_the_run_that_is_named():
     """Each line of it, and the figures of the sentences below."""
     folder = ROOT / re.findall(r"\]\((results/\S+/learn-\S+)/summary\.md\)", TEXT)[0]
-    whole = bought.table_of(RunFolder(folder).results()).splitlines()
+    whole = bought.table(read_rows(folder).rows).splitlines()
     first = LINES.index(whole[0])
     shown = list(takewhile(lambda line: line.startswith("|"), LINES[first:]))
     assert len(shown) > 20

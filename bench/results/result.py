@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -89,12 +90,23 @@ def _result(cell: Cell, records: list[Record]) -> Result:
     timed = [record for record in records if record.status in TIMED]
     rows: tuple[Row, ...] = ()
     if timed:
-        rows = tuple(_row(timed, number) for number in range(min(len(record.rows) for record in timed)))
+        times = _times(timed)
+        rows = tuple(_row(timed, number, times) for number in range(min(len(record.rows) for record in timed)))
     return Result(cell, bad.status, bad.stage, message, rows, tuple(records))
 
 
-def _row(records: list[Record], number: int) -> Row:
-    """The combined row of this number: exact columns are those of the first replicate, measured ones are medians."""
+class _Times(NamedTuple):
+    """The columns of the time, which all rows of a cell have, and how many times that of the first replicate it is."""
+
+    columns: dict
+    slower: float
+
+
+def _row(records: list[Record], number: int, times: _Times | None) -> Row:
+    """The combined row of this number: exact columns are those of the first replicate, measured ones are medians.
+
+    What is inversely proportional to the time follows from the combined time.
+    """
     rows = [record.rows[number] for record in records]
     columns = {name: next((x for row in rows if (x := getattr(row, name)) is not None), None) for name in COMPILE}
     for name, ends in MEASURED.items():
@@ -103,20 +115,21 @@ def _row(records: list[Record], number: int) -> Row:
             found = intervals.of_replicates(values)
             columns |= {name: found.value, **dict(zip(ends, (found.low, found.high), strict=True))}
     first = replace(rows[0], **columns)
-    is_timed = "time_median_ms" in MEASURES[records[0].cell.measure].columns and records[0].samples_ms
-    return replace(first, **_times(records, first)) if is_timed else first
+    if times is None:
+        return first
+    inverse = {name: value / times.slower for name in INVERSE if (value := getattr(first, name)) is not None}
+    return replace(first, **inverse, **times.columns)
 
 
-def _times(records: list[Record], first: Row) -> dict:
-    """The columns of the time, and of what is inversely proportional to it. first: the first replicate's row."""
+def _times(records: list[Record]) -> _Times | None:
+    """The combined time of these replicates; None where the measure is not timed."""
+    if "time_median_ms" not in MEASURES[records[0].cell.measure].columns or not records[0].samples_ms:
+        return None
     good = [median for record in records if (median := record.median_ms()) is not None]
     median = intervals.of_replicates(good)
     used = [usable(record)[0] for record in records if record.samples_ms]
     p10, p90 = np.median([np.quantile(samples, (0.1, 0.9)) for samples in used], axis=0).tolist()
-    slower = median.value / good[0]
-    inverse = {name: value / slower for name in INVERSE if (value := getattr(first, name)) is not None}
-    return {
-        **inverse,
+    columns = {
         "time_median_ms": median.value,
         "time_low_ms": median.low,
         "time_high_ms": median.high,
@@ -128,6 +141,7 @@ def _times(records: list[Record], first: Row) -> dict:
         "n_replicates": len(records),
         "flags": " ".join(_flags(records, median)) or None,
     }
+    return _Times(columns, median.value / good[0])
 
 
 def _disturbed(record: Record) -> int:
