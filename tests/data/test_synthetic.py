@@ -9,6 +9,7 @@ import pytest
 
 from lengthscale.bench.data.errors import DataError
 from lengthscale.bench.data.synthetic import SYNTHETIC, generator, make_task, parse_task
+from lengthscale.bench.data.synthetic.tracking import Permutations
 from lengthscale.bench.data.synthetic.tracking import elements as elements_of
 from lengthscale.bench.data.synthetic.tracking import table as table_of
 
@@ -249,6 +250,7 @@ def test_a5_is_the_group_it_says():
 @pytest.mark.parametrize(("text", "order"), [("a5:inputs=generators", 60), ("s5:inputs=generators", 120)])
 def test_generators_make_the_whole_group(text, order):
     task = parse_task(text)
+    assert isinstance(task, Permutations)
     inputs = task.batch(generator(0), 4000, 20).inputs
     tokens, counts = np.unique(inputs, return_counts=True)
     assert len(tokens) == 2
@@ -262,6 +264,7 @@ def test_generators_make_the_whole_group(text, order):
 @pytest.mark.parametrize("text", ["a5:inputs=generators", "s5:inputs=generators", "s5:inputs=generators,scored=last"])
 def test_chance_on_generators_is_counted_over_all_words(text):
     task, length = parse_task(text), 6
+    assert isinstance(task, Permutations)
     table, tokens = table_of(task.even), np.unique(task.batch(generator(0), 8, 20).inputs)
     losses, accuracies = [], []
     for steps in range(1, length + 1):
