@@ -11,38 +11,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from lengthscale.bench.analysis import learned, text
 from lengthscale.bench.analysis.learned import Group
 from lengthscale.bench.data.titles import title_of
-from lengthscale.bench.results.codec import table_of_results
 from lengthscale.bench.results.csv_table import TextRow
-from lengthscale.bench.results.result import Result
 
 LONGER = 4  # how many times the training length a task is shown at, too
 
 Line = tuple[str, list[TextRow], Callable[[TextRow], str]]  # (its words, its rows, what to write of a row)
 
 
-def table_of(results: Iterable[Result]) -> str:
-    """The table in Markdown; empty where nothing was learned."""
-    found: dict[str, list[Result]] = {}
-    for result in results:
-        if result.cell.measure in learned.LEARNED:
-            found.setdefault(result.cell.measure, []).append(result)
-    return table({measure: list(table_of_results(mine).text_rows()) for measure, mine in found.items()})
-
-
 def table(rows: Mapping[str, Sequence[TextRow]]) -> str:
-    """The table of these rows, which are by measure."""
+    """The table in Markdown; empty where nothing was learned. rows: by measure."""
     lines = [
         (words, {learned.name_of(row, group.measure): write(row) + learned.mark_of(row) for row in shown})
         for group, mine in learned.groups(rows)
         for words, shown, write in (_of_stream(group, mine) if group.measure == "quality" else _of_task(group, mine))
         if shown
     ]
+    if not lines:
+        return ""
     models = list(dict.fromkeys(model for _, cells in lines for model in cells))
-    return (
-        text.table(("what length buys", *models), ((words, *map(cells.get, models)) for words, cells in lines))
-        if lines
-        else ""
-    )
+    return text.table(("what length buys", *models), ((words, *map(cells.get, models)) for words, cells in lines))
 
 
 def _of_stream(group: Group, rows: list[TextRow]) -> Iterable[Line]:
@@ -59,9 +46,6 @@ def _of_task(group: Group, rows: list[TextRow]) -> Iterable[Line]:
     for length in sorted({row.length for row in rows}):
         for times in (1, LONGER):
             trained = f" (trained at {text.length(length)})" if times > 1 else ""
+            words = f"{name}: right at {text.length(times * length)} tokens{trained}"
             shown = [row for row in learned.at_length(rows, length, times * length) if row.has("accuracy")]
-            yield f"{name}: right at {text.length(times * length)} tokens{trained}", shown, _right
-
-
-def _right(row: TextRow) -> str:
-    return learned.share(row.estimate("accuracy"))
+            yield words, shown, lambda row: learned.share(row.estimate("accuracy"))

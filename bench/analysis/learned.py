@@ -63,13 +63,18 @@ def is_untuned(row: TextRow) -> bool:
     return row.text("recipe") not in ("", TUNED, GIVEN)
 
 
-def sentences_of(results: Iterable[Result]) -> list[str]:
-    """The sentences on the results of a run."""
+def rows_of(results: Iterable[Result]) -> dict[str, list[TextRow]]:
+    """The rows of a run's results on which something was learned, by measure."""
     found: dict[str, list[Result]] = {}
     for result in results:
         if result.cell.measure in LEARNED:
             found.setdefault(result.cell.measure, []).append(result)
-    return sentences({measure: list(table_of_results(mine).text_rows()) for measure, mine in found.items()})
+    return {measure: list(table_of_results(mine).text_rows()) for measure, mine in found.items()}
+
+
+def sentences_of(results: Iterable[Result]) -> list[str]:
+    """The sentences on the results of a run."""
+    return sentences(rows_of(results))
 
 
 def sentences(rows: Mapping[str, Sequence[TextRow]]) -> list[str]:

@@ -103,8 +103,9 @@ def _summary(end: End) -> None:
 
     rows = summary.summarise(end.results, end.fitted_or_empty[0])
     summary.print_summary(rows, end.console)
-    sentences = [*learned.sentences_of(end.results), *frontier.sentences_of(end.results)]
-    summary.write_summary(rows, end.folder, filter(None, [bought.table_of(end.results).rstrip(), *sentences]))
+    learned_rows = learned.rows_of(end.results)
+    below = [bought.table(learned_rows).rstrip(), *learned.sentences(learned_rows), *frontier.sentences_of(end.results)]
+    summary.write_summary(rows, end.folder, filter(None, below))
 
 
 def _fits(end: End) -> None:

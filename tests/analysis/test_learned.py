@@ -97,7 +97,7 @@ def test_the_table_has_a_line_for_each_thing_learned_and_a_column_for_each_model
         result("gru", 32, [{"eval_length": 32, **asked}, {"eval_length": 128, **asked}], measure="tracking", data="a5"),
         result("gru", 32, [{"eval_length": 32, "n_items": 8, **asked}], measure="recall", data="mqar"),
     ]
-    assert bought.table_of(results).splitlines() == [
+    assert bought.table(learned.rows_of(results)).splitlines() == [
         "| what length buys | rnn | mamba | gru |",
         "| --- | --- | --- | --- |",
         "| text (tiny): loss at 72 tokens | 2.00 | 2.00 (not tuned) |  |",
@@ -108,7 +108,7 @@ def test_the_table_has_a_line_for_each_thing_learned_and_a_column_for_each_model
         "| word problem of A5 (tiny): right at 32 tokens |  |  | 30% [29%, 31%] |",
         "| word problem of A5 (tiny): right at 128 tokens (trained at 32) |  |  | 30% [29%, 31%] |",
     ]
-    assert bought.table_of([]) == ""
+    assert bought.table({}) == ""
 
 
 def test_nothing_is_said_of_what_was_not_measured():

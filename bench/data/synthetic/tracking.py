@@ -96,16 +96,17 @@ class Permutations(Tracking):
         return self._label(inputs, products)
 
     def _chance(self, length: int) -> tuple[float, float]:
-        """From the distribution of the product at each step, from which a product of generators begins to be any."""
+        """From the distribution of the product at each step: products of few generators are not uniform yet."""
         count = len(elements(self.even))
         if self.inputs == "all":
             return guess(count)
-        first, second = (table(self.even)[:, token] for token in self._tokens())
-        at = np.zeros(count)
-        at[0] = 1.0  # the identity
+        moves = np.zeros((count, count))
+        for token in self._tokens():
+            moves[np.arange(count), table(self.even)[:, token]] += 0.5
+        at = np.eye(count)[0]  # the identity
         losses, accuracies = np.zeros(length), np.zeros(length)
         for step in range(length):
-            at = (at[np.argsort(first)] + at[np.argsort(second)]) / 2
+            at = at @ moves
             losses[step] = -np.sum(at[at > 0] * np.log(at[at > 0]))
             accuracies[step] = at.max()
         scored = slice(None) if self.scored == "every" else slice(-1, None)
