@@ -73,12 +73,13 @@ def worst_difference(fast: dict[str, np.ndarray], right: dict[str, np.ndarray]) 
 
 def _results(cell: Cell) -> dict[str, np.ndarray]:
     """The arrays that the cell's measure computes, by their names."""
-    workload = make_endless_workload(cell)
+    room = int(cell.measure == "generate")
+    workload = make_endless_workload(cell, room)
     learner = make_learner(cell, workload)
     # All methods, lengths and measures of a model have the same parameters: they find the program that makes them.
     params, statistics = make_shared(learner.make, cell.seed, f"check {cell.model} {cell.size} {workload.interface}")
 
-    def prefill(params, *prompt, room=0):
+    def prefill(params, *prompt):
         return workload.prefill(learner.model(params, statistics), *prompt, room=room)
 
     def train(params, *batch):
@@ -90,7 +91,7 @@ def _results(cell: Cell) -> dict[str, np.ndarray]:
 
     def go_on(params, *prompt):
         # The next input is the prompt's last one again: an arg max of two nearly equal logits could differ.
-        outputs, state = prefill(params, *prompt, room=1)
+        outputs, state = prefill(params, *prompt)
         return outputs, state, learner.model(params, statistics)(prompt[0][:, -1:], state)
 
     if cell.measure == "decode":

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lengthscale import models
+from lengthscale import bench, models
 from lengthscale.models import ops
 
 PRODUCTS, RECURRENCE, CONVOLUTION = "matrix products", "scan or attention", "convolution"
@@ -32,7 +32,7 @@ PARTS = (PRODUCTS, RECURRENCE, CONVOLUTION, POINTWISE, OPTIMISER)
 HELPERS = ("availability", "channels", "chunked", "discretise", "native", "packed", "platform", "rope")
 CONVOLUTIONS = ("causal_conv",)
 _OPS = Path(ops.__file__).parent
-_OURS = str(Path(models.__file__).parent.parent)
+_OURS = tuple(f"{Path(file).parent}/" for file in (bench.__file__, models.__file__))
 
 _CONTAINERS = ("while", "call", "conditional")
 _FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast")
@@ -169,8 +169,9 @@ class _Places:
 
     def is_over_time(self, loop: _Instruction) -> bool:
         """Whether a loop goes over time."""
-        innermost = next(self._paths(loop.frame), _OURS)
-        return self.part(loop) == RECURRENCE or not (innermost.startswith(_OURS) or _part_of_file(innermost))
+        innermost = next(self._paths(loop.frame), None)
+        between_blocks = innermost is None or innermost.startswith(_OURS) or _part_of_file(innermost)
+        return self.part(loop) == RECURRENCE or not between_blocks
 
     def _paths(self, frame: int) -> Iterator[str]:
         while frame in self._files:

@@ -53,7 +53,7 @@ def program_on(cell: Cell, workload: Workload, prompt: Arrays) -> Program:
         make_state=make_state,
         inputs=(prompt[0][:, :1],),
         seed=cell.seed,
-        name=cell.key(),
+        name=f"{cell.key()} decode",
         tokens=cell.batch,
         columns=lambda results: {"n_params": learner.n_params, "state_bytes": memory.tree_bytes(results[0])},
         advance=lambda args, results: (args[0], *results),

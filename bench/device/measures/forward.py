@@ -38,7 +38,7 @@ def program_on(cell: Cell, workload: Workload, inputs: Arrays) -> Program:
         make_state=learner.make_cast,
         inputs=inputs,
         seed=cell.seed,
-        name=cell.key(),
+        name=f"{cell.key()} forward",
         tokens=cell.batch * cell.length,
         columns=columns,
     )

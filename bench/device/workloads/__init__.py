@@ -24,7 +24,7 @@ def make_workload(cell: Cell, room: int = 0) -> Workload:
     return workload_on(cell, data_of(cell), room)
 
 
-def make_endless_workload(cell: Cell) -> Workload:
+def make_endless_workload(cell: Cell, room: int = 0) -> Workload:
     """As `make_workload`, for any length: a stream that is shorter than the cell needs is repeated.
 
     For programs whose cost is measured, and not what they learn.
@@ -32,7 +32,7 @@ def make_endless_workload(cell: Cell) -> Workload:
     data = data_of(cell)
     if isinstance(data, Stream) and len(data.tokens) <= cell.length:
         data = replace(data, tokens=np.resize(data.tokens, cell.length + 1))
-    return workload_on(cell, data)
+    return workload_on(cell, data, room)
 
 
 def data_of(cell: Cell) -> Data:
