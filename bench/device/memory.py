@@ -66,9 +66,9 @@ def free_bytes() -> int:
 class PeakMeter:
     """Measures the peak memory of a program.
 
-    Make it when the program is compiled and its arguments are allocated; read it after the program has run. `measure`
-    runs it once and counts that call only: what compiling left in the allocator, and what a first run allocates, would
-    count as a short program's.
+    Make it when the program is compiled and its arguments are allocated; read it after the program has run. Between
+    `begin` and `stop` one call counts, and no other: what compiling left in the allocator, and what a first run
+    allocates, would count as a short program's.
     """
 
     def __init__(self):
@@ -79,10 +79,14 @@ class PeakMeter:
 
     def measure(self, call: Callable[[], Any]) -> None:
         """Run a call to its end; the peak is that of this call."""
-        self.start()
-        self._before = _status_bytes("VmRSS") if self._started else None
+        self.begin()
         jax.block_until_ready(call())
         self.stop()
+
+    def begin(self) -> None:
+        """From here on the one call that counts."""
+        self.start()
+        self._before = _status_bytes("VmRSS") if self._started else None
 
     def start(self) -> None:
         """Forget the peak so far."""

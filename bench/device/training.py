@@ -33,6 +33,7 @@ from lengthscale.bench.results.messages import Done, Samples
 from lengthscale.models.base import SequenceModel
 
 POINTS = 24  # of the curve of a training
+WARM_UP = 2  # steps whose times do not count: in the first everything is new, before the second free memory is returned
 
 
 def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays, calls: int | None = None) -> Program:
@@ -101,17 +102,19 @@ def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) 
     with closing(Watch()) as watch:
         for batch, _ in zip(workload.training_batches(), range(program.calls or 1), strict=False):
             call = partial(compiled.call, *args[:3], *map(jnp.asarray, batch))
+            if len(losses) == 1:
+                meter.begin()  # the first step also brings packages into memory, and later ones leave losses there
             taken, results = timing.timed(call)
             args = program.advance(args, results)
             seconds.append(taken)
             losses.append(program.loss(results) if program.loss else None)
-            if len(losses) == 1:
+            if len(losses) <= WARM_UP:
                 meter.stop()
-                watch.begin()  # the first step also warms up
+                watch.begin()
             else:
                 watch.read((taken,))
         if not watch.samples.samples_ms:
-            watch.read((taken,))  # there was one batch only
+            watch.read((taken,))  # there were few batches
         samples = watch.end()
     model = TrainedModel(make_learner(cell, workload), args[0], args[1])
     row = {

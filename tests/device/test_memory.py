@@ -4,9 +4,12 @@ What the plan leaves out is the scratch memory of products outside of fusions: 1
 a busy machine. So the programs that have such products are twice as large as they need be.
 """
 
+from dataclasses import replace
+
 import pytest
 
-from lengthscale.bench.device import scratch
+from lengthscale.bench.device import scratch, training
+from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
@@ -45,6 +48,29 @@ def test_planned_and_observed_memory_agree_above_256_mb(model, measure, length):
         if row.mem_peak_bytes == pytest.approx(row.mem_planned_bytes, rel=0.10):
             return
     pytest.fail(f"planned {row.mem_planned_bytes / 1e6:.0f} MB, observed {row.mem_peak_bytes / 1e6:.0f} MB")
+
+
+class Heavy:
+    """A loss for which a megabyte is kept."""
+
+    def __init__(self):
+        self.kept = b"1" * 2**20
+
+    def __float__(self):
+        return 1.0
+
+
+def test_what_a_long_training_keeps_is_not_taken_off_its_peak(monkeypatch):
+    program = training.make_budgeted
+    monkeypatch.setattr(training, "make_budgeted", lambda *args: replace(program(*args), loss=lambda _: Heavy()))
+    cell = Cell("quality", "rnn", "tiny", "auto", 8, 1, "float32", 0, "text", 0)
+    settings = Settings(train_tokens=8 * 100, step_tokens=8, learning_rate=1e-3)
+    row = training.train(cell, make_workload(cell), settings, lambda stage: None).row  # pyright: ignore[reportArgumentType]
+    if row["mem_source"] is None:
+        pytest.skip("no /proc here")
+    held = 3 * 4 * row["n_params"]  # parameters and AdamW's two moments
+    assert held <= row["mem_peak_bytes"] < held + 20 * 2**20
+    assert row["n_samples"] >= 90
 
 
 FUSIONS = """
