@@ -81,6 +81,19 @@ def test_what_length_buys_is_the_table_of_the_run_that_is_named():
     assert max(map(float, further)) == 0.02
 
 
+def test_a_larger_budget_buys_what_its_runs_say():
+    def rows(name):
+        lines = bought.table(read_rows(ROOT / re.findall(rf"\]\((results/\S+/{name}-\d+)/summary\.md\)", TEXT)[0]).rows)
+        return {words: values for _, words, *values, _ in (re.split(r" *\| *", line) for line in lines.splitlines())}
+
+    flowing = " ".join(TEXT.split())
+    right = rows("learn-induction")["induction heads (tiny): right at 64 tokens"]
+    assert [each.split()[0] for each in right] == ["100%"] * 3
+    found = rows("learn-positions")
+    short, long = (found[f"text (tiny): loss at {length} tokens"][0].split()[0] for length in (288, 1152))
+    assert f"`transformer` reaches {short} nats at 288 tokens, and {long} at 1,152" in flowing
+
+
 def test_the_verdicts_are_those_of_a_run_of_the_claims():
     folder = ROOT / re.findall(r"\]\((results/\S+)/claims\.csv\)", TEXT)[0]
     rows = table.read(folder)
