@@ -64,6 +64,11 @@ def test_the_tables_are_those_of_the_run_behind_the_picture():
     assert f"commit {json.loads((RUN / 'environment.json').read_text())['git_sha']}" in TEXT
 
 
+def cells_of(lines):
+    """The cells of a Markdown table's lines, by the first one of each."""
+    return {words: values for _, words, *values, _ in (re.split(r" *\| *", line) for line in lines)}
+
+
 def test_what_length_buys_is_the_table_of_the_run_that_is_named():
     """Each line of it, and the figures of the sentences below."""
     folder = ROOT / re.findall(r"\]\((results/\S+/learn-\S+)/summary\.md\)", TEXT)[0]
@@ -74,7 +79,7 @@ def test_what_length_buys_is_the_table_of_the_run_that_is_named():
     assert [line for line in whole if line in shown] == shown
     assert (folder / "summary.md").read_text().count("\n".join(whole)) == 1
     assert f"commit {json.loads((folder / 'environment.json').read_text())['git_sha']})" in " ".join(TEXT.split())
-    cells = {words: values for _, words, *values, _ in (re.split(r" *\| *", line) for line in whole)}
+    cells = cells_of(whole)
     losses = [float(each) for each in cells["text (mini): loss at 64 tokens"]]
     assert max(losses) == losses[3] == 1.72 < 1.88
     further = [each.split()[0] for words in cells if "gain from 64 to 1k" in words for each in cells[words]]
@@ -83,8 +88,8 @@ def test_what_length_buys_is_the_table_of_the_run_that_is_named():
 
 def test_a_larger_budget_buys_what_its_runs_say():
     def rows(name):
-        lines = bought.table(read_rows(ROOT / re.findall(rf"\]\((results/\S+/{name}-\d+)/summary\.md\)", TEXT)[0]).rows)
-        return {words: values for _, words, *values, _ in (re.split(r" *\| *", line) for line in lines.splitlines())}
+        [folder] = re.findall(rf"\]\((results/\S+/{name}-\d+)/summary\.md\)", TEXT)
+        return cells_of(bought.table(read_rows(ROOT / folder).rows).splitlines())
 
     flowing = " ".join(TEXT.split())
     right = rows("learn-induction")["induction heads (tiny): right at 64 tokens"]

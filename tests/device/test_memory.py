@@ -61,8 +61,8 @@ class Heavy:
 
 
 def test_what_a_long_training_keeps_is_not_taken_off_its_peak(monkeypatch):
-    program = training.make_budgeted
-    monkeypatch.setattr(training, "make_budgeted", lambda *args: replace(program(*args), loss=lambda _: Heavy()))
+    make = training.make_budgeted
+    monkeypatch.setattr(training, "make_budgeted", lambda *args: replace(make(*args), loss=lambda _: Heavy()))
     cell = Cell("quality", "rnn", "tiny", "auto", 8, 1, "float32", 0, "text", 0)
     settings = Settings(train_tokens=8 * 100, step_tokens=8, learning_rate=1e-3)
     row = training.train(cell, make_workload(cell), settings, lambda stage: None).row  # pyright: ignore[reportArgumentType]
