@@ -13,6 +13,8 @@ from tests.helpers import reliability
 from tests.helpers.serving import QUICK, paper, serving, source
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the tests' tolerances are a CPU's; the bench itself uses what is there
+# The tolerances are float32's: an NVIDIA GPU would multiply float32 as TF32.
+os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 # Nothing here is run for its speed, and compiling is most of what the tests do.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 

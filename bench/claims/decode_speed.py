@@ -30,6 +30,7 @@ from lengthscale.bench.claims.claim import (
     verdict_within,
 )
 from lengthscale.bench.figures.spec import Axis, Figure, HeatMap
+from lengthscale.bench.plan.dtypes import DTYPES
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.result import Result
@@ -41,7 +42,6 @@ ABOUT_FIVE = 4.0  # the paper's "4-5x"
 PREDICTED = (0.75, 1.33)
 RULE = f"at least {ABOUT_FIVE:g} times the tokens a second (the paper's 4 to 5)"
 PREDICTED_RULE = f"measured over predicted within {PREDICTED[0]} to {PREDICTED[1]}"
-BYTES = {"float32": 4, "bfloat16": 2}  # a parameter
 
 # minutes -> (suite, batches, contexts)
 LEVELS = {
@@ -85,7 +85,7 @@ class Place:
 def bytes_read(result: Result) -> float:
     """The bytes that a step must read by the paper's explanation: the parameters and the whole batch's state."""
     row = result.row
-    return row.number("n_params") * BYTES[result.cell.dtype] + row.number("state_bytes")
+    return row.number("n_params") * DTYPES[result.cell.dtype].n_bytes + row.number("state_bytes")
 
 
 def predicted_ms(result: Result, results: Results) -> float | None:

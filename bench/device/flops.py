@@ -50,10 +50,11 @@ def flops_of(closed_jaxpr) -> int | None:
 
 def _count(jaxpr) -> float:
     jaxpr, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    return sum(_equation(eqn) for eqn in jaxpr.eqns)
+    return sum(flops_of_equation(eqn) for eqn in jaxpr.eqns)
 
 
-def _equation(eqn) -> float:
+def flops_of_equation(eqn) -> float:
+    """The FLOPs of one equation of a jaxpr; nan where the count is unknown."""
     name = eqn.primitive.name
     if name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
@@ -86,7 +87,7 @@ def _equation(eqn) -> float:
         return 0 if moves else _each(eqn, name) * size
     if name in ("scatter-add", "scatter_add"):
         return _each(eqn, "add") * eqn.invars[-1].aval.size
-    return sum(_count(inner) for inner in _inner_jaxprs(eqn))
+    return sum(_count(inner) for inner in inner_jaxprs(eqn))
 
 
 def _products_of_convolution(eqn) -> int:
@@ -126,7 +127,7 @@ def _is(eqn, kind) -> bool:
     return jnp.issubdtype(eqn.invars[0].aval.dtype, kind)
 
 
-def _inner_jaxprs(eqn):
+def inner_jaxprs(eqn):
     """The programs inside an equation: of jit, remat, custom derivatives and the like."""
     for value in eqn.params.values():
         inner = getattr(value, "jaxpr", value)  # closed or open

@@ -19,6 +19,7 @@ from lengthscale.bench.device.compilation import shared_compilation
 from lengthscale.bench.device.workloads.base import Workload
 from lengthscale.bench.plan import checkpoint
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.dtypes import DTYPES
 from lengthscale.models import build
 from lengthscale.models.checkpoints import Checkpoint
 
@@ -31,7 +32,7 @@ class Learner:
 
     abstract: Callable[[], Any]  # the model with shapes and dtypes in place of arrays
     make: Callable[[Any], tuple]  # a random key -> (parameters, statistics); statistics: of batch normalisation only
-    dtype: str  # of the cell
+    dtype: str  # of the arrays
 
     @cached_property
     def _parts(self) -> tuple:
@@ -76,7 +77,7 @@ def make_learner(cell: Cell, workload: Workload) -> Learner:
     return Learner(
         abstract=lambda: nnx.eval_shape(module, jax.random.key(0)),
         make=lambda key: nnx.split(module(key), nnx.Param, ...)[1:],
-        dtype=cell.dtype,
+        dtype=DTYPES[cell.dtype].arrays,
     )
 
 
@@ -100,7 +101,7 @@ def _from_checkpoint(opened: Checkpoint, cell: Cell) -> Learner:
         filled = [(path, variable.replace(array)) for (path, variable), array in zip(flat, arrays, strict=True)]
         return nnx.from_flat_state(filled), statistics
 
-    return Learner(abstract, make_arrays, cell.dtype)
+    return Learner(abstract, make_arrays, DTYPES[cell.dtype].arrays)
 
 
 def make_optimizer(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:

@@ -7,10 +7,13 @@ import time
 import jax
 import jax.numpy as jnp
 
+from lengthscale.bench.plan.dtypes import DTYPES
+from lengthscale.models.ops.platform import platform
+
 SIDE = 2048  # of the matrices
+SIDES = {"cuda": 8192, "tpu": 8192}  # 2,048 take an H100 30 us, less than a call itself
 COPIED_BYTES = 1 << 28
 REPEATS = 5
-DTYPES = ("float32", "bfloat16")
 
 
 def measure_peaks() -> dict:
@@ -28,10 +31,13 @@ def measure_peaks() -> dict:
         return min(seconds[1:])
 
     gemm = {}
-    for dtype in DTYPES:
+    for name, dtype in DTYPES.items():
+        if dtype.platforms and platform() not in dtype.platforms:
+            continue
         # A CPU without bfloat16 instructions takes 30 times as long.
-        side = SIDE if dtype == "float32" or jax.default_backend() != "cpu" else SIDE // 4
-        a, b = (jax.random.normal(jax.random.key(n), (side, side), dtype) / side**0.5 for n in (0, 1))
-        gemm[dtype] = 2 * side**3 / fastest(jnp.matmul, (a, b))
+        side = SIDES.get(platform(), SIDE) if platform() != "cpu" or name == "float32" else SIDE // 4
+        a, b = (jax.random.normal(jax.random.key(n), (side, side), dtype.arrays) / side**0.5 for n in (0, 1))
+        with jax.default_matmul_precision(dtype.matmul_precision):
+            gemm[name] = 2 * side**3 / fastest(jnp.matmul, (a, b))
     x = jnp.zeros(COPIED_BYTES // 4, jnp.float32)
     return {"gemm_flops_per_s": gemm, "copy_bytes_per_s": 2 * COPIED_BYTES / fastest(lambda x: x + 1, (x,))}

@@ -16,6 +16,7 @@ from lengthscale.bench.device import flops as cost
 from lengthscale.bench.device import memory, timing
 from lengthscale.bench.device.compilation import make_shared, shared_program, store, stored
 from lengthscale.bench.device.memory_limit import memory_limit
+from lengthscale.bench.device.precision import precision_of
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done, Measured, Samples
@@ -127,6 +128,7 @@ def compile_program(program: Program, notify: Notifier) -> Compiled:
         "lower_s": lower_s,
         "compile_s": compile_s,
         "flops": cost.flops_of(traced.jaxpr),
+        "precision": precision_of(traced.jaxpr),
         "mem_planned_bytes": memory.planned_bytes(call),
         **program.columns(traced.out_info),
     }

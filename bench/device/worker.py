@@ -13,11 +13,13 @@ from lengthscale.bench.device import correctness, peaks, timing
 from lengthscale.bench.device.power import EnergyMeter
 from lengthscale.bench.device.program import Notifier, SkippedError, check_memory, compile_program, prepare
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.dtypes import DTYPES
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done, Planned
 from lengthscale.models.ops import native
+from lengthscale.models.ops.platform import platform
 
 # All measures are imported now, in the forkserver, so that children do not have to import anything.
 _MODULES = {name: importlib.import_module(measure.module) for name, measure in MEASURES.items()}
@@ -34,7 +36,12 @@ def run(task: str, cell: Cell | None, settings: Settings, notify: Notifier) -> D
     try:
         if cell is None:
             return Done(Status.OK, content=peaks.measure_peaks() if task == "peaks" else probe())
-        return TASKS[task](cell, settings, notify)
+        dtype = DTYPES[cell.dtype]
+        if dtype.platforms and platform() not in dtype.platforms:
+            raise NotImplementedError(f"{cell.dtype} is for {' and '.join(dtype.platforms)}, not for {platform()}")
+        # A check compares algorithms, whatever the cell's own products round to.
+        with jax.default_matmul_precision("highest" if task == "check" else dtype.matmul_precision):
+            return TASKS[task](cell, settings, notify)
     except SkippedError as reason:
         return Done(Status.SKIPPED, str(reason))
     except NotImplementedError as reason:

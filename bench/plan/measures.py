@@ -24,7 +24,13 @@ TIME = (
     "flags",
 )
 RATES = ("flops_per_s", "gemm_share", "bytes_per_s")  # bench/results/rates.py
-COMPILE = ("trace_s", "lower_s", "compile_s", "flops")  # compile_s: blank for measures that train, whose seeds share it
+COMPILE = (
+    "trace_s",
+    "lower_s",
+    "compile_s",  # blank for measures that train, whose seeds share it
+    "flops",
+    "precision",  # of its products, such as "bfloat16+float32", the one of most of them first; bench/device/precision.py
+)
 MEMORY = ("mem_planned_bytes", "mem_peak_bytes", "mem_peak_low_bytes", "mem_peak_high_bytes", "mem_source")
 ENERGY = (  # where the machine tells them; bench/device/power.py
     "joules_per_token",
@@ -134,7 +140,7 @@ TRAINED = TRAINING + TIMED
 LEARNED = HELD_OUT + CURVE + TRAINED
 # A CSV has such a column only if a row has a value: older CSVs stay valid.
 _GAINS = ("n_items", "n_targets", "gain_from", "gain", "gain_low", "gain_high")
-OPTIONAL = ("control", *_GAINS, *CURVE, "warmup", "recipe", "state_bytes", *ENERGY)
+OPTIONAL = ("control", *_GAINS, *CURVE, "warmup", "recipe", "state_bytes", "precision", *ENERGY)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from lengthscale.bench.plan import parse
+from lengthscale.bench.plan.dtypes import DTYPES
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.options import LIST, OUT, RERUN, Given, Option, one_name, some_names, to_arguments
 from lengthscale.bench.plan.settings import Settings
@@ -17,7 +18,6 @@ from lengthscale.bench.plan.suites import SUITES
 from lengthscale.models import MODELS, SIZES, STATES
 from lengthscale.models.names import options_text
 
-DTYPES = ("float32", "bfloat16")
 METHODS = ("auto", *dict.fromkeys(method for spec in MODELS.values() for method in spec.methods))
 
 
@@ -59,7 +59,11 @@ _CELLS = (
     Option(
         "--new-tokens", "generate: tokens after the prompt (default: 64)", parse=parse.several, setting="new_tokens"
     ),
-    one_name("--dtype", "dtype", DTYPES, default="float32"),
+    replace(
+        one_name("--dtype", "dtype", DTYPES, default="float32"),
+        help="float32 (IEEE's, on every platform), tf32 (float32 multiplied as TF32, on CUDA alone) or bfloat16 "
+        "(default: float32)",
+    ),
     Option(
         "--chunk",
         "read the sequence in chunks of so many tokens and carry the state, where gradients can follow; 0: whole; of "

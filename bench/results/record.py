@@ -42,6 +42,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     lower_s: float | None = None
     compile_s: float | None = None
     flops: int | None = None
+    precision: str | None = None
     flops_per_s: float | None = None
     gemm_share: float | None = None
     bytes_per_s: float | None = None

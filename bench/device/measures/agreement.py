@@ -7,6 +7,7 @@ one that `decode` runs. The result is the largest difference of any logit at any
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -37,7 +38,8 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     if training.outcome != FINE:
         return training.failed()
     notify("compare")
-    difference, largest = compare(training.model, inputs)
+    with jax.default_matmul_precision("highest"):  # TF32's rounding would hide what the forms differ by
+        difference, largest = compare(training.model, inputs)
     row = {**training.row, "max_difference": difference, "largest_logit": largest}
     if not np.isfinite(difference):
         outcome = Outcome(Status.NAN, f"the logits' largest difference is {difference}")

@@ -110,7 +110,7 @@ def make_programs(cell: Cell, settings: Settings) -> tuple[Program, Program]:
 
 def joined(first: Compiled, rest: Compiled) -> Compiled:
     """Both compiled programs as one, for the columns of a row: sums, and the memory of the one that plans more."""
-    sums = {name: _known(sum, first.columns[name], rest.columns[name]) for name in rest.columns}
+    sums = {name: _known(sum, first.columns[name], rest.columns[name]) for name in rest.columns if name != "precision"}
     columns = {**first.columns, **sums}
     columns["mem_planned_bytes"] = _known(max, first.planned_bytes, rest.planned_bytes)
     return Compiled(first.program, None, columns, _known(sum, first.moved_bytes, rest.moved_bytes))

@@ -1,0 +1,27 @@
+"""What a dtype of the command line means: the type of all arrays, and how precisely float32 is multiplied.
+
+By default jax multiplies float32 on NVIDIA's matrix units as TF32, with 10 bits of mantissa, and on a TPU's as
+bfloat16, with 7. So "float32" asks for IEEE's float32 on every platform, and TF32 is a dtype of its own, which only
+CUDA has. What the products of a program were is its column `precision` (bench/device/precision.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Dtype:
+    """One dtype of the command line."""
+
+    arrays: str  # the type of parameters and activations
+    n_bytes: int  # of a number of that type
+    matmul_precision: str = "highest"  # as jax.default_matmul_precision; it matters to products of float32 alone
+    platforms: tuple[str, ...] = ()  # those that have it, as jax names them; none: all
+
+
+DTYPES = {
+    "float32": Dtype("float32", 4),
+    "tf32": Dtype("float32", 4, "tensorfloat32", platforms=("cuda",)),
+    "bfloat16": Dtype("bfloat16", 2),
+}
