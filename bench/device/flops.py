@@ -5,8 +5,9 @@ input (none over an axis of length one); moving, comparing, selecting, convertin
 Complex numbers count as the real operations that they need (a product 6, a sum 2). A Fourier transform of n numbers is
 5 n log2(n), of real numbers half of it: the usual convention (FFTW's), for any algorithm. A scan's body counts `length`
 times, a cond counts its most expensive branch, and a Pallas kernel's body counts once for each place of its grid. A
-`while`, whose number of iterations is unknown, makes the whole count unknown (None); so do kernels that skip parts of
-their grid (Splash) or whose program is hidden (cuDNN's). Only what is computed counts. So the masked half of causal
+`while`, whose number of iterations is unknown, makes the whole count unknown (None); so do kernels of others that skip
+parts of their grid. Attention by cuDNN and by Splash, whose programs are hidden or skip blocks by tables, counts by the
+equation, as our own kernel for a CPU does. Only what is computed counts. So the masked half of causal
 attention does not count, since the blocked form does not compute it; nor does what no result needs, since XLA drops it,
 nor the zeros with which a convolution is padded or its gradient is dilated.
 """
@@ -21,6 +22,7 @@ import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from lengthscale.models.ops import native
+from lengthscale.models.ops.attention import kernels
 
 _ELEMENTWISE = frozenset(
     """add sub mul div rem max min pow integer_pow exp exp2 log log1p expm1 tanh sin cos tan logistic sqrt rsqrt cbrt
@@ -48,13 +50,13 @@ def flops_of(closed_jaxpr) -> int | None:
     return None if math.isnan(total) else int(total)
 
 
-def _count(jaxpr) -> float:
+def _count(jaxpr, splash: dict | None = None) -> float:
     jaxpr, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    return sum(flops_of_equation(eqn) for eqn in jaxpr.eqns)
+    return sum(flops_of_equation(eqn, splash) for eqn in jaxpr.eqns)
 
 
-def flops_of_equation(eqn) -> float:
-    """The FLOPs of one equation of a jaxpr; nan where the count is unknown."""
+def flops_of_equation(eqn, splash: dict | None = None) -> float:
+    """The FLOPs of one equation of a jaxpr; nan where the count is unknown. splash: of the call of Splash it is in."""
     name = eqn.primitive.name
     if name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
@@ -68,15 +70,18 @@ def flops_of_equation(eqn) -> float:
         return each * max(before.size, after.size) * math.log2(math.prod(eqn.params["fft_lengths"]))
     if name == "scan":
         return eqn.params["length"] * _count(eqn.params["jaxpr"].jaxpr)
-    if name == "while" or name.startswith("dot_product_attention"):
+    if name == "while":
         return math.nan
+    if name.startswith("dot_product_attention"):
+        return _of_cudnn(eqn)
     if name == "ffi_call":
         sizes = {name: int(value) for name, value in eqn.params["attributes"]}
         return native.flops(eqn.params["target_name"], *(x.aval.shape for x in eqn.invars), **sizes)
     if name == "pallas_call":
         mapping = eqn.params["grid_mapping"]
-        skips = mapping.num_index_operands  # lists of the places of the grid that are run
-        return math.nan if skips else math.prod(mapping.grid) * _count(eqn.params["jaxpr"])
+        if mapping.num_index_operands:  # lists of the places of the grid that are run
+            return _of_splash(eqn, splash) if splash else math.nan
+        return math.prod(mapping.grid) * _count(eqn.params["jaxpr"])
     if name == "cond":
         return max((_count(branch.jaxpr) for branch in eqn.params["branches"]), key=_nan_first)
     if name in _ELEMENTWISE:
@@ -87,7 +92,31 @@ def flops_of_equation(eqn) -> float:
         return 0 if moves else _each(eqn, name) * size
     if name in ("scatter-add", "scatter_add"):
         return _each(eqn, "add") * eqn.invars[-1].aval.size
-    return sum(_count(inner) for inner in inner_jaxprs(eqn))
+    splash = kernels.splash_of(str(eqn.params.get("name"))) or splash
+    return sum(_count(inner, splash) for inner in inner_jaxprs(eqn))
+
+
+def _of_cudnn(eqn) -> float:
+    """Attention by cuDNN; jax's names of the primitives end in what they are wrapped in."""
+    q, k = (v.aval.shape for v in eqn.invars[:2])
+    if eqn.params["layout"] != 0:  # another order of axes than (B, T, H, K)
+        return math.nan
+    mask, window = eqn.params["mask_type"].name, eqn.params["sliding_window_length"] or 0
+    if mask not in ("NO_MASK", "CAUSAL"):
+        return math.nan
+    backward = eqn.primitive.name.startswith("dot_product_attention_bwd")
+    return _of_attention(backward, q, k, mask == "CAUSAL", window)
+
+
+def _of_splash(eqn, splash: dict) -> float:
+    """Attention by one of Splash's kernels. Of the gradient's two, that for the keys counts for both."""
+    if "_dq" in eqn.params["name"]:
+        return 0.0
+    return _of_attention("_dkv" in eqn.params["name"], **splash)
+
+
+def _of_attention(backward: bool, q: tuple, k: tuple, causal: bool, window: int) -> float:
+    return native.flops(f"attention_{'backward' if backward else 'forward'}", q, k, causal=causal, window=window)
 
 
 def _products_of_convolution(eqn) -> int:

@@ -29,7 +29,7 @@ COMPILE = (
     "lower_s",
     "compile_s",  # blank for measures that train, whose seeds share it
     "flops",
-    "precision",  # of its products, such as "bfloat16+float32", the one of most of them first; bench/device/precision.py
+    "precision",  # of its products, such as "bfloat16+float32"; bench/device/precision.py
 )
 MEMORY = ("mem_planned_bytes", "mem_peak_bytes", "mem_peak_low_bytes", "mem_peak_high_bytes", "mem_source")
 ENERGY = (  # where the machine tells them; bench/device/power.py

@@ -6,7 +6,8 @@ import pytest
 from jax import lax
 
 from lengthscale.bench.device.flops import flops
-from lengthscale.models.ops.attention import attention
+from lengthscale.models.ops import native
+from lengthscale.models.ops.attention import Mask, attention, kernels
 from lengthscale.models.ops.selective_scan import Inputs, selective_scan
 
 
@@ -122,9 +123,31 @@ def test_a_pallas_kernel_counts_for_each_of_its_grid():
     assert 1.5 * one < both < 2.2 * one
 
 
-def test_what_a_kernel_skips_is_not_known():
+@pytest.mark.parametrize("mask", [Mask(), Mask(window=100), Mask(causal=False)], ids=str)
+def test_splash_counts_by_the_equation(mask):
+    """The kernels' padding does not count, and under a gradient, vmap and rematerialisation it is still found."""
+    q, k = (jax.ShapeDtypeStruct((2, 256, heads, 24), jnp.float32) for heads in (4, 2))
+    masks = {"causal": mask.causal, "window": mask.window or 0}
+    forward, backward = (native.flops(f"attention_{way}", q.shape, k.shape, **masks) for way in ("forward", "backward"))
+
+    def run(q, k, v):
+        return attention(q, k, v, mask, method="splash")
+
+    scaled = q.size  # q / sqrt(K)
+    assert flops(run, q, k, k) == forward + scaled
+    assert flops(jax.checkpoint(run), q, k, k) == forward + scaled
+
+    def pulled(q, k, v, dy):
+        return jax.vjp(run, q, k, v)[1](dy)
+
+    dy_y = 2 * (2 * 256 * 4 * kernels.LANES)  # outside of the kernels, with the padding of heads
+    assert flops(pulled, q, k, k, q) == forward + backward + 2 * scaled + dy_y
+
+
+def test_what_a_kernel_of_others_skips_is_not_known():
+    """The same kernels, called by a user and not by `splash`."""
     q = jnp.zeros((1, 128, 1, 8))
-    assert flops(lambda q: attention(q, q, q, method="splash"), q) is None
+    assert flops(lambda q: kernels._splash(q, q, q, Mask()), q) is None
 
 
 def test_against_xla_without_loops():

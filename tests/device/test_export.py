@@ -1,20 +1,26 @@
 """Every model's programs, as the measures run them, lowered and exported for CUDA and TPU, from any machine.
 
-The kernels that "auto" claims for a platform must be in the program, and in no other: they appear as custom calls.
+The kernels that "auto" claims for a platform must be in the program, and in no other: they appear as custom calls. The
+FLOPs of every program are known, nothing is float64, and no array has all of batch, time, channels and states.
 """
 
 import importlib
+import math
+import re
 from functools import lru_cache
 
 import jax
 import pytest
 from jax import export
 
+from lengthscale.bench.device.flops import flops_of
+from lengthscale.bench.device.precision import precision_of
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.workloads import DEFAULT_DATA
 from lengthscale.models import every_model, spec_of
+from lengthscale.models.ops.attention import dispatch
 from lengthscale.models.ops.platform import lowering_for
 
 LENGTH = 256  # tokens, those of a source and its target together, or 16 x 16 pixels
@@ -62,9 +68,40 @@ def flat_program(name, measure):
 
 def exported_for(target, step, *args):
     with lowering_for(target):
+        jaxpr = step.trace(*args).jaxpr
+        assert (flops_of(jaxpr) or 0) > 0
+        assert precision_of(jaxpr)
         # jax promises no stability of a GPU kernel's form over its own versions, and says so by refusing.
         checks = [export.DisabledSafetyCheck.custom_call(TRITON)]
         return export.export(step, platforms=[target], disabled_checks=checks)(*args)
+
+
+def types(text):
+    """The element types of all arrays."""
+    return {each.rsplit("x", 1)[-1] for each in re.findall(r"tensor<([\w]*)>", text)}
+
+
+def assert_no_states_of_all_tokens(name, text):
+    """Of Mamba: (B, T, E, N), which is what its kernels are for. Of S4D: (B, T, H, N)."""
+    channels, states = {"mamba": (64, 16), "s4d": (32, 32)}.get(name, (0, 0))
+    limit = 2 * LENGTH * channels * states
+    for sizes in re.findall(r"tensor<((?:\d+x)+)(?:f32|bf16|complex<f32>)>", text) if limit else ():
+        assert math.prod(map(int, sizes.split("x")[:-1])) < limit, sizes
+
+
+@pytest.mark.parametrize("measure", ["forward", "train"])
+def test_attention_in_bfloat16_is_cudnns_on_cuda(measure, monkeypatch):
+    """As far as it can be shown where jax's packages for CUDA are missing: jax is told that there is a cuDNN."""
+    monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91_000)
+    monkeypatch.setattr(dispatch, "reason_against_cudnn", lambda: None)
+    program = make_program("transformer", measure, "bfloat16")
+    with lowering_for("cuda"):
+        traced = program.step.trace(*program.abstract_args)
+    assert (flops_of(traced.jaxpr) or 0) > 0
+    assert (precision_of(traced.jaxpr) or "").startswith("bfloat16")
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert ("__cudnn$fmhaSoftmaxBackward" in text) == (measure == "train")
+    assert "__cudnn$fmhaSoftmax" in text
 
 
 def shapes(avals):
@@ -82,6 +119,8 @@ def test_every_program_exports(name, measure, target):
     for of_platform, kernel in KERNELS.items():
         claimed = of_platform == target and (target, name) in HAS_KERNEL and measure != "decode"
         assert (kernel in text) == claimed, kernel
+    assert "f64" not in types(text)
+    assert_no_states_of_all_tokens(name, text)
     again = export.deserialize(exported.serialize())
     assert again.platforms == (target,)
     assert shapes(again.in_avals) == shapes(args)

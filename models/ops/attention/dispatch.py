@@ -4,8 +4,8 @@ Methods: "reference" is the equation (memory quadratic in T); "blocked" is the f
 "native" is a C++ kernel for a CPU (native.py); "cudnn" and "splash" are kernels of others for CUDA and TPU
 (kernels.py).
 
-jax looks for cuDNN when the program is traced, which fails without a CUDA device, even if the call never runs. So cuDNN
-is available only where such a device is; a program that is exported elsewhere is blocked. A mask of keys is left to the
+jax looks for cuDNN's library when the program is traced. So cuDNN is available only where jax's packages for CUDA are
+installed, with or without a device; a program that is exported elsewhere is blocked. A mask of keys is left to the
 blocked form too: cuDNN takes it as a (T, S) matrix, and Splash does not support a query that sees no key.
 """
 
@@ -17,10 +17,10 @@ from lengthscale.models.ops import native
 from lengthscale.models.ops.attention.blocks import attention_in_blocks
 from lengthscale.models.ops.attention.cache import attention_with_cache_in_blocks
 from lengthscale.models.ops.attention.equation import CAUSAL, Cache, Mask, attention_reference
-from lengthscale.models.ops.attention.kernels import LANES, cudnn, splash, splash_block
+from lengthscale.models.ops.attention.kernels import LANES, cudnn, reason_against_cudnn, splash, splash_block
 from lengthscale.models.ops.attention.native import attention_native, step_native
 from lengthscale.models.ops.availability import by_platform, check_known, reason_against_float32_on_cpu, require
-from lengthscale.models.ops.platform import is_here, platform
+from lengthscale.models.ops.platform import platform
 
 METHODS = ("blocked", "reference", "native", "cudnn", "splash")
 _NATIVE_HEAD = 256  # the widest head whose blocks stay in a core's second-level cache
@@ -142,8 +142,10 @@ def _native_misfit(q, k):
 
 
 def _cudnn_misfit(q):
-    if not is_here("cuda"):
-        return "it needs a CUDA device, already when it is traced"
+    if platform() != "cuda":
+        return f"it is CUDA's, not for {platform()}"
+    if reason := reason_against_cudnn():
+        return reason
     if q.dtype not in (jnp.float16, jnp.bfloat16):
         return f"it needs float16 or bfloat16, got {q.dtype}"
     if q.shape[3] % 8 or q.shape[3] > _CUDNN_HEAD:

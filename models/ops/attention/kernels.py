@@ -3,6 +3,7 @@
 The memory of both is linear in T. When each is available: see dispatch.py. Axes: see equation.py.
 """
 
+from functools import cache
 from typing import Literal
 
 import jax
@@ -13,9 +14,10 @@ from jax.experimental.pallas.ops.tpu import splash_attention
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask import LocalMask, MultiHeadMask
 from jaxtyping import Float
 
-from lengthscale.models.ops.attention.equation import Mask
+from lengthscale.models.ops.attention.equation import CAUSAL, Mask
 from lengthscale.models.ops.platform import platform
 
+_SPLASH = "splash_attention_of"  # how the name of a jitted call of Splash begins
 LANES = 128  # a TPU's row: of a block's keys, and of a head's size (a narrower one takes as much memory)
 
 
@@ -37,6 +39,17 @@ def cudnn(
     )
 
 
+@cache
+def reason_against_cudnn() -> str | None:
+    """Why jax cannot trace a call of cuDNN here, or None. It looks for the library, and needs no device for it."""
+    q = jax.ShapeDtypeStruct((1, 8, 1, 8), jnp.bfloat16)
+    try:
+        jax.eval_shape(lambda q: cudnn(q, q, q, CAUSAL), q)
+    except (RuntimeError, NotImplementedError) as error:
+        return f"jax says: {error}"
+    return None
+
+
 def splash(
     q: Float[Array, "B T H K"],
     k: Float[Array, "B S J K"],
@@ -45,8 +58,31 @@ def splash(
 ) -> Float[Array, "B T H K"]:
     """Attention by Splash, with head size and lengths padded to what it needs; on a CPU it is interpreted.
 
-    Arguments as `models.ops.attention.attention`'s, for which `dispatch.misfit` gives no reason.
+    Arguments as `models.ops.attention.attention`'s, for which `dispatch.misfit` gives no reason. The name of the jitted
+    function says what it computes (`splash_of`), since Splash's kernels skip blocks by tables that only they read.
     """
+
+    def run(q, k, v):
+        return _splash(q, k, v, mask)
+
+    kept = [str(n) for n in (*q.shape, *k.shape[1:3], int(mask.causal), mask.window or 0)]
+    run.__name__ = "_".join([_SPLASH, *kept])
+    return jax.jit(run)(q, k, v)
+
+
+def splash_of(name: str) -> dict | None:
+    """What a jitted function of this name computes by Splash: shapes of queries and keys, whether causal, the window.
+
+    The window is 0 where there is none. None for another function. Its gradient has the same name.
+    """
+    head, *kept = name.rsplit("_", 8)
+    if head != _SPLASH:
+        return None
+    b, t, h, size, s, j, causal, window = map(int, kept)
+    return {"q": (b, t, h, size), "k": (b, s, j, size), "causal": bool(causal), "window": window}
+
+
+def _splash(q, k, v, mask):
     length, heads, size = q.shape[1:]
     block_q, block_k = splash_block(length), splash_block(k.shape[1])
     q = _padded(q * size**-0.5, block_q)

@@ -10,7 +10,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info
 from lengthscale.bench.device.flops import flops_of
 from lengthscale.models.ops import native
 from lengthscale.models.ops.attention import Mask, attention, attention_reference, dispatch, kernels
-from lengthscale.models.ops.platform import is_here, lowering_for, platform
+from lengthscale.models.ops.platform import lowering_for, platform
 from tests.helpers.compare import assert_close
 from tests.models.ops.test_ops import normal
 
@@ -109,8 +109,9 @@ def test_what_is_chosen_for_a_tpu(method, arguments):
     ],
 )
 def test_what_is_chosen_for_cuda(method, arguments, monkeypatch):
-    assert chosen("cuda", **arguments) == ("cudnn" if is_here("cuda") and method == "cudnn" else "blocked")
-    monkeypatch.setattr(dispatch, "is_here", lambda platform: platform == "cuda")
+    is_found = kernels.reason_against_cudnn() is None
+    assert chosen("cuda", **arguments) == ("cudnn" if is_found and method == "cudnn" else "blocked")
+    monkeypatch.setattr(dispatch, "reason_against_cudnn", lambda: None)
     assert chosen("cuda", **arguments) == method
 
 
@@ -118,7 +119,7 @@ def test_what_is_chosen_for_cuda(method, arguments, monkeypatch):
 def test_jax_takes_the_call_for_cudnn(causal, window, monkeypatch):
     """As far as it can be shown without a GPU: jax is told that there is a cuDNN, checks the call, and lowers it."""
     monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91_000)
-    monkeypatch.setattr(dispatch, "is_here", lambda platform: platform == "cuda")
+    monkeypatch.setattr(dispatch, "reason_against_cudnn", lambda: None)
     args = tuple(jax.ShapeDtypeStruct((2, 300, heads, 64), "bfloat16") for heads in (4, 2, 2))
 
     def total(q, k, v):
@@ -126,7 +127,10 @@ def test_jax_takes_the_call_for_cudnn(causal, window, monkeypatch):
 
     with lowering_for("cuda"):
         gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2))).trace(*args)
-    assert flops_of(gradient.jaxpr) is None  # nobody can look into it
+    shapes = [x.shape for x in args[:2]]
+    masks = {"causal": causal, "window": window or 0}
+    both = sum(native.flops(f"attention_{way}", *shapes, **masks) for way in ("forward", "backward"))
+    assert flops_of(gradient.jaxpr) == both  # by the equation, since nobody can look into it
     text = gradient.lower(lowering_platforms=("cuda",)).as_text()
     assert "__cudnn$fmhaSoftmax" in text
     assert "__cudnn$fmhaSoftmaxBackward" in text
@@ -147,8 +151,10 @@ def test_what_does_not_fit_is_refused():
         attention(q, k, v, key_mask=jnp.ones((2, 16), bool), method="splash")
     with lowering_for("cuda"), pytest.raises(ValueError, match=r"it is a TPU's .* not for cuda"):
         attention(q, k, v, method="splash")
-    if not is_here("cuda"):
-        with pytest.raises(ValueError, match="method cudnn does not fit: it needs a CUDA device"):
+    with lowering_for("tpu"), pytest.raises(ValueError, match="method cudnn does not fit: it is CUDA's, not for tpu"):
+        attention(q, k, v, method="cudnn")
+    if kernels.reason_against_cudnn():
+        with lowering_for("cuda"), pytest.raises(ValueError, match="jax says: cuDNN is not detected"):
             attention(q, k, v, method="cudnn")
 
 
