@@ -179,7 +179,7 @@ def measure(program: Program, settings: Settings, notify: Notifier) -> Done:
     check_memory(compiled, settings)
     notify("allocate")
     args = program.make_args()
-    meter = memory.PeakMeter()
+    meter = memory.peak_meter()
     losses = []
 
     def call():

@@ -95,7 +95,7 @@ def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) 
     check_memory(compiled, settings)
     notify("allocate")
     args = program.make_args()
-    meter = memory.PeakMeter()
+    meter = memory.peak_meter()
 
     notify("train")
     results, losses, seconds, taken = None, [], [], 0.0

@@ -6,10 +6,11 @@ jax's backend is started only in the children, which bench/host/child.py prepare
 from __future__ import annotations
 
 import importlib
+import os
 
 import jax
 
-from lengthscale.bench.device import correctness, peaks, timing
+from lengthscale.bench.device import correctness, memory, peaks, timing
 from lengthscale.bench.device.power import EnergyMeter
 from lengthscale.bench.device.program import Notifier, SkippedError, check_memory, compile_program, prepare
 from lengthscale.bench.plan.cell import Cell
@@ -21,6 +22,7 @@ from lengthscale.bench.results.messages import Done, Planned
 from lengthscale.models.ops import native
 from lengthscale.models.ops.platform import platform
 
+PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
 # All measures are imported now, in the forkserver, so that children do not have to import anything.
 _MODULES = {name: importlib.import_module(measure.module) for name, measure in MEASURES.items()}
 PLAN_RUN_FLOPS = 2e9  # in a plan, programs up to this size are run to measure the machine's speed
@@ -32,6 +34,9 @@ def run(task: str, cell: Cell | None, settings: Settings, notify: Notifier) -> D
     What is unsupported, skipped or out of memory is an outcome; other errors are raised.
     """
     jax.config.update("jax_enable_compilation_cache", False)  # or compile times would be those of reading a cache
+    # An accelerator's memory is taken at once by what measures on it: a heap that grows does not give a large block
+    # back whole. Other tasks leave room for it.
+    os.environ.setdefault(PREALLOCATE, str(task == "measure").lower())
     settings = settings if cell is None else settings.of(cell.measure, cell.size)
     try:
         if cell is None:
@@ -96,7 +101,7 @@ def probe() -> dict:
         "backend": device.platform,
         "device_kind": device.device_kind,
         "n_devices": jax.device_count(),
-        "device_memory_bytes": (device.memory_stats() or {}).get("bytes_limit"),
+        "device_memory_bytes": memory.device_stats().get("bytes_limit"),
         "native_kernels": (native.missing() or "compiled") if device.platform == "cpu" else None,
         "energy_source": meter.source,
         "energy_missing": meter.missing,

@@ -40,6 +40,7 @@ def describe(device: dict) -> dict:
         "code": _code_hash(),
         **commit(),
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
+        "device_allocator": _device_allocator(),
         "huge_pages": read("/sys/kernel/mm/transparent_hugepage/enabled"),
         "xla_flags": os.environ.get("XLA_FLAGS"),
         "load_average": os.getloadavg(),
@@ -108,6 +109,12 @@ def _jax_flags() -> dict[str, str]:
     """The environment variables of jax that the user has set: without those of the runner's cache."""
     ours = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
     return {k: v for k, v in sorted(os.environ.items()) if k.startswith("JAX_") and not k.startswith(ours)}
+
+
+def _device_allocator() -> dict[str, str]:
+    """How children allocate an accelerator's memory; what measures takes it all at once, unless the user says else."""
+    settings = {name: os.environ.get(f"XLA_PYTHON_CLIENT_{name}") for name in ("MEM_FRACTION", "PREALLOCATE")}
+    return {name.lower(): value or "true where it measures" for name, value in settings.items()}
 
 
 def _all_packages() -> dict[str, str]:

@@ -25,6 +25,7 @@ from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Clock, Done, Stage, record_of
 from lengthscale.bench.results.record import Record
 
+DEVICE_SHARE = "0.95"  # of an accelerator's memory, which children may allocate; jax's default is 0.75
 PROBE_S = 300.0  # at least: the first probe of a fresh environment compiles the C++ kernels
 OnStage = Callable[[str], None]
 
@@ -48,8 +49,8 @@ class Runner:
 
     def __init__(self, settings: Settings, target: Callable = run_child):
         set_allocator()
+        os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", DEVICE_SHARE)
         os.environ |= {
-            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
             "JAX_COMPILATION_CACHE_DIR": _cache_folder(),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

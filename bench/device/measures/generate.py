@@ -138,7 +138,7 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
         return results
 
     notify("sample")
-    meter = memory.PeakMeter()
+    meter = memory.peak_meter()
     samples = timing.sample(call, settings, meter.measure)
     memory_columns = meter.columns(args)
     row = {**both.timed(samples), **memory_columns}
