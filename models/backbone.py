@@ -105,6 +105,12 @@ class BackboneConfig:
         return min(usual, OWN_LOGIT / self.d_model) if self.tied else usual
 
 
+def check_capacity(capacity: int, length: int) -> None:
+    """Raise ValueError where a state of this capacity cannot hold so many tokens."""
+    if capacity < length:
+        raise ValueError(f"capacity must hold the tokens, got capacity={capacity}, {length} tokens")
+
+
 def gpt2_embed_std(d_model: int) -> float:
     """The standard deviation of GPT-2's initial tables: 0.02, or in a narrow model as for other tied heads."""
     return max(INIT_STD, BackboneConfig(d_model, n_blocks=1).initial_std)
@@ -172,8 +178,7 @@ class Backbone(SequenceModel):
 
     def prefill(self, inputs, capacity):
         length = inputs.shape[1]
-        if capacity < length:
-            raise ValueError(f"capacity must hold the tokens, got capacity={capacity}, {length} tokens")
+        check_capacity(capacity, length)
         # Without a gradient nothing is kept of a block: the loop is as fast as the blocks one by one, and smaller.
         x, new = self._run_blocks(self.embed(inputs), lambda block, x, layer: block.prefill(x), unrolled=False)
         empty = self.init_state(inputs.shape[0], capacity)

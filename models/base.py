@@ -114,6 +114,17 @@ class EncoderDecoder(SequenceModel):
         """Logits after each of `targets`, all given (teacher forcing): what training runs."""
         raise NotImplementedError
 
+    def prefill_after(
+        self, source: Int[Array, "B S"], targets: Int[Array, "B T"], capacity: int
+    ) -> tuple[Float[Array, "B V"], State]:
+        """As `prefill`, of the targets after a source: equal to `self(targets, self.encode(source, None, capacity))`.
+
+        capacity: of the state, in tokens of the target.
+        """
+        x, state = self.features(targets, self.encode(source, capacity=capacity))
+        assert state is not None
+        return self.logits(x[:, -1]), state
+
 
 class ImageClassifier(nnx.Module):
     """`logits = model(images)`: one sequence of patches, or one picture, and no decoding.

@@ -20,8 +20,8 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from lengthscale.models import TOKENS, Interface, Size
-from lengthscale.models.backbone import Backbone, BackboneConfig
-from lengthscale.models.base import EncoderDecoder, Mixer
+from lengthscale.models.backbone import Backbone, BackboneConfig, check_capacity
+from lengthscale.models.base import EncoderDecoder, Mixer, State
 from lengthscale.models.budget import closest_width
 from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, stacked
 from lengthscale.models.ops.attention import Mask, attention, attention_to_cache
@@ -119,9 +119,13 @@ class DecoderBlock(Mixer):
         return self._finish(x, self.cross(x, memory, mask))
 
     def prefill(self, x):
+        return self.prefill_after(x, *self._no_source(x))
+
+    def prefill_after(self, x: Float[Array, "B T D"], memory: Float[Array, "B S D"], mask: Bool[Array, "B S"] | None):
+        """As `teach`, and what the cache takes of the target."""
         y, new = self.attention.prefill(x)
         x = self.norm(x + y)
-        return self._finish(x, self.cross(x, *self._no_source(x))), new
+        return self._finish(x, self.cross(x, memory, mask)), new
 
     def init_state(self, batch, capacity, dtype):
         target = self.attention.init_state(batch, capacity, dtype)
@@ -181,10 +185,20 @@ class TransformerEncoderDecoder(Backbone, EncoderDecoder):
     def encode(self, source, lengths=None, capacity=0):
         memory, _ = self._read(source, lengths)
         _, kept = self._run_blocks(memory, lambda block, memory, layer: (memory, block.cross.keep(memory)))
-        state = self.init_state(source.shape[0], capacity)
-        lengths = source.shape[1] if lengths is None else lengths
-        lengths = jnp.broadcast_to(jnp.asarray(lengths, jnp.int32), state.layers.lengths.shape)
-        return state._replace(layers=state.layers._replace(source=kept, lengths=lengths))
+        return self._state_of(kept, source.shape[1] if lengths is None else lengths, capacity)
+
+    def prefill_after(self, source, targets, capacity):
+        check_capacity(capacity, targets.shape[1])
+        memory, _ = self._read(source, None)
+
+        def run(block, x, layer):
+            x, new = block.prefill_after(x, memory, None)
+            return x, (new, block.cross.keep(memory))
+
+        x, (new, kept) = self._run_blocks(self.embed(targets), run, unrolled=False)
+        empty = self._state_of(kept, source.shape[1], capacity)
+        layers = self._a_block.commit(empty.layers, new, 0)
+        return self.logits(x[:, -1]), State(jnp.int32(targets.shape[1]), layers)
 
     def teach(self, source, targets, lengths=None):
         return self.logits(self.mix_with(self.embed(targets), *self._read(source, lengths)))
@@ -200,6 +214,12 @@ class TransformerEncoderDecoder(Backbone, EncoderDecoder):
     ) -> Float[Array, "B T D"]:
         """The decoder's blocks on a whole embedded target. mask: the memory that may be seen (None: all)."""
         return self._run_blocks(x, lambda block, x, layer: (block.teach(x, memory, mask), None))[0]
+
+    def _state_of(self, kept, lengths, capacity) -> State:
+        """The state after a source of these lengths, of which the blocks have kept keys and values, (N, B, J, S, K)."""
+        state = self.init_state(kept.k.shape[1], capacity)
+        lengths = jnp.broadcast_to(jnp.asarray(lengths, jnp.int32), state.layers.lengths.shape)
+        return state._replace(layers=state.layers._replace(source=kept, lengths=lengths))
 
     def _read(self, source, lengths):
         """The memory of a source, and its mask."""

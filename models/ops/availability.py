@@ -5,11 +5,14 @@ needs, and calls `require` where the user named the method; by "auto" it takes t
 """
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from jax import Array, ShapeDtypeStruct
 
 from lengthscale.models.ops import native
 from lengthscale.models.ops.platform import platform
+
+T = TypeVar("T")
 
 
 def check_known(method: str, methods: tuple[str, ...]) -> None:
@@ -24,8 +27,8 @@ def require(method: str, reason: str | None) -> None:
         raise ValueError(f"method {method} does not fit: {reason}")
 
 
-def by_platform(best: dict[str, str], otherwise: str) -> str:
-    """The method that `best` names for the platform that the program is lowered for, else `otherwise`."""
+def by_platform(best: dict[str, T], otherwise: T) -> T:
+    """What `best` names for the platform that the program is lowered for, else `otherwise`."""
     return best.get(platform(), otherwise)
 
 

@@ -26,7 +26,7 @@ jax derives it from the forms, whose products and transforms have such adjoints 
     recurrence    from chunk to chunk; inside a chunk of C tokens it is unrolled into products; O(T C), memory O(T)
 
 No form ever holds the states of all tokens, (B, T, H, N): sums over powers of a are products of two short tables, a^i
-and a^{iC}. The tables are recurrences too: on a CPU complex exponentials cost seven times as much (measured).
+and a^{iC}. The tables are products too: on a CPU complex exponentials cost seven times as much (measured).
 
 Axes: B batch, T time, C chunk, I chunks, H channels, N complex states, P = 2N (real parts, then imaginary).
 """
@@ -38,10 +38,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Complex, Float
 
-from lengthscale.models.ops.availability import check_known
+from lengthscale.models.ops.availability import by_platform, check_known
+from lengthscale.models.ops.linear_scan import scan_associative
 
 METHODS = ("convolution", "recurrence")
 CHUNK = 32  # of the recurrence
+FEW = 8  # tables of up to so many powers are computed one after the other
 _einsum = partial(jnp.einsum, precision=lax.Precision.HIGHEST)  # a GPU's TF32 would cost the kernel 13 bits
 
 
@@ -123,40 +125,78 @@ def _convolution(u, a, b, c, x0):
     y = jnp.fft.irfft(jnp.fft.rfft(u.swapaxes(1, 2), size) * kernel, size)[:, :, :length]
     if x0 is not None:
         y += s4d_kernel(c * a * x0, a, length)
-    return y.swapaxes(1, 2), _states(u, a, b, x0, _root(length))[1]
+    return y.swapaxes(1, 2), _last_state(u, a, b, x0)
 
 
 def _recurrence(u, a, b, c, x0, chunk):
     length = u.shape[1]
     chunk = min(chunk, length)
-    before, last = _states(u, a, b, x0, chunk)
-    response, _ = _powers(a, chunk, 2 * c * a)
+    powers, a_chunk = _powers(a, chunk)
+    before, last = _states(u, powers, a_chunk, b, x0)
     y = _einsum("bich,hcd->bidh", _chunks(u, chunk), _toeplitz(s4d_kernel(b * c, a, chunk)))
-    y += _einsum("ibhp,dhp->bidh", _pairs(before), _pairs(response.conj()))
+    y += _einsum("ibhp,dhp->bidh", _pairs(before), _pairs((2 * c * a * powers).conj()))
     return y.reshape(u.shape[0], -1, u.shape[2])[:, :length], last
 
 
-def _states(u, a, b, x0, chunk):
-    """The states before every chunk (I, B, H, N), and the last one."""
-    powers, a_chunk = _powers(a, chunk)
-    impulses = _pairs(_powers(a, chunk, b)[0])
-
-    def driven(u):  # what the inputs of a piece add to the state after it: sum_j a^{C-1-j} b u_j
-        return _complex(_einsum("bijh,jhp->ibhp", u, impulses[: u.shape[2]][::-1]))
-
+def _states(u, powers, a_chunk, b, x0):
+    """The states before every chunk (I, B, H, N), and the last one. powers: a^j for the tokens j of a chunk."""
+    chunk, impulses = len(powers), b * powers
     tail = (u.shape[1] - 1) % chunk + 1
     whole, rest = u[:, : u.shape[1] - tail], u[:, None, u.shape[1] - tail :]
-    first = jnp.zeros((u.shape[0], *a.shape), a.dtype) if x0 is None else x0
-    x, before = lax.scan(lambda x, new: (a_chunk * x + new, x), first, driven(_chunks(whole, chunk)))
+    first = jnp.zeros((u.shape[0], *b.shape), b.dtype) if x0 is None else x0
+    x, before = _before_each(a_chunk, first, _driven(_chunks(whole, chunk), impulses))
     a_tail = a_chunk if tail == chunk else powers[tail]
-    return jnp.concatenate([before, x[None]]), a_tail * x + driven(rest)[0]
+    return jnp.concatenate([before, x[None]]), a_tail * x + _driven(rest, impulses)[0]
+
+
+def _before_each(a, x, driven):
+    """(the last x, x before each) of x -> a x + driven: a loop on a CPU, in log n steps elsewhere."""
+    if by_platform({"cpu": True}, False):
+        return lax.scan(lambda x, new: (a * x + new, x), x, driven)
+    if not driven.shape[0]:
+        return x, driven
+    after = scan_associative(jnp.broadcast_to(a, driven.shape), driven, x)
+    return after[-1], jnp.concatenate([x[None], after[:-1]])
+
+
+def _last_state(u, a, b, x0):
+    """a^T x_0 + sum_t a^{T-t} b u_t, with the same two tables as the kernel: no state between needs to be known."""
+    length = u.shape[1]
+    chunk = _root(length)
+    missing = -length % chunk
+    chunks = _chunks(jnp.pad(u, ((0, 0), (missing, 0), (0, 0))), chunk)  # zeros in front, which add nothing
+    inner, a_chunk = _powers(a, chunk)
+    outer, _ = _powers(a_chunk, chunks.shape[1])
+    last = (outer[::-1, None] * _driven(chunks, b * inner)).sum(0)
+    if x0 is None:
+        return last
+    return last + outer[-1] * (inner[chunk - missing] if missing else a_chunk) * x0
+
+
+def _driven(chunks, impulses):
+    """What the inputs of each chunk add to the state after it, sum_j a^{C-1-j} b u_j: (I, B, H, N).
+
+    chunks: (B, I, C, H). impulses: a^j b.
+    """
+    return _complex(_einsum("bijh,jhp->ibhp", chunks, _pairs(impulses[: chunks.shape[2]][::-1])))
 
 
 def _powers(a, n, first=None):
-    """first, a first, ..., a^{n-1} first (None: 1), stacked, and a^n first."""
+    """first, a first, ..., a^{n-1} first (None: 1), stacked, and a^n first.
+
+    a^{iC+j} is the product of two short tables. So the depth is log n, where a loop would have n steps, each a kernel
+    of its own on a GPU.
+    """
     first = jnp.ones_like(a) if first is None else first
-    last, powers = lax.scan(lambda x, _: (a * x, x), first, length=n)
-    return powers, last
+    if n <= FEW:
+        powers = [first]
+        for _ in range(n):
+            powers.append(a * powers[-1])
+        return jnp.stack(powers[:n]), powers[n]
+    inner, a_chunk = _powers(a, _root(n))
+    outer, _ = _powers(a_chunk, -(-n // len(inner)), first)
+    powers = (outer[:, None] * inner).reshape(-1, *first.shape)[:n]
+    return powers, a * powers[-1]
 
 
 def _toeplitz(kernel):

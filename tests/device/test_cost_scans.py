@@ -189,8 +189,12 @@ def test_wkv_associative(chunk):
 PRODUCT, SUM = 6, 2  # of complex numbers
 
 
-def powers_of_a(n):
-    return n * PRODUCT
+def powers_of_a(n, next_one=True):
+    """A table of 1, a, ..., a^{n-1}, and a^n where it is used: one after the other up to 8, else of two tables."""
+    if n <= 8:
+        return (n - 1 + next_one) * PRODUCT
+    root = 1 << ((n - 1).bit_length() + 1) // 2
+    return powers_of_a(root) + powers_of_a(n // root, next_one=False) + (n + next_one) * PRODUCT
 
 
 def impulse_response(length, root):
@@ -199,14 +203,14 @@ def impulse_response(length, root):
         PRODUCT  # b c
         + PRODUCT  # times 2
         + powers_of_a(root)
-        + powers_of_a(length // root)
+        + powers_of_a(length // root, next_one=False)
         + 2 * 2 * length  # Re(x y): two products, summed with all other states'
     )
 
 
-def states_of_chunks(B, T, C):
-    """For each state: x = a^C x + what a chunk adds, sum_j a^{C-1-j} b u_j."""
-    return 2 * powers_of_a(C) + B * T * 2 * 2 + B * T // C * (PRODUCT + SUM)
+def driven(B, T, C):
+    """For each state: what the chunks add, sum_j a^{C-1-j} b u_j."""
+    return C * PRODUCT + B * T * 2 * 2
 
 
 def s4d_arguments(B, T, H, N):
@@ -217,9 +221,11 @@ def s4d_arguments(B, T, H, N):
 def test_s4d_by_recurrence(batch):
     T, H, N, C, root = 64, 3, 4, 16, 4
     states = (
-        states_of_chunks(batch, T, C)
+        powers_of_a(C)
+        + driven(batch, T, C)
+        + batch * T // C * (PRODUCT + SUM)  # x = a^C x + that
         + impulse_response(C, root)
-        + (2 * PRODUCT + powers_of_a(C))  # 2 c a^{1+d}, what a state gives to the tokens of the chunk after it
+        + (2 + C) * PRODUCT  # 2 c a^{1+d}, what a state gives to the tokens of the chunk after it
         + batch * T * 2 * 2  # Re(that times x)
     )
     outputs = batch * T * (2 * C + 1)  # K times the chunk's inputs, a square matrix half of zeros; added to
@@ -232,7 +238,13 @@ def test_s4d_by_convolution(batch):
     T, H, N, root = 64, 3, 4, 8
     size = 2 * T
     transform = 2.5 * size * math.log2(size)  # of real numbers: half of 5 n log2(n)
-    states = impulse_response(T, root) + states_of_chunks(batch, T, root)  # for the last state
+    last = (
+        powers_of_a(root)
+        + driven(batch, T, root)
+        + powers_of_a(T // root, next_one=False)
+        + batch * T // root * (PRODUCT + SUM)  # sum_i (a^C)^{I-1-i} that
+    )
+    states = impulse_response(T, root) + last
     outputs = (
         transform  # of K
         + batch * 2 * transform  # of u, and back

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from lengthscale.models import Interface, Size, build
+from lengthscale.models.base import EncoderDecoder
 from lengthscale.models.encoder_decoder import EncoderDecoderConfig, TransformerEncoderDecoder
 from tests.helpers.compare import assert_close
 
@@ -55,6 +56,17 @@ def test_teacher_forcing_equals_decoding(pairs, lengths):
             pieces.append(logits)
         assert_close(np.concatenate(pieces, axis=1), whole, TOLERANCE)
         assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(lambda x: (x.shape, x.dtype), start)
+
+
+def test_a_prefill_is_decoding_from_the_source_s_state(pairs):
+    """In one pass, where the other reads what it has just written; a state that has room goes on alike."""
+    model, *_ = pairs
+    source, targets = tokens_of(SOURCE), tokens_of(TARGET, seed=1)
+    found = jax.jit(partial(model.prefill_after, capacity=12))(source, targets)
+    expected = jax.jit(partial(EncoderDecoder.prefill_after, model, capacity=12))(source, targets)
+    assert_close(found, expected, TOLERANCE)
+    with pytest.raises(ValueError, match="capacity must hold the tokens, got capacity=3, 7 tokens"):
+        model.prefill_after(source, targets, 3)
 
 
 def test_padding_is_as_if_it_were_not_there(pairs):

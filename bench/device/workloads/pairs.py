@@ -46,9 +46,7 @@ class Workload:
 
     def prefill(self, model, window, room=0):
         source, target = window[:, : self.source], window[:, self.source :]
-        state = model.encode(source, capacity=target.shape[1] + room)
-        logits, state = model(target, state)
-        return logits[:, -1], state
+        return model.prefill_after(source, target, target.shape[1] + room)
 
     def full_state(self, model, key):
         target = self.cell.length - self.source
