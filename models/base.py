@@ -28,6 +28,8 @@ class SequenceModel(nnx.Module):
     next token, or whatever the model was built to give at each step (outputs=V: classes, or numbers).
     """
 
+    remat: str | None = None  # what the gradient keeps of its blocks (remat.py), to be set; None: nothing can be set
+
     def __call__(self, inputs: Inputs, state: State | None = None) -> tuple[Float[Array, "B T V"], State | None]:
         """Outputs of every position, and the state after the last.
 
@@ -133,6 +135,8 @@ class ImageClassifier(nnx.Module):
     ones, which are the module's nnx.BatchStat. Inside a gradient, merge the module with copy=True: nnx refuses to
     change variables that were made outside.
     """
+
+    remat: str | None = None  # as SequenceModel's
 
     def __call__(self, images: Float[Array, "B Y X C"], *, train: bool = False) -> Float[Array, "B V"]:
         raise NotImplementedError

@@ -41,6 +41,7 @@ class ModelSpec:
         return self.kind == "sequence" and not self.own_width
 
 
+REMATS = ("none", "block", "full")  # what a gradient keeps of a model's blocks, the most first; see remat.py
 TABLE = "learned"  # the value of an option `positions` with which a model learns a table of positions
 _ATTENTION = ("reference", "blocked", "native")
 _CELLS = ("sequential", "native")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from lengthscale.models import TOKENS, Interface, Size
@@ -25,6 +25,7 @@ from lengthscale.models.base import EncoderDecoder, Mixer, State
 from lengthscale.models.budget import closest_width
 from lengthscale.models.layers import MLP, Linear, kernel_init, layer_norm, stacked
 from lengthscale.models.ops.attention import Mask, attention, attention_to_cache
+from lengthscale.models.remat import scan_blocks
 from lengthscale.models.transformer import AttentionConfig, KVCache, LayerCache, SelfAttention
 
 
@@ -206,7 +207,7 @@ class TransformerEncoderDecoder(Backbone, EncoderDecoder):
     def memory(self, x: Float[Array, "B S D"], mask: Bool[Array, "B S"] | None = None) -> Float[Array, "B S D"]:
         """The encoder on an embedded source. mask: the tokens that may be seen (None: all)."""
         graph, params = nnx.split(self.encoder)
-        x, _ = lax.scan(lambda x, params: (nnx.merge(graph, params)(x, mask), None), x, params)
+        x, _ = scan_blocks(self.remat, lambda x, params: (nnx.merge(graph, params)(x, mask), None), x, params)
         return self.encoder_norm(x)
 
     def mix_with(

@@ -1,10 +1,12 @@
 """One long sequence in chunks, the state carried by a `lax.scan`: equal to the whole in value and gradient.
 
 With `jax.checkpoint` round a chunk, training holds the activations of one chunk and the states between chunks. A cache
-carries no gradient, so attention trains whole; its cost in memory is linear anyway. Axes: see models/base.py.
+carries no gradient, so attention trains whole; its cost in memory is linear anyway. The outputs of a large vocabulary
+are never whole: 64k tokens of 50,257 would take 13 GB in float32. Axes: see models/base.py.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,8 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from lengthscale.models.base import Inputs, SequenceModel, State
+
+OUTPUTS_AT_ONCE = 1 << 26  # numbers: 268 MB in float32
 
 
 def cross_entropy(logits: Float[Array, "... V"], targets: Int[Array, "..."]) -> Float[Array, "..."]:
@@ -59,17 +63,76 @@ def loss(
     """
     weights = jnp.ones(targets.shape, jnp.float32) if weights is None else weights
     if not chunk:
-        return (error(model(inputs)[0], targets) * weights).sum() / weights.sum()
+        x, _ = model.features(inputs)
+        return _total(model, error, x, targets, weights) / weights.sum()
 
     @jax.checkpoint
     def body(state, piece):
         inputs, targets, weights = piece
-        outputs, state = model(inputs, state)
-        return state, (error(outputs, targets) * weights).sum()
+        x, state = model.features(inputs, state)
+        return state, _total(model, error, x, targets, weights)
 
     state = model.init_state(inputs.shape[0], 0)
     _, sums = lax.scan(body, state, tuple(_pieces(x, chunk) for x in (inputs, targets, weights)))
     return sums.sum() / weights.sum()
+
+
+def _total(model: SequenceModel, error: Callable, x, targets, weights):
+    """The weighted sum of errors of features x (B, T, D); in pieces of positions where the outputs would be large."""
+
+    def of_piece(x, targets, weights):
+        return (error(model.logits(x), targets) * weights).sum()
+
+    width = jax.eval_shape(model.logits, x).shape[-1]
+    n_pieces = -(-targets.size * width // OUTPUTS_AT_ONCE)
+    if n_pieces == 1:
+        return of_piece(x, targets, weights)
+    size = -(-targets.size // n_pieces)
+    flat = (x.reshape(-1, x.shape[-1]), targets.reshape(-1), weights.reshape(-1))
+    missing = n_pieces * size - targets.size  # positions without weight
+    pieces = tuple(
+        jnp.pad(each, [(0, missing)] + [(0, 0)] * (each.ndim - 1)).reshape(n_pieces, size, *each.shape[1:])
+        for each in flat
+    )
+    pure, parameters = jax.closure_convert(of_piece, *(each[0] for each in pieces))
+    return _sum_of_pieces(pure, parameters, *pieces)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _sum_of_pieces(function, parameters, x, targets, weights):
+    """The sum of function(x_i, targets_i, weights_i, *parameters) over pieces i.
+
+    With a gradient, that of each piece is computed right after its value, while its outputs are there: they are never
+    kept, nor computed again.
+    """
+
+    def add(total, piece):
+        return total + function(*piece, *parameters), None
+
+    return lax.scan(add, jnp.zeros((), weights.dtype), (x, targets, weights))[0]
+
+
+def _sum_of_pieces_fwd(function, parameters, x, targets, weights):
+    def add(carry, piece):
+        total, sums = carry
+        x, targets, weights = piece
+        value, (dx, dparameters) = jax.value_and_grad(
+            lambda x, parameters: function(x, targets, weights, *parameters), argnums=(0, 1)
+        )(x, parameters)
+        return (total + value, jax.tree.map(jnp.add, sums, dparameters)), dx
+
+    wide = [jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32)) for p in parameters]
+    start = (jnp.zeros((), weights.dtype), wide)
+    (total, sums), dx = lax.scan(add, start, (x, targets, weights))
+    return total, (dx, [each.astype(p.dtype) for each, p in zip(sums, parameters, strict=True)])
+
+
+def _sum_of_pieces_bwd(function, residuals, d):
+    dx, dparameters = jax.tree.map(lambda g: g * d.astype(g.dtype), residuals)
+    return dparameters, dx, None, None
+
+
+_sum_of_pieces.defvjp(_sum_of_pieces_fwd, _sum_of_pieces_bwd)
 
 
 def score(

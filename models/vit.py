@@ -12,13 +12,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Float
 
 from lengthscale.models import Interface, Size
 from lengthscale.models.backbone import Block, matched_mlp_width
 from lengthscale.models.base import ImageClassifier
 from lengthscale.models.layers import INIT_STD, MLP, Linear, kernel_init, layer_norm, stacked
+from lengthscale.models.remat import scan_blocks
 from lengthscale.models.transformer import AttentionConfig, SelfAttention
 
 PATCH = 4
@@ -52,6 +53,8 @@ class ViT(ImageClassifier):
     interface: of images; its features are their channels, its outputs the classes. method: see models.ops.attention.
     """
 
+    remat = "none"
+
     def __init__(self, config: ViTConfig, *, interface: Interface, method: str = "auto", rngs: nnx.Rngs):
         channels, classes = interface.of_images()
         d_model, patch = config.d_model, config.patch
@@ -84,7 +87,7 @@ class ViT(ImageClassifier):
     def mix(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """The blocks."""
         graph, params = nnx.split(self.blocks)
-        return lax.scan(lambda x, params: (nnx.merge(graph, params)(x, None, 0)[0], None), x, params)[0]
+        return scan_blocks(self.remat, lambda x, params: (nnx.merge(graph, params)(x, None, 0)[0], None), x, params)[0]
 
     def logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B V"]:
         """The head on the class token."""

@@ -10,6 +10,7 @@ for all of them that exists as long as the run (bench/host/runner.py).
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -49,6 +50,22 @@ def store(name: str, compiled: Any, facts: Any) -> None:
     written = path.with_suffix(".new")
     written.write_bytes(content)
     written.rename(path)
+
+
+def stored_choice(name: str) -> tuple[int, str] | None:
+    """(which form of a program a process of this run has chosen, why), as `store_choice` has stored it, or None."""
+    path = _path(name)
+    if path is None or not path.with_suffix(".choice").exists():
+        return None
+    number, why = json.loads(path.with_suffix(".choice").read_text())
+    return number, why
+
+
+def store_choice(name: str, number: int, why: str) -> None:
+    """Store which form of the program called `name` this run takes, and why."""
+    path = _path(name)
+    if path is not None:
+        path.with_suffix(".choice").write_text(json.dumps([number, why]))
 
 
 def _link(stored_as: str, name: str) -> None:

@@ -7,7 +7,7 @@ every call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -33,6 +33,7 @@ class Learner:
     abstract: Callable[[], Any]  # the model with shapes and dtypes in place of arrays
     make: Callable[[Any], tuple]  # a random key -> (parameters, statistics); statistics: of batch normalisation only
     dtype: str  # of the arrays
+    remat: str = "none"  # one of models/remat.py
 
     @cached_property
     def _parts(self) -> tuple:
@@ -49,9 +50,22 @@ class Learner:
         return sum(x.size for x in jax.tree.leaves(self._parts[1]))
 
     def model(self, params, statistics):
-        """The model with its parameters in the cell's dtype, so that its activations have it, too."""
+        """The model with its parameters in the cell's dtype, so that its activations have it, too.
+
+        Raises NotImplementedError where the model does not offer the learner's rematerialisation.
+        """
         params = jax.tree.map(lambda x: x.astype(self.dtype), params)
-        return nnx.merge(self.graph, params, statistics, copy=True)  # statistics that may change inside a gradient
+        model = nnx.merge(self.graph, params, statistics, copy=True)  # statistics that may change inside a gradient
+        if self.remat != "none":
+            if model.remat is None:
+                raise NotImplementedError(f"{type(model).__name__} has no blocks for remat {self.remat}")
+            model.remat = self.remat
+        return model
+
+    @property
+    def offers_remat(self) -> bool:
+        """Whether the model has blocks whose arrays need not be kept."""
+        return self.abstract().remat is not None
 
     def make_cast(self, key) -> tuple:
         """(parameters in the cell's dtype, statistics), for models that are not trained. key: random."""
@@ -59,11 +73,11 @@ class Learner:
         return jax.tree.map(lambda x: x.astype(self.dtype), params), statistics
 
 
-def make_learner(cell: Cell, workload: Workload) -> Learner:
+def make_learner(cell: Cell, workload: Workload, remat: str = "none") -> Learner:
     """The learner of a cell's model, with the weights of a checkpoint where its size is one."""
     opened = checkpoint.of_cell(cell)
     if opened:
-        return _from_checkpoint(opened, cell)
+        return replace(_from_checkpoint(opened, cell), remat=remat)
 
     def module(key):
         return build(
@@ -78,6 +92,7 @@ def make_learner(cell: Cell, workload: Workload) -> Learner:
         abstract=lambda: nnx.eval_shape(module, jax.random.key(0)),
         make=lambda key: nnx.split(module(key), nnx.Param, ...)[1:],
         dtype=DTYPES[cell.dtype].arrays,
+        remat=remat,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -14,7 +14,14 @@ import numpy as np
 
 from lengthscale.bench.device import flops as cost
 from lengthscale.bench.device import memory, timing
-from lengthscale.bench.device.compilation import make_shared, shared_program, store, stored
+from lengthscale.bench.device.compilation import (
+    make_shared,
+    shared_program,
+    store,
+    store_choice,
+    stored,
+    stored_choice,
+)
 from lengthscale.bench.device.memory_limit import memory_limit
 from lengthscale.bench.device.precision import precision_of
 from lengthscale.bench.plan.settings import Settings
@@ -37,6 +44,10 @@ class Outcome:
 
     status: Status = Status.OK
     message: str = ""
+
+    def saying(self, more: str) -> Outcome:
+        """The same with another part of its message."""
+        return replace(self, message="; ".join(filter(None, (self.message, more))))
 
 
 FINE = Outcome()
@@ -61,6 +72,7 @@ class Program:
     calls: int | None = None  # in one cell; None where sampling decides
     name: str = ""  # under which replicates share it; "": each compiles its own
     parts: tuple[Program, ...] = ()  # the programs that are measured, where this one is only for a plan
+    leaner: Callable[[], Sequence[Program]] = tuple  # the same step in less memory, each taking longer than the last
 
     @cached_property
     def abstract_args(self) -> tuple:
@@ -90,6 +102,7 @@ class Compiled:
     call: Any
     columns: dict  # of its row, with those of its program
     moved_bytes: int | None  # the least that one call moves: its arguments and outputs, each once
+    why: str = ""  # why it is this form of the program, where others did not fit
 
     @property
     def planned_bytes(self) -> int | None:
@@ -145,11 +158,55 @@ def load_or_compile(program: Program, notify: Notifier) -> Compiled:
     return compiled
 
 
+def fitting(
+    program: Program,
+    settings: Settings,
+    notify: Notifier,
+    load: Callable[[Program, Notifier], Compiled] = load_or_compile,
+) -> Compiled:
+    """The compiled program, or the first of its leaner forms that fits into the memory; `why` says what did not.
+
+    Once a process has chosen, the others of a run take the same. Raises SkippedError where no form fits.
+    """
+    name = f"{program.name} in {settings.mem_limit_bytes or settings.mem_limit_share}" if program.name else ""
+    if found := stored_choice(name):
+        number, why = found
+        compiled = load((program, *program.leaner())[number] if number else program, notify)
+        check_memory(compiled, settings)
+        return replace(compiled, why=why)
+    reasons: list[str] = []
+    for form in _forms(program):
+        try:
+            compiled = load(form, notify)
+            check_memory(compiled, settings)
+        except SkippedError as reason:
+            reasons.append(str(reason))
+        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler itself says so
+            if not is_out_of_memory(error):
+                raise
+            reasons.append(str(error).splitlines()[0][:200])
+        else:
+            why = f"it is leaner, since without: {reasons[0]}" if reasons else ""
+            store_choice(name, len(reasons), why)
+            return replace(compiled, why=why)
+    raise SkippedError(reasons[-1])
+
+
+def _forms(program: Program) -> Iterator[Program]:
+    """The program, then its leaner forms, which are made only if they are asked for."""
+    yield program
+    yield from program.leaner()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether jax's error says that a device has too little memory."""
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
 def prepare(program: Program, settings: Settings, notify: Notifier) -> None:
     """Compile all that a replicate runs, and store it. Raises SkippedError where it does not fit into memory."""
     for part in program.parts or (program,):
-        check_memory(load_or_compile(part, notify), settings)
-        part.prepare_args()
+        fitting(part, settings, notify).program.prepare_args()
 
 
 def check_memory(compiled: Compiled, settings: Settings) -> None:
@@ -175,8 +232,8 @@ def with_place_losses(done: Done, losses: Sequence[tuple[float | None, ...]]) ->
 
 def measure(program: Program, settings: Settings, notify: Notifier) -> Done:
     """Compile and sample a program: one row. Raises SkippedError where the program does not fit into memory."""
-    compiled = load_or_compile(program, notify)
-    check_memory(compiled, settings)
+    compiled = fitting(program, settings, notify)
+    program = compiled.program
     notify("allocate")
     args = program.make_args()
     meter = memory.peak_meter()
@@ -197,7 +254,7 @@ def measure(program: Program, settings: Settings, notify: Notifier) -> Done:
     outcome = check_losses(losses)
     if losses and outcome == FINE:
         row["loss"] = float(losses[0])  # of the untrained model: the last loss depends on how fast the machine is
-    return measured([row], samples, outcome)
+    return measured([row], samples, outcome.saying(compiled.why))
 
 
 def check_losses(losses) -> Outcome:

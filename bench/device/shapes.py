@@ -10,11 +10,13 @@ import numpy as np
 from lengthscale.bench.data import Images
 from lengthscale.bench.data.synthetic import Task
 from lengthscale.bench.device.largest import Ladder
+from lengthscale.bench.device.learner import make_learner
 from lengthscale.bench.device.measures import decode, forward, train
 from lengthscale.bench.device.program import Program
 from lengthscale.bench.device.workloads import data_of, make_endless_workload
 from lengthscale.bench.plan import checkpoint
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.models.catalogue import REMATS
 
 MODES = {"forward": forward, "train": train, "decode": decode}
 GRAIN = 1024  # tokens; lengths are multiples of it, or of the chunk in which a model runs
@@ -23,8 +25,8 @@ LONGEST, LARGEST_BATCH = 1 << 24, 1 << 16  # where the search ends
 BATCHES = Ladder(lambda n: n, LARGEST_BATCH)
 
 
-def program_at(mode: str, cell: Cell, length: int, batch: int) -> Program:
-    """The program of a mode at another length and batch. mode: one of MODES.
+def program_at(mode: str, cell: Cell, length: int, batch: int, remat: str = "none") -> Program:
+    """The program of a mode at another length and batch. mode: one of MODES. remat: of training.
 
     All of its sequences are the same one, of data that are repeated where they are too short. Raises
     NotImplementedError where the model does not do this.
@@ -34,7 +36,15 @@ def program_at(mode: str, cell: Cell, length: int, batch: int) -> Program:
     one = make_endless_workload(replace(cell, batch=1))
     inputs = one.example() if mode == "train" else one.prompt()
     inputs = tuple(np.broadcast_to(x, (batch, *x.shape[1:])) for x in inputs)
-    return MODES[mode].program_on(cell, make_endless_workload(cell), inputs)
+    workload = make_endless_workload(cell)
+    if mode == "train":
+        return train.program_on(cell, workload, inputs, remat)
+    return MODES[mode].program_on(cell, workload, inputs)
+
+
+def leanest_remat(cell: Cell) -> str:
+    """The rematerialisation by which the cell's model trains in the least memory."""
+    return REMATS[-1] if make_learner(cell, make_endless_workload(cell)).offers_remat else REMATS[0]
 
 
 def lengths_of(cell: Cell) -> Ladder:

@@ -21,8 +21,8 @@ from lengthscale.bench.device.program import (
     Outcome,
     Program,
     check_losses,
-    check_memory,
     compile_program,
+    fitting,
     measured,
 )
 from lengthscale.bench.device.workloads.base import Arrays, Workload
@@ -31,31 +31,43 @@ from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done, Samples
 from lengthscale.models.base import SequenceModel
+from lengthscale.models.catalogue import REMATS
 
 POINTS = 24  # of the curve of a training
 WARM_UP = 2  # steps whose times do not count: in the first everything is new, before the second free memory is returned
 
 
-def make_training(cell: Cell, workload: Workload, learning_rate, inputs: Arrays, calls: int | None = None) -> Program:
+def make_training(
+    cell: Cell, workload: Workload, learning_rate, inputs: Arrays, *, remat: str, calls: int | None = None
+) -> Program:
     """The program of a step that trains the cell's model on batches of the shapes of `inputs`.
 
-    learning_rate: a number or an optax schedule. calls: the number of steps in one cell; None where sampling decides.
+    learning_rate: a number or an optax schedule. remat: one of models/remat.py, or "auto": none, the others being the
+    program's leaner forms. calls: the number of steps in one cell; None where sampling decides.
     """
-    learner = make_learner(cell, workload)
+    kept = "none" if remat == "auto" else remat
+    learner = make_learner(cell, workload, kept)
     optimizer = make_optimizer(learning_rate)
 
     def make_state(key):
         params, statistics = learner.make(key)
         return params, statistics, optimizer.init(params)
 
+    def leaner() -> list[Program]:
+        if remat != "auto" or not learner.offers_remat:
+            return []
+        make = partial(make_training, cell, workload, learning_rate, inputs, calls=calls)
+        return [make(remat=each) for each in REMATS if each != kept]
+
     return Program(
         step=make_train_step(learner, workload, optimizer),
         make_state=make_state,
         inputs=inputs,
         seed=cell.seed,
-        name=f"{cell.key()} training",
+        name=f"{cell.key()} training remat={kept}",
         tokens=cell.batch * cell.length,
-        columns=lambda results: {"n_params": learner.n_params},
+        columns=lambda results: {"n_params": learner.n_params, "remat": kept},
+        leaner=leaner,
         advance=lambda args, results: (*results[:3], *args[3:]),
         loss=lambda results: results[3],
         calls=calls,
@@ -68,7 +80,8 @@ def make_budgeted(cell: Cell, workload: Workload, settings: Settings) -> Program
     recipe = recipes.choose(cell, settings)
     rise = max(1, round(steps * recipe.warmup))
     schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.learning_rate, rise, steps + 1)
-    return make_training(cell, workload, schedule, next(workload.training_batches()), steps)
+    inputs = next(workload.training_batches())
+    return make_training(cell, workload, schedule, inputs, remat=settings.remat, calls=steps)
 
 
 @dataclass(frozen=True)
@@ -88,11 +101,11 @@ class Training:
 
 def train(cell: Cell, workload: Workload, settings: Settings, notify: Notifier) -> Training:
     """Train the cell's model on its budget. Raises SkippedError where the program does not fit into memory."""
-    program, recipe = make_budgeted(cell, workload, settings), recipes.choose(cell, settings)
+    recipe = recipes.choose(cell, settings)
     with shared_compilation():  # cells of different seeds run the same program
-        compiled = compile_program(program, notify)
+        compiled = fitting(make_budgeted(cell, workload, settings), settings, notify, compile_program)
+    program = compiled.program
     del compiled.columns["compile_s"]  # it may be the time of reading what another cell has compiled
-    check_memory(compiled, settings)
     notify("allocate")
     args = program.make_args()
     meter = memory.peak_meter()

@@ -12,7 +12,7 @@ import jax
 
 from lengthscale.bench.device import correctness, memory, peaks, timing
 from lengthscale.bench.device.power import EnergyMeter
-from lengthscale.bench.device.program import Notifier, SkippedError, check_memory, compile_program, prepare
+from lengthscale.bench.device.program import Notifier, SkippedError, compile_program, fitting, is_out_of_memory, prepare
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.dtypes import DTYPES
 from lengthscale.bench.plan.measures import MEASURES
@@ -52,7 +52,7 @@ def run(task: str, cell: Cell | None, settings: Settings, notify: Notifier) -> D
     except NotImplementedError as reason:
         return Done(Status.UNSUPPORTED, str(reason))
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not is_out_of_memory(error):
             raise
         return Done(Status.OOM, str(error).splitlines()[0][:500])
 
@@ -74,9 +74,8 @@ def plan(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """The plan of a cell: planned memory and FLOPs, and the time of a step if the step is small enough to run."""
     notify("build")
     program = _MODULES[cell.measure].make_program(cell, settings)
-    compiled = compile_program(program, notify)
-    check_memory(compiled, settings)
-    step_s = None
+    compiled = fitting(program, settings, notify, compile_program)
+    program, step_s = compiled.program, None
     if (compiled.columns["flops"] or 0) <= PLAN_RUN_FLOPS:
         notify("run")
         args = program.make_args()

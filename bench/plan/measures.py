@@ -97,7 +97,9 @@ RESAMPLING = (
     "dt_median",
     "dt_p90",
 )
+REMAT = "remat"  # what the gradient keeps of the blocks: none, block or full (models/remat.py), the first that fits
 TRAINING = (
+    REMAT,
     "state_bytes",  # of the trained model, after a sequence of the training length
     "train_loss",
     "train_tokens",
@@ -113,6 +115,7 @@ CURVE = (  # of training, in rows of their own: the mean training loss since the
 )
 BREAKDOWN = (
     "mode",  # forward: a prefill; train: a training step
+    REMAT,
     "part",  # a kind of operator, or "idle", when none runs; bench/device/operators.py
     "part_ms",  # of a step; the parts of a mode add up to traced_ms less profiler_ms
     "part_share",  # of that sum
@@ -125,6 +128,7 @@ BREAKDOWN = (
 )
 FRONTIER = (  # what fits into the memory; how it is known: bench/device/largest.py
     "mode",  # forward, train or decode
+    REMAT,
     "longest_tokens",  # the longest sequence that fits, at the cell's batch
     "longest_how",
     "too_long_tokens",  # the shortest sequence that was found not to fit
@@ -140,7 +144,7 @@ TRAINED = TRAINING + TIMED
 LEARNED = HELD_OUT + CURVE + TRAINED
 # A CSV has such a column only if a row has a value: older CSVs stay valid.
 _GAINS = ("n_items", "n_targets", "gain_from", "gain", "gain_low", "gain_high")
-OPTIONAL = ("control", *_GAINS, *CURVE, "warmup", "recipe", "state_bytes", "precision", *ENERGY)
+OPTIONAL = ("control", *_GAINS, *CURVE, "warmup", "recipe", "state_bytes", "precision", REMAT, *ENERGY)
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ MEASURES = {
     "train": Measure(
         "lengthscale.bench.device.measures.train",
         "one step on L tokens: forward, backward, AdamW",
-        (*TIMED, "loss"),
+        (*TIMED, REMAT, "loss"),
         replicated=True,
     ),
     "decode": Measure(

@@ -16,6 +16,7 @@ from lengthscale.bench.plan.options import LIST, OUT, RERUN, Given, Option, one_
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.suites import SUITES
 from lengthscale.models import MODELS, SIZES, STATES
+from lengthscale.models.catalogue import REMATS
 from lengthscale.models.names import options_text
 
 METHODS = ("auto", *dict.fromkeys(method for spec in MODELS.values() for method in spec.methods))
@@ -70,6 +71,15 @@ _CELLS = (
         "several, such as 0,4k, each makes its own cells (default: the suite's)",
         parse=parse.chunks,
         metavar="TOKENS",
+    ),
+    Option(
+        "--remat",
+        "training: which parts of a model are computed again for the gradient, and not kept: none, block (each block's "
+        "arrays) or full (those of groups of blocks, too); auto: the first of these that fits (default: auto)",
+        parse.one_of("remat", ("auto", *REMATS)),
+        metavar="NAME",
+        known=("auto", *REMATS),
+        setting="remat",
     ),
     Option(
         "--replicates",

@@ -21,6 +21,7 @@ class Settings:
     max_samples: int = 400
     mem_limit_share: float = 0.8  # of the memory that is free when a cell starts
     mem_limit_bytes: int | None = None  # instead of that share
+    remat: str = "auto"  # of training: one of models/remat.py, or "auto", the first of them that fits into the memory
     train_tokens: int = 131_072  # quality: tokens to train on, at every length
     step_tokens: int = 1_024  # quality: tokens of one step
     learning_rate: float | None = None  # its peak, after a warm-up, then cosine; None: the recipe's (plan/recipes.py)

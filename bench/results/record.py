@@ -69,6 +69,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     weights_bytes: int | None = None
     activation_bytes: int | None = None
     # training
+    remat: str | None = None
     train_loss: float | None = None
     train_tokens: int | None = None
     steps: int | None = None

@@ -14,12 +14,18 @@ from jaxtyping import Float
 
 def scale(x: Float[Array, "... E"], factor: Float[Array, " E"]) -> Float[Array, "... E"]:
     """x * factor, one factor a channel, whose gradient is a matrix product."""
-    return _scale(x, factor)
+    return _scale(*_alike(x, factor))
 
 
 def shift(x: Float[Array, "... E"], bias: Float[Array, " E"]) -> Float[Array, "... E"]:
     """x + bias, one bias a channel, whose gradient is a matrix product."""
-    return _shift(x, bias)
+    return _shift(*_alike(x, bias))
+
+
+def _alike(x, y):
+    """Both in the type of their product; so each one's gradient is cast back to its own type."""
+    dtype = jnp.promote_types(x.dtype, y.dtype)
+    return x.astype(dtype), y.astype(dtype)
 
 
 def sum_over_time(x: Float[Array, "... E"]) -> Float[Array, " E"]:

@@ -27,8 +27,8 @@ from lengthscale.bench.device.program import (
     Program,
     SkippedError,
     check_losses,
-    check_memory,
     compile_program,
+    fitting,
     measured,
 )
 from lengthscale.bench.plan.cell import Cell
@@ -82,8 +82,7 @@ class _Found:
 
 
 def _measure(program: Program, settings: Settings, notify: Notifier) -> _Found:
-    compiled = compile_program(program, notify)
-    check_memory(compiled, settings)
+    compiled = fitting(program, settings, notify, compile_program)
     operators = operators_of(compiled.call.as_text())
     in_a_step = sum(each.runs for each in operators.values())
     if 2 * in_a_step > MOST_RUNS:
@@ -99,9 +98,9 @@ def _measure(program: Program, settings: Settings, notify: Notifier) -> _Found:
     parts = trace.time_of_parts(traced, operators)[1:]  # the first step after a pause is slower
     in_scans = {name for name, each in operators.items() if each.part == RECURRENCE and not each.contains}
     most_ns = PROFILER_NS * sum(span.name in in_scans for span in traced.operators) / len(traced.steps)
-    n_params = compiled.columns["n_params"]
-    rows = [{"n_params": n_params, **row} for row in columns(parts, seconds, most_ns)]
-    return _Found(rows, seconds, check_losses(step.losses))
+    known = {name: compiled.columns[name] for name in ("n_params", "remat") if name in compiled.columns}
+    rows = [{**known, **row} for row in columns(parts, seconds, most_ns)]
+    return _Found(rows, seconds, check_losses(step.losses).saying(compiled.why))
 
 
 class _Step:

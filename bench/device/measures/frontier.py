@@ -18,8 +18,8 @@ import jax
 from lengthscale.bench.device import memory, timing
 from lengthscale.bench.device.largest import How, Ladder, Largest, Plan, find_largest
 from lengthscale.bench.device.memory_limit import memory_limit
-from lengthscale.bench.device.program import Compiled, Notifier, Program, compile_program, measured
-from lengthscale.bench.device.shapes import BATCHES, MODES, lengths_of, program_at
+from lengthscale.bench.device.program import Compiled, Notifier, Program, compile_program, is_out_of_memory, measured
+from lengthscale.bench.device.shapes import BATCHES, MODES, leanest_remat, lengths_of, program_at
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Done, Samples
@@ -85,7 +85,7 @@ class Search:
         try:
             compiled = self.clock.timed(lambda: compile_program(program, self.notify))
         except jax.errors.JaxRuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return Plan(math.inf, inputs)
         if compiled.planned_bytes is None:
@@ -115,15 +115,11 @@ class Search:
             try:
                 flops_per_s = flops / step_seconds(compiled, 1)
             except jax.errors.JaxRuntimeError as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 return "it was planned to fit, and ran out of memory"
         self.found = replace(self.found, how=How.CONFIRMED)
         return ""
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return "RESOURCE_EXHAUSTED" in str(error)
 
 
 def step_seconds(compiled: Compiled, calls: int) -> float:
@@ -137,18 +133,19 @@ def step_seconds(compiled: Compiled, calls: int) -> float:
 
 def make_program(cell: Cell, settings: Settings) -> Program:
     """The program of a training step at the cell's own length and batch."""
-    return program_at("train", cell, cell.length, cell.batch)
+    return program_at("train", cell, cell.length, cell.batch, "none" if settings.remat == "auto" else settings.remat)
 
 
 def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     """Measure the cell: a row for each mode. Raises NotImplementedError where the model has no mode."""
     limit, _ = memory_limit(settings)
+    remat = leanest_remat(cell) if settings.remat == "auto" else settings.remat
     clock, lengths = Clock(settings), lengths_of(cell)
     longest: dict[str, Search] = {}
     largest: dict[str, Search] = {}
     messages = []
     for mode in MODES:  # all lengths before the batches, in case the time is short
-        search = Search(lambda length, mode=mode: program_at(mode, cell, length, cell.batch), notify, clock)
+        search = Search(lambda length, mode=mode: program_at(mode, cell, length, cell.batch, remat), notify, clock)
         try:
             search.run(limit, lengths)
             longest[mode] = search
@@ -157,13 +154,17 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     if not longest:
         raise NotImplementedError("; ".join(messages))
     for mode in longest:
-        search = Search(lambda batch, mode=mode: program_at(mode, cell, cell.length, batch), notify, clock)
+        search = Search(lambda batch, mode=mode: program_at(mode, cell, cell.length, batch, remat), notify, clock)
         search.run(limit, BATCHES)
         largest[mode] = search
     notify("run")
     for mode in longest:
         messages += _confirm(mode, {"longest sequence": longest[mode], "largest batch": largest[mode]}, settings)
-    rows = [_row(mode, longest[mode], largest[mode]) | {"memory_limit_bytes": limit} for mode in longest]
+    rows = [
+        _row(mode, longest[mode], largest[mode])
+        | {"memory_limit_bytes": limit, "remat": remat if mode == "train" else None}
+        for mode in longest
+    ]
     return replace(measured(rows, Samples()), message="; ".join(messages))
 
 

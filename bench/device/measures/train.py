@@ -16,12 +16,12 @@ LEARNING_RATE = 1e-4  # small, since only the cost is measured
 def make_program(cell: Cell, settings: Settings) -> Program:
     """The program of one training step."""
     workload = make_workload(cell)
-    return program_on(cell, workload, workload.example())
+    return program_on(cell, workload, workload.example(), settings.remat)
 
 
-def program_on(cell: Cell, workload: Workload, inputs: Arrays) -> Program:
+def program_on(cell: Cell, workload: Workload, inputs: Arrays, remat: str) -> Program:
     """The program of one training step on these inputs, of which only shapes and dtypes matter before it runs."""
-    return make_training(cell, workload, LEARNING_RATE, inputs)
+    return make_training(cell, workload, LEARNING_RATE, inputs, remat=remat)
 
 
 def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
