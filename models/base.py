@@ -28,7 +28,7 @@ class SequenceModel(nnx.Module):
     next token, or whatever the model was built to give at each step (outputs=V: classes, or numbers).
     """
 
-    remat: str | None = None  # what the gradient keeps of its blocks (remat.py), to be set; None: nothing can be set
+    remat = ""  # what the gradient keeps of its blocks (remat.py), which may be set; "": it offers no choice
 
     def __call__(self, inputs: Inputs, state: State | None = None) -> tuple[Float[Array, "B T V"], State | None]:
         """Outputs of every position, and the state after the last.
@@ -136,7 +136,7 @@ class ImageClassifier(nnx.Module):
     change variables that were made outside.
     """
 
-    remat: str | None = None  # as SequenceModel's
+    remat = ""  # as SequenceModel's
 
     def __call__(self, images: Float[Array, "B Y X C"], *, train: bool = False) -> Float[Array, "B V"]:
         raise NotImplementedError

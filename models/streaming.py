@@ -77,7 +77,7 @@ def loss(
     return sums.sum() / weights.sum()
 
 
-def _total(model: SequenceModel, error: Callable, x, targets, weights):
+def _total(model: SequenceModel, error: Callable, x, targets, weights) -> Array:
     """The weighted sum of errors of features x (B, T, D); in pieces of positions where the outputs would be large."""
 
     def of_piece(x, targets, weights):
@@ -95,7 +95,7 @@ def _total(model: SequenceModel, error: Callable, x, targets, weights):
         for each in flat
     )
     pure, parameters = jax.closure_convert(of_piece, *(each[0] for each in pieces))
-    return _sum_of_pieces(pure, parameters, *pieces)
+    return _sum_of_pieces(pure, parameters, *pieces)  # pyright: ignore[reportReturnType] of custom_vjp
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -57,7 +57,7 @@ class Learner:
         params = jax.tree.map(lambda x: x.astype(self.dtype), params)
         model = nnx.merge(self.graph, params, statistics, copy=True)  # statistics that may change inside a gradient
         if self.remat != "none":
-            if model.remat is None:
+            if not model.remat:
                 raise NotImplementedError(f"{type(model).__name__} has no blocks for remat {self.remat}")
             model.remat = self.remat
         return model
@@ -65,7 +65,7 @@ class Learner:
     @property
     def offers_remat(self) -> bool:
         """Whether the model has blocks whose arrays need not be kept."""
-        return self.abstract().remat is not None
+        return bool(self.abstract().remat)
 
     def make_cast(self, key) -> tuple:
         """(parameters in the cell's dtype, statistics), for models that are not trained. key: random."""

@@ -8,7 +8,8 @@ multiplies bfloat16 alone, and HIGHEST is a sum of six such products, with float
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
@@ -32,12 +33,12 @@ def precision_of(closed_jaxpr) -> str | None:
 
     None for a program without products. The platform is the one that the program is traced for.
     """
-    found: Counter[str] = Counter()  # FLOPs
+    found: dict[str, float] = defaultdict(float)  # FLOPs
     _count(closed_jaxpr.jaxpr, 1, found)
-    return "+".join(name for name, _ in found.most_common()) or None
+    return "+".join(sorted(found, key=lambda name: -found[name])) or None
 
 
-def _count(jaxpr, times: float, found: Counter[str]) -> None:
+def _count(jaxpr: Any, times: float, found: dict[str, float]) -> None:
     """Add the products of a program that is run so many times."""
     jaxpr, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     for eqn in jaxpr.eqns:

@@ -1,6 +1,7 @@
 """Rematerialisation changes memory and FLOPs, and no value; outputs of a large vocabulary are never whole."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ WORDS = Interface(vocab=11)
 IMAGES = Interface(features=3, outputs=5, side=16)
 
 
-def split(name, size=DEEP, interface=WORDS):
+def split(name, size: Any = DEEP, interface=WORDS) -> Any:
     return nnx.split(build(name, size=size, interface=interface, rngs=nnx.Rngs(0)))
 
 
@@ -34,7 +35,7 @@ def loss_of(graph, remat, tokens):
     return loss
 
 
-def tokens_of(length, vocab=11):
+def tokens_of(length, vocab=11) -> Any:
     return np.random.default_rng(0).integers(0, vocab, (2, length + 1), np.int32)
 
 
@@ -58,7 +59,7 @@ def test_of_images_and_of_pairs_either():
     for remat in REMATS:
 
         def total(params, remat=remat):
-            model = nnx.merge(graph, params)
+            model: Any = nnx.merge(graph, params)
             model.remat = remat
             return jnp.square(model(images)).sum()
 
@@ -69,7 +70,7 @@ def test_of_images_and_of_pairs_either():
     for remat in REMATS:
 
         def of_pair(params, remat=remat):
-            model = nnx.merge(graph, params)
+            model: Any = nnx.merge(graph, params)
             model.remat = remat
             return jnp.square(model.teach(source, targets)).mean()
 
@@ -114,7 +115,7 @@ def test_a_loss_in_pieces_is_the_whole_loss(name, weighted, monkeypatch):
     """37 tokens of 2 sequences in 11 pieces of 7, of which the last one is padded."""
     graph, params = split(name, "tiny", Interface(vocab=50))
     tokens = tokens_of(37, vocab=50)
-    weights = np.random.default_rng(1).random((2, 37), np.float32) if weighted else None
+    weights: Any = np.random.default_rng(1).random((2, 37), np.float32) if weighted else None
 
     def loss(params):
         return 3.0 * streaming.loss(nnx.merge(graph, params), tokens[:, :-1], tokens[:, 1:], weights)
