@@ -12,11 +12,16 @@ from lengthscale.bench.data.download import fetch
 from tests.helpers import reliability
 from tests.helpers.serving import QUICK, paper, serving, source
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the tests' tolerances are a CPU's; the bench itself uses what is there
+# Tests run on the CPU, also where there is a GPU, unless --gpu is given; the bench itself uses what is there. Workers
+# inherit the environment, and not the arguments.
+ON_GPU = "--gpu" in sys.argv or os.environ.get("LENGTHSCALE_TEST_GPU") == "1"
+os.environ["LENGTHSCALE_TEST_GPU"] = str(int(ON_GPU))
+os.environ.setdefault("JAX_PLATFORMS", "cuda,cpu" if ON_GPU else "cpu")
 # The tolerances are float32's: an NVIDIA GPU would multiply float32 as TF32.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 # Nothing here is run for its speed, and compiling is most of what the tests do.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+if not ON_GPU:
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 # The shapes in the annotations of the ops are checked at every call, if the checker (of the extra "test") is installed.
 # The hook changes modules as they are imported, so nothing above may import one of these.
@@ -28,6 +33,7 @@ if importlib.util.find_spec("beartype"):
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the slow tests too")
+    parser.addoption("--gpu", action="store_true", help="run on the GPU, and not on the CPU")
     parser.addoption("--reliability", action="store_true", help="write docs/reliability.md from the tests of faults")
 
 
@@ -45,7 +51,8 @@ def pytest_collection_modifyitems(config, items):
                     f"{item.nodeid}: {fault!r} is no line of FAULTS in tests/helpers/reliability.py"
                 )
             item.user_properties.append(("fault", fault))
-        if "slow" in item.keywords and not config.getoption("--slow"):
+        wanted = config.getoption("--slow") or (ON_GPU and "gpu" in item.keywords)
+        if "slow" in item.keywords and not wanted:
             item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
 
 

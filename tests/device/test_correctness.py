@@ -11,8 +11,8 @@ from lengthscale.bench.host.checks import Checks
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Checked, Done
-from lengthscale.models.ops import native
 from lengthscale.models.ops.gated import dispatch
+from tests.helpers.platforms import needs_kernels
 
 CELL = Cell("train", "gru", "small", "auto", 64, 2, "float32", 0, "text", 0)
 
@@ -48,7 +48,7 @@ def test_a_model_with_one_form_has_nothing_to_be_held_to():
     assert check(replace(CELL, method="sequential")).content == Checked(None, None)
 
 
-@pytest.mark.skipif(native.missing() is not None, reason=f"no native kernels: {native.missing()}")
+@needs_kernels
 @pytest.mark.parametrize("measure", ["forward", "train"])
 def test_a_wrong_form_is_found_and_named(monkeypatch, measure):
     right = dispatch.gru_native
@@ -60,7 +60,7 @@ def test_a_wrong_form_is_found_and_named(monkeypatch, measure):
     assert "at length 192" in record.message
 
 
-@pytest.mark.skipif(native.missing() is not None, reason=f"no native kernels: {native.missing()}")
+@needs_kernels
 def test_a_wrong_gradient_is_found_though_the_loss_is_right(monkeypatch):
     @jax.custom_vjp
     def wrong(*args):

@@ -13,10 +13,10 @@ from flax import nnx
 from lengthscale.bench.device.flops import flops_of
 from lengthscale.models import MODELS, SIZES, Interface, build
 from lengthscale.models.budget import count_params
-from lengthscale.models.ops import native
 from lengthscale.models.resnet import BatchNorm, ResNetConfig
 from lengthscale.models.vit import split_patches
 from tests.helpers.compare import assert_close
+from tests.helpers.platforms import missing_kernels
 
 TOLERANCE = 1e-5  # float32: a few hundred roundings of numbers near 1
 IMAGES = partial(Interface, features=3, outputs=5)
@@ -71,7 +71,7 @@ def test_vits_methods_agree_over_several_blocks_of_patches():
         return jax.jit(lambda params, x: nnx.merge(graph, params)(x))(params, images)
 
     others = [
-        name for name in MODELS["vit"].methods if name != "reference" and (name != "native" or not native.missing())
+        name for name in MODELS["vit"].methods if name != "reference" and (name != "native" or not missing_kernels())
     ]
     assert "blocked" in others
     for method in others:

@@ -49,6 +49,7 @@ def selective_scan(
     if x.u.shape[1] == 1:
         return scan_one_token(x, A, h0, discretisation)
     if method == "native":
+        x, A = jax.tree.map(lambda v: v.astype(h0.dtype), (x, A))
         return scan_native(x, A, h0, None, chunk)
     if method == "pallas":
         return scan_pallas(x, A, h0, chunk)

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from lengthscale.bench.device.flops import flops
-from lengthscale.models.ops import native
 from lengthscale.models.ops.causal_conv import METHODS, causal_conv1d, causal_conv1d_reference
 from tests.helpers.compare import assert_close
+from tests.helpers.platforms import needs_kernels
 
 TOLERANCE = 5e-6  # float32: sums of up to 3000 terms in another order, relative to the largest
 
-needs_kernels = pytest.mark.skipif(native.missing() is not None, reason=f"no native kernels: {native.missing()}")
 FORMS = [pytest.param(name, marks=needs_kernels if name == "native" else ()) for name in METHODS]
 # Channels that fill a vector and that do not; fewer steps than taps; a single tap; several pieces of time.
 SHAPES = [(1, 64, 16, 4), (2, 37, 40, 3), (3, 2, 7, 4), (1, 5, 16, 1), (2, 2500, 33, 4)]

@@ -12,6 +12,7 @@ from lengthscale.models.ops import native
 from lengthscale.models.ops.attention import Mask, attention, attention_reference, dispatch, kernels
 from lengthscale.models.ops.platform import lowering_for, platform
 from tests.helpers.compare import assert_close
+from tests.helpers.platforms import needs_cpu
 from tests.models.ops.test_ops import normal
 
 TOLERANCE = 5e-6  # float32: sums of up to 300 terms
@@ -34,7 +35,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("method", ["splash", "cudnn"])
+@pytest.mark.parametrize("method", [pytest.param("splash", marks=needs_cpu), "cudnn"])
 @pytest.mark.parametrize(("length", "n_keys", "heads", "kv_heads", "causal", "window"), CASES)
 def test_kernels_equal_the_equation(method, length, n_keys, heads, kv_heads, causal, window):
     args = queries_and_keys(length, n_keys, heads, kv_heads)
@@ -143,6 +144,7 @@ def test_on_a_cpu_it_is_ours_where_it_is_available():
     assert chosen("cpu", dtype="bfloat16") == "blocked"
 
 
+@needs_cpu
 def test_what_does_not_fit_is_refused():
     q, k, v = queries_and_keys(16, 16, 2, 2)
     with pytest.raises(ValueError, match="method splash does not fit: it is for 128 to 262144 tokens, got 16 queries"):

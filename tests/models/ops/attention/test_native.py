@@ -13,10 +13,11 @@ from lengthscale.models.ops.attention import Cache, Mask, attention, attention_r
 from lengthscale.models.ops.attention.blocks import attention_in_blocks
 from lengthscale.models.ops.platform import lowering_for
 from tests.helpers.compare import assert_close
+from tests.helpers.platforms import needs_kernels
 
 TOLERANCE = 2e-5  # as in test_ops: sums of up to a few hundred terms in another order
 
-pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no native kernels: {native.missing()}")
+pytestmark = needs_kernels
 
 
 def arguments(length, n_keys=None, *, batch=1, heads=2, key_heads=None, size=16, seed=0):

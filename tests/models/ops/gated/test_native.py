@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from lengthscale.bench.device.flops import flops
-from lengthscale.models.ops import gated, native
+from lengthscale.models.ops import gated
 from lengthscale.models.ops.gated import dispatch
 from lengthscale.models.ops.packed import hold_cell
 from tests.helpers.compare import assert_close
+from tests.helpers.platforms import needs_kernels
 
 TOLERANCE = 2e-5  # as in test_ops
 
@@ -19,7 +20,6 @@ CELLS = {"rnn": (gated.rnn, gated.rnn_reference, 1), "lstm": (gated.lstm, gated.
 CELLS["gru"] = (gated.gru, gated.gru_reference, 3)
 
 each_cell = pytest.mark.parametrize("name", CELLS)
-needs_kernels = pytest.mark.skipif(native.missing() is not None, reason=f"no native kernels: {native.missing()}")
 
 
 def arguments(name, batch, length, width):

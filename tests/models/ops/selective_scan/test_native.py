@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from lengthscale.bench.device.flops import flops
-from lengthscale.models.ops import native
 from lengthscale.models.ops.selective_scan import (
     Gate,
     Inputs,
@@ -21,11 +20,10 @@ from lengthscale.models.ops.selective_scan import (
     selective_scan_reference,
 )
 from tests.helpers.compare import assert_close
+from tests.helpers.platforms import needs_kernels
 from tests.models.ops.test_ops import scan_arguments
 
 TOLERANCE = 2e-5  # as in test_ops: sums of up to a few hundred terms in another order
-
-needs_kernels = pytest.mark.skipif(native.missing() is not None, reason=f"no native kernels: {native.missing()}")
 
 
 def gated_arguments(batch, length, width, state):
