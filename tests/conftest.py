@@ -19,6 +19,8 @@ os.environ["LENGTHSCALE_TEST_GPU"] = str(int(ON_GPU))
 os.environ.setdefault("JAX_PLATFORMS", "cuda,cpu" if ON_GPU else "cpu")
 # The tolerances are float32's: an NVIDIA GPU would multiply float32 as TF32.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+# What earlier runs have found must not stand in for what a test runs.
+os.environ["LENGTHSCALE_KNOWN"] = "0"
 # Nothing here is run for its speed, and compiling is most of what the tests do.
 if not ON_GPU:
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")

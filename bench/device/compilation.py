@@ -23,6 +23,7 @@ from jax.experimental import serialize_executable
 from jax.experimental.compilation_cache import compilation_cache
 
 from lengthscale.models.ops import native
+from lengthscale.models.ops.platform import platform
 
 LITTLE_EFFORT: dict[str, Any] = {"xla_backend_optimization_level": 1}
 
@@ -81,6 +82,20 @@ def _path(name: str) -> Path | None:
     if not folder or not name:
         return None
     return Path(folder) / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.program"
+
+
+def tuning() -> dict[str, Any]:
+    """Options of a compilation on CUDA: what XLA tries on the device for one program, a run's other programs reuse.
+
+    So the time of a compilation is that of compiling, and each kernel is tried once. The folder belongs to the run, as
+    XLA executes what is in it.
+    """
+    folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    if platform() != "cuda" or not folder:
+        return {}
+    path = Path(folder) / "autotuning"
+    path.mkdir(exist_ok=True)
+    return {"xla_gpu_per_fusion_autotune_cache_dir": str(path)}
 
 
 def make_shared(make: Callable[[Any], Any], seed: int, name: str = "") -> Any:

@@ -21,6 +21,7 @@ from lengthscale.bench.device.compilation import (
     store_choice,
     stored,
     stored_choice,
+    tuning,
 )
 from lengthscale.bench.device.memory_limit import memory_limit
 from lengthscale.bench.device.precision import precision_of
@@ -134,7 +135,7 @@ def compile_program(program: Program, notify: Notifier) -> Compiled:
     trace_s = time.perf_counter() - start
     lowered = traced.lower()
     lower_s = time.perf_counter() - start - trace_s
-    call = lowered.compile()
+    call = lowered.compile(compiler_options=tuning())
     compile_s = time.perf_counter() - start - trace_s - lower_s
     columns = {
         "trace_s": trace_s,

@@ -5,6 +5,7 @@ jax's backend is started only in the children, which bench/host/child.py prepare
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 
@@ -55,6 +56,12 @@ def run(task: str, cell: Cell | None, settings: Settings, notify: Notifier) -> D
         if not is_out_of_memory(error):
             raise
         return Done(Status.OOM, str(error).splitlines()[0][:500])
+
+
+def forget() -> None:
+    """Free what a task has left, so that the next one in this process finds the device's memory as if it were new."""
+    jax.clear_caches()
+    gc.collect()
 
 
 def measure(cell: Cell, settings: Settings, notify: Notifier) -> Done:

@@ -1,7 +1,8 @@
 """What runs in a child: it makes its process group, sends its output to the parent, and runs its task.
 
-The parent gives `run_child` (one cell, one record) or `run_named` (any other function) as the process's target, so it
-imports this file. The worker, which loads jax, is imported only in the child (the forkserver has done so already).
+The parent gives `run_child` (one task), `serve_child` (many) or `run_named` (any other function) as the process's
+target, so it imports this file. The worker, which loads jax, is imported only in the child (the forkserver has done so
+already).
 """
 
 from __future__ import annotations
@@ -27,8 +28,25 @@ WORKER = "lengthscale.bench.device.worker"
 def run_child(connection: Connection, task: str, cell: Cell | None, settings: Settings, output: Connection) -> None:
     """Run one task and send its messages (bench/results/messages.py). task: one that device/worker.py knows."""
     begin(output)
-    notify = Notifier(connection)
+    _run(connection, task, cell, settings)
+    connection.close()
 
+
+def serve_child(connection: Connection, output: Connection) -> None:
+    """Run the tasks (task, cell, settings) that the parent sends, one after the other, until it ends this process."""
+    begin(output)
+    while True:
+        try:
+            task, cell, settings = connection.recv()
+        except EOFError:
+            return
+        _run(connection, task, cell, settings)
+        importlib.import_module(WORKER).forget()
+
+
+def _run(connection: Connection, task: str, cell: Cell | None, settings: Settings) -> None:
+    """Run one task and send its messages."""
+    notify = Notifier(connection)
     try:
         done = importlib.import_module(WORKER).run(task, cell, settings, notify)
     except MemoryError as error:
@@ -37,7 +55,6 @@ def run_child(connection: Connection, task: str, cell: Cell | None, settings: Se
         traceback.print_exc()
         done = Done(Status.ERROR, _message(error))
     connection.send(done.at(notify.stage))
-    connection.close()
 
 
 def run_named(connection: Connection, target: str, arguments: tuple, output: Connection) -> None:

@@ -54,6 +54,8 @@ def device() -> Finding:
         f"{facts['n_devices']} x {facts['device_kind']} ({facts['backend']}), "
         f"C++ kernels: {kernels or 'none for this device'}"
     )
+    if unused := machine.unused_accelerator(facts["backend"]):
+        return Finding("device", found, WARNING, f"jax runs on the CPU and does not use {unused}")
     advice = "without the kernels attention and recurrences are up to 3x slower; install a C++ compiler"
     return _judge("device", found, kernels in (None, "compiled"), advice)
 

@@ -23,6 +23,14 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "matpl
 TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"
 
 
+# What tells that a driver is loaded, and jax's extra for it.
+ACCELERATORS = (
+    ("/proc/driver/nvidia/version", "an NVIDIA GPU", "cuda13"),
+    ("/dev/kfd", "an AMD GPU", "rocm"),
+    ("/dev/accel0", "a TPU", "tpu"),
+)
+
+
 def describe(device: dict) -> dict:
     """The content of environment.json. device: what a child found (lengthscale.bench.device.worker.probe)."""
     return {
@@ -63,6 +71,16 @@ def busy_cores(seconds: float) -> tuple[float, str]:
             busy.append((process.cpu_percent(), process.name()))
     largest = [f"{name} {percent:.0f}%" for percent, name in sorted(busy, reverse=True)[:3] if percent >= 5]
     return sum(percent for percent, _ in busy) / 100, ", ".join(largest)
+
+
+def unused_accelerator(backend: str) -> str | None:
+    """What this machine has and jax, which runs on the CPU, does not use; None where that is nothing, or is wanted."""
+    if backend != "cpu" or os.environ.get("JAX_PLATFORMS") == "cpu":
+        return None
+    for path, name, extra in ACCELERATORS:
+        if Path(path).exists():
+            return f"{name} ({path}); see `doctor`, and try pip install 'jax[{extra}]'"
+    return None
 
 
 def _cpu_model() -> str:

@@ -17,12 +17,15 @@ from rich.console import Console
 from lengthscale.bench.host import machine
 from lengthscale.bench.host.checks import Checks
 from lengthscale.bench.host.errors import StoppedError
+from lengthscale.bench.host.known import KnownOfMachine
+from lengthscale.bench.host.preparation import next_batch
 from lengthscale.bench.host.process import uninterrupted
 from lengthscale.bench.host.progress import Progress
 from lengthscale.bench.host.runner import Runner
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.forecast import Forecast
+from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.request import Request
 from lengthscale.bench.plan.schedule import Turn, schedule
 from lengthscale.bench.plan.status import TIMED, Status
@@ -46,6 +49,7 @@ class Known:
 
     checked: dict[Cell, Done] = field(default_factory=dict)  # by Checks
     peaks: dict[str, Any] = field(default_factory=dict)  # the machine's peak rates
+    on_machine: KnownOfMachine = field(default_factory=KnownOfMachine)  # what earlier runs have found
 
 
 OnFirst = Callable[[Path, list[Result]], None]
@@ -79,12 +83,19 @@ def run_sweep(
             folder = RunFolder(request.out)
             journal = stack.enter_context(_take(folder, request.rerun, console))
             described = machine.describe(runner.probe())
+        known.on_machine = KnownOfMachine(described)
+        if unused := machine.unused_accelerator(described["backend"]):
+            console.print(f"warning: jax runs on the CPU and does not use {unused}", highlight=False, soft_wrap=True)
+        if described["backend"] != "cpu":
+            runner.hold()
+        stack.callback(runner.close)
         _describe(folder, request, described, runner, journal, known)
         tables = Tables(folder)
         for path in tables.start_from(journal.records):
             console.print(f"not what the journal gives, set aside: {path}", highlight=False, soft_wrap=True)
         try:
-            loop = Loop(request, runner, Checks(runner, known.checked), Output(journal, tables, described), console)
+            checks = Checks(runner, known.checked, known.on_machine)
+            loop = Loop(request, runner, checks, Output(journal, tables, described), console)
             interrupted = loop.run(deadline, on_first)
         except (OSError, JournalError) as error:
             kept = f"{len(results_of(journal.records))} of {len(request.cells)} cells are kept"
@@ -114,8 +125,10 @@ def _describe(
     if journal.records and (mistakes := resume.check_environment(folder.path, described)):
         raise RequestError(mistakes)
     # A continued run keeps its peaks, so that all of its shares are of the same rate.
-    described["peaks"] = resume.peaks_of(folder.path) or known.peaks or runner.peaks()
+    described["peaks"] = resume.peaks_of(folder.path) or known.peaks or known.on_machine.peaks or runner.peaks()
     known.peaks = described["peaks"]
+    if described["backend"] != "cpu":
+        known.on_machine.learn_peaks(known.peaks)
     replace_file(folder.suite, json.dumps(request.configuration(), indent=1))
     replace_file(folder.environment, json.dumps(described, indent=1))
 
@@ -163,6 +176,7 @@ class Loop:
         self._console = console
         self._forecast = Forecast(request.settings)
         self._failed: set[Cell] = set()
+        self._prepared: set[Cell] = set()
         for record in output.records:
             self._learn(record)
         finished = {Turn(record.cell, record.replicate) for record in output.records}
@@ -198,6 +212,8 @@ class Loop:
             self._progress.leave_out(turn)
             return
         self._progress.start(turn)
+        if self._runner.holds and turn.cell not in self._prepared:
+            self._prepare(turn.cell)
         record = None
         if turn.replicate == 0:
             record = _refusal(turn.cell, self._request, self._forecast) or self._checks.refusal(turn.cell)
@@ -206,6 +222,18 @@ class Loop:
         record = self._output.keep(record)
         self._learn(record)
         self._progress.finish(record)
+
+    def _prepare(self, cell: Cell) -> None:
+        """Check and compile this cell and those after it, side by side."""
+        self._progress.stage("prepare")
+        cells = next_batch(cell, dict.fromkeys(turn.cell for turn in self._missing), self._prepared)
+        self._prepared.update(cells)
+        wanted = [each for each in cells if each not in self._failed and not self._request.unsupported.get(each)]
+        tasks = [("check", each) for each in self._checks.missing(wanted)]
+        tasks += [("compile", each) for each in wanted if MEASURES[each.measure].replicated]
+        for (task, each), done in zip(tasks, self._runner.prepare(tasks), strict=True):
+            if task == "check":
+                self._checks.learn(each, done)
 
     def _learn(self, record: Record) -> None:
         if record.status not in TIMED:

@@ -80,9 +80,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Clock:
-    """What the parent measured of a child: its time, and the machine's load before and after."""
+    """What the parent measured of a child: its time, that of its stages, and the machine's load before and after."""
 
     wall_s: float
+    stages_s: dict[str, float]
     load_before: float | None
     load_after: float | None
 
@@ -101,6 +102,7 @@ def record_of(cell: Cell, replicate: int, done: Done, clock: Clock) -> Record:
         **{name: getattr(measured.samples, name) for name in RAW},
         place_losses=measured.place_losses,
         wall_s=clock.wall_s,
+        stages_s=clock.stages_s,
         load_before=clock.load_before,
         load_after=clock.load_after,
     )

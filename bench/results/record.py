@@ -195,6 +195,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # compared in pairs; empty for a row without places. Journals call it by its former name.
     place_losses: tuple[tuple[float | None, ...], ...] | None = msgspec.field(default=None, name="window_losses")
     wall_s: float | None = None
+    stages_s: dict[str, float] = {}  # of it, the seconds of each stage
     load_before: float | None = None  # of the machine, when the cell began
     load_after: float | None = None
     environment: Conditions | None = None

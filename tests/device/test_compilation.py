@@ -68,7 +68,7 @@ def trained(seed):
 
 def files(folder):
     """The files of compiled programs, each of which may have several names."""
-    return {path.stat().st_ino for path in folder.iterdir() if not path.name.endswith("-atime")}
+    return {path.stat().st_ino for path in folder.iterdir() if not path.name.endswith(("-atime", ".choice"))}
 
 
 def test_seeds_share_their_programs(cache):

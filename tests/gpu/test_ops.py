@@ -73,8 +73,8 @@ def cache_case(draw, T):
     arrays = draw(1, 1, 4, SIZE), draw(1, 1, 2, SIZE), draw(1, 1, 2, SIZE)
     cache = draw(2, 1, 2, T, SIZE), draw(2, 1, 2, T, SIZE)
 
-    def run(function, q, k, v, *cache):
-        return function(q, k, v, Cache(*cache, 1, T - 1))
+    def run(function, q, k, v, k_cache, v_cache):
+        return function(q, k, v, Cache(k_cache, v_cache, 1, T - 1))
 
     return partial(run, attention_with_cache), partial(run, attention_with_cache_reference), (*arrays, *cache)
 
