@@ -126,12 +126,17 @@ class Compiled:
         }
 
 
-def compile_program(program: Program, notify: Notifier) -> Compiled:
-    """Trace, lower and compile a program, each timed separately, with abstract arguments: nothing is allocated yet."""
+def compile_program(
+    program: Program, notify: Notifier, trace: Callable[[Any, tuple], Any] = lambda step, args: step.trace(*args)
+) -> Compiled:
+    """Trace, lower and compile a program, each timed separately, with abstract arguments: nothing is allocated yet.
+
+    trace: how the step is traced with its arguments, where it is for another device.
+    """
     notify("compile")
     args = program.abstract_args
     start = time.perf_counter()
-    traced = program.step.trace(*args)
+    traced = trace(program.step, args)
     trace_s = time.perf_counter() - start
     lowered = traced.lower()
     lower_s = time.perf_counter() - start - trace_s

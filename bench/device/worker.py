@@ -11,10 +11,11 @@ import os
 
 import jax
 
-from lengthscale.bench.device import correctness, memory, peaks, timing
+from lengthscale.bench.device import correctness, elsewhere, memory, peaks, timing
 from lengthscale.bench.device.power import EnergyMeter
 from lengthscale.bench.device.program import Notifier, SkippedError, compile_program, fitting, is_out_of_memory, prepare
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.devices import DEVICES
 from lengthscale.bench.plan.dtypes import DTYPES
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
@@ -43,8 +44,9 @@ def run(task: str, cell: Cell | None, settings: Settings, notify: Notifier) -> D
         if cell is None:
             return Done(Status.OK, content=peaks.measure_peaks() if task == "peaks" else probe())
         dtype = DTYPES[cell.dtype]
-        if dtype.platforms and platform() not in dtype.platforms:
-            raise NotImplementedError(f"{cell.dtype} is for {' and '.join(dtype.platforms)}, not for {platform()}")
+        here = DEVICES[settings.on].platform if settings.on else platform()
+        if dtype.platforms and here not in dtype.platforms:
+            raise NotImplementedError(f"{cell.dtype} is for {' and '.join(dtype.platforms)}, not for {here}")
         # A check compares algorithms, whatever the cell's own products round to.
         with jax.default_matmul_precision("highest" if task == "check" else dtype.matmul_precision):
             return TASKS[task](cell, settings, notify)
@@ -78,9 +80,14 @@ def compile_all(cell: Cell, settings: Settings, notify: Notifier) -> Done:
 
 
 def plan(cell: Cell, settings: Settings, notify: Notifier) -> Done:
-    """The plan of a cell: planned memory and FLOPs, and the time of a step if the step is small enough to run."""
+    """The plan of a cell: planned memory and FLOPs, and the time of a step if the step is small enough to run.
+
+    On another device (settings.on) the time is predicted.
+    """
     notify("build")
     program = _MODULES[cell.measure].make_program(cell, settings)
+    if settings.on:
+        return Done(Status.OK, content=elsewhere.plan(settings.on, program, settings, notify))
     compiled = fitting(program, settings, notify, compile_program)
     program, step_s = compiled.program, None
     if (compiled.columns["flops"] or 0) <= PLAN_RUN_FLOPS:

@@ -1,18 +1,32 @@
 """A dry run: every cell is planned (compiled, not run), and its time is predicted.
 
 The smallest programs are run twice to measure the machine's speed in each series. The time of a longer cell follows
-from its FLOPs, which are exact, at the speed of the longest cell that was run.
+from its FLOPs, which are exact, at the speed of the longest cell that was run. With --on, programs are compiled for a
+device that need not be here; none runs, and times are predicted from below (bench/device/roofline.py).
 """
 
 from __future__ import annotations
+
+import os
 
 from rich.console import Console
 from rich.table import Table
 
 from lengthscale.bench.host.runner import Runner
+from lengthscale.bench.plan.devices import DEVICES
 from lengthscale.bench.plan.request import Request
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Planned
+
+# Children compile for a device that is not here: jax's packages for it must not look for one, nor may XLA try kernels.
+_WITHOUT_DEVICE = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+}
+_UNTUNED = "--xla_gpu_autotune_level=0"
 
 
 def list_cells(request: Request, console: Console) -> None:
@@ -24,10 +38,14 @@ def list_cells(request: Request, console: Console) -> None:
 
 def dry_run(request: Request, console: Console) -> None:
     """Print the planned memory, FLOPs and predicted time of each cell, for --dry-run. Nothing is written."""
+    on = request.settings.on
+    if on:
+        os.environ |= _WITHOUT_DEVICE
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_UNTUNED}".strip()
     runner = Runner(request.settings)
-    table = Table(title="Planned (nothing is written)")
+    table = Table(title=f"Planned{f' for {DEVICES[on].kind}' if on else ''} (nothing is written)")
     for column in ("cell", "planned MB", "GFLOP a step", "predicted s a step", "predicted s", "note"):
-        table.add_column(column, justify="left" if column in ("cell", "note") else "right")
+        table.add_column(column, justify="left" if column in ("cell", "note") else "right", overflow="fold")
     speeds: dict = {}  # FLOP/s of each series, at its longest cell that was run
     total = 0.0
     for number, cell in enumerate(request.cells, start=1):
@@ -47,15 +65,21 @@ def dry_run(request: Request, console: Console) -> None:
         seconds = _cell_seconds(done.content, step_s, request.settings)
         total += seconds or 0
         late = seconds is not None and seconds > request.settings.timeout_s
+        notes = [f"over the deadline of {request.settings.timeout_s:g} s"] if late and not on else []
+        notes += [f"remat {columns['remat']}"] if columns.get("remat", "none") != "none" else []
+        notes += [f"calls {', '.join(done.content.calls_of)}"] if done.content.calls_of else []
         table.add_row(
             cell.label(),
             _shown(columns["mem_planned_bytes"], 1e-6, ".1f"),
             _shown(flops, 1e-9, ".3g"),
             _shown(step_s, 1, ".3g"),
             _shown(seconds, 1, ".1f"),
-            f"over the deadline of {request.settings.timeout_s:g} s" if late else "",
+            "; ".join(notes),
         )
     console.print(table)
+    if on:
+        console.print(f"a step takes at least as long as predicted; rates: {DEVICES[on].source}", soft_wrap=True)
+        return
     console.print(f"predicted: {total / 60:.1f} minutes for all cells that have a prediction")
 
 

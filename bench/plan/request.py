@@ -102,6 +102,8 @@ def _read_parts(given: Given) -> _Parts:
     values, mistakes = options.parse(OPTIONS, given)
     suite = SUITES[values["suite"]]
     mistakes += _check_download(values)
+    if values["on"] and not values["dry_run"]:
+        mistakes.append(f"--on {values['on']} plans, and measures nothing: add --dry-run")
     checkpoint = _open_checkpoint(values, mistakes)
     if values["download"] is not None:
         _download(values["download"], mistakes)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from lengthscale.bench.plan import parse
+from lengthscale.bench.plan.devices import DEVICES
 from lengthscale.bench.plan.dtypes import DTYPES
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.options import LIST, OUT, RERUN, Given, Option, one_name, some_names, to_arguments
@@ -174,6 +175,16 @@ _RUN = (
     RERUN,
     LIST,
     Option("--dry-run", "plan memory and predict times, and stop", is_switch=True, in_suite_json=False),
+    Option(
+        "--on",
+        f"with --dry-run: plan for a device that need not be here, one of {', '.join(DEVICES)}; needs jax[cuda12] or "
+        "libtpu",
+        parse.one_of("device", DEVICES),
+        metavar="DEVICE",
+        known=DEVICES,
+        setting="on",
+        in_suite_json=False,
+    ),
 )
 OPTIONS = tuple(
     replace(option, group=group)

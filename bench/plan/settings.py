@@ -37,6 +37,7 @@ class Settings:
     eval_factors: tuple[int, ...] = (1, 2, 4)
     eval_tokens: int = 65_536  # quality on a task or on pixels: held-out tokens, which give the number of sequences
     least_sequences: int = 4  # but at least this many sequences
+    on: str = ""  # a device of plan/devices.py for which a run is planned; "": this machine's
     new_tokens: int = 64  # generate: tokens after the prompt, 2 or more
     # For some measures, or measures at one size, other values of the settings above, by their names:
     # {"recall": {"train_tokens": 2**21}, "quality mini": {"step_tokens": 768}}.

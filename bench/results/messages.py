@@ -49,7 +49,8 @@ class Planned:
 
     columns: dict[str, Any]  # of compiling
     calls: int | None  # in one cell; None where sampling decides
-    step_s: float | None  # seconds of one call; None where the program was too large to run
+    step_s: float | None  # seconds of one call, measured or predicted; None where neither was possible
+    calls_of: tuple[str, ...] = ()  # kernels of libraries and of Pallas in the program; told for another device only
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Products and sums with one number a channel, whose gradients are matrix products.
+"""Products and sums with one number a channel, whose gradients on a CPU are matrix products.
 
     scale  y = x * factor,   dx = dy * factor,   dfactor = sum over all axes but the last of dy * x
     shift  y = x + bias,     dx = dy,            dbias = sum over all axes but the last of dy
@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
+
+from lengthscale.models.ops.availability import by_platform
 
 
 def scale(x: Float[Array, "... E"], factor: Float[Array, " E"]) -> Float[Array, "... E"]:
@@ -29,13 +31,13 @@ def _alike(x, y):
 
 
 def sum_over_time(x: Float[Array, "... E"]) -> Float[Array, " E"]:
-    """The sum of x over all axes but the last, as a product with ones.
+    """The sum of x over all axes but the last; on a CPU as a product with ones.
 
     XLA would fuse a plain sum with the computation of x and then, on a CPU (jax 0.10), read x by columns: 4x slower,
-    measured on the convolution.
+    measured on the convolution. Elsewhere a product would round x, to TF32 on a GPU.
     """
     rows = x.reshape(-1, x.shape[-1])
-    return jnp.ones(rows.shape[0], x.dtype) @ rows
+    return jnp.ones(rows.shape[0], x.dtype) @ rows if by_platform({"cpu": True}, False) else rows.sum(0)
 
 
 @jax.custom_vjp

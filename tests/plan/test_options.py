@@ -89,7 +89,7 @@ def test_the_table_is_consistent():
     assert len({option.flag for option in OPTIONS}) == len(OPTIONS)
     assert {option.setting for option in OPTIONS} - {""} <= {field.name for field in fields(Settings)}
     assert {option.name for option in OPTIONS if not option.in_suite_json} == {
-        *("out", "resume", "rerun", "list", "dry_run")
+        *("out", "resume", "rerun", "list", "dry_run", "on")
     }
 
 
@@ -97,7 +97,8 @@ def test_each_option_of_a_setting_changes_that_setting_alone():
     examples = {parse.lengths: "8,16", parse.size_in_bytes: "123m", parse.share: "0.5"}
     for option in OPTIONS:
         if option.setting:
-            values, mistakes = options.parse(OPTIONS, {option.name: examples.get(option.parse, "7")})
+            example = list(option.known)[-1] if option.known else examples.get(option.parse, "7")
+            values, mistakes = options.parse(OPTIONS, {option.name: example})
             settings = changed_settings(Settings(), values)
             changed = {f.name for f in fields(Settings) if getattr(settings, f.name) != getattr(Settings(), f.name)}
             assert (mistakes, changed) == ([], {option.setting})

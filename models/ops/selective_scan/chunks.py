@@ -24,6 +24,10 @@ from lengthscale.models.ops.discretise import transition
 from lengthscale.models.ops.linear_scan import scan_associative, to_chunks
 from lengthscale.models.ops.selective_scan.equation import Inputs
 
+# States are float32's, on every platform: by default a GPU and a TPU would round them to 10 and to 7 bits.
+_product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+_einsum = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+
 
 def scan_in_chunks(
     x: Inputs, A: Float[Array, "E N"], h0: Float[Array, "B N E"], *, discretisation: str, method: str, chunk: int
@@ -45,7 +49,7 @@ def scan_one_token(
     u, dt, B, C = x
     a, gain = transition(dt[:, 0, None] * A.T, discretisation)
     h = a * h + _times((dt * u)[:, 0, None] * B[:, 0, :, None], gain)
-    return jnp.einsum("bne,bn->be", h, C[:, 0])[:, None], h
+    return _einsum("bne,bn->be", h, C[:, 0])[:, None], h
 
 
 def _scan_one(form, chunk, A, x, h0):
@@ -70,7 +74,7 @@ def _chunk_sequential(rule, A, h0, x):
         u, dt, B, C = x_t
         a, gain = transition(dt * A, rule)
         h = a * h + _times((dt * u) * B[:, None], gain)
-        return h, C @ h
+        return h, _product(C, h)
 
     return lax.scan(step, h0, x)
 
@@ -79,7 +83,7 @@ def _chunk_associative(rule, A, h0, x):
     u, dt, B, C = x
     a, gain = transition(dt[:, None] * A, rule)
     h = scan_associative(a, _times((dt * u)[:, None] * B[:, :, None], gain), h0)
-    return h[-1], jnp.einsum("cne,cn->ce", h, C)
+    return h[-1], _einsum("cne,cn->ce", h, C)
 
 
 def _backward_by_hand(rule, A, h0, x, dh, dy):
@@ -96,7 +100,7 @@ def _backward_by_hand(rule, A, h0, x, dh, dy):
     def recompute(h_before, x):
         a, gain, dtu, B, dy = x
         h = a * h_before + _times(dtu * B[:, None], gain)
-        return h, (h_before, h @ dy)
+        return h, (h_before, _product(h, dy))
 
     _, (h_before, dC) = lax.scan(recompute, h0, (a, gain, dtu, B, dy))
 
@@ -108,7 +112,8 @@ def _backward_by_hand(rule, A, h0, x, dh, dy):
         if gain is not None:
             dl += lam * (dtu * B[:, None]) * slopes[1]
         dBu = _times(lam, gain)  # of (dt u) B
-        return (lam * a, dA + dl * dt), (dBu @ dtu, B @ dBu, jnp.ones_like(B) @ (dl * A))
+        sums = _product(dBu, dtu), _product(B, dBu), _product(jnp.ones_like(B), dl * A)
+        return (lam * a, dA + dl * dt), sums
 
     slopes = a_slope, gain_slope
     (dh0, dA), (dB, ddtu, ddt) = lax.scan(
