@@ -174,7 +174,8 @@ def fitting(
 
     Once a process has chosen, the others of a run take the same. Raises SkippedError where no form fits.
     """
-    name = f"{program.name} in {settings.mem_limit_bytes or settings.mem_limit_share}" if program.name else ""
+    limit = settings.mem_limit_bytes or settings.mem_limit_share
+    name = f"{program.name} remat {settings.remat} in {limit}" if program.name else ""
     if found := stored_choice(name):
         number, why = found
         compiled = load((program, *program.leaner())[number] if number else program, notify)

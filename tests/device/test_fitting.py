@@ -34,6 +34,7 @@ def measured(cell=CELL, **changes):
     return [runner.measure(cell, replicate) for replicate in (0, 1)]
 
 
+@pytest.mark.slow
 def test_what_fits_keeps_everything():
     for record in measured():
         assert (record.status, record.row.remat, record.message) == (Status.OK, "none", "")
@@ -48,6 +49,7 @@ def test_where_that_is_too_much_blocks_are_computed_again_and_the_row_says_so(by
         assert record.row.flops
 
 
+@pytest.mark.slow
 def test_nothing_else_is_tried_where_the_user_has_chosen(bytes_of):
     limit = (bytes_of["none"] + bytes_of["block"]) // 2
     record, _ = measured(mem_limit_bytes=limit, remat="none")
@@ -67,6 +69,7 @@ def test_a_model_without_blocks_has_nothing_to_compute_again():
     assert (record.status, record.message) == (Status.UNSUPPORTED, "RecurrentModel has no blocks for remat block")
 
 
+@pytest.mark.slow
 def test_quality_trains_so_as_well(bytes_of):
     cell = replace(CELL, measure="quality", length=2048)
     changes = {"train_tokens": 2 * 2048, "contexts": (1, 4), "targets": 64, "windows": 4}

@@ -47,7 +47,7 @@ def steps_of_loops(jaxpr):
     return total
 
 
-@pytest.mark.parametrize("target", ["cpu", "cuda", "tpu"])
+@pytest.mark.parametrize("target", [pytest.param("cpu", marks=pytest.mark.slow), "cuda", "tpu"])
 @pytest.mark.parametrize("name", MODELS)
 def test_flops_and_loops(name, target):
     forward, train = (traced(name, measure, target).jaxpr for measure in ("forward", "train"))
@@ -55,6 +55,7 @@ def test_flops_and_loops(name, target):
     assert steps_of_loops(forward.jaxpr) <= steps_of_loops(train.jaxpr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_planned_bytes(name):
     forward, train = (traced(name, measure, "cpu").lower().compile() for measure in ("forward", "train"))
