@@ -48,6 +48,7 @@ class Kernels:
     seconds: float = 0.0
     count: float = 0.0
     n_bytes: float = 0.0
+    matrix_flops: float = 0.0  # of products
     targets: dict[str, float] = field(default_factory=dict)  # calls of libraries and of Pallas, by their names
 
 
@@ -108,9 +109,11 @@ class _Program:
             if target:
                 found.targets[target] = found.targets.get(target, 0) + times
             n_bytes = self._moved(each, computation)
-            matrix = self._products(each, computation) / rates.matrix
+            matrix_flops = self._products(each, computation)
             vector = flops_of_call / rates.vector if _is_pallas(target) else 0.0
-            found.seconds += times * max(n_bytes / rates.bandwidth, matrix, vector, rates.launch_s)
+            moving, multiplying = n_bytes / rates.bandwidth, matrix_flops / rates.matrix
+            found.seconds += times * max(moving, multiplying, vector, rates.launch_s)
+            found.matrix_flops += times * matrix_flops
             found.count += times
             found.n_bytes += times * n_bytes
 
@@ -201,10 +204,12 @@ def _flops(dot: _Instruction, computation: dict[str, _Instruction]) -> float:
 def _read(body: dict[str, _Instruction], number: int, whole: int) -> float:
     """The bytes that a fusion reads of one of its operands: all, or what it slices out of it."""
     parameter = next((x for x in body.values() if x.operation == "parameter" and _is_number(x, body, number)), None)
-    users = [x for x in body.values() if parameter is not None and parameter.name in x.operands]
+    if parameter is None:
+        return whole
+    users = [x for x in body.values() if parameter.name in x.operands]
     if users and all(x.operation in ("dynamic-slice", "gather", "slice") for x in users):
         return min(whole, sum(x.n_bytes for x in users))
-    if users and all(x.operation == "dynamic-update-slice" and x.operands[0] == users[0].operands[0] for x in users):
+    if users and all(x.operation == "dynamic-update-slice" and x.operands[0] == parameter.name for x in users):
         return 0  # it is updated in place
     return whole
 
