@@ -48,7 +48,7 @@ def run(task: str, cell: Cell | None, settings: Settings, notify: Notifier) -> D
         if dtype.platforms and here not in dtype.platforms:
             raise NotImplementedError(f"{cell.dtype} is for {' and '.join(dtype.platforms)}, not for {here}")
         # A check compares algorithms, whatever the cell's own products round to.
-        with jax.default_matmul_precision("highest" if task == "check" else dtype.matmul_precision):
+        with jax.default_matmul_precision(dtype.exact if task == "check" else dtype.matmul_precision):
             return TASKS[task](cell, settings, notify)
     except SkippedError as reason:
         return Done(Status.SKIPPED, str(reason))

@@ -21,7 +21,8 @@ HARMLESS = (Status.OK, Status.NAN, Status.INCORRECT, Status.SKIPPED, Status.UNSU
 class Server:
     """A child that is started when it is needed; a task that ends badly costs that child, and the next one a start.
 
-    target: what the child runs; it gets tasks (task, cell, settings) and answers as child.run_child does, until None.
+    target: what the child runs, such as child.serve_child: it receives tasks (task, cell, settings), and answers each
+    with its stages and a Done.
     """
 
     def __init__(self, context: BaseContext, target: Callable[..., None]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 
@@ -31,29 +31,26 @@ def _rates(**rates: float) -> Mapping[str, float]:
     return MappingProxyType(rates)
 
 
+_H200 = Device(
+    platform="cuda",
+    kind="NVIDIA H200",
+    memory_bytes=150_000_000_000,
+    bytes_per_s=4.25e12,
+    vector_flops_per_s=60e12,
+    launch_s=2.5e-6,
+    source="measured on 2026-11-28 by jax 0.11: products of 8,192, a copy, steps of a loop",
+    cores=132,
+    matrix_flops_per_s=_rates(bfloat16=707e12, tf32=391e12, float32=52e12),
+)
 DEVICES = {
-    "h100": Device(
-        platform="cuda",
+    "h100": replace(
+        _H200,
         kind="NVIDIA H100 80GB HBM3",
         memory_bytes=85_000_000_000,
         bytes_per_s=2.9e12,
-        vector_flops_per_s=60e12,
-        launch_s=2.5e-6,
         source="an H200's measured rates; the bandwidth in proportion to the published ones (3.35 and 4.8 TB/s)",
-        cores=132,
-        matrix_flops_per_s=_rates(bfloat16=707e12, tf32=391e12, float32=52e12),
     ),
-    "h200": Device(
-        platform="cuda",
-        kind="NVIDIA H200",
-        memory_bytes=150_000_000_000,
-        bytes_per_s=4.25e12,
-        vector_flops_per_s=60e12,
-        launch_s=2.5e-6,
-        source="measured on 2026-11-28 by jax 0.11: products of 8,192, a copy, steps of a loop",
-        cores=132,
-        matrix_flops_per_s=_rates(bfloat16=707e12, tf32=391e12, float32=52e12),
-    ),
+    "h200": _H200,
     "v5e": Device(
         platform="tpu",
         kind="v5e:2x2",

@@ -19,6 +19,11 @@ class Dtype:
     matmul_precision: str  # as jax.default_matmul_precision
     platforms: tuple[str, ...] = ()  # those that have it, as jax names them; none: all
 
+    @property
+    def exact(self) -> str:
+        """The precision at which forms of a computation are compared: products round as little as the arrays do."""
+        return "highest" if self.arrays == "float32" else self.matmul_precision
+
 
 DTYPES = {
     "float32": Dtype("float32", 4, "highest"),

@@ -92,6 +92,21 @@ def test_a_dtype_that_a_platform_does_not_have_is_unsupported():
     assert (done.status, done.message) == (Status.UNSUPPORTED, "tf32 is for cuda, not for cpu")
 
 
+def test_a_check_of_bfloat16_asks_for_no_precision_that_its_kernels_lack(monkeypatch):
+    """Mosaic refuses bfloat16 at "highest", so a check that asked for it would fail for Splash on a TPU."""
+    found = []
+
+    def check(cell, settings, notify):
+        found.append(jax.config.jax_default_matmul_precision)  # pyright: ignore[reportAttributeAccessIssue]
+        return Done(Status.OK)
+
+    monkeypatch.setitem(worker.TASKS, "check", check)
+    for dtype in ("bfloat16", "float32"):
+        cell = Cell("train", "transformer", "tiny", "auto", 128, 1, dtype, 0, "text", 0)
+        assert worker.run("check", cell, Settings(), lambda stage: None).status == Status.OK
+    assert found == ["default", "highest"]
+
+
 def test_every_dtype_has_a_size():
     assert {name: jnp.dtype(dtype.arrays).itemsize for name, dtype in DTYPES.items()} == {
         name: dtype.n_bytes for name, dtype in DTYPES.items()

@@ -17,6 +17,7 @@ from lengthscale.bench.device.program import FINE, Notifier, Outcome, Program, m
 from lengthscale.bench.device.training import make_budgeted, train
 from lengthscale.bench.device.workloads import make_workload
 from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.dtypes import DTYPES
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done
@@ -38,7 +39,7 @@ def run(cell: Cell, settings: Settings, notify: Notifier) -> Done:
     if training.outcome != FINE:
         return training.failed()
     notify("compare")
-    with jax.default_matmul_precision("highest"):  # TF32's rounding would hide what the forms differ by
+    with jax.default_matmul_precision(DTYPES[cell.dtype].exact):  # TF32's rounding would hide what the forms differ by
         difference, largest = compare(training.model, inputs)
     row = {**training.row, "max_difference": difference, "largest_logit": largest}
     if not np.isfinite(difference):
