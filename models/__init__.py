@@ -46,6 +46,7 @@ class Size:
     n_layers: int  # of a Transformer; a Mamba has twice as many blocks, its paper's own rule
     layer_params: int  # what a layer holds: two Mamba blocks of this width, the others by their MLP's width
     head_size: int = 64
+    vocab: int = 0  # of a language model, at least: the papers' vocabulary, where data have fewer kinds of tokens
 
     @property
     def mlp_step(self) -> int:
@@ -79,7 +80,10 @@ SIZES = {
     "tiny": Size(32, 2, 19_900, head_size=16),  # tests, and quality on a CPU
     "mini": Size(128, 4, 232_000, head_size=32),  # learning on a CPU; nanoGPT's CPU recipe has this width and depth
     "small": Size(256, 4, 875_000),  # a CPU's default
-    "130m": Size(768, 12, 7_540_000),  # the papers' size, for a GPU (with a vocabulary of 50k)
+    # For a GPU: the papers' sizes, with GPT-2's vocabulary, and the smaller one of them with no more than the data's.
+    "90m": Size(768, 12, 7_540_000),
+    "130m": Size(768, 12, 7_540_000, vocab=50_257),
+    "370m": Size(1024, 24, 13_330_000, vocab=50_257),
 }
 # Sizes that give every model the same state instead of the same parameters: the bytes, in float32, from which a
 # sequence of the interface's positions continues. The width brings them; MLPs bring the parameters to tiny's where a

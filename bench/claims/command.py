@@ -31,7 +31,7 @@ from lengthscale.bench.plan.request import Request
 from lengthscale.bench.plan.run_options import OPTIONS
 from lengthscale.bench.plan.schedule import schedule
 from lengthscale.bench.plan.settings import Settings
-from lengthscale.bench.plan.status import FAILED, TIMED, Status
+from lengthscale.bench.plan.status import FAILED, Status
 from lengthscale.bench.results import resume
 from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.environment import device_slug
@@ -165,13 +165,10 @@ def _note(work: Work, results: Results, n_cpus: int) -> str:
 
 def _left(work: Work, results: Results) -> int:
     """Replicates that were not measured, of cells that have not failed."""
-    left = 0
-    for name, request in work.requests.items():
-        finished = {result.cell: result for result in results[name]}
-        for turn in schedule(request.cells, request.settings.replicates):
-            mine = finished.get(turn.cell)
-            left += mine is None or (mine.status in TIMED and turn.replicate >= len(mine.replicates))
-    return left
+    return sum(
+        resume.turns_left(request.cells, request.settings.replicates, results[name])
+        for name, request in work.requests.items()
+    )
 
 
 def _with_note(finding: Finding, note: str) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from typing import Any
 
 from lengthscale.bench.commands.arguments import command
@@ -22,16 +24,19 @@ EXAMPLES = (
     "run --models mamba,transformer --measures train --lengths 512:64k:x2 --timeout 300",
     "run --data adding --models rnn,lstm,mamba --measures quality,gradients --lengths 128",
     "run --suite long --list",
-    "run --resume results/DEVICE/RUN",
+    "run --suite paper --minutes 8",
+    "run --resume results/DEVICE/RUN --minutes 8",
 )
 
 
 def main(**given: Any) -> int:
     """Run the command. Returns the exit code: 0, 3 where some cells failed, 130 where it was interrupted."""
+    began = time.monotonic()
     from lengthscale.bench.commands.finish import finish, first_picture
     from lengthscale.bench.host.request import make_request
     from lengthscale.bench.host.sweep import run_sweep
     from lengthscale.bench.plan.status import FAILED
+    from lengthscale.bench.results.resume import turns_left
 
     console = Console()
     if given.get("resume") is not None:
@@ -43,17 +48,19 @@ def main(**given: Any) -> int:
         list_cells(request, console) if given.get("list") else dry_run(request, console)
         return 0
     folder, results, interrupted = run_sweep(
-        request, console, on_first=lambda folder, results: first_picture(folder, results, console)
+        request,
+        console,
+        began + 60 * request.minutes,
+        on_first=lambda folder, results: first_picture(folder, results, console),
     )
     if results:
         finish(folder, results, console)
+    if left := turns_left(request.cells, request.settings.replicates, results):
+        why = "interrupted" if interrupted else f"after {request.minutes:g} minutes"
+        again = "" if interrupted else f" --minutes {request.minutes:g}"
+        line = f"{why}: {left} replicates are left; run --resume {shlex.quote(str(folder))}{again} continues"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if interrupted:
-        console.print(
-            f"interrupted; the same command with --out {folder} continues",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
         return 130
     return 3 if any(result.status in FAILED for result in results) else 0
 
@@ -64,7 +71,7 @@ def _resumed(given: dict[str, Any]) -> dict[str, Any]:
     from lengthscale.bench.plan.errors import RequestError
     from lengthscale.bench.results import resume
 
-    own = ("resume", "rerun", "list", "dry_run", "on")
+    own = ("resume", "minutes", "rerun", "list", "dry_run", "on")
     more = to_arguments(OPTIONS, {name: value for name, value in given.items() if name not in own})
     if more:
         raise RequestError([f"--resume continues what the folder's run was started with; leave out {' '.join(more)}"])

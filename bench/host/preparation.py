@@ -35,7 +35,8 @@ def side_by_side(tasks: Sequence[Task], make_server: Callable[[], Server], setti
     def run(task: Task) -> Done:
         server = free.get()
         try:
-            return server.run(*task, settings, lambda stage: None, time.monotonic())
+            _, cell = task
+            return server.run(*task, settings.of(cell.measure, cell.size), lambda stage: None, time.monotonic())
         finally:
             free.put(server)
 

@@ -12,7 +12,7 @@ from rich.status import Status as Spinner
 
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
-from lengthscale.bench.plan.schedule import Turn
+from lengthscale.bench.plan.schedule import Turn, groups_of
 from lengthscale.bench.plan.status import TIMED, Status
 from lengthscale.bench.results.record import Record
 
@@ -22,15 +22,16 @@ COLOURS = {Status.OK: "green", Status.SKIPPED: "yellow", Status.UNSUPPORTED: "ye
 class Progress:
     """Prints the progress of a sweep.
 
-    The first replicates are measured in a random order and printed in the order of the table, each when all before it
-    are there: `[17/60] mamba train L=65536 ... 12.3 ms  ETA 4:10`. Later replicates have one line for each measure.
+    The first replicates of a group are measured in a random order and printed in the order of the table, each when all
+    before it are there: `[17/60] mamba train L=65536 ... 12.3 ms  ETA 4:10`. Later ones have one line for each measure.
 
     cells: all cells of the run. turns: that are to be measured.
     """
 
     def __init__(self, console: Console, cells: Sequence[Cell], turns: Sequence[Turn]):
         self._console = console
-        self._numbers = {cell: number for number, cell in enumerate(sorted(cells, key=Cell.order), start=1)}
+        in_order = [cell for group in groups_of(cells) for cell in sorted(group, key=Cell.order)]
+        self._numbers = {cell: number for number, cell in enumerate(in_order, start=1)}
         first = {turn.cell for turn in turns if turn.replicate == 0}
         self._queue = [cell for cell in self._numbers if cell in first]  # whose first replicate has not been printed
         self._lines: dict[Cell, str] = {}  # of first replicates that wait for others before them

@@ -117,7 +117,7 @@ class Runner:
     def _measured(self, cell: Cell, on_stage: OnStage, began: float) -> Done:
         if self._server is None:
             return self._run("measure", cell, on_stage, began=began)
-        return self._server.run("measure", cell, self._settings, on_stage, began)
+        return self._server.run("measure", cell, _of(self._settings, cell), on_stage, began)
 
     def check(self, cell: Cell) -> Done:
         """The check of the cell's method against its reference (bench/device/correctness.py)."""
@@ -153,12 +153,17 @@ class Runner:
 
         began: from when the deadline counts, by time.monotonic(); now if it is not given.
         """
-        settings = settings or self._settings
+        settings = settings or _of(self._settings, cell)
         child = Child(self._context, self._target, (task, cell, settings))
         try:
             return received(child, settings, on_stage, time.monotonic() if began is None else began)
         finally:
             child.end()
+
+
+def _of(settings: Settings, cell: Cell | None) -> Settings:
+    """The settings of a cell's measure and size."""
+    return settings.of(cell.measure, cell.size) if cell else settings
 
 
 class _Stages:

@@ -88,11 +88,12 @@ class Forecast:
         step_s = self.step_s(cell)
         if step_s is None:
             return None
-        calls = 1 + self._settings.samples(step_s)
+        settings = self._settings.of(cell.measure, cell.size)
+        calls = 1 + settings.samples(step_s)
         needed = calls * step_s
-        if needed > self._settings.timeout_s:
+        if needed > settings.timeout_s:
             return (
                 f"predicted {needed:.0f} s for {calls} steps of {step_s:.1f} s, over the deadline of "
-                f"{self._settings.timeout_s:.0f} s"
+                f"{settings.timeout_s:.0f} s"
             )
         return None

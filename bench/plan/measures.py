@@ -126,6 +126,10 @@ BREAKDOWN = (
     "breakdown_source",  # what the parts come from: profiler
     "flags",  # "perturbed": traced_ms is more than 15% over untraced_ms
 )
+SPEEDS = (  # of one step after another one, where what fits has run
+    "longest_tokens_per_s",
+    "batch_tokens_per_s",
+)
 FRONTIER = (  # what fits into the memory; how it is known: bench/device/largest.py
     "mode",  # forward, train or decode
     REMAT,
@@ -137,6 +141,7 @@ FRONTIER = (  # what fits into the memory; how it is known: bench/device/largest
     "largest_batch_how",
     "too_large_batch",
     "batch_planned_bytes",  # at largest_batch
+    *SPEEDS,
     "memory_limit_bytes",  # into which it has to fit
 )
 TIMED = TIME + COMPILE + RATES + MEMORY + ENERGY
@@ -144,7 +149,7 @@ TRAINED = TRAINING + TIMED
 LEARNED = HELD_OUT + CURVE + TRAINED
 # A CSV has such a column only if a row has a value: older CSVs stay valid.
 _GAINS = ("n_items", "n_targets", "gain_from", "gain", "gain_low", "gain_high")
-OPTIONAL = ("control", *_GAINS, *CURVE, "warmup", "recipe", "state_bytes", "precision", REMAT, *ENERGY)
+OPTIONAL = ("control", *_GAINS, *CURVE, "warmup", "recipe", "state_bytes", "precision", REMAT, *SPEEDS, *ENERGY)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ class Request:
     shard: str  # "i/n": these are the cells of one of n machines; "": all of them
     arguments: list[str]  # of the command line, as `--resume` needs them
     rerun: bool  # the folder's files are renamed, and everything is measured again
+    minutes: float = math.inf  # after which no cell begins
 
     def configuration(self) -> dict:
         """The content of suite.json: what all rows of a folder have in common."""
@@ -94,6 +96,7 @@ def read_request(given: Given) -> tuple[Request, list[str]]:
         shard=str(values["shard"] or ""),
         arguments=in_suite_json(given),
         rerun=values["rerun"],
+        minutes=values["minutes"] or math.inf,
     ), mistakes
 
 
@@ -113,6 +116,7 @@ def _read_parts(given: Given) -> _Parts:
         for sweep in suite.of(measure):
             models = [checkpoint.model] if checkpoint else values["models"] or sweep.models or suite.models
             sweeps.append((measure, sweep, {name: _data_of(measure, name, chosen, sweep) for name in models}))
+    sweeps.sort(key=lambda each: each[1].part)
     data = _load({name for _, _, mine in sweeps for each in mine.values() for name in each}, mistakes)
     if mistakes:
         raise RequestError(mistakes)
@@ -133,7 +137,7 @@ def _cells(parts: _Parts) -> list[Cell]:
             size=size,
             methods=values["methods"],
             batch=values["batch"],
-            dtype=values["dtype"],
+            dtype=values["dtype"] or suite.dtype,
             data=data,
             chunks=values["chunk"] or suite.chunks,
             seeds=values["seed"],

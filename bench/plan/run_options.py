@@ -62,9 +62,9 @@ _CELLS = (
         "--new-tokens", "generate: tokens after the prompt (default: 64)", parse=parse.several, setting="new_tokens"
     ),
     replace(
-        one_name("--dtype", "dtype", DTYPES, default="float32"),
+        one_name("--dtype", "dtype", DTYPES),
         help="float32 (IEEE's, on every platform), tf32 (float32 multiplied as TF32, on CUDA alone) or bfloat16 "
-        "(default: float32)",
+        "(default: the suite's)",
     ),
     Option(
         "--chunk",
@@ -163,6 +163,12 @@ _LIMITS = (
     ),
 )
 _RUN = (
+    Option(
+        "--minutes",
+        "begin no cell after so many minutes, and print the command that goes on (default: no limit)",
+        parse.positive_number,
+        in_suite_json=False,
+    ),
     Option("--shard", "only part i of n, for n machines; see merge", parse=parse.shard, metavar="i/n"),
     OUT,
     Option(

@@ -1,14 +1,15 @@
 """The order in which the replicates of a run's cells are measured.
 
-All cells of a measure are interleaved, models and lengths alike, so that a drift of the machine does not change one
-curve more than another. The first replicate of every cell comes first: there is an early picture. In it the lengths of
-a series come in ascending order, since short cells predict which long ones would take too long; the order is random
-otherwise, and the same in each run. A cell of short calls has one replicate in the first round and two in each later
-one: 5 where others have 3.
+A group is what the request lists together: cells of one measure in a row. All cells of a group are interleaved, models
+and lengths alike, so that a drift of the machine does not change one curve more than another. The first replicate of
+every cell comes first: there is an early picture. In it the lengths of a series come in ascending order, since short
+cells predict which long ones would take too long; the order is random otherwise, and the same in each run. A cell of
+short calls has one replicate in the first round and two in each later one: 5 where others have 3.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -25,17 +26,21 @@ class Turn(NamedTuple):
     replicate: int
 
 
+def groups_of(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """The groups of a request's cells, in the order in which they are measured."""
+    return [list(group) for _, group in itertools.groupby(cells, key=lambda cell: cell.measure)]
+
+
 def schedule(cells: Iterable[Cell], replicates: int) -> list[Turn]:
     """All turns of these cells, in the order of measurement. A measure that is not replicated has one replicate."""
-    by_measure: dict[str, list[Cell]] = {}
-    for cell in cells:
-        by_measure.setdefault(cell.measure, []).append(cell)
+    groups = groups_of(cells)
     turns: list[Turn] = []
     for number in range(replicates):
-        for measure, mine in by_measure.items():
+        for group in groups:
+            measure = group[0].measure
             for replicate in _in_round(number, MEASURES[measure]):
                 order = random.Random(f"{measure} {replicate}")
-                shuffled = list(_merged(mine, order)) if replicate == 0 else order.sample(mine, len(mine))
+                shuffled = list(_merged(group, order)) if replicate == 0 else order.sample(group, len(group))
                 turns += (Turn(cell, replicate) for cell in shuffled)
     return turns
 

@@ -12,7 +12,7 @@ from typing import Any
 class Settings:
     """How cells are measured; a child receives the settings together with its cell."""
 
-    timeout_s: float = 120  # a cell's absolute deadline
+    timeout_s: float = 120  # a cell's absolute deadline; also that of preparing it
     compile_timeout_s: float = 120  # the most of it that tracing, lowering and compiling may take
     replicates: int = 3  # independent processes in which a cell is measured; more where calls are short (schedule.py)
     min_samples: int = 5  # in a replicate ...

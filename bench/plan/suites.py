@@ -1,6 +1,6 @@
 """Suites: sets of cells to run. Each says what it reproduces, what it costs, and what to expect.
 
-A suite is a sweep for each measure; the options --models, --lengths, --size ... replace its parts.
+A suite is a sweep for each measure; the options --models, --lengths, --size ... replace its cells.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Sweep:
     size: str = "small"
     data: tuple[str, ...] = ()  # each makes its own cells; none: what each kind of model reads by default
     models: tuple[str, ...] = ()  # none: the suite's
+    part: int = 1  # the suite's parts are measured one after the other, so that a run that is cut is still a picture
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Suite:
     models: tuple[str, ...] = ARTICLE
     measures: tuple[str, ...] = ("forward", "train", "decode", "quality")
     chunks: tuple[int, ...] = (0,)  # as --chunk; one series has one algorithm throughout
+    dtype: str = "float32"  # as --dtype
     settings: Settings = field(default_factory=Settings)
 
     def of(self, measure: str) -> tuple[Sweep, ...]:
@@ -51,6 +53,17 @@ TRACKING = ("parity", "a5:inputs=generators", "s5:inputs=generators")
 ON_TASKS: dict[str, Any] = {"train_tokens": 600 * 2_048, "step_tokens": 2_048, "eval_factors": (1, 2, 4, 8, 16)}
 TASK_SWEEPS = {name: Sweep("32", size="tiny", data=data) for name, data in (("recall", RECALL), ("tracking", TRACKING))}
 TASK_SETTINGS = dict.fromkeys(TASK_SWEEPS, ON_TASKS)
+LEARNED_ALONE: dict[str, Any] = {"timeout_s": 14_400}  # a model that learns takes hours, where others take a minute
+PAPER_READING = (
+    Sweep("1k,4k,16k,64k", size="130m"),
+    Sweep("256k,1m", size="130m", part=3),
+    Sweep("1k,4k,16k,64k", size="370m", part=4),
+)
+PAPER_DECODING = (
+    Sweep("1k,4k,16k,64k", size="130m", part=2),
+    Sweep("256k,1m", size="130m", part=3),
+    Sweep("1k,4k,16k,64k", size="370m", part=4),
+)
 TO_A_MILLION = tuple(4**power for power in range(11))
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -209,26 +222,39 @@ SUITES = {
         ),
     ),
     "paper": Suite(
-        reproduces="what length buys to a million tokens, on the papers' own data: Wikipedia, a human chromosome and "
-        "spoken digits, with recall and tracking",
-        cost="hours on a GPU, by an estimate; --resume continues it in parts",
-        expect="the data are fetched beforehand: --download enwik8, hg38 and speech_commands; 30 times the tokens of "
-        "`learn`, and models of 3.6 M parameters",
+        reproduces="what length costs to a million tokens in the papers' models: 130 and 370 million parameters, a "
+        "vocabulary of 50,257, bfloat16; with --measures quality,recall,tracking what it buys on the papers' data",
+        cost="hours on a GPU, by an estimate; --minutes 8 ends it in time, and --resume goes on",
+        expect="the most telling cells come first: training and prefill to 64k tokens, then generation, then a million "
+        "tokens; what would take over 90 s is a row `skipped`. The data of `quality` are fetched beforehand: "
+        "--download enwik8, hg38 and speech_commands",
         sweeps=SHORT
         | {
+            **dict.fromkeys(("forward", "train"), PAPER_READING),
+            **dict.fromkeys(("decode", "generate"), PAPER_DECODING),
+            "breakdown": Sweep("4k,64k", size="130m"),
+            "frontier": tuple(Sweep("4k", size=size, part=part) for size, part in (("130m", 3), ("370m", 4))),
             "quality": Sweep("1k,16k", data=("enwik8", "hg38", "speech_commands")),
             "recall": Sweep("256", data=RECALL_ALL),
             "tracking": Sweep("256", data=TRACKING),
         },
         models=("rnn", "lstm", "gru", "transformer", "transformer++", "rwkv4", "s4d", "mamba"),
-        measures=("quality", "recall", "tracking"),
+        measures=("train", "forward", "decode", "generate", "frontier"),
+        chunks=(65_536,),
+        dtype="bfloat16",
         settings=Settings(
-            timeout_s=14_400,
+            timeout_s=90,
+            min_seconds=0.3,
+            max_seconds=5.0,
             train_tokens=2**26,
             step_tokens=16_384,
             contexts=TO_A_MILLION,
             context_tokens=2**24,
-            by_measure=dict.fromkeys(TASK_SWEEPS, ON_TASKS | {"train_tokens": 2**26, "step_tokens": 16_384}),
+            by_measure={
+                "frontier": {"timeout_s": 600, "max_seconds": 10.0},
+                "quality": LEARNED_ALONE,
+                **dict.fromkeys(TASK_SWEEPS, ON_TASKS | LEARNED_ALONE | {"train_tokens": 2**26, "step_tokens": 16_384}),
+            },
         ),
     ),
 }

@@ -135,6 +135,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     too_long_tokens: int | None = None
     largest_batch: int | None = None
     largest_batch_how: str | None = None
+    longest_tokens_per_s: float | None = None
+    batch_tokens_per_s: float | None = None
     too_large_batch: int | None = None
     batch_planned_bytes: int | None = None
     memory_limit_bytes: int | None = None

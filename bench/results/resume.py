@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+from lengthscale.bench.plan.cell import Cell
+from lengthscale.bench.plan.schedule import schedule
+from lengthscale.bench.plan.status import TIMED
 from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.result import Result
 
 # Keys of environment.json that must be equal for all rows of a folder.
 SAME = (
@@ -26,6 +31,16 @@ def arguments_of(folder: Path) -> list[str]:
     if not isinstance(recorded.get("arguments"), list):
         raise JournalError(f"--resume {str(folder)!r}: its {suite.name} does not say how the run was started")
     return [str(argument) for argument in recorded["arguments"]]
+
+
+def turns_left(cells: Iterable[Cell], replicates: int, results: Iterable[Result]) -> int:
+    """The replicates that were not measured, of cells that have not failed."""
+    finished = {result.cell: result for result in results}
+    left = 0
+    for turn in schedule(cells, replicates):
+        mine = finished.get(turn.cell)
+        left += mine is None or (mine.status in TIMED and turn.replicate >= len(mine.replicates))
+    return left
 
 
 def check_place(out: Path) -> list[str]:

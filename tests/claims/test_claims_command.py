@@ -14,16 +14,10 @@ from lengthscale.bench.__main__ import main
 from lengthscale.bench.claims import claim, command, table
 from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, Claim, Finding, Part
 from lengthscale.bench.figures.spec import Axis, DrawnCurve, Figure
-from lengthscale.bench.host import sweep as sweep_module
-from lengthscale.bench.host.request import make_request
-from lengthscale.bench.plan.options import from_arguments
-from lengthscale.bench.plan.run_options import OPTIONS
-from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.bench.results.journal import Journal
-from lengthscale.bench.results.messages import Done
 from lengthscale.bench.results.record import Record
 from lengthscale.bench.results.result import results_of
 from lengthscale.bench.results.validate import validate
@@ -231,56 +225,6 @@ def test_a_budget_that_plans_other_cells_is_an_error_before_anything_runs(sweep,
     assert main(["claims", "--only", "1", "--budget", "60", "--out", str(tmp_path)]) == 2
     assert "claim 1, part b: --out" in capsys.readouterr().err
     assert len(fake.measured) == 4
-
-
-class Hurried:
-    """In place of a Runner: each cell takes a second of a clock that nobody waits for."""
-
-    now, checks = 0.0, 0
-    holds = False
-
-    def __init__(self, settings):
-        pass
-
-    def close(self):
-        pass
-
-    def probe(self):
-        return FACTS
-
-    def peaks(self):
-        return {}
-
-    def check(self, cell):
-        Hurried.checks += 1
-        return Done(Status.OK)
-
-    def measure(self, cell, replicate, on_stage):
-        Hurried.now += 1
-        one = record(cell.measure, cell.model, cell.length).replicates[replicate]
-        return changed(one, cell=cell)
-
-
-def test_a_sweep_ends_at_its_deadline_and_goes_on(tmp_path, monkeypatch, console):
-    monkeypatch.setattr(sweep_module, "Runner", Hurried)
-    monkeypatch.setattr(sweep_module.time, "monotonic", lambda: Hurried.now)
-    monkeypatch.setattr(sweep_module.machine, "busy_cores", lambda seconds: (0.0, ""))
-    arguments = "--suite quick --models rnn,gru --measures forward --lengths 16,32,64 --out"
-    request = make_request(from_arguments(OPTIONS, [*arguments.split(), str(tmp_path / "run")]))
-    known = sweep_module.Known()
-    folder, results, interrupted = sweep_module.run_sweep(request, console, Hurried.now + 3, known)
-    assert len(results) == 3
-    assert not interrupted
-    assert [row["n_replicates"] for row in rows_of_csv(folder / "forward.csv")] == ["1"] * 3
-    _, results, _ = sweep_module.run_sweep(request, console)
-    assert [len(each.replicates) for each in results] == [3] * 6
-    assert len(rows_of_csv(folder / "forward.csv")) == 6
-    at_another_size = make_request(
-        from_arguments(OPTIONS, [*arguments.split(), str(tmp_path / "small"), "--size", "small"])
-    )
-    before = Hurried.checks
-    sweep_module.run_sweep(at_another_size, console, known=known)
-    assert Hurried.checks - before == 3  # the shapes that the first one had not come to
 
 
 @pytest.mark.slow

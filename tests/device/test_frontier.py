@@ -62,6 +62,7 @@ def test_a_known_frontier(known):
     assert (row.largest_batch, row.largest_batch_how, row.too_large_batch) == (966, "confirmed", 967)
     assert row.mem_planned_bytes == row.batch_planned_bytes == 10**6 + 100 * 966 * 1024
     assert row.memory_limit_bytes == 10**8
+    assert row.longest_tokens_per_s == row.batch_tokens_per_s == pytest.approx(10**6)  # 1,000 FLOPs a token
     eight, _ = run(cell(batch=8, length=2048), known)
     assert (eight["forward"].longest_tokens, eight["forward"].largest_batch) == (120 * 1024, 483)
 

@@ -32,6 +32,14 @@ RUN, PLACES_READ = 8, 32  # targets in a row, and places, of so few targets
 PLACES = Stream("places", np.arange(200, dtype=np.uint16), 200, "version", split=(100, 130))
 
 
+def test_the_papers_sizes_have_their_vocabulary_where_the_data_have_fewer_tokens():
+    for module in (text, pairs):
+        sizes = {size: module.Workload(cell(16, size=size), PLACES).interface.vocab for size in ("90m", "130m", "370m")}
+        assert sizes == {"90m": 200, "130m": 50_257, "370m": 50_257}
+    many = Stream("many", np.zeros(200, np.int32), 60_000, "version", split=(100, 130))
+    assert text.Workload(cell(16, size="130m"), many).interface.vocab == 60_000
+
+
 class Successor:
     """Says token + 1, from the `start`-th input on and of tokens from `first` on; else it has no opinion.
 

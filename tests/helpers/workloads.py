@@ -13,8 +13,8 @@ from lengthscale.models.base import State
 SURE = 3.0  # the logit of the hand-made models' answer; the others' is 0
 
 
-def cell(length=12, batch=4, seed=0, model="gru", data="text", chunk=0) -> Cell:
-    return Cell("quality", model, "tiny", "auto", length, batch, "float32", chunk, data, seed)
+def cell(length=12, batch=4, seed=0, model="gru", data="text", chunk=0, size="tiny") -> Cell:
+    return Cell("quality", model, size, "auto", length, batch, "float32", chunk, data, seed)
 
 
 def sure_loss(classes: int, right=True) -> float:

@@ -20,9 +20,11 @@ def test_the_initial_loss_is_that_of_a_guess(name):
     check(name, losses_of(name, "tiny"))
 
 
+# At the papers' vocabulary a size is another one's; a model of 370 million parameters takes minutes.
+OTHERS = [size for size in (*SIZES, *STATES) if size not in ("tiny", "130m", "370m")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("size", "name"), [(size, name) for size in (*SIZES, *STATES) if size != "tiny" for name in models_of(size)]
-)
+@pytest.mark.parametrize(("size", "name"), [(size, name) for size in OTHERS for name in models_of(size)])
 def test_the_initial_loss_of_a_larger_model_is_that_of_a_guess(name, size):
     check(name, optimised(size)[name])

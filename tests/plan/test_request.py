@@ -17,6 +17,7 @@ from lengthscale.bench.plan.checks import unsupported
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.options import from_arguments
 from lengthscale.bench.plan.run_options import OPTIONS
+from lengthscale.bench.plan.schedule import groups_of
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.suites import SUITES
 from lengthscale.bench.results import resume
@@ -162,3 +163,29 @@ def test_suites_are_whole():
         assert set(suite.measures) <= set(suite.sweeps), name
         assert all(parse_lengths(sweep.lengths) for measure in suite.sweeps for sweep in suite.of(measure))
         assert json.dumps(suite.settings.contexts)
+
+
+def test_the_paper_suite_measures_the_most_telling_cells_first():
+    request = make_request(from_arguments(OPTIONS, ["--suite", "paper", "--minutes", "8"]))
+    assert request.minutes == 8
+    assert {(cell.dtype, cell.batch) for cell in request.cells} == {("bfloat16", 1)}
+    parts = [
+        (group[0].measure, *{cell.size for cell in group}, max(cell.length for cell in group))
+        for group in groups_of(request.cells)
+    ]
+    assert parts[:4] == [(m, "130m", 65_536) for m in ("train", "forward", "decode", "generate")]
+    assert parts[4:9] == [
+        *((measure, "130m", 2**20) for measure in ("train", "forward", "decode", "generate")),
+        ("frontier", "130m", 4_096),
+    ]
+    assert {size for _, size, _ in parts[9:]} == {"370m"}
+    assert {cell.chunk for cell in request.cells if cell.model == "mamba" and cell.measure == "train"} == {65_536}
+    assert "--minutes" not in request.arguments  # of the first part only
+    in_float32 = make_request(from_arguments(OPTIONS, ["--suite", "paper", "--dtype", "float32"]))
+    assert {cell.dtype for cell in in_float32.cells} == {"float32"}
+
+
+def test_a_model_that_learns_has_more_time_than_one_whose_cost_is_measured():
+    settings = SUITES["paper"].settings
+    assert settings.of("train", "130m").timeout_s == 90
+    assert settings.of("quality", "small").timeout_s == settings.of("recall", "small").timeout_s == 14_400

@@ -1,10 +1,10 @@
 """The order in which replicates are measured."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from lengthscale.bench.plan.cell import Cell
-from lengthscale.bench.plan.schedule import schedule
+from lengthscale.bench.plan.schedule import groups_of, schedule
 
 CELL = Cell("train", "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
 CELLS = [
@@ -71,3 +71,16 @@ def test_the_order_is_the_same_in_each_run_and_another_one_in_each_replicate():
     second, third = ([turn.cell for turn in turns if turn.replicate == number] for number in (1, 2))
     assert sorted(second, key=Cell.order) == sorted(third, key=Cell.order)
     assert second != third
+
+
+def test_what_the_request_lists_first_is_measured_first():
+    """Cells of one measure that others separate are groups of their own, in each replicate."""
+    late = [replace(cell, length=4 * cell.length) for cell in CELLS if cell.length == 128]
+    groups = [CELLS[16:32], CELLS[:16], *([cell for cell in late if cell.measure == m] for m in ("train", "forward"))]
+    cells = list(chain(*groups))
+    assert groups_of(cells) == groups
+    measured = [turn.cell for turn in schedule(cells, 2)]
+    for start in (0, 40):
+        for group in groups:
+            assert set(measured[start : start + len(group)]) == set(group)
+            start += len(group)

@@ -2,8 +2,9 @@
 
 For each mode (prefill, training, decoding) the longest sequence at the cell's batch, and the largest batch at the
 cell's length. Both are found by plans of the compiler, for which nothing is allocated (bench/device/largest.py). What
-is found is confirmed by a run of one step if a step is predicted to take up to `max_seconds`, and half of the time that
-is left. Where the cell runs in chunks, prefill and training do.
+is found is confirmed by a run of two steps, if one is predicted to take up to `max_seconds` and a quarter of the time
+that is left; the tokens a second of the second step are then in its row. Where the cell runs in chunks, prefill and
+training do.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Search:
     compiled: dict[int, Compiled] = field(default_factory=dict)  # by size
     found: Largest = NOT_FOUND
     n_params: int | None = None
+    tokens_per_s: float | None = None  # of the largest program, where it has run
 
     def run(self, limit: int, ladder: Ladder) -> None:
         """Find the largest size. Raises NotImplementedError where the model or the backend does not allow it."""
@@ -100,7 +102,7 @@ class Search:
         return small.columns["flops"] / step_seconds(small, 2) if small and small.columns["flops"] else None
 
     def confirm(self, flops_per_s: float, settings: Settings) -> str:
-        """Run a step of the largest program, if there is time and memory for it.
+        """Run two steps of the largest program, if there is time and memory for it.
 
         flops_per_s: of a smaller program. Returns what ended a run that had begun, or "".
         """
@@ -108,16 +110,19 @@ class Search:
             return ""
         for compiled in (self.compiled[size] for size in self._steps()):
             flops = compiled.columns["flops"]
-            if not flops or flops / flops_per_s > min(settings.max_seconds, self.clock.left_s / 2):
+            if not flops or flops / flops_per_s > min(settings.max_seconds, self.clock.left_s / 4):
                 return ""
             if (compiled.planned_bytes or 0) > memory.free_bytes():  # on a CPU the kernel would kill this process
                 return ""
             try:
-                flops_per_s = flops / step_seconds(compiled, 1)
+                seconds = step_seconds(compiled, 2)
             except jax.errors.JaxRuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 return "it was planned to fit, and ran out of memory"
+            flops_per_s = flops / seconds
+            if compiled is self.compiled[self.found.size]:
+                self.tokens_per_s = compiled.program.tokens / seconds
         self.found = replace(self.found, how=How.CONFIRMED)
         return ""
 
@@ -189,10 +194,12 @@ def _row(mode: str, longest: Search, largest: Search) -> dict:
         "longest_how": str(tokens.how),
         "too_long_tokens": tokens.too_large,
         "mem_planned_bytes": _whole(tokens.planned_bytes),
+        "longest_tokens_per_s": longest.tokens_per_s,
         "largest_batch": batch.size,
         "largest_batch_how": str(batch.how),
         "too_large_batch": batch.too_large,
         "batch_planned_bytes": _whole(batch.planned_bytes),
+        "batch_tokens_per_s": largest.tokens_per_s,
     }
 
 

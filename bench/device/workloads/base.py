@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lengthscale.bench.data import Images
+from lengthscale.bench.data import Images, Stream
 from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.device.evaluation import HeldOut
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
-from lengthscale.models import Interface, streaming
+from lengthscale.models import SIZES, Interface, streaming
 from lengthscale.models.base import State
 from lengthscale.models.names import learns_positions
 
@@ -126,6 +126,12 @@ def _random_like(x, key):
         parts = jax.random.uniform(key, (2, *x.shape), jnp.finfo(x.dtype).dtype, -1, 1)
         return jax.lax.complex(parts[0], parts[1])
     return jax.random.uniform(key, x.shape, x.dtype, -1, 1)
+
+
+def interface_of(cell: Cell, data: Stream) -> Interface:
+    """The interface of a language model: the data's tokens, and further ones where the cell's size has more."""
+    least = SIZES[cell.size].vocab if cell.size in SIZES else 0
+    return Interface(vocab=max(data.vocab, least))
 
 
 def longest_input(cell: Cell) -> float:

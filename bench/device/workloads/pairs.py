@@ -14,10 +14,9 @@ from lengthscale.bench.data import Stream
 from lengthscale.bench.data.streams import random_windows, windows
 from lengthscale.bench.data.targets import by_place, make_targets
 from lengthscale.bench.device.evaluation import AT_ONCE, HeldOut, of_places, with_gains
-from lengthscale.bench.device.workloads.base import Arrays, fill
+from lengthscale.bench.device.workloads.base import Arrays, fill, interface_of
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
-from lengthscale.models import Interface
 from lengthscale.models.streaming import cross_entropy
 
 
@@ -27,7 +26,7 @@ class Workload:
     def __init__(self, cell: Cell, data: Stream):
         self.cell = cell
         self.data = data
-        self.interface = Interface(vocab=data.vocab)
+        self.interface = interface_of(cell, data)
         self.source = cell.length - cell.length // 2  # the decoder's first input is the source's last token
 
     def example(self) -> Arrays:

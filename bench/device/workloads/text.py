@@ -23,10 +23,10 @@ from lengthscale.bench.data.streams import random_windows, windows
 from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.data.targets import Targets, Windows, by_place, make_targets, window_length
 from lengthscale.bench.device.evaluation import HeldOut, of_places, of_sequences, score, score_many, with_gains
-from lengthscale.bench.device.workloads.base import Arrays, OneSequence, longest_input
+from lengthscale.bench.device.workloads.base import Arrays, OneSequence, interface_of, longest_input
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.settings import Settings
-from lengthscale.models import Interface, streaming
+from lengthscale.models import streaming
 
 
 class Workload(OneSequence):
@@ -35,7 +35,7 @@ class Workload(OneSequence):
     def __init__(self, cell: Cell, data: Stream):
         self.cell = cell
         self.data = data
-        self.interface = Interface(vocab=data.vocab)
+        self.interface = interface_of(cell, data)
 
     def example(self) -> Arrays:
         return _shifted(windows(self.data.tokens, self.cell.batch, self.cell.length + 1))

@@ -19,7 +19,7 @@ MAIN = (
     *("mem_peak_bytes", "state_bytes", "weights_bytes", "activation_bytes"),
     *("context", "eval_length", "loss", "accuracy", "trained", "distance", "grad_norm", "max_difference"),
     *("mode", "part", "part_ms", "part_share", "gemm_share", "compile_s", "n_samples", "flags"),
-    *("longest_tokens", "longest_how", "largest_batch", "largest_batch_how"),
+    *("longest_tokens", "longest_how", "largest_batch", "largest_batch_how", "batch_tokens_per_s"),
 )
 
 
