@@ -21,7 +21,7 @@ import numpy as np
 
 from lengthscale.bench.analysis.crossover import Crossing, crossing_of, crossovers, table_of_crossings
 from lengthscale.bench.analysis.curves import FEWEST, NOT_ENOUGH, Curve, Point, by_replicate, curves_of
-from lengthscale.bench.analysis.terms import Terms, extrapolate, fit_terms
+from lengthscale.bench.analysis.terms import ROUNDING, Terms, extrapolate, fit_terms
 from lengthscale.bench.plan.series import SeriesKey
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.csv_table import CsvTable, TextRow, read_table, table_of
@@ -180,6 +180,7 @@ def fit_curve(curve: Curve) -> Fit:
         fit_terms(lengths[:count], values[:count], errors[:count]) for count in (len(lengths), len(lengths) - 1)
     )
     left_out_error = float(extrapolate(before, lengths[-2], values[-2], lengths[-1]) / values[-1] - 1)
+    left_out_error = 0.0 if abs(left_out_error) < ROUNDING else left_out_error
     predicted = float(extrapolate(terms, lengths[-1], values[-1], 2 * lengths[-1]))
     return Fit(
         **known,

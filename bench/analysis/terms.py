@@ -31,6 +31,7 @@ class Terms:
 # The relative error that the polynomial makes by itself, through caches and block sizes. Of 0.02, 0.05 and 0.1 this
 # value predicted best.
 MISFIT = 0.1
+ROUNDING = 1e-12  # a share or a relative error below it is float64's rounding, which differs between CPUs: it is 0
 WORTH = 3.84  # 95% quantile of chi squared with one degree of freedom
 
 
@@ -50,6 +51,7 @@ def _least_squares(lengths, values, scale, powers: tuple[int, ...]) -> tuple[Ter
     columns = np.stack([lengths**power for power in powers], axis=1) / scale[:, None]
     largest = columns.max(axis=0)  # columns of one size, or nnls would ignore all but the steepest one
     coefficients, miss = nnls(columns / largest, values / scale)
+    coefficients[coefficients < ROUNDING * coefficients.max()] = 0
     return Terms(*map(float, coefficients / largest)), miss**2
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from lengthscale.bench.analysis import answer, fit
 from lengthscale.bench.analysis.crossover import crossover, table_of_crossings
-from lengthscale.bench.analysis.curves import Curve, point_of
+from lengthscale.bench.analysis.curves import Curve, Point, point_of
+from lengthscale.bench.analysis.terms import Terms
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.codec import line_of
@@ -133,6 +134,19 @@ def test_the_longest_is_predicted_from_the_others_within_15_percent(cost):
 def test_a_line_has_no_parabola_in_it():
     shares = [fit.fit_curve(curve("mamba", line, FEW, np.random.default_rng(seed))).shares[2] for seed in range(50)]
     assert np.mean(np.array(shares) == 0) > 0.9
+
+
+@pytest.mark.parametrize("truth", [Terms(311_300.0, 0.0), Terms(0.0, 4_098.7), Terms(132_868.0, 7_015_360.0, 2_080.0)])
+def test_exact_values_leave_no_rounding_in_the_terms_or_the_error(truth):
+    """What is nothing is 0 on every CPU, and not 1e-16 on one and 2e-16 on another."""
+    lengths = np.array([256.0, 2048.0, 8192.0, 16384.0])
+    points = tuple(Point(int(length), (truth(length),), exact=True) for length in lengths)
+    found = fit.fit_curve(Curve(cell("rnn").series(), "flops", points))
+    terms = found.terms
+    assert [value == 0 for value in (terms.a, terms.b, terms.c)] == [
+        value == 0 for value in (truth.a, truth.b, truth.c)
+    ]
+    assert found.left_out_error == 0
 
 
 def test_curves_that_do_not_differ_have_no_crossing():
