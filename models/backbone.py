@@ -26,6 +26,7 @@ from lengthscale.models.layers import (
     sinusoidal_positions,
     stacked,
 )
+from lengthscale.models.ops.platform import platform
 from lengthscale.models.remat import scan_blocks
 
 # So many blocks are compiled one by one: in a loop, what the gradient needs of each is copied into a stack and out
@@ -201,10 +202,10 @@ class Backbone(SequenceModel):
         """The same model with its blocks one by one, for decoding.
 
         A token's step reads every weight once. Out of the stack, `lax.scan` first copies each block's: 2x slower,
-        measured on a CPU. The program then grows with depth. Blocks with a cache stay together: XLA would copy the
-        cache.
+        measured on a CPU. The program then grows with depth. Blocks with a cache stay together where XLA would copy the
+        cache; on CUDA a kernel reads it where it lies.
         """
-        if self._a_block.has_cache:
+        if self._a_block.has_cache and platform() != "cuda":
             return self
         model = nnx.clone(self)
         graph, params = nnx.split(self.blocks)

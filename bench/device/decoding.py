@@ -7,11 +7,17 @@ from typing import Any
 import jax.numpy as jnp
 
 from lengthscale.models.backbone import Backbone
+from lengthscale.models.layers import with_transposed_matrices
+from lengthscale.models.ops.platform import platform
 
 
 def laid_out(model: Any) -> Any:
-    """The model as it decodes fastest: a Backbone without a cache has its blocks one by one (Backbone.apart)."""
-    return model.apart() if isinstance(model, Backbone) else model
+    """The model as it decodes fastest.
+
+    A Backbone without a cache has its blocks one by one (Backbone.apart); on CUDA, matrices are stored transposed.
+    """
+    model = model.apart() if isinstance(model, Backbone) else model
+    return with_transposed_matrices(model) if platform() == "cuda" else model
 
 
 def next_inputs(outputs, inputs):

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
+from lengthscale.models.ops.attention import step
+
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = ")
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+)(?:e\w+)?\[([\d,]*)\]")
@@ -132,7 +134,10 @@ class _Program:
             return 2 * computation[each.operands[1]].n_bytes
         called = _CALLED.search(each.rest) if each.operation == "fusion" else None
         if not called:
-            return each.n_bytes + sum(computation[name].n_bytes for name in each.operands if name in computation)
+            operands = [computation[name] for name in each.operands if name in computation]
+            of_cache = f"/{step.NAME}/" in each.rest  # whose stacked arrays of five axes it reads one layer of
+            layers = [_dims(x.shape)[0] if of_cache and len(_dims(x.shape)) == 5 else 1 for x in operands]
+            return each.n_bytes + sum(x.n_bytes / n for x, n in zip(operands, layers, strict=True))
         body = self.computations[called[1]]
         return _written(body) + sum(
             _read(body, number, computation[name].n_bytes)

@@ -12,6 +12,8 @@ import pytest
 from flax import nnx
 
 from lengthscale.models import MODELS, SIZES, Interface, build, every_model, spec_of, streaming
+from lengthscale.models.layers import Transposed, with_transposed_matrices
+from lengthscale.models.ops.platform import lowering_for
 from tests.helpers.compare import assert_close
 from tests.models.test_budget import matched_params
 
@@ -77,6 +79,23 @@ def test_any_split_gives_the_same_logits_and_state(model, run, cuts):
 def test_without_a_state_the_logits_are_the_same(model, run):
     tokens = some_tokens()
     assert_close(run(tokens)[0], run(tokens, model.init_state(BATCH, LENGTH))[0], TOLERANCE)
+
+
+def test_laid_out_for_single_tokens_on_cuda_it_is_the_same_model(named, run):
+    """Blocks one by one, with a cache too, and matrices stored transposed."""
+    name, model = named
+    tokens = some_tokens(length=1)
+    _, state = run(some_tokens(), model.init_state(BATCH, 64))
+    with lowering_for("cuda"):
+        laid_out = with_transposed_matrices(model.apart())
+    assert isinstance(laid_out.blocks, nnx.List), name
+    stored = [x.get_raw_value().shape for _, x in nnx.iter_graph(laid_out) if isinstance(x, Transposed)]
+    read = [x.get_value().shape for _, x in nnx.iter_graph(laid_out) if isinstance(x, Transposed)]
+    assert len(stored) >= 4, name
+    assert stored == [(*rest, outputs, inputs) for *rest, inputs, outputs in read]
+    graph, params = nnx.split(laid_out)
+    logits, after = jax.jit(lambda params, *inputs: nnx.merge(graph, params)(*inputs))(params, tokens, state)
+    assert_close((logits, after), run(tokens, state), TOLERANCE)
 
 
 def test_prefill_is_the_call_on_an_empty_state(model, run):

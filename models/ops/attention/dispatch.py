@@ -19,6 +19,7 @@ from lengthscale.models.ops.attention.cache import attention_with_cache_in_block
 from lengthscale.models.ops.attention.equation import CAUSAL, Cache, Mask, attention_reference
 from lengthscale.models.ops.attention.kernels import LANES, cudnn, reason_against_cudnn, splash, splash_block
 from lengthscale.models.ops.attention.native import attention_native, step_native
+from lengthscale.models.ops.attention.step import reason_against_step_pallas, step_pallas
 from lengthscale.models.ops.availability import by_platform, check_known, reason_against_float32_on_cpu, require
 from lengthscale.models.ops.platform import platform
 
@@ -73,15 +74,17 @@ def attention_with_cache(
 ) -> Float[Array, "B T H K"]:
     """Causal attention of T new tokens to themselves and to those in the cache before them: y, in q's dtype.
 
-    q, k, v: of the new tokens. cache: see `Cache`. window: as in `Mask`. method: "native" (of one token, in float32 on
-    a CPU), or "auto": native where it is available, else blocks in JAX, as for every other method of `attention`. No
-    gradient is meant to pass here. Raises ValueError as `attention` does.
+    q, k, v: of the new tokens. cache: see `Cache`. window: as in `Mask`. method: as `attention`'s. One token has
+    kernels: in float32 on a CPU (native.py) for "auto" and "native", on CUDA (step.py) for all but "reference". All
+    else is blocks in JAX. No gradient is meant to pass here. Raises ValueError as `attention` does.
     """
     check_known(method, METHODS)
     _check_heads(q, k)
     mask = Mask(window=window)
     if method in ("auto", "native") and reason_against_step(q, cache) is None:
         return step_native(q, k, v, cache, mask)
+    if method != "reference" and platform() == "cuda" and reason_against_step_pallas(q, cache) is None:
+        return step_pallas(q, k, v, cache, mask)
     return attention_with_cache_in_blocks(q, k, v, cache, mask)
 
 
