@@ -12,7 +12,7 @@ Axes: see equation.py; P parts, R query heads that share a key head, padded to a
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,21 +52,21 @@ def step_pallas(
     block = min(BLOCK, PRODUCTS // (rows * size), power_of_two(capacity + 1) // 2)
     blocks = -(-capacity // block)
     parts = min(MOST_PARTS, power_of_two(min(blocks, max(1, PROGRAMS // (batch * shared)))))
-    q_ = scaled(q).reshape(batch, shared, group, size)
-    q_ = jnp.pad(q_, ((0, 0), (0, 0), (0, rows - group), (0, 0)))
-    numbers = [jnp.asarray(number, jnp.int32).reshape(1) for number in (cache.layer, cache.filled)]
+    q_ = jnp.pad(scaled(q).reshape(batch, shared, group, size), ((0, 0), (0, 0), (0, rows - group), (0, 0)))
+    new = q_, k.swapaxes(1, 2), v.swapaxes(1, 2)
+    at = tuple(jnp.asarray(number, jnp.int32).reshape(1) for number in (cache.layer, cache.filled))
+    stacked = cache.k, cache.v
     grid = parts, batch, shared
-    each = pl.BlockSpec((None, None, rows, size), lambda p, b, j: (b, j, 0, 0))
-    own = pl.BlockSpec((None, None, 1, size), lambda p, b, j: (b, j, 0, 0))
+    of_head = [pl.BlockSpec((None, None, *x.shape[2:]), lambda p, b, j: (b, j, 0, 0)) for x in new]
     sums = [_of_part(grid, rows), _of_part(grid, rows), _of_part(grid, rows, size)]
     m, l, acc = _call(
         NAME,
-        partial(_part_kernel, block, -(-blocks // parts), mask.window),
+        partial(_part_kernel, _Part(block, -(-blocks // parts), mask.window)),
         grid,
-        [*map(_whole, numbers), each, own, own, _whole(cache.k), _whole(cache.v)],
-        [part for _, part in sums],
-        [jax.ShapeDtypeStruct(shape, jnp.float32) for shape, _ in sums],
-    )(*numbers, q_, *(x.swapaxes(1, 2) for x in (k, v)), cache.k, cache.v)
+        (tuple(map(_whole, at)), tuple(of_head), tuple(map(_whole, stacked))),
+        ([part for _, part in sums],),
+        ([jax.ShapeDtypeStruct(shape, jnp.float32) for shape, _ in sums],),
+    )(at, new, stacked)[0]
     of_row = pl.BlockSpec((None, None, parts, None), lambda b, j, r: (b, j, 0, r))
     (y,) = _call(
         f"{NAME}_sum",
@@ -94,23 +94,31 @@ def power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
-def _part_kernel(block, blocks, window, layer, filled, q, k_new, v_new, k, v, m_out, l_out, acc_out):
+class _Part(NamedTuple):
+    """What one program of the first kernel does: so many blocks of so many slots. window: as in `Mask`."""
+
+    block: int
+    blocks: int
+    window: int | None
+
+
+def _part_kernel(plan, at, new, stacked, sums_out):
     part, b, j = (pl.program_id(axis) for axis in range(3))
-    layer, filled = layer[0], filled[0]
-    capacity = k.shape[3]
-    first = part * blocks * block
+    layer, filled = (number[0] for number in at)
+    q, k, v = (x[...].astype(jnp.float32) for x in new)
+    block, capacity = plan.block, stacked[0].shape[3]
+    first = part * plan.blocks * block
     turned = filled % capacity  # slots before this one were written in the ring's latest pass, the others one earlier
-    q = q[...].astype(jnp.float32)
 
     def attend(i, sums):
         m, l, acc = sums
         start = jnp.minimum(first + i * block, capacity - block)  # the last block may overlap the one before
-        k_i, v_i = (x[layer, b, j, pl.ds(start, block), :].astype(jnp.float32) for x in (k, v))
+        k_i, v_i = (x[layer, b, j, pl.ds(start, block), :].astype(jnp.float32) for x in stacked)
         slot = start + jnp.arange(block)
         position = slot + filled - turned - jnp.where(slot < turned, 0, capacity)
         allowed = (slot >= first + i * block) & (position >= 0)
-        if window is not None:
-            allowed &= position > filled - window
+        if plan.window is not None:
+            allowed &= position > filled - plan.window
         x = jnp.where(allowed[None], (q[:, None] * k_i[None]).sum(2), _MASKED)
         m_new = jnp.maximum(m, x.max(1))
         p = jnp.where(allowed[None], jnp.exp(x - m_new[:, None]), 0)
@@ -118,14 +126,15 @@ def _part_kernel(block, blocks, window, layer, filled, q, k_new, v_new, k, v, m_
         return m_new, l * shrink + p.sum(1), acc * shrink[:, None] + (p[:, :, None] * v_i[None]).sum(1)
 
     is_first = part == 0
-    x = (q * k_new[...].astype(jnp.float32)).sum(1)
+    x = (q * k).sum(1)
     own = jnp.where(is_first, x, _MASKED), jnp.where(is_first, jnp.ones_like(x), 0)
-    sums = *own, jnp.where(is_first, jnp.ones_like(q) * v_new[...].astype(jnp.float32), 0)
+    sums = *own, jnp.where(is_first, jnp.ones_like(q) * v, 0)
 
     def step(i, sums):
         return lax.cond(first + i * block < jnp.minimum(filled, capacity), attend, lambda i, sums: sums, i, sums)
 
-    m_out[...], l_out[...], acc_out[...] = lax.fori_loop(0, blocks, step, sums)
+    for out, value in zip(sums_out, lax.fori_loop(0, plan.blocks, step, sums), strict=True):
+        out[...] = value
 
 
 def _sum_kernel(m, l, acc, y):
