@@ -71,7 +71,7 @@ def _resumed(given: dict[str, Any]) -> dict[str, Any]:
     from lengthscale.bench.plan.errors import RequestError
     from lengthscale.bench.results import resume
 
-    own = ("resume", "minutes", "rerun", "list", "dry_run", "on")
+    own = ("resume", "minutes", "rerun", "list", "dry_run", "on", "table")
     more = to_arguments(OPTIONS, {name: value for name, value in given.items() if name not in own})
     if more:
         raise RequestError([f"--resume continues what the folder's run was started with; leave out {' '.join(more)}"])

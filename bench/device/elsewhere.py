@@ -78,7 +78,8 @@ def plan(name: str, program: Program, settings: Settings, notify: Notifier) -> P
     rate = target.device.rate(columns["precision"] or "float32")
     rates = Rates(rate, target.device.vector_flops_per_s, target.device.bytes_per_s, target.device.launch_s)
     kernels = kernels_of(found["text"], rates)
-    return Planned(columns, compiled.program.calls, kernels.seconds, tuple(sorted(kernels.targets)))
+    names = tuple(sorted(kernels.targets))
+    return Planned(columns, compiled.program.calls, kernels.seconds, names, kernels.count, kernels.n_bytes)
 
 
 def _lowered_for(target: _Target, step: Any, args: tuple) -> Any:

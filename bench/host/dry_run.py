@@ -8,15 +8,26 @@ device that need not be here; none runs, and times are predicted from below (ben
 from __future__ import annotations
 
 import os
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from lengthscale.bench.host.runner import Runner
+from lengthscale.bench.plan.cell import IDENTITY, Cell
 from lengthscale.bench.plan.devices import DEVICES
 from lengthscale.bench.plan.request import Request
 from lengthscale.bench.plan.settings import Settings
+from lengthscale.bench.plan.status import Status
+from lengthscale.bench.results.csv_table import table_of
+from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.messages import Planned
+
+COLUMNS = (
+    *("device", *IDENTITY, "status", "message", "precision", "remat"),
+    *("mem_planned_bytes", "flops", "kernels", "moved_bytes", "step_ms", "calls"),
+)
 
 # Children compile for a device that is not here: jax's packages for it must not look for one, nor may XLA try kernels.
 _WITHOUT_DEVICE = {
@@ -37,50 +48,93 @@ def list_cells(request: Request, console: Console) -> None:
 
 
 def dry_run(request: Request, console: Console) -> None:
-    """Print the planned memory, FLOPs and predicted time of each cell, for --dry-run. Nothing is written."""
+    """Print the planned memory, FLOPs and predicted time of each cell, for --dry-run; write them where asked (--table).
+
+    Raises OSError where the table cannot be written.
+    """
     on = request.settings.on
     if on:
         os.environ |= _WITHOUT_DEVICE
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_UNTUNED}".strip()
-    runner = Runner(request.settings)
-    table = Table(title=f"Planned{f' for {DEVICES[on].kind}' if on else ''} (nothing is written)")
+    plans = _plans(request, console)
+    table = Table(title=f"Planned{f' for {DEVICES[on].kind}' if on else ''}")
     for column in ("cell", "planned MB", "GFLOP a step", "predicted s a step", "predicted s", "note"):
         table.add_column(column, justify="left" if column in ("cell", "note") else "right", overflow="fold")
+    for each in plans:
+        table.add_row(
+            each.cell.label(),
+            _shown(each.columns.get("mem_planned_bytes"), 1e-6, ".1f"),
+            _shown(each.columns.get("flops"), 1e-9, ".3g"),
+            _shown(each.step_s, 1, ".3g"),
+            _shown(each.cell_s, 1, ".1f"),
+            "; ".join(each.notes(request.settings)),
+        )
+    console.print(table)
+    if request.table:
+        replace_file(request.table, table_of(COLUMNS, (each.row(on) for each in plans)).text)
+    if on:
+        console.print(f"a step takes at least as long as predicted; rates: {DEVICES[on].source}", soft_wrap=True)
+        return
+    total = sum(each.cell_s or 0 for each in plans)
+    console.print(f"predicted: {total / 60:.1f} minutes for all cells that have a prediction")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is known of one cell before it is run."""
+
+    cell: Cell
+    status: str
+    message: str = ""
+    planned: Planned | None = None
+    step_s: float | None = None
+    cell_s: float | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        return self.planned.columns if self.planned else {}
+
+    def notes(self, settings: Settings) -> list[str]:
+        if self.planned is None:
+            return [f"{self.status}: {self.message}"]
+        limit = settings.of(self.cell.measure, self.cell.size).timeout_s
+        late = self.cell_s is not None and self.cell_s > limit and not settings.on
+        notes = [f"over the deadline of {limit:g} s"] if late else []
+        notes += [f"remat {self.columns['remat']}"] if self.columns.get("remat", "none") != "none" else []
+        return notes + ([f"calls {', '.join(self.planned.calls_of)}"] if self.planned.calls_of else [])
+
+    def row(self, on: str) -> dict[str, Any]:
+        """Its row in the table."""
+        known = {name: self.columns.get(name) for name in ("precision", "remat", "mem_planned_bytes", "flops")}
+        known |= {"step_ms": self.step_s * 1e3} if self.step_s is not None else {}
+        if self.planned:
+            kernels = {"kernels": self.planned.n_kernels, "moved_bytes": self.planned.moved_bytes}
+            known |= {**kernels, "calls": " ".join(self.planned.calls_of)}
+        return {**asdict(self.cell), "device": on, "status": self.status, "message": self.message, **known}
+
+
+def _plans(request: Request, console: Console) -> list[_Plan]:
+    """The plan of each cell, in the request's order."""
+    runner = Runner(request.settings)
     speeds: dict = {}  # FLOP/s of each series, at its longest cell that was run
-    total = 0.0
+    plans = []
     for number, cell in enumerate(request.cells, start=1):
         if cell in request.unsupported:
-            table.add_row(cell.label(), "", "", "", "", f"unsupported: {request.unsupported[cell]}")
+            plans.append(_Plan(cell, Status.UNSUPPORTED, request.unsupported[cell]))
             continue
         console.print(f"[{number}/{len(request.cells)}] planning {cell.label()}", highlight=False, markup=False)
         done = runner.plan(cell)
         if not isinstance(done.content, Planned):
-            table.add_row(cell.label(), "", "", "", "", f"{done.status}: {done.message}")
+            plans.append(_Plan(cell, done.status, done.message))
             continue
-        columns, step_s, flops = done.content.columns, done.content.step_s, done.content.columns["flops"]
+        step_s, flops = done.content.step_s, done.content.columns["flops"]
         if step_s and flops:
             speeds[cell.series()] = flops / step_s
         speed = speeds.get(cell.series())
         step_s = step_s or (flops / speed if flops and speed else None)
-        seconds = _cell_seconds(done.content, step_s, request.settings)
-        total += seconds or 0
-        late = seconds is not None and seconds > request.settings.timeout_s
-        notes = [f"over the deadline of {request.settings.timeout_s:g} s"] if late and not on else []
-        notes += [f"remat {columns['remat']}"] if columns.get("remat", "none") != "none" else []
-        notes += [f"calls {', '.join(done.content.calls_of)}"] if done.content.calls_of else []
-        table.add_row(
-            cell.label(),
-            _shown(columns["mem_planned_bytes"], 1e-6, ".1f"),
-            _shown(flops, 1e-9, ".3g"),
-            _shown(step_s, 1, ".3g"),
-            _shown(seconds, 1, ".1f"),
-            "; ".join(notes),
-        )
-    console.print(table)
-    if on:
-        console.print(f"a step takes at least as long as predicted; rates: {DEVICES[on].source}", soft_wrap=True)
-        return
-    console.print(f"predicted: {total / 60:.1f} minutes for all cells that have a prediction")
+        settings = request.settings.of(cell.measure, cell.size)
+        plans.append(_Plan(cell, Status.OK, "", done.content, step_s, _cell_seconds(done.content, step_s, settings)))
+    return plans
 
 
 def _cell_seconds(planned: Planned, step_s: float | None, settings: Settings) -> float | None:

@@ -43,6 +43,7 @@ class Request:
     arguments: list[str]  # of the command line, as `--resume` needs them
     rerun: bool  # the folder's files are renamed, and everything is measured again
     minutes: float = math.inf  # after which no cell begins
+    table: Path | None = None  # where a dry run writes its plans
 
     def configuration(self) -> dict:
         """The content of suite.json: what all rows of a folder have in common."""
@@ -97,6 +98,7 @@ def read_request(given: Given) -> tuple[Request, list[str]]:
         arguments=in_suite_json(given),
         rerun=values["rerun"],
         minutes=values["minutes"] or math.inf,
+        table=values["table"],
     ), mistakes
 
 
@@ -107,6 +109,7 @@ def _read_parts(given: Given) -> _Parts:
     mistakes += _check_download(values)
     if values["on"] and not values["dry_run"]:
         mistakes.append(f"--on {values['on']} plans, and measures nothing: add --dry-run")
+    mistakes += _check_table(values)
     checkpoint = _open_checkpoint(values, mistakes)
     if values["download"] is not None:
         _download(values["download"], mistakes)
@@ -183,6 +186,17 @@ def _check_download(values: Mapping[str, Any]) -> list[str]:
     if download is not None and data is not None:
         mistakes.append(f"--download chooses the data, too: give it or --data {data}, not both")
     return mistakes
+
+
+def _check_table(values: Mapping[str, Any]) -> list[str]:
+    table = values["table"]
+    if table is None:
+        return []
+    if not values["dry_run"]:
+        return ["--table is of plans: add --dry-run"]
+    if table.exists():
+        return [f"--table {str(table)!r} exists, and is not replaced"]
+    return [] if table.absolute().parent.is_dir() else [f"--table {str(table)!r}: there is no such folder"]
 
 
 def _download(name: str, mistakes: list[str]) -> None:

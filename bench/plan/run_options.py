@@ -182,6 +182,9 @@ _RUN = (
     LIST,
     Option("--dry-run", "plan memory and predict times, and stop", is_switch=True, in_suite_json=False),
     Option(
+        "--table", "with --dry-run: write the plans into this CSV file", parse.path, metavar="FILE", in_suite_json=False
+    ),
+    Option(
         "--on",
         f"with --dry-run: plan for a device that need not be here, one of {', '.join(DEVICES)}; needs jax[cuda12] or "
         "libtpu",

@@ -50,7 +50,10 @@ class Planned:
     columns: dict[str, Any]  # of compiling
     calls: int | None  # in one cell; None where sampling decides
     step_s: float | None  # seconds of one call, measured or predicted; None where neither was possible
-    calls_of: tuple[str, ...] = ()  # kernels of libraries and of Pallas in the program; told for another device only
+    # Of a program for another device: the kernels of libraries and of Pallas, and of all kernels number and bytes.
+    calls_of: tuple[str, ...] = ()
+    n_kernels: float | None = None
+    moved_bytes: float | None = None
 
 
 @dataclass(frozen=True)

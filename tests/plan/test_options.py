@@ -89,7 +89,7 @@ def test_the_table_is_consistent():
     assert len({option.flag for option in OPTIONS}) == len(OPTIONS)
     assert {option.setting for option in OPTIONS} - {""} <= {field.name for field in fields(Settings)}
     assert {option.name for option in OPTIONS if not option.in_suite_json} == {
-        *("out", "resume", "rerun", "list", "dry_run", "on", "minutes")
+        *("out", "resume", "rerun", "list", "dry_run", "on", "table", "minutes")
     }
 
 
