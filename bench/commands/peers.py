@@ -13,7 +13,8 @@ from lengthscale.bench.plan.options import LIST, OUT, Option, some_names
 
 ABOUT = """Time our ops and blocks, compared with other implementations and the machine's limit.
 
-LENGTHSCALE_EXTRAS=peers ./run_bench.sh peers installs torch, transformers and mambapy first."""
+A machine with a GPU has the rows of a GPU. LENGTHSCALE_EXTRAS=peers ./run_bench.sh peers installs torch, transformers
+and mambapy first."""
 EXAMPLES = ("peers --only lstm,attention --measures train --lengths 2k --list", "peers --only lstm --cores 1")
 
 
@@ -39,9 +40,11 @@ OPTIONS = (
 def main(**given: Any) -> int:
     """Run the command. Returns the exit code: 0, or 3 where an implementation of ours failed."""
     values, mistakes = options.parse(OPTIONS, given)
+    from lengthscale.bench.peers import device
     from lengthscale.bench.peers.command import available_cores, make_request, run_peers
 
-    return run_peers(make_request(values, mistakes, available_cores()), Console(), values["list"])
+    request = make_request(values, mistakes, available_cores(), device.facts())
+    return run_peers(request, Console(), values["list"])
 
 
 COMMAND = command("peers", main, ABOUT, options=OPTIONS, examples=EXAMPLES)

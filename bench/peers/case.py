@@ -8,6 +8,7 @@ from typing import Any
 # A measure -> what one call does.
 MEASURES = {
     "forward": "the op or block on a whole sequence",
+    # Eager torch would take up to a tenth of a GPU's row for the sum, so there w is given as the gradient of y.
     "train": "the same, and the gradients of sum(y * w) by inputs and parameters, where w is random and fixed",
     "decode": "one token at a context of `length`; the new state goes into the next call",
     "flat": "the same, compared with this step at the shortest context",

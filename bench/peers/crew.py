@@ -26,18 +26,25 @@ SPARE_BYTES = 1 << 29  # with less free memory, the kernel might kill processes
 Answer = TypeVar("Answer", Ready, Sampled)
 
 
-def start_contender(name: str, cores: int, target: str = SERVE, arguments: tuple = ()) -> Child:
-    """Start the child of a contender. cores: the number it may use. target: as of host.child.run_named."""
+def start_contender(name: str, cores: int, target: str = SERVE, arguments: tuple = (), *, device: str = "cpu") -> Child:
+    """Start the child of a contender. cores: the number it may use. target: as of host.child.run_named.
+
+    device: "cpu" or "cuda".
+    """
     child = Child(multiprocessing.get_context("spawn"), run_named, (target, (name, cores, *arguments)))
-    with inherited(environment(cores), cores):
+    with inherited(environment(cores, device), cores):
         child.start()
     return child
 
 
-def environment(cores: int) -> dict[str, str]:
-    """The variables of a child, with the same number of threads for every package. (jax follows the affinity.)"""
+def environment(cores: int, device: str) -> dict[str, str]:
+    """The variables of a child, with the same number of threads for every package. (jax follows the affinity.)
+
+    All children of a row live on one GPU, so jax takes of its memory only what it needs, as torch does.
+    """
     return {
-        "JAX_PLATFORMS": "cpu",
+        "JAX_PLATFORMS": device,
+        **({} if device == "cpu" else {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}),
         "OMP_NUM_THREADS": str(cores),
         "MKL_NUM_THREADS": str(cores),
         "OPENBLAS_NUM_THREADS": str(cores),

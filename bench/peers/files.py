@@ -10,7 +10,15 @@ from typing import Any
 
 from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.peers.rows import ROWS
-from lengthscale.bench.peers.tables import ALL_COLUMNS, COLUMNS, IDENTITY, columns_of, line_of, lines_of_all
+from lengthscale.bench.peers.tables import (
+    ALL_COLUMNS,
+    COLUMNS,
+    GPU_COLUMNS,
+    IDENTITY,
+    columns_of,
+    line_of,
+    lines_of_all,
+)
 from lengthscale.bench.results.codec import read_lines
 from lengthscale.bench.results.csv_table import read_table, table_of
 from lengthscale.bench.results.errors import JournalError
@@ -69,7 +77,11 @@ def write_tables(folder: Path, records: Iterable[PeerRecord]) -> None:
 
 
 def _write(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
-    replace_file(path, table_of(columns, rows, digits=5).text)
+    """Replace a table. It has a column of GPU_COLUMNS only if a row has a value there."""
+    rows = list(rows)
+    blank = {name for name in GPU_COLUMNS if not any(row.get(name) for row in rows)}
+    rows = [{name: value for name, value in row.items() if name not in blank} for row in rows]
+    replace_file(path, table_of([name for name in columns if name not in blank], rows, digits=5).text)
 
 
 def publish(folder: Path, home: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from lengthscale.bench.host.errors import StoppedError
 from lengthscale.bench.host.process import uninterrupted
 from lengthscale.bench.host.sweep import new_folder
 from lengthscale.bench.peers.case import Case
-from lengthscale.bench.peers.crew import Crew
+from lengthscale.bench.peers.crew import Crew, start_contender
 from lengthscale.bench.peers.files import PeersFolder, publish, write_tables
 from lengthscale.bench.peers.forecast import PeerForecast
 from lengthscale.bench.peers.record import PeerRecord
@@ -32,7 +33,10 @@ from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.journal import Journal, locked
 from lengthscale.bench.results.record import Conditions
 
-PACKAGES = ("jax", "flax", "torch", "transformers", "mambapy")
+PACKAGES = {
+    "cpu": ("jax", "flax", "torch", "transformers", "mambapy"),
+    "gpu": ("jax", "torch", "fla-core", "mamba-ssm"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Request:
     settings: Settings
     out: Path | None  # None: a new folder
     publish: bool  # put the rows into the device's tables, too
+    device: Mapping[str, Any]  # its facts (device.py)
 
 
 def run_request(request: Request, console: Console) -> bool:
@@ -85,7 +90,8 @@ def _taken(folder: PeersFolder, facts: dict[str, Any]) -> Iterator[Journal[PeerR
 def _measure(
     request: Request, folder: PeersFolder, journal: Journal[PeerRecord], conditions: Conditions, console: Console
 ) -> None:
-    forecast, crew = PeerForecast(request.settings.call_s), Crew(request.settings.memory_bytes)
+    forecast = PeerForecast(request.settings.call_s)
+    crew = Crew(request.settings.memory_bytes, partial(start_contender, device=request.settings.device))
     for record in journal.records:
         forecast.learn(record)
     finished = {record.cell for record in journal.records}
@@ -131,10 +137,9 @@ def _sentence(line: Line) -> str:
 
 def _facts(request: Request) -> dict[str, Any]:
     """The content of peers.json: the environment, and what all rows of a folder have in common."""
-    described = machine.describe({"backend": "cpu", "device_kind": "cpu", "n_devices": 1})
     return {
-        **described,
-        "peers": {name: machine.package_version(name) for name in PACKAGES},
+        **machine.describe(dict(request.device)),
+        "peers": {name: machine.package_version(name) for name in PACKAGES[request.device["backend"]]},
         "samples": request.settings.samples,
         "cases": [case.label() for case in request.cases],
     }

@@ -15,6 +15,7 @@ class Prepare:
     case: Case
     reference: Path  # the file of our outputs; while there is none, the contender is ours and writes it
     work: float | None  # of one call of ours, for a limit that is a rate
+    device: str = "cpu"  # of its arrays: "cpu" or "cuda"
 
 
 @dataclass(frozen=True)
@@ -39,4 +40,5 @@ class Ready:
 class Sampled:
     """One sample."""
 
-    seconds: float  # of one call: the mean over the sample's calls
+    seconds: float  # of one call, by the row's meter: the mean over the sample's calls
+    device_s: float | None = None  # of one call by the device's own clock: the median over as many calls

@@ -8,13 +8,16 @@ from pathlib import Path
 from lengthscale.bench.figures.spec import NOWHERE, Axis, Cross, DrawnCurve, Ends, Figure, Rule, Sheet
 from lengthscale.bench.figures.style import LIGHT
 from lengthscale.bench.peers.files import FACTS, TABLE
+from lengthscale.bench.peers.rows import ROWS
 from lengthscale.bench.results.csv_table import TextRow, read_table
 
 # A row's colour and marker are those of the model that it is a part of.
-_MODEL = {"attention": "transformer", "selective-scan": "s4d", "mamba-associative": "mamba"}
+_MODEL = {"attention": "transformer", "selective-scan": "s4d", "mamba-associative": "mamba", "wkv": "rwkv4"}
+_OP = {row.name: row.op for row in ROWS}
 _RATIOS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 _TITLES = {"forward": "Forward", "train": "Forward + backward"}
-_ALONE, _BATCHES, _OTHER_METHOD = 0, 1, 2  # dashes
+_ALONE, _BATCHES, _OTHER = 0, 1, 2  # dashes
+_SECOND = ("mamba-associative", "selective-scan-1536-bfloat16")  # with another row of the same model
 _SIZE = (5.4, 3.9)  # inches of each figure
 
 
@@ -50,17 +53,17 @@ def _figure(rows: list[TextRow], measure: str, cores: int) -> Figure:
         x=Axis("sequence length (tokens)", "log", lengths=tuple(sorted({row.length for row in rows}))),
         y=Axis("fastest peer's time / ours", "log", ticks=tuple((ratio, f"{ratio:g}x") for ratio in _RATIOS)),
         curves=tuple(curve for key, mine in groups.items() if (curve := _curve(*key, mine)).x),
-        marks=(Rule(y=1.0, solid=True), *(Cross(_MODEL.get(name, name), row.length, 1.0) for name, row in missing)),
+        marks=(Rule(y=1.0, solid=True), *(Cross(_model(name), row.length, 1.0) for name, row in missing)),
         names=NOWHERE,
     )
 
 
 def _curve(name: str, batch: int, rows: list[TextRow]) -> DrawnCurve:
     good = [row for row in rows if row.has("ratio")]
-    dash = _OTHER_METHOD if name == "mamba-associative" else _ALONE if batch == 1 else _BATCHES
+    dash = _OTHER if name in _SECOND else _ALONE if batch == 1 else _BATCHES
     ratio, low, high = (tuple(row.number(column) for row in good) for column in ("ratio", "ratio_low", "ratio_high"))
     return DrawnCurve(
-        model=_MODEL.get(name, name),
+        model=_model(name),
         name=name if batch == 1 else f"{name}, batch {batch}",
         x=tuple(row.length for row in good),
         y=ratio,
@@ -69,10 +72,19 @@ def _curve(name: str, batch: int, rows: list[TextRow]) -> DrawnCurve:
     )
 
 
+def _model(name: str) -> str:
+    op = _OP.get(name, name)
+    return _MODEL.get(op, op)
+
+
 def _caption(folder: Path, rows: list[TextRow]) -> tuple[str, ...]:
     facts = json.loads((folder / FACTS).read_text())
     peers = ", ".join(f"{name} {version}" for name, version in facts["peers"].items() if version)
     commits = ", ".join(sorted({row.text("git_sha") for row in rows if row.text("git_sha")}))
     dirty = " (modified)" if facts["git_dirty"] else ""
     said = ("medians, paired 95% intervals", "x: no peer could be timed")
-    return (facts["cpu_model"], peers, "float32", f"commit {commits}{dirty}", *said)
+    if facts["backend"] == "cpu":
+        device, dtype = facts["cpu_model"], "float32"
+    else:
+        device, dtype = facts["device_kind"], "float32 (IEEE) where a name does not say bfloat16"
+    return (device, peers, dtype, f"commit {commits}{dirty}", *said)

@@ -28,6 +28,8 @@ class ContenderRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     status: Status
     reason: str = ""  # why it is not ok
     samples_s: tuple[float, ...] = ()  # in the order in which they were taken
+    meter: str | None = None  # by which they were taken: a name of contenders/meter.py; None in older journals
+    device_s: tuple[float, ...] = ()  # by the device's own clock, where the package has one
     prepare_s: float | None = None
     first_s: float | None = None  # of one call while it was prepared
     calls: int | None = None  # in one sample

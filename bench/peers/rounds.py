@@ -28,6 +28,9 @@ from lengthscale.bench.results.record import SCHEMA
 SHORT_S = 2.0  # enough for a sample of short calls
 SETTLE_S = 0.01  # between two contenders, since OpenMP's threads spin for a while after their work
 
+# Of the relative difference of outputs and gradients from ours. A number of bfloat16 has 8 bits: equal inputs give
+# outputs that are rounded to 0.4%, of sums that were rounded before.
+TOLERANCES = {"float32": 1e-3, "bfloat16": 3e-2}
 READY_COLUMNS = ("prepare_s", "first_s", "calls", "work", "temp_bytes", "peak_bytes")  # copied from Ready
 
 
@@ -42,7 +45,7 @@ class Settings:
     once_s: float = 60  # if a call of ours takes longer, the first one is the only sample
     call_s: float = 60  # the most that a peer's call may take
     memory_bytes: int = 12 << 30  # the limit of one contender
-    tolerance: float = 1e-3  # of the relative difference of outputs and gradients from ours
+    device: str = "cpu"  # on which the contenders compute: "cpu" or "cuda"
     few: int = 2  # samples of a peer that took over `hopeless` times as long as the fastest peer
     hopeless: float = 3.0
 
@@ -80,9 +83,11 @@ class Comparison:
 
     def __init__(self, case: Case, settings: Settings, crew: Crew, version: Callable[[str], str | None]):
         self._case, self._settings, self._crew = case, settings, crew
+        row = find(case)
+        self._tolerance = TOLERANCES[row.dtype]
         self._rows = {
-            name: ContenderRow(contender=name, role=role, version=version(name), status=Status.OK)
-            for name, role in _roles(find(case))
+            name: ContenderRow(contender=name, role=role, version=version(name), status=Status.OK, meter=row.meter)
+            for name, role in _roles(row)
         }
 
     @property
@@ -97,13 +102,15 @@ class Comparison:
         for row in self.rows:
             ours = self._rows["ours"]
             if row.version is None:
-                self._fail(row.contender, Done(Status.NOT_INSTALLED, "pip install -e .[peers]"))
+                advice = f"pip install {contenders.CONTENDERS[row.contender].install}"
+                self._fail(row.contender, Done(Status.NOT_INSTALLED, advice))
             elif ours.status != Status.OK:
                 self._fail(row.contender, Done(Status.SKIPPED, "there is nothing of ours to compare with"))
             elif reason := reason_to_skip(self._case, row.contender, row.role):
                 self._fail(row.contender, Done(Status.SKIPPED, reason))
             else:
-                answer = self._crew.prepare(row.contender, Prepare(self._case, reference, ours.work), seconds)
+                message = Prepare(self._case, reference, ours.work, settings.device)
+                answer = self._crew.prepare(row.contender, message, seconds)
                 if isinstance(answer, Done):
                     self._fail(row.contender, answer)
                 else:
@@ -128,7 +135,12 @@ class Comparison:
                 if isinstance(answer, Done):
                     self._fail(row.contender, answer)
                     continue
-                self._update(row.contender, samples_s=(*row.samples_s, answer.seconds))
+                device_s = () if answer.device_s is None else (answer.device_s,)
+                self._update(
+                    row.contender,
+                    samples_s=(*row.samples_s, answer.seconds),
+                    device_s=row.device_s + device_s,
+                )
                 time.sleep(SETTLE_S)
 
     def _judge(self, row: ContenderRow, ready: Ready) -> None:
@@ -148,7 +160,7 @@ class Comparison:
             self._fail(row.contender, Done(Status.TIMEOUT, reason))
         elif row.role == Role.PEER and difference is None:
             self._fail(row.contender, Done(Status.INCORRECT, "it has no outputs to compare"))
-        elif difference is not None and not difference <= settings.tolerance:
+        elif difference is not None and not difference <= self._tolerance:
             self._fail(row.contender, Done(Status.INCORRECT, f"{worst} is {difference:.2g} off ours"))
 
     def _hopeless(self) -> set[str]:
@@ -158,7 +170,7 @@ class Comparison:
         return {name for name, call_s in calls_s.items() if call_s > self._settings.hopeless * fastest}
 
     def _fail(self, name: str, failure: Done) -> None:
-        self._update(name, status=failure.status, reason=failure.message, samples_s=())
+        self._update(name, status=failure.status, reason=failure.message, samples_s=(), device_s=())
 
     def _update(self, name: str, **changes: Any) -> None:
         self._rows[name] = replace(self._rows[name], **changes)

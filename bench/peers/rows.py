@@ -1,15 +1,17 @@
 """The rows of `peers`: which ops and blocks are timed, what they are compared with, and the goals.
 
-Adding a row: a Row here, its inputs in contenders/inputs.py, and a builder for each of its contenders.
+A machine with a GPU has the rows of a GPU, in whose names are the width and a precision other than float32; every other
+machine has those of a CPU. Adding a row: a Row here, its inputs in contenders/inputs.py, and a builder for each of its
+contenders.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.case import D_MODEL, Case
 
-MOST_TOKENS = 65_536  # of a batch: more take the same time a token, and hours
+MOST_TOKENS = 65_536  # of a batch on a CPU: more take the same time a token, and hours
 LENGTHS = (512, 2048, 8192, 32_768)
 CONTEXTS = (512, 8192, 65_536)
 MILLION = 1 << 20
@@ -55,7 +57,11 @@ READ = Limit("read rate", ("read-jax", "read-torch"), rate=True)
 
 @dataclass(frozen=True)
 class Row:
-    """One measure of one op or block. cores: None for one core and all cores, "all" for all cores only."""
+    """One measure of one op or block. cores: None for one core and all cores, "all" for all cores only.
+
+    of: the op, where the name says more than that. d_model: its width (the selective scan's is twice that). dtype: of
+    its arrays, a name of plan/dtypes.py. platform: the one whose row it is, as jax names it. most_tokens: of a batch.
+    """
 
     name: str
     measure: str
@@ -65,6 +71,21 @@ class Row:
     lengths: tuple[int, ...] = LENGTHS
     batches: tuple[int, ...] = (1,)
     cores: str | None = None
+    of: str | None = None
+    d_model: int = D_MODEL
+    dtype: str = "float32"
+    platform: str = "cpu"
+    most_tokens: int = MOST_TOKENS
+
+    @property
+    def op(self) -> str:
+        """The op or block, by whose name there are inputs and builders."""
+        return self.of or self.name
+
+    @property
+    def meter(self) -> str:
+        """How its samples are timed, a name of contenders/meter.py."""
+        return "queued" if self.platform == "gpu" else "each"
 
     @property
     def contenders(self) -> tuple[str, ...]:
@@ -80,7 +101,7 @@ class Row:
             for n in mine
             for batch in self.batches
             for length in wanted
-            if batch == 1 or batch * length <= MOST_TOKENS
+            if batch == 1 or batch * length <= self.most_tokens
         ]
 
 
@@ -101,6 +122,32 @@ def _recurrent(name: str, *more: str) -> tuple[Row, ...]:
     )
 
 
+def _on_gpu(name: str, peers: tuple[str, ...], **settings) -> tuple[Row, ...]:
+    """The rows of a GPU, 768 wide. Its host's cores are not what is compared, so a contender may use all of them."""
+    settings = {"d_model": 768, "platform": "gpu", "cores": "all"} | settings
+    return tuple(Row(name, measure, peers, None, (AHEAD,), **settings) for measure in ("forward", "train"))
+
+
+_SCAN = {"of": "selective-scan", "lengths": (4096, 65_536), "batches": (1, 8), "most_tokens": 8 * 65_536}
+_GPU_ROWS = (
+    *(
+        row
+        for op in ("rnn", "lstm", "gru")
+        for row in _on_gpu(f"{op}-768", ("torch",), of=op, lengths=(1024,), batches=(1, 32))
+    ),
+    *_on_gpu("selective-scan-1536", ("mamba-ssm",), **_SCAN),
+    *_on_gpu("selective-scan-1536-bfloat16", ("mamba-ssm",), **_SCAN, dtype="bfloat16"),
+    *_on_gpu("wkv-768", ("fla",), of="wkv", lengths=(4096, 65_536)),
+    *_on_gpu(
+        "attention-768-bfloat16",
+        ("torch-flash", "torch-cudnn"),
+        of="attention",
+        lengths=(4096, 16_384, 65_536),
+        batches=(1, 8),
+        most_tokens=8 * 16_384,
+        dtype="bfloat16",
+    ),
+)
 ROWS = (
     *_recurrent("rnn"),
     *_recurrent("lstm", "flax-lstmcell"),
@@ -182,6 +229,7 @@ ROWS = (
         )
         for name in STREAMED
     ),
+    *_GPU_ROWS,
 )
 NAMES = tuple(dict.fromkeys(row.name for row in ROWS))
 

@@ -63,6 +63,8 @@ class ContenderLine:
     prepare_s: float | None
     worst_difference: float | None  # from ours, of outputs and gradients
     temp_mb: float | None
+    meter: str | None  # contenders/meter.py; None: each call was waited for
+    device_us_per_token: float | None  # the median by the device's own clock, where the package has one
     status: Status
     reason: str
     git_sha: str | None
@@ -70,6 +72,7 @@ class ContenderLine:
 
 COLUMNS = (*IDENTITY, *(field.name for field in fields(Line)[1:]))
 ALL_COLUMNS = (*IDENTITY, *(field.name for field in fields(ContenderLine)[1:]))
+GPU_COLUMNS = ("meter", "device_us_per_token")  # which a table without rows of a GPU does not have
 
 
 def columns_of(line: Line | ContenderLine) -> dict[str, Any]:
@@ -118,6 +121,8 @@ def lines_of_all(record: PeerRecord) -> list[ContenderLine]:
                 prepare_s=row.prepare_s,
                 worst_difference=row.worst_difference,
                 temp_mb=_scaled(row.temp_bytes, 1e-6),
+                meter=None if row.meter == "each" else row.meter,
+                device_us_per_token=_scaled(_median(row.device_s), _us_per_token(record.cell)),
                 status=row.status,
                 reason=row.reason,
                 git_sha=record.environment.git_sha,
@@ -186,6 +191,10 @@ def _number(goal: Goal, line: Line, ours: ContenderRow) -> float | None:
 
 def _median_s(row: ContenderRow) -> float:
     return float(np.median(row.samples_s))
+
+
+def _median(times_s: tuple[float, ...]) -> float | None:
+    return float(np.median(times_s)) if times_s else None
 
 
 def _us_per_token(case: Case) -> float:

@@ -10,12 +10,14 @@ import pytest
 
 from lengthscale.bench.host.machine import TUNABLES
 from lengthscale.bench.host.process import inherited
-from lengthscale.bench.peers import tables
+from lengthscale.bench.peers import files, tables
 from lengthscale.bench.peers.case import Case
-from lengthscale.bench.peers.crew import Crew, start_contender
+from lengthscale.bench.peers.crew import Crew, environment, start_contender
 from lengthscale.bench.peers.messages import Prepare, Ready, Sampled
 from lengthscale.bench.peers.rounds import Settings, run_case
+from lengthscale.bench.peers.rows import find
 from lengthscale.bench.results.codec import line_of
+from lengthscale.bench.results.csv_table import read_table
 from tests.helpers.fake_contender import starting
 
 LSTM = Case("lstm", "forward", 512, 1, 1)
@@ -139,6 +141,50 @@ def test_what_is_not_installed_or_not_worth_it_says_so(play):
     assert row.peer == "flax-lstmcell"
     assert "torch not installed" in row.reason
     assert "flax skipped: too slow" in row.reason
+
+
+def test_on_a_gpu_too_what_is_not_installed_is_a_row_and_so_is_what_is_wrong(play):
+    case = Case("attention-768-bfloat16", "train", 4096, 1, 2)
+    record, log = play(case, missing=("torch-flash",), torch_cudnn="wrong")
+    assert [row.contender for row in record.rows] == ["ours", "torch-flash", "torch-cudnn"]
+    assert [row.status for row in record.rows] == ["ok", "not installed", "incorrect"]
+    assert record.rows[2].samples_s == ()
+    assert not any("flash" in line for line in log)
+    line = tables.line_of(record)
+    assert (line.peer, line.ratio) == (None, None)
+    assert "torch-flash not installed: pip install -e .[peers]" in line.reason
+    scan, _ = play(Case("selective-scan-1536", "forward", 4096, 1, 2), missing=("mamba-ssm",))
+    assert "pip install mamba-ssm" in row_of(scan, "mamba-ssm").reason
+
+
+@pytest.mark.parametrize(("row", "status"), [("attention-768-bfloat16", "ok"), ("wkv-768", "incorrect")])
+def test_a_difference_that_bfloat16_explains_is_none(play, row, status):
+    name = find(Case(row, "forward", 4096, 1, 2)).peers[0]
+    record, _ = play(Case(row, "forward", 4096, 1, 2), **{name.replace("-", "_"): "a percent off"})
+    assert row_of(record, name).status == status
+
+
+def test_the_meter_and_the_device_s_own_times_are_in_the_table_of_all(play, tmp_path):
+    case = Case("lstm-768", "forward", 1024, 1, 2)
+    record, _ = play(case, torch="has a clock")
+    assert [row.meter for row in record.rows] == ["queued", "queued"]
+    ours, torch = tables.lines_of_all(record)
+    assert (ours.meter, ours.device_us_per_token) == ("queued", None)
+    assert torch.us_per_token == pytest.approx(0.01 / 1024 * 1e6)
+    assert torch.device_us_per_token == pytest.approx(0.009 / 1024 * 1e6)
+    assert tables.line_of(record).ratio == pytest.approx(1)  # by the meter that both have
+    files.write_tables(tmp_path, [record])
+    assert set(tables.GPU_COLUMNS) < set(read_table(tmp_path / files.ALL).columns)
+    files.write_tables(tmp_path, [play()[0]])
+    assert not set(tables.GPU_COLUMNS) & set(read_table(tmp_path / files.ALL).columns)
+
+
+def test_what_a_child_inherits():
+    """On a GPU all children of a row share the device, so none takes all of its memory."""
+    cpu, cuda = environment(2, "cpu"), environment(2, "cuda")
+    assert (cpu["JAX_PLATFORMS"], cuda["JAX_PLATFORMS"]) == ("cpu", "cuda")
+    assert cuda["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    assert cuda.keys() - cpu.keys() == {"XLA_PYTHON_CLIENT_PREALLOCATE"}
 
 
 def test_what_a_contender_prints_disturbs_nobody(play):

@@ -1,21 +1,28 @@
 """`./run_bench.sh peers`: the rows that it knows, its mistakes, its list, its folder, and one row for real."""
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
 
 import pytest
 from msgspec.structs import replace
+from rich.console import Console
 
 from lengthscale.bench.__main__ import main
+from lengthscale.bench.commands.peers import OPTIONS
 from lengthscale.bench.host.machine import TUNABLES
-from lengthscale.bench.peers import files, loop
+from lengthscale.bench.peers import contenders, device, files, loop
 from lengthscale.bench.peers.case import Case
+from lengthscale.bench.peers.command import make_request
 from lengthscale.bench.peers.contenders import CONTENDERS
 from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.peers.rows import ROWS, Row, find
 from lengthscale.bench.peers.tables import ALL_COLUMNS, COLUMNS, IDENTITY
+from lengthscale.bench.plan import options
+from lengthscale.bench.plan.errors import RequestError
+from lengthscale.bench.plan.options import from_arguments
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.codec import read_lines
 from lengthscale.bench.results.journal import locked
@@ -62,6 +69,103 @@ def test_the_list_of_cases(capsys):
     assert "lstm train L=2048 B=8 cores=1" in listed
     assert "attention train L=2048 cores=1" in listed
     assert "forward" not in listed
+
+
+GPU = {"backend": "gpu", "device_kind": "NVIDIA H200", "n_devices": 1}
+
+
+def request_of(facts, *arguments):
+    values, mistakes = options.parse(OPTIONS, from_arguments(OPTIONS, arguments))
+    return make_request(values, mistakes, 2, facts)
+
+
+def test_on_a_cpu_the_cases_and_columns_are_those_of_the_published_table():
+    with open(ROOT / "results/amd-epyc-2cpu/peers.csv") as file:
+        table = csv.DictReader(file)
+        published = [tuple(row[name] for name in IDENTITY) for row in table]
+        assert tuple(table.fieldnames or ()) == COLUMNS
+    cases = request_of(device.CPU).cases
+    assert {tuple(str(value) for value in case.key().values()) for case in cases} == set(published)
+    assert all(find(case).platform == "cpu" for case in cases)
+
+
+def test_on_a_gpu_the_cases_are_those_of_a_gpu():
+    request = request_of(GPU)
+    assert request.settings.device == "cuda"
+    assert {find(case).platform for case in request.cases} == {"gpu"}
+    assert {case.cores for case in request.cases} == {2}  # all that there are
+    found = {(case.row, case.length, case.batch) for case in request.cases if case.measure == "train"}
+    assert found == {(case.row, case.length, case.batch) for case in request.cases if case.measure == "forward"}
+    assert found == {
+        *((f"{op}-768", 1024, batch) for op in ("rnn", "lstm", "gru") for batch in (1, 32)),
+        *(
+            (f"selective-scan-1536{dtype}", length, batch)
+            for dtype in ("", "-bfloat16")
+            for length in (4096, 65_536)
+            for batch in (1, 8)
+        ),
+        *(("wkv-768", length, 1) for length in (4096, 65_536)),
+        *(("attention-768-bfloat16", length, 1) for length in (4096, 16_384, 65_536)),
+        *(("attention-768-bfloat16", length, 8) for length in (4096, 16_384)),
+    }
+    with pytest.raises(RequestError, match="lstm has no measure train on a GPU"):
+        request_of(GPU, "--only", "lstm", "--measures", "train")
+
+
+def test_what_no_extra_installs_does_not_keep_a_table_from_being_published(monkeypatch):
+    monkeypatch.setattr(contenders, "version", lambda name: None if name in ("fla", "mamba-ssm") else "1.0")
+    assert request_of(GPU, "--publish").publish
+    monkeypatch.setattr(contenders, "version", lambda name: None if name == "torch-flash" else "1.0")
+    with pytest.raises(RequestError, match="--publish: torch-flash missing"):
+        request_of(GPU, "--publish")
+
+
+@pytest.mark.parametrize(
+    ("driver", "probed", "backend"),
+    [
+        (None, 1 / 2, "cpu"),  # nothing is asked
+        ("an NVIDIA GPU", GPU | {"energy_source": None}, "gpu"),
+        ("an NVIDIA GPU", device.CPU, "cpu"),  # jax was installed without CUDA
+        ("an AMD GPU", GPU | {"device_kind": "gfx942"}, "cpu"),
+        ("a TPU", GPU | {"backend": "tpu"}, "cpu"),
+    ],
+)
+def test_the_device_is_jax_s(monkeypatch, driver, probed, backend):
+    monkeypatch.setattr(device.machine, "unused_accelerator", lambda backend: driver)
+    monkeypatch.setattr(device.Runner, "probe", lambda runner: probed)
+    assert device.facts() == (GPU if backend == "gpu" else device.CPU)
+
+
+@pytest.mark.slow
+def test_a_gpu_s_rows_rehearsed_on_a_cpu(tmp_path, monkeypatch):
+    """Every row of a GPU at 16 tokens, each contender in a process, by the same meter; only the device is another."""
+    monkeypatch.setenv("GLIBC_TUNABLES", TUNABLES)
+    request = request_of(GPU, "--lengths", "16", "--samples", "3", "--out", str(tmp_path / "out"))
+    cases = tuple(case for case in request.cases if case.batch == 1)
+    request = dataclasses.replace(request, cases=cases, settings=dataclasses.replace(request.settings, device="cpu"))
+    assert loop.run_request(request, Console(quiet=True))
+    with open(tmp_path / "out" / files.ALL) as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(1 + len(find(case).peers) for case in cases)
+    for row in rows:
+        assert row["meter"] == "queued"
+        assert row["device_us_per_token"] == ""  # no device with a clock
+        if row["role"] == "ours":
+            assert (row["status"], row["n_samples"]) == ("ok", "3"), row
+        elif contenders.version(row["contender"]) is None:
+            assert row["status"] == "not installed"
+            assert row["reason"].startswith("pip install ")
+        elif row["contender"] in ("torch", "torch-flash"):
+            assert (row["status"], row["n_samples"]) == ("ok", "3"), row
+            assert float(row["worst_difference"]) < (1e-2 if "bfloat16" in row["row"] else 1e-4)
+        else:  # a CPU does not have it
+            assert row["status"] == "error"
+            assert row["reason"], row
+    facts = json.loads((tmp_path / "out" / files.FACTS).read_text())
+    assert (facts["backend"], facts["device_kind"]) == ("gpu", "NVIDIA H200")
+    assert set(facts["peers"]) == {"jax", "torch", "fla-core", "mamba-ssm"}
+    if contenders.version("torch"):
+        assert (tmp_path / "out" / "peers.png").exists()
 
 
 def start(*arguments, cwd):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.metadata
 from dataclasses import dataclass
 
+EXTRA = "-e .[peers]"
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -16,6 +18,7 @@ class Contender:
 
     module: str  # in this package
     packages: tuple[str, ...]  # the version of the first one is in the table
+    install: str = EXTRA  # what pip installs for it
 
 
 CONTENDERS = {
@@ -30,6 +33,10 @@ CONTENDERS = {
     "jax-scan": Contender("jax_forms", ("jax",)),
     "jax-associative": Contender("jax_forms", ("jax", "flax")),
     "torch": Contender("torch_layers", ("torch",)),
+    "torch-flash": Contender("torch_layers", ("torch",)),
+    "torch-cudnn": Contender("torch_layers", ("torch",)),
+    "mamba-ssm": Contender("mamba_ssm_scan", ("mamba-ssm", "torch"), "mamba-ssm (it compiles its kernels with nvcc)"),
+    "fla": Contender("fla_ops", ("fla-core", "torch"), "fla-core"),
     "transformers": Contender("transformers_blocks", ("transformers", "torch")),
     "mambapy": Contender("mambapy_block", ("mambapy", "torch")),
     "c-loop": Contender("c_loop", ("numpy",)),
@@ -39,6 +46,11 @@ CONTENDERS = {
     "gemm-torch": Contender("torch_layers", ("torch",)),
     "read-torch": Contender("torch_layers", ("torch",)),
 }
+
+
+def is_in_extra(name: str) -> bool:
+    """Whether the project's extra installs all that a contender needs."""
+    return CONTENDERS[name].install == EXTRA
 
 
 def version(name: str) -> str | None:

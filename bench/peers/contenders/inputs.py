@@ -1,5 +1,7 @@
 """The inputs: the same numbers for every contender, from a seed. Names are those of our modules' parameters.
 
+A width that is not given is in the shapes of the arrays, from which the builders take it, and so is the precision.
+
 Axes: B batch, T time, D width, G gates, H heads, K head size, S slots of a cache, E inner width, N states, R rank.
 """
 
@@ -7,23 +9,32 @@ from __future__ import annotations
 
 import zlib
 
+import ml_dtypes  # noqa: F401, of jax; with it numpy knows bfloat16
 import numpy as np
 
-from lengthscale.bench.peers.case import D_MODEL, HEAD_SIZE, HEADS, RANK, Case, E, K, N
+from lengthscale.bench.peers.case import D_MODEL, HEAD_SIZE, RANK, Case, K, N
 from lengthscale.bench.peers.contenders.prepared import Arrays
+from lengthscale.bench.plan.dtypes import DTYPES
 
-D = D_MODEL
+IN_FLOAT32 = ("A",)  # at any precision: the decays are exponentials of it
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
-def make(case: Case) -> tuple[Arrays, Arrays, np.ndarray | None]:
-    """(arrays by which gradients are taken, the state of decoding, the weights w of the sum or None)."""
+def make(case: Case, d_model: int = D_MODEL, dtype: str = "float32") -> tuple[Arrays, Arrays, np.ndarray | None]:
+    """(arrays by which gradients are taken, the state of decoding, the weights w of the sum or None).
+
+    d_model, dtype: as a Row's. The case's row is an op.
+    """
     name = "mamba" if case.row == "mamba-associative" else case.row
     if name not in _MAKERS:  # a whole model, whose measure makes its own inputs
         return {}, {}, None
     rng = np.random.default_rng(zlib.crc32(repr((name, case.measure, case.length, case.batch)).encode()))
-    arrays, state, shape = _MAKERS[name](case, rng)
+    arrays, state, shape = _MAKERS[name](case, d_model, rng)
     w = _normal(rng, *shape) if case.measure == "train" else None
+    if dtype != "float32":
+        kind = np.dtype(DTYPES[dtype].arrays)
+        arrays = {name: x if name in IN_FLOAT32 else x.astype(kind) for name, x in arrays.items()}
+        w = None if w is None else w.astype(kind)
     return arrays, state, w
 
 
@@ -39,7 +50,7 @@ def _length(case: Case) -> int:
     return 1 if case.measure == "decode" else case.length
 
 
-def _recurrent(case: Case, rng):
+def _recurrent(case: Case, D: int, rng):
     """The inputs of a recurrent layer. Its recurrent weights contract, or rounding errors would grow over 32k steps."""
     gates = GATES[case.row]
     arrays = {
@@ -56,8 +67,8 @@ def _recurrent(case: Case, rng):
     return arrays, state, (case.batch, case.length, D)
 
 
-def _selective_scan(case: Case, rng):
-    B, T = case.batch, case.length
+def _selective_scan(case: Case, D: int, rng):
+    B, T, E = case.batch, case.length, 2 * D
     arrays = {
         "u": _normal(rng, B, T, E),
         "dt": np.log1p(np.exp(_normal(rng, B, T, E) - 4)),
@@ -68,7 +79,8 @@ def _selective_scan(case: Case, rng):
     return arrays, {}, (B, T, E)
 
 
-def _mamba(case: Case, rng):
+def _mamba(case: Case, D: int, rng):
+    E = 2 * D
     arrays = {
         "x": _normal(rng, case.batch, _length(case), D),
         "in_proj.kernel": _normal(rng, D, 2 * E, scale=D**-0.5),
@@ -87,20 +99,28 @@ def _mamba(case: Case, rng):
     return arrays, state, (case.batch, case.length, D)
 
 
-def _attention(case: Case, rng):
-    shape = (case.batch, _length(case), HEADS, HEAD_SIZE)
+def _attention(case: Case, D: int, rng):
+    heads = D // HEAD_SIZE
+    shape = (case.batch, _length(case), heads, HEAD_SIZE)
     arrays = {name: _normal(rng, *shape) for name in "qkv"}
     state = {}
     if case.measure == "decode":
-        cache = (case.batch, HEADS, case.length, HEAD_SIZE)
+        cache = (case.batch, heads, case.length, HEAD_SIZE)
         state = {name: _normal(rng, *cache) for name in ("k_cache", "v_cache")}
     return arrays, state, shape
 
 
-def _rwkv4(case: Case, rng):
-    arrays = {"x": _normal(rng, case.batch, _length(case), D)}
-    arrays["decay"] = np.linspace(-5, 3, D, dtype=np.float32)
-    arrays["first"] = _normal(rng, D, scale=0.5)
+def _wkv(case: Case, D: int, rng):
+    shape = (case.batch, case.length, D)
+    return _decay(D, rng) | {name: _normal(rng, *shape) for name in "kv"}, {}, shape
+
+
+def _decay(D: int, rng) -> Arrays:
+    return {"decay": np.linspace(-5, 3, D, dtype=np.float32), "first": _normal(rng, D, scale=0.5)}
+
+
+def _rwkv4(case: Case, D: int, rng):
+    arrays = {"x": _normal(rng, case.batch, _length(case), D)} | _decay(D, rng)
     arrays |= {f"mix_{name}": _uniform(rng, 0, 1, D) for name in "kvr"}
     for name in ("key", "value", "receptance", "output"):
         arrays[f"{name}.kernel"] = _normal(rng, D, D, scale=D**-0.5)
@@ -116,5 +136,6 @@ _MAKERS = {
     "selective-scan": _selective_scan,
     "mamba": _mamba,
     "attention": _attention,
+    "wkv": _wkv,
     "rwkv4": _rwkv4,
 }

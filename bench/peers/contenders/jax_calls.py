@@ -17,25 +17,32 @@ Step = Callable[[dict, dict], tuple[Any, dict]]  # arrays, state -> y, state
 
 
 def sequence(function: Sequence, case: Case, given: Given, work: float | None = None) -> Prepared:
-    """The contender that calls `function` on a whole sequence; for "train", sum(y * w) and its gradients by all arrays.
+    """The contender that calls `function` on a whole sequence; for "train", with the gradients by all arrays.
 
     work: FLOPs of one call, where a rate counts.
     """
     arrays = jax.device_put(given.arrays)
     if case.measure != "train":
-        return prepare(function, arrays, outputs=lambda y: {"y": np.asarray(y)}, work=work)
+        return prepare(function, arrays, outputs=lambda y: {"y": _float32(y)}, work=work)
 
     def value(arrays, w):
         return (function(arrays) * w).sum()
 
-    return prepare(
-        jax.value_and_grad(value), arrays, jax.device_put(given.w), outputs=lambda results: named(results[1]), work=work
-    )
+    def pulled_back(arrays, w):
+        y, pull_back = jax.vjp(function, arrays)
+        return y, *pull_back(w)
+
+    train = jax.value_and_grad(value) if given.summed else pulled_back
+    return prepare(train, arrays, jax.device_put(given.w), outputs=lambda results: named(results[1]), work=work)
 
 
 def named(gradients: dict) -> Arrays:
     """Gradients under the names of outputs, such as "d x" for the gradient by x."""
-    return {f"d {name}": np.asarray(gradient) for name, gradient in gradients.items()}
+    return {f"d {name}": _float32(gradient) for name, gradient in gradients.items()}
+
+
+def _float32(x: jax.Array) -> np.ndarray:
+    return np.asarray(x, np.float32)
 
 
 def step(function: Step, given: Given, work: float | None = None) -> Prepared:
@@ -59,8 +66,9 @@ def prepare(function: Callable, *args, outputs=nothing, work: float | None = Non
     compiled = jax.jit(function).lower(*args).compile()
     plan = compiled.memory_analysis()
     return Prepared(
-        lambda: jax.block_until_ready(compiled(*args)),
+        lambda: compiled(*args),
         outputs,
         work,
         None if plan is None else plan.temp_size_in_bytes,
+        wait=jax.block_until_ready,
     )

@@ -19,7 +19,7 @@ from lengthscale.models.lstm import LSTM
 from lengthscale.models.mamba import Mamba, MambaConfig, MambaState
 from lengthscale.models.ops.attention import Cache, attention, attention_with_cache
 from lengthscale.models.ops.selective_scan import Inputs, selective_scan
-from lengthscale.models.ops.wkv import WKVState, empty_state
+from lengthscale.models.ops.wkv import Decay, WKVState, empty_state, wkv
 from lengthscale.models.rnn import RNN
 from lengthscale.models.rwkv4 import TimeMix
 
@@ -39,7 +39,8 @@ def _with_weights(make: Callable[[nnx.Rngs], nnx.Module]) -> Callable[[dict], nn
 
 
 def _recurrent(case: Case, given: Given) -> Prepared:
-    fill = _with_weights(lambda rngs: _CELLS[case.row](D_MODEL, rngs=rngs))
+    width = given.arrays["w_h"].shape[1]
+    fill = _with_weights(lambda rngs: _CELLS[case.row](width, rngs=rngs))
     if case.measure != "decode":
         return sequence(lambda arrays: fill(arrays)(arrays["x"], None, 0)[0], case, given)
     names = tuple(given.state)
@@ -53,7 +54,16 @@ def _recurrent(case: Case, given: Given) -> Prepared:
 
 
 def _selective_scan(case: Case, given: Given) -> Prepared:
-    return sequence(lambda a: selective_scan(Inputs(a["u"], a["dt"], a["B"], a["C"]), a["A"])[0], case, given)
+    """The scan, with outputs in the precision of u, as a block wants them and as its peers give them."""
+
+    def run(a):
+        return selective_scan(Inputs(a["u"], a["dt"], a["B"], a["C"]), a["A"])[0].astype(a["u"].dtype)
+
+    return sequence(run, case, given)
+
+
+def _wkv(case: Case, given: Given) -> Prepared:
+    return sequence(lambda a: wkv(Decay(-jnp.exp(a["decay"]), a["first"]), a["k"], a["v"])[0], case, given)
 
 
 def _mamba(case: Case, given: Given, method: str = "auto") -> Prepared:
@@ -72,15 +82,16 @@ def _mamba_associative(case: Case, given: Given) -> Prepared:
     return _mamba(case, given, "associative")
 
 
-def attention_work(case: Case) -> float:
+def attention_work(case: Case, heads: int = HEADS) -> float:
     """The FLOPs of causal attention: T (T + 1) / 2 pairs, with 2 products forward and 5 backward (one is repeated)."""
     pairs = case.length * (case.length + 1) / 2
-    return case.batch * HEADS * pairs * 2 * HEAD_SIZE * (7 if case.measure == "train" else 2)
+    return case.batch * heads * pairs * 2 * HEAD_SIZE * (7 if case.measure == "train" else 2)
 
 
 def _attention(case: Case, given: Given) -> Prepared:
     if case.measure != "decode":
-        return sequence(lambda a: attention(a["q"], a["k"], a["v"]), case, given, attention_work(case))
+        work = attention_work(case, given.arrays["q"].shape[2])
+        return sequence(lambda a: attention(a["q"], a["k"], a["v"]), case, given, work)
     last = case.length - 1
 
     def one(a, state):
@@ -128,6 +139,7 @@ _OPS = {
     "mamba": _mamba,
     "mamba-associative": _mamba,
     "attention": _attention,
+    "wkv": _wkv,
     "rwkv4": _rwkv4,
 }
 BUILDERS = {

@@ -8,6 +8,7 @@ import importlib
 import time
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -15,8 +16,11 @@ import numpy as np
 
 from lengthscale.bench.peers.case import Case
 from lengthscale.bench.peers.contenders import CONTENDERS, inputs
-from lengthscale.bench.peers.contenders.prepared import Arrays, Given
+from lengthscale.bench.peers.contenders.meter import METERS
+from lengthscale.bench.peers.contenders.prepared import Arrays, Given, Prepared
+from lengthscale.bench.peers.contenders.settings import building, set_up
 from lengthscale.bench.peers.messages import Prepare, Ready, Sample, Sampled
+from lengthscale.bench.peers.rows import find
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Done
 
@@ -38,7 +42,7 @@ def serve(connection: Connection, name: str, cores: int) -> None:
                 answer = contender.ready
             else:
                 assert contender is not None
-                answer = Sampled(contender.sample())
+                answer = contender.sample()
         except NotImplementedError as reason:
             answer = Done(Status.UNSUPPORTED, _first_line(reason))
         except Exception as error:  # any error becomes a row with its message
@@ -59,16 +63,11 @@ class _Serving:
     """A contender that is ready to be sampled. ready: the answer to its parent."""
 
     def __init__(self, name: str, cores: int, message: Prepare):
-        if "torch" in CONTENDERS[name].packages:
-            import torch
-
-            torch.set_num_threads(cores)
         case = message.case
-        module = importlib.import_module(f"lengthscale.bench.peers.contenders.{CONTENDERS[name].module}")
-        builder = builder_of(module.BUILDERS[name], case)
+        self._meter = METERS[find(case).meter]
+        set_up(name, cores)
         started = time.perf_counter()
-        given = Given(*inputs.make(case), message.work)
-        self._prepared = builder(case, given)
+        self._prepared = build(name, case, message.work, message.device)
         prepare_s = time.perf_counter() - started
         first_s, results = self._timed()
         peak_bytes = self._prepared.peak_bytes()
@@ -88,23 +87,32 @@ class _Serving:
             differences=differences,
         )
 
-    def sample(self) -> float:
-        """The seconds of one call.
-
-        A first call is dropped: others have used the core and its caches, and this process has given its memory back.
-        """
-        self._prepared.call()
-        start = time.perf_counter()
-        for _ in range(self._calls):
-            self._prepared.call()
-        seconds = (time.perf_counter() - start) / self._calls
+    def sample(self) -> Sampled:
+        """One sample, by the meter of the row and by the device's own clock."""
+        seconds = self._meter(self._prepared, self._calls)
+        device_s = self._prepared.device_s(self._calls) if self._prepared.device_s else None
         _give_back_memory()
-        return seconds
+        return Sampled(seconds, device_s)
 
     def _timed(self):
         start = time.perf_counter()
         results = self._prepared.call()
+        self._prepared.wait(results)
         return time.perf_counter() - start, results
+
+
+def build(name: str, case: Case, work: float | None, device: str) -> Prepared:
+    """The contender of a case, as it is built for its row on a device: "cpu" or "cuda". work: as Given's.
+
+    Raises NotImplementedError where the contender does not have the op or the measure.
+    """
+    row = find(case)
+    module = importlib.import_module(f"lengthscale.bench.peers.contenders.{CONTENDERS[name].module}")
+    op = replace(case, row=row.op)
+    builder = builder_of(module.BUILDERS[name], op)
+    given = Given(*inputs.make(op, row.d_model, row.dtype), work, summed=row.platform == "cpu")
+    with building(name, row, device):
+        return builder(op, given)
 
 
 def builder_of(builders: dict, case: Case):
@@ -147,7 +155,12 @@ def _give_back_memory() -> None:
 
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error)
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "can't allocate memory" in text
+    return (
+        isinstance(error, MemoryError)
+        or "RESOURCE_EXHAUSTED" in text
+        or "can't allocate memory" in text
+        or "out of memory" in text
+    )
 
 
 def _first_line(error: Exception) -> str:
