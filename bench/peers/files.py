@@ -77,11 +77,12 @@ def write_tables(folder: Path, records: Iterable[PeerRecord]) -> None:
 
 
 def _write(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Replace a table. It has a column of GPU_COLUMNS only if a row has a value there."""
+    """Replace a table. It has GPU_COLUMNS only if a row has a value in them."""
     rows = list(rows)
-    blank = {name for name in GPU_COLUMNS if not any(row.get(name) for row in rows)}
-    rows = [{name: value for name, value in row.items() if name not in blank} for row in rows]
-    replace_file(path, table_of([name for name in columns if name not in blank], rows, digits=5).text)
+    if not any(row.get(name) for row in rows for name in GPU_COLUMNS):
+        columns = tuple(name for name in columns if name not in GPU_COLUMNS)
+    rows = [{name: row.get(name) for name in columns} for row in rows]
+    replace_file(path, table_of(columns, rows, digits=5).text)
 
 
 def publish(folder: Path, home: Path) -> None:

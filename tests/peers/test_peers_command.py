@@ -19,7 +19,7 @@ from lengthscale.bench.peers.command import make_request
 from lengthscale.bench.peers.contenders import CONTENDERS
 from lengthscale.bench.peers.record import PeerRecord
 from lengthscale.bench.peers.rows import ROWS, Row, find
-from lengthscale.bench.peers.tables import ALL_COLUMNS, COLUMNS, IDENTITY
+from lengthscale.bench.peers.tables import ALL_COLUMNS, COLUMNS, GPU_COLUMNS, IDENTITY
 from lengthscale.bench.plan import options
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.options import from_arguments
@@ -84,6 +84,8 @@ def test_on_a_cpu_the_cases_and_columns_are_those_of_the_published_table():
         table = csv.DictReader(file)
         published = [tuple(row[name] for name in IDENTITY) for row in table]
         assert tuple(table.fieldnames or ()) == COLUMNS
+    with open(ROOT / "results/amd-epyc-2cpu/peers_all.csv") as file:
+        assert next(csv.reader(file)) == [name for name in ALL_COLUMNS if name not in GPU_COLUMNS]
     cases = request_of(device.CPU).cases
     assert {tuple(str(value) for value in case.key().values()) for case in cases} == set(published)
     assert all(find(case).platform == "cpu" for case in cases)
