@@ -39,7 +39,10 @@ def make(case: Case, d_model: int = D_MODEL, dtype: str = "float32") -> tuple[Ar
 
 
 def _normal(rng, *shape: int, scale: float = 1.0) -> np.ndarray:
-    return rng.standard_normal(shape, np.float32) * np.float32(scale)
+    x = rng.standard_normal(shape, np.float32)
+    if scale != 1:
+        x *= np.float32(scale)
+    return x
 
 
 def _uniform(rng, low: float, high: float, *shape: int) -> np.ndarray:
@@ -71,12 +74,17 @@ def _selective_scan(case: Case, D: int, rng):
     B, T, E = case.batch, case.length, 2 * D
     arrays = {
         "u": _normal(rng, B, T, E),
-        "dt": np.log1p(np.exp(_normal(rng, B, T, E) - 4)),
+        "dt": _softplus(_normal(rng, B, T, E) - 4),
         "A": -np.tile(np.arange(1, N + 1, dtype=np.float32), (E, 1)),
         "B": _normal(rng, B, T, N),
         "C": _normal(rng, B, T, N),
     }
     return arrays, {}, (B, T, E)
+
+
+def _softplus(x):
+    """log(1 + e^x), in the memory of x: it may have gigabytes."""
+    return np.log1p(np.exp(x, out=x), out=x)
 
 
 def _mamba(case: Case, D: int, rng):

@@ -18,8 +18,6 @@ from collections.abc import Callable
 
 from lengthscale.bench.peers.contenders.prepared import Prepared
 
-Meter = Callable[[Prepared, int, Callable[[], float]], float]
-
 
 def each(prepared: Prepared, calls: int, clock: Callable[[], float] = time.perf_counter) -> float:
     """The seconds of one call, where every call is waited for.
@@ -51,4 +49,4 @@ def _run(prepared: Prepared, calls: int) -> None:
     prepared.wait(results)
 
 
-METERS: dict[str, Meter] = {"each": each, "queued": queued}
+METERS = {"each": each, "queued": queued}

@@ -18,7 +18,7 @@ Parameters = dict[str, tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor
 
 def tensor(array, *, transpose: bool = False) -> torch.Tensor:
     """A copy of an array as a tensor on the default device, which torch may change in place. transpose: of a matrix."""
-    if array.dtype == np.dtype("bfloat16"):  # of ml_dtypes, which torch does not know
+    if array.dtype.name == "bfloat16":  # of ml_dtypes, which torch does not know
         found = torch.from_numpy(array.copy().view(np.int16)).view(torch.bfloat16)
     else:
         found = torch.from_numpy(array.copy())
