@@ -179,6 +179,23 @@ def test_the_meter_and_the_device_s_own_times_are_in_the_table_of_all(play, tmp_
     assert not set(tables.GPU_COLUMNS) & set(read_table(tmp_path / files.ALL).columns)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_contender_is_told_the_device(tmp_path, device):
+    told = []
+
+    class Recorder(Crew):
+        def prepare(self, name, message, seconds):
+            told.append((name, message.device))
+            return super().prepare(name, message, seconds)
+
+    crew = Recorder(QUICK.memory_bytes, starting(tmp_path / "log"))
+    try:
+        run_case(LSTM, replace(QUICK, device=device), crew, version=lambda name: "1.0")
+    finally:
+        crew.end()
+    assert told == [(name, device) for name in ("ours", "torch", "flax", "flax-lstmcell", "products")]
+
+
 def test_what_a_child_inherits():
     """On a GPU all children of a row share the device, so none takes all of its memory."""
     cpu, cuda = environment(2, "cpu"), environment(2, "cuda")

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from lengthscale.bench.peers.contenders.meter import METERS, each
 from lengthscale.bench.peers.contenders.ours_models import CHUNK
 from lengthscale.bench.peers.contenders.prepared import Given, Prepared, nothing
 from lengthscale.bench.peers.contenders.serve import compare
+from lengthscale.bench.peers.messages import Prepare
 from lengthscale.bench.peers.rows import ROWS, find
 from lengthscale.bench.plan.settings import Settings
 
@@ -215,6 +217,21 @@ def test_the_meters(meter, compute_s, measured_s):
     clock = Clock(39e-6, compute_s, 15e-6)
     prepared = Prepared(clock.call, nothing, wait=clock.wait)
     assert METERS[meter](prepared, 500, clock) == pytest.approx(measured_s, rel=0.01)
+
+
+@pytest.mark.parametrize(("row", "first_s", "calls"), [("wkv-768", 0.005, 10), ("rwkv4", 5.0, 1)])
+def test_a_first_call_that_compiles_is_not_taken_for_a_long_one(monkeypatch, tmp_path, row, first_s, calls):
+    """On a GPU; on a CPU nothing is compiled in a call, and a call of seconds is not repeated for nothing."""
+    clock, calls_s = Clock(0.0, 0.0, 0.0), iter([5.0, 0.005])
+
+    def call():
+        clock.now += next(calls_s)
+
+    monkeypatch.setattr(serve, "build", lambda *given: Prepared(call, nothing))
+    monkeypatch.setattr(serve, "time", SimpleNamespace(perf_counter=clock))
+    message = Prepare(Case(row, "forward", 4096, 1, 1), tmp_path / "ours.npz", None)
+    ready = serve._Serving("ours", 1, message).ready
+    assert (ready.first_s, ready.calls) == (pytest.approx(first_s), calls)
 
 
 def test_the_device_s_own_clock(monkeypatch):
