@@ -99,13 +99,13 @@ def first_picture(folder: Path, results: list[Result], console: Console) -> None
 
 
 def _summary(end: End) -> None:
-    from lengthscale.bench.analysis import bought, frontier, learned, summary
+    from lengthscale.bench.analysis import bought, frontier, learned, stages, summary
 
     rows = summary.summarise(end.results, end.fitted_or_empty[0])
     summary.print_summary(rows, end.console)
     learned_rows = learned.rows_of(end.results)
     below = [bought.table(learned_rows).rstrip(), *learned.sentences(learned_rows), *frontier.sentences_of(end.results)]
-    summary.write_summary(rows, end.folder, filter(None, below))
+    summary.write_summary(rows, end.folder, filter(None, [*below, stages.table(end.results).rstrip()]))
 
 
 def _fits(end: End) -> None:

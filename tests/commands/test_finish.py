@@ -1,6 +1,7 @@
 """The end of a run: a step that fails costs its own output, but not the others or the exit code's meaning."""
 
 import csv
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from lengthscale.bench.__main__ import main
 from lengthscale.bench.commands import finish
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.result import results_of
 from tests.helpers.reports import page_of
@@ -98,14 +100,18 @@ def test_what_was_measured_is_shown_where_it_cannot_be_fitted(tmp_path, monkeypa
 )
 def test_the_exit_code_is_that_of_the_measurements(statuses, interrupted, code, tmp_path, monkeypatch, capsys, drawn):
     break_it(monkeypatch, *BROKEN)
-    cells = (replace(CELL, length=length) for length in (64, 128))
+    cells = [replace(CELL, length=length) for length in (64, 128)]
     results = results_of(made(cell, status) for cell, status in zip(cells, statuses, strict=False))
-    monkeypatch.setattr("lengthscale.bench.host.request.make_request", lambda given: SimpleNamespace())
+    request = SimpleNamespace(cells=cells, settings=Settings(replicates=1), minutes=math.inf)
+    monkeypatch.setattr("lengthscale.bench.host.request.make_request", lambda given: request)
     monkeypatch.setattr(
-        "lengthscale.bench.host.sweep.run_sweep", lambda request, console, on_first: (tmp_path, results, interrupted)
+        "lengthscale.bench.host.sweep.run_sweep",
+        lambda request, console, deadline, on_first: (tmp_path, results, interrupted),
     )
     assert main(["run", "--suite", "quick"]) == code
-    assert capsys.readouterr().out.count("tries again") == (4 if results else 0)
+    printed = capsys.readouterr().out
+    assert printed.count("tries again") == (4 if results else 0)
+    assert (f"interrupted: {2 - len(statuses)} replicates are left; run --resume {tmp_path}" in printed) == interrupted
 
 
 def test_seeds_of_one_run_are_series_of_their_own(tmp_path, drawn):
