@@ -58,7 +58,7 @@ def main(**given: Any) -> int:
     if left := turns_left(request.cells, request.settings.replicates, results):
         why = "interrupted" if interrupted else f"after {request.minutes:g} minutes"
         again = "" if interrupted else f" --minutes {request.minutes:g}"
-        line = f"{why}: {left} replicates are left; run --resume {shlex.quote(str(folder))}{again} continues"
+        line = f"{why}; replicates left: {left}; run --resume {shlex.quote(str(folder))}{again} continues"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if interrupted:
         return 130

@@ -111,7 +111,7 @@ def test_the_exit_code_is_that_of_the_measurements(statuses, interrupted, code, 
     assert main(["run", "--suite", "quick"]) == code
     printed = capsys.readouterr().out
     assert printed.count("tries again") == (4 if results else 0)
-    assert (f"interrupted: {2 - len(statuses)} replicates are left; run --resume {tmp_path}" in printed) == interrupted
+    assert (f"interrupted; replicates left: {2 - len(statuses)}; run --resume {tmp_path}" in printed) == interrupted
 
 
 def test_seeds_of_one_run_are_series_of_their_own(tmp_path, drawn):

@@ -94,10 +94,10 @@ def test_a_run_that_ends_in_time_says_how_it_goes_on(tmp_path, hurried, capsys, 
     out = str(tmp_path / "run")
     cells = ["--suite", "quick", "--models", "rnn,gru", "--measures", "train", "--lengths", "16,32"]
     assert main(["run", *cells, "--minutes", "0.05", "--out", out]) == 0
-    goes_on = f"after 0.05 minutes: 9 replicates are left; run --resume {out} --minutes 0.05 continues"
+    goes_on = f"after 0.05 minutes; replicates left: 9; run --resume {out} --minutes 0.05 continues"
     assert goes_on in capsys.readouterr().out
     assert main(["run", "--resume", out, "--minutes", "0.05"]) == 0
-    assert "6 replicates are left" in capsys.readouterr().out
+    assert "replicates left: 6" in capsys.readouterr().out
     assert main(["run", "--resume", out]) == 0
-    assert "are left" not in capsys.readouterr().out
+    assert "replicates left" not in capsys.readouterr().out
     assert replicates_in(out) == [3] * 4

@@ -1,0 +1,61 @@
+"""The commands of a first session on a GPU, at a tiny size: they run, stop in time, go on, and every row is whole.
+
+On a CPU the slow tests rehearse them.
+"""
+
+import csv
+
+import pytest
+
+from lengthscale.bench.__main__ import main
+from lengthscale.bench.results.folder import RunFolder
+from lengthscale.bench.results.validate import validate
+from tests.helpers.platforms import ON_GPU
+
+pytestmark = [pytest.mark.gpu, pytest.mark.slow]
+
+MODELS = "mamba,transformer"
+TINY = ["--models", MODELS, "--lengths", "64,256", "--replicates", "1", "--size", "tiny"]
+
+
+def rows_of(folder, measure):
+    with open(RunFolder(folder).csv(measure)) as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_paper_suite_in_parts(tmp_path, capsys, monkeypatch):
+    """Its parts in their order, in bfloat16, a first one of half a minute; what is left runs when it is resumed."""
+    monkeypatch.setattr("lengthscale.bench.commands.finish.STEPS", ())
+    folder = tmp_path / "run"
+    measures = ["train", "forward", "decode", "generate", "frontier"]
+    arguments = ["run", "--suite", "paper", *TINY, "--mem-limit", "300m", "--out", str(folder)]
+    assert main([*arguments, "--minutes", "0.5"]) == 0
+    assert "after 0.5 minutes; replicates left: " in capsys.readouterr().out
+    first = rows_of(folder, "train")
+    assert first  # the most telling part
+    assert not RunFolder(folder).csv("frontier").exists()
+    assert main(["run", "--resume", str(folder)]) == 0
+    for measure in measures:
+        rows = rows_of(folder, measure)
+        assert {row["status"] for row in rows} == {"ok"}, measure
+        assert {row["model"] for row in rows} == {*MODELS.split(",")}
+        assert {row["dtype"] for row in rows} == {"bfloat16"}
+        if measure in ("train", "forward", "decode", "generate"):
+            assert all(row["precision"].startswith("bfloat16") and int(row["flops"]) > 0 for row in rows)
+    assert all(float(row["batch_tokens_per_s"]) > 0 for row in rows_of(folder, "frontier"))
+    mistakes, _ = validate(folder)
+    assert mistakes == []
+
+
+def test_decode_and_generate_at_a_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr("lengthscale.bench.commands.finish.STEPS", ())
+    arguments = ["run", "--suite", "paper", *TINY, "--measures", "decode,generate", "--batch", "4"]
+    assert main([*arguments, "--new-tokens", "4", "--out", str(tmp_path)]) == 0
+    for measure in ("decode", "generate"):
+        assert {(row["status"], row["batch"]) for row in rows_of(tmp_path, measure)} == {("ok", "4")}
+
+
+@pytest.mark.skipif(not ON_GPU, reason="the rows are those of the device's platform")
+def test_peers_on_a_gpu(tmp_path):
+    """One row of ours and of whatever peer is installed."""
+    assert main(["peers", "--only", "attention-768-bfloat16", "--lengths", "4k", "--out", str(tmp_path)]) == 0
