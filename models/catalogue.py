@@ -72,7 +72,7 @@ MODELS = {
         ("sequential", "associative", "chunked", "native", "pallas"),
         options=(Option("rule", ("mamba", "zoh", "bilinear"), methods=("sequential", "associative", "chunked")),),
     ),
-    "rwkv4": ModelSpec("lengthscale.models.rwkv4", ("sequential", "associative")),
+    "rwkv4": ModelSpec("lengthscale.models.rwkv4", ("sequential", "associative", "pallas")),
     "seq2seq-lstm": ModelSpec("lengthscale.models.seq2seq", _CELLS, kind="pairs", builder="build_lstm"),
     "seq2seq-gru": ModelSpec("lengthscale.models.seq2seq", _CELLS, kind="pairs", builder="build_gru"),
     "vit": ModelSpec("lengthscale.models.vit", _ATTENTION, streams=False, kind="images"),

@@ -5,7 +5,7 @@
     channel mixing    r, k = W_r mix(m_r), W_k mix(m_k);                   y = sigmoid(r) * W_v relu(k)^2
     block             x = x + time(ln1(x));  x = x + channel(ln2(x))
 
-wkv is in models/ops/wkv.py. State: the last inputs of both mixings, after their norms, (B, D) each, and wkv's aa, bb
+wkv is in models/ops/wkv/. State: the last inputs of both mixings, after their norms, (B, D) each, and wkv's aa, bb
 and p, (B, E) each in float32 at least. Axes: see models/base.py; E width of the time mixing, F of the channel mixing.
 """
 

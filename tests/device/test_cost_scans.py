@@ -184,6 +184,59 @@ def test_wkv_associative(chunk):
     assert flops(partial(wkv, method="associative", chunk=chunk), *args) == expected
 
 
+AFTER = (  # a kernel's step from one state to the next
+    1  # p + w
+    + WEIGHTS  # e^{-|x - y|} as a power of 2: the product with log2(e) in place of the sign
+    + 2 * 3  # e^{..} aa_1 + e^{..} aa_2, and of bb, which a token has 1 of
+    + 1  # the maximum
+)
+READ = WKV_READ + 1  # the quotient as a product with 1 / the denominator
+
+
+def wkv_kernels(T, chunk, borders):
+    """For each channel, forward and backward. borders: between chunks, a multiple of a run."""
+    forward = (
+        T * AFTER  # the ends of the chunks
+        + borders * (1 + AFTER)  # n w; the state before each chunk
+        + T * (AFTER + READ)  # the outputs
+    )
+    pull = (
+        AFTER
+        + READ
+        + 3  # the decays before it, e^{p-q}, dy and 1 / the denominator: g
+        + 1  # p + w, again
+        + 1  # the decays
+        + 1  # the sum of g
+        + 2  # that of g y
+    )
+    gradient = (
+        AFTER
+        + READ
+        + 1  # dy / the denominator: g
+        + 3  # e^{u+k-q} g (v - y)
+        + 1  # p + w, again
+        + 4  # dk: added to that, e^{k-p'} (v daa + dbb)
+        + 2  # and dp, where it ends
+        + 6  # dw
+        + 1  # du
+        + 3  # dv
+        + 3
+        + 4  # daa, dbb
+    )
+    not_needed = AFTER - 1 - WEIGHTS  # the state after a run
+    backward = T * (pull + gradient) - T // 8 * not_needed + borders * (2 + 2 + 1)
+    return forward, backward + 2 * T // chunk + 4  # sums of dw and du over the chunks; dp of the last state
+
+
+@pytest.mark.parametrize(("length", "chunk"), [(64, 8), (96, 32)])
+def test_wkv_by_kernels(length, chunk):
+    B, D = 2, 32
+    run, args = partial(wkv, method="pallas", chunk=chunk), wkv_arguments(B, length, D)
+    forward, backward = wkv_kernels(length, chunk, borders=8)
+    assert flops(run, *args) == B * D * forward
+    assert flops(with_gradient(run), *args) == B * D * (forward + backward)
+
+
 # S4D: N complex states for each of H channels.
 
 PRODUCT, SUM = 6, 2  # of complex numbers

@@ -34,7 +34,8 @@ ATTENTION = (
     "transformer-encdec",
     "vit",
 )
-HAS_KERNEL = {("cuda", "mamba"), ("tpu", "mamba")} | {("tpu", name) for name in ATTENTION if name != "vit"}
+HAS_KERNEL = {("cuda", "mamba"), ("cuda", "rwkv4"), ("tpu", "mamba")}
+HAS_KERNEL |= {("tpu", name) for name in ATTENTION if name != "vit"}
 # Where a token's step is one: on CUDA attention reads the cache by one.
 HAS_STEP_KERNEL = {("cuda", name) for name in ATTENTION}
 # These run another one's ops.

@@ -34,7 +34,7 @@ from lengthscale.models.ops.selective_scan import (
     selective_scan,
     selective_scan_reference,
 )
-from lengthscale.models.ops.wkv import Decay, empty_state, wkv, wkv_reference
+from lengthscale.models.ops.wkv import Decay, WKVState, empty_state, wkv, wkv_reference
 from tests.helpers.platforms import ON_GPU
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
@@ -110,13 +110,15 @@ def s4d_case(draw, T, from_state):
     return s4d, lambda u, system: s4d_reference(u, system, jnp.zeros_like(x0)), (u, system)
 
 
-def wkv_case(draw, T):
-    decay = Decay(-np.exp(draw(WIDE)), draw(WIDE))
+def wkv_case(draw, T, from_state):
+    args = Decay(-np.exp(draw(WIDE)), draw(WIDE)), 3 * draw(2, T, WIDE), draw(2, T, WIDE)
+    if from_state:
+        return wkv, wkv_reference, (*args, WKVState(draw(2, WIDE), 1 + draw.positive(2, WIDE), 3 * draw(2, WIDE)))
 
     def run(function, decay, k, v):
         return function(decay, k, v, empty_state(2, WIDE, k.dtype))
 
-    return partial(run, wkv), partial(run, wkv_reference), (decay, 3 * draw(2, T, WIDE), draw(2, T, WIDE))
+    return partial(run, wkv), partial(run, wkv_reference), args
 
 
 def linear_scan_case(draw, T):
@@ -139,7 +141,8 @@ CASES = {
     "gated selective scan": gated_scan_case,
     "s4d from rest": partial(s4d_case, from_state=False),
     "s4d from a state": partial(s4d_case, from_state=True),
-    "wkv": wkv_case,
+    "wkv from rest": partial(wkv_case, from_state=False),
+    "wkv from a state": partial(wkv_case, from_state=True),
     "linear scan": linear_scan_case,
     "rope": rope_case,
 }

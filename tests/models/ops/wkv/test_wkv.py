@@ -14,6 +14,10 @@ from lengthscale.models.ops.wkv import METHODS, Decay, WKVState, empty_state, wk
 from lengthscale.models.rwkv4 import RWKV4Config, by_depth, rwkv4
 from tests.helpers.compare import assert_close
 
+# Interpreted, the kernels take seconds to compile.
+IN_JAX = METHODS[:2]
+SLOW = pytest.param(("pallas",), marks=pytest.mark.slow)
+
 
 def arguments(batch, length, dtype, *, width=5, spread=1.0, empty=False):
     """(decay, k, v, state); keys and the state's p are about `spread` large, of both signs. The same in all dtypes."""
@@ -58,11 +62,14 @@ def test_the_recurrence_is_the_decaying_sum():
     assert_close(state.bb * np.exp(state.p), weights.sum(0), 1e-12)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(
-    ("batch", "length", "chunk", "spread", "empty"),
-    [(1, 37, 8, 1, False), (3, 16, 8, 110, False), (2, 5, None, 1, True), (2, 1, None, 1, False)],
-)
+def shapes():
+    for case in [(1, 37, 8, 1, False), (3, 16, 8, 110, False), (2, 5, None, 1, True), (2, 1, None, 1, False)]:
+        for method in METHODS:
+            slow = method == "pallas" and case[1] > 1  # the golden numbers are fast tests of it
+            yield pytest.param(method, *case, marks=pytest.mark.slow if slow else ())
+
+
+@pytest.mark.parametrize(("method", "batch", "length", "chunk", "spread", "empty"), list(shapes()))
 def test_methods_equal_the_recurrence(method, batch, length, chunk, spread, empty):
     with jax.enable_x64(True):
         args = arguments(batch, length, "float64", spread=spread, empty=empty)
@@ -70,8 +77,9 @@ def test_methods_equal_the_recurrence(method, batch, length, chunk, spread, empt
         assert_close(fast, outputs_and_gradients(wkv_reference, args), 1e-11)
 
 
+@pytest.mark.parametrize("methods", [IN_JAX, SLOW])
 @pytest.mark.parametrize("empty", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_float32_is_as_good_as_the_recurrence_at_extreme_keys(empty):
+def test_float32_is_as_good_as_the_recurrence_at_extreme_keys(empty, methods):
     args = partial(arguments, 2, 48, spread=110, empty=empty)
     with jax.enable_x64(True):
         truth = jax.tree.map(np.asarray, outputs_and_gradients(wkv_reference, args("float64")))
@@ -84,7 +92,7 @@ def test_float32_is_as_good_as_the_recurrence_at_extreme_keys(empty):
 
     own = max(errors(wkv_reference))
     assert own < 1e-3  # p has 7 digits of 110, and is an exponent
-    for method in METHODS:
+    for method in methods:
         assert max(errors(partial(wkv, method=method, chunk=16))) < 2 * own
 
 
@@ -122,7 +130,7 @@ def test_bfloat16_inputs_keep_a_float32_state():
 
 def test_bad_arguments_are_refused(unchecked_shapes):
     decay, k, v, _ = arguments(1, 8, "float32")
-    with pytest.raises(ValueError, match="unknown method 'fast'; expected auto, sequential, associative"):
+    with pytest.raises(ValueError, match="unknown method 'fast'; expected auto, sequential, associative, pallas"):
         wkv(decay, k, v, method="fast")
     with pytest.raises(ValueError, match=r"w \(4,\), u \(5,\)"):
         wkv(decay._replace(w=decay.w[:4]), k, v)
@@ -143,7 +151,8 @@ def checkpoint_like(method):
     return graph, jax.tree.map(lambda x: x + 0.3 * rng.normal(size=x.shape).astype(np.float32), params)
 
 
-def test_parallel_and_recurrent_logits_agree():
+@pytest.mark.parametrize("methods", [IN_JAX, SLOW])
+def test_parallel_and_recurrent_logits_agree(methods):
     tokens = jax.random.randint(jax.random.key(0), (2, 70), 0, 11)
 
     @partial(jax.jit, static_argnums=0)
@@ -163,7 +172,7 @@ def test_parallel_and_recurrent_logits_agree():
         return model(tokens, model.init_state(2, 0))
 
     expected = recurrent(*checkpoint_like("auto"))
-    for method in METHODS:
+    for method in methods:
         assert_close(parallel(*checkpoint_like(method)), expected, 1e-5)
 
 
