@@ -27,22 +27,20 @@ def test_the_paper_suite_in_parts(tmp_path, capsys, monkeypatch):
     """Its parts in their order, in bfloat16, a first one of half a minute; what is left runs when it is resumed."""
     monkeypatch.setattr("lengthscale.bench.commands.finish.STEPS", ())
     folder = tmp_path / "run"
-    measures = ["train", "forward", "decode", "generate", "frontier"]
-    arguments = ["run", "--suite", "paper", *TINY, "--mem-limit", "300m", "--out", str(folder)]
+    measures = ["train", "forward", "decode", "generate"]
+    arguments = ["run", "--suite", "paper", *TINY, "--measures", ",".join(measures), "--out", str(folder)]
     assert main([*arguments, "--minutes", "0.5"]) == 0
     assert "after 0.5 minutes; replicates left: " in capsys.readouterr().out
     first = rows_of(folder, "train")
     assert first  # the most telling part
-    assert not RunFolder(folder).csv("frontier").exists()
+    assert not RunFolder(folder).csv("generate").exists()
     assert main(["run", "--resume", str(folder)]) == 0
     for measure in measures:
         rows = rows_of(folder, measure)
         assert {row["status"] for row in rows} == {"ok"}, measure
         assert {row["model"] for row in rows} == {*MODELS.split(",")}
         assert {row["dtype"] for row in rows} == {"bfloat16"}
-        if measure in ("train", "forward", "decode", "generate"):
-            assert all(row["precision"].startswith("bfloat16") and int(row["flops"]) > 0 for row in rows)
-    assert all(float(row["batch_tokens_per_s"]) > 0 for row in rows_of(folder, "frontier"))
+        assert all(row["precision"].startswith("bfloat16") and int(row["flops"]) > 0 for row in rows)
     mistakes, _ = validate(folder)
     assert mistakes == []
 
