@@ -33,6 +33,8 @@ _REDUCTIONS = frozenset(
     """reduce_sum reduce_max reduce_min reduce_prod argmax argmin cumsum cumprod cummax cummin cumlogsumexp""".split()
 )
 
+_ASM = {"ex2": 1, "fma": 2, "mov": 0}  # FLOPs of an instruction for each of its outputs
+
 # Real operations of one complex operation; the count of others is unknown. A quotient takes 6 for the numerator, 3 for
 # the denominator and two divisions.
 _COMPLEX = {"mul": 6, "square": 6, "div": 11, "exp": 5, "abs": 4}
@@ -82,6 +84,8 @@ def flops_of_equation(eqn, splash: dict | None = None) -> float:
         if mapping.num_index_operands:  # lists of the places of the grid that are run
             return _of_splash(eqn, splash) if splash else math.nan
         return math.prod(mapping.grid) * _count(eqn.params["jaxpr"])
+    if name == "elementwise_inline_asm_p":  # a GPU's instruction, in a kernel of Pallas
+        return _ASM.get(eqn.params["asm"].partition(".")[0], math.nan) * eqn.outvars[0].aval.size
     if name == "cond":
         return max((_count(branch.jaxpr) for branch in eqn.params["branches"]), key=_nan_first)
     if name in _ELEMENTWISE:

@@ -101,6 +101,13 @@ def gated_scan_case(draw, T):
     return gated_selective_scan, gated_selective_scan_reference, (x, -np.exp(draw(WIDE, 16)), draw(2, 16, WIDE), gate)
 
 
+def padded_scan_case(draw, T):
+    """With rests in every axis: channels that fill no block, a number of states that is no power of two."""
+    x = Inputs(draw(3, T, 40), draw(3, T, 40) - 2, draw(3, T, 6), draw(3, T, 6))
+    gate = Gate(draw(3, T, 40), draw(40), draw(40))
+    return gated_selective_scan, gated_selective_scan_reference, (x, -np.exp(draw(40, 6)), draw(3, 6, 40), gate)
+
+
 def s4d_case(draw, T, from_state):
     a = np.exp(-0.1 * draw.positive(WIDE, 16) + 1j * draw(WIDE, 16))
     system, x0 = System(a, draw.complex(WIDE, 16), draw.complex(WIDE, 16)), draw.complex(2, WIDE, 16)
@@ -139,6 +146,7 @@ CASES = {
     "gru": partial(gated_case, cell=gru, reference=gru_reference, gates=3),
     "selective scan": scan_case,
     "gated selective scan": gated_scan_case,
+    "padded selective scan": padded_scan_case,
     "s4d from rest": partial(s4d_case, from_state=False),
     "s4d from a state": partial(s4d_case, from_state=True),
     "wkv from rest": partial(wkv_case, from_state=False),
@@ -148,7 +156,8 @@ CASES = {
 }
 # Computed in float32 whatever the model's dtype: states of recurrences, complex numbers.
 IN_FLOAT32 = ("linear scan", "s4d from rest", "s4d from a state")
-STATES_IN_FLOAT32 = {"selective scan": (1, 2), "gated selective scan": (1, 2)}  # numbers of arguments: A and h0
+SCANS = ("selective scan", "gated selective scan", "padded selective scan")
+STATES_IN_FLOAT32: dict[str, tuple[int, ...]] = dict.fromkeys(SCANS, (1, 2))  # numbers of arguments: A and h0
 NO_GRADIENT = ("attention with a cache",)
 
 

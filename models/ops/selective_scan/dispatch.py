@@ -14,14 +14,13 @@ from lengthscale.models.ops.channels import scale, shift
 from lengthscale.models.ops.selective_scan.chunks import scan_in_chunks, scan_one_token
 from lengthscale.models.ops.selective_scan.equation import Gate, Inputs
 from lengthscale.models.ops.selective_scan.native import scan_native
-from lengthscale.models.ops.selective_scan.pallas import CHUNK as PALLAS_CHUNK
 from lengthscale.models.ops.selective_scan.pallas import scan_pallas
 
 METHODS = ("sequential", "associative", "chunked", "native", "pallas")
 # Tokens between kept states. On CPU a chunk's states should stay in the core's cache (64 x 32 KB at E=512, N=16): 16
 # are 8% faster than 64 there, but keep 4 times as many states. The associative form needs enough work for its
 # log-depth passes.
-CHUNK = {"sequential": 64, "associative": 256, "chunked": 64, "native": 64, "pallas": PALLAS_CHUNK}
+CHUNK = {"sequential": 64, "associative": 256, "chunked": 64, "native": 64}
 
 
 def selective_scan(
@@ -38,22 +37,25 @@ def selective_scan(
     x: u, dt, B, C of every token; dt is positive (after softplus). A: negative. h0: the state before the first token
     (None: 0). discretisation: one of models.ops.discretise.RULES. method: one of METHODS, or "auto": on CPU native, and
     chunked where there is no compiler or no kernel for it; on CUDA and TPU pallas; associative otherwise. Both kernels
-    are for the rule "mamba", and by "auto" for float32. chunk: tokens between kept states (default: CHUNK of the
-    method). Raises ValueError for an unknown method, one that is not available, and a chunk that the method does not
-    support.
+    are for the rule "mamba", and by "auto" for a state in float32. chunk: tokens between kept states, and of pallas
+    those of a program (default: CHUNK of the method, and of pallas by the size). The outputs are in u's precision, the
+    state in h0's. Raises ValueError for an unknown method, one that is not available, and a chunk that the method does
+    not support.
     """
     if h0 is None:
         h0 = jnp.zeros((x.u.shape[0], A.shape[1], A.shape[0]), jnp.promote_types(x.u.dtype, A.dtype))
     method = _chosen(method, discretisation, h0.dtype)
-    chunk = chunk or CHUNK[method]
+    if x.u.shape[1] > 1 and method == "pallas":
+        return scan_pallas(x, A, h0, None, chunk)
     if x.u.shape[1] == 1:
-        return scan_one_token(x, A, h0, discretisation)
-    if method == "native":
-        x, A = jax.tree.map(lambda v: v.astype(h0.dtype), (x, A))
-        return scan_native(x, A, h0, None, chunk)
-    if method == "pallas":
-        return scan_pallas(x, A, h0, chunk)
-    return scan_in_chunks(x, A, h0, discretisation=discretisation, method=method, chunk=chunk)
+        y, h = scan_one_token(x, A, h0, discretisation)
+    elif method == "native":
+        wide, A = jax.tree.map(lambda v: v.astype(h0.dtype), (x, A))
+        y, h = scan_native(wide, A, h0, None, chunk or CHUNK[method])
+    else:
+        chunk = chunk or CHUNK[method]
+        y, h = scan_in_chunks(x, A, h0, discretisation=discretisation, method=method, chunk=chunk)
+    return y.astype(x.u.dtype), h
 
 
 def gated_selective_scan(
@@ -67,17 +69,22 @@ def gated_selective_scan(
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
     """(y + D u) silu(z) and the last state, y being `selective_scan`'s with dt = softplus(delta + delta_bias).
 
-    This is the middle of a Mamba block; the native method computes it in one pass. x: as `selective_scan`'s, but with
-    delta as its dt. gate: z, D and delta_bias. The other arguments: as `selective_scan`'s. The state is in h0's
-    precision, the outputs in u's. Raises as `selective_scan`.
+    This is the middle of a Mamba block; the methods native and pallas have it in their kernels. x: as that of
+    `selective_scan`, but with delta as its dt. gate: z, D and delta_bias. The other arguments, the precisions and the
+    errors are those of `selective_scan`.
     """
     method = _chosen(method, discretisation, h0.dtype)
-    if method == "native" and x.u.shape[1] > 1 and {v.dtype for v in (x.u, x.dt, *gate)} == {h0.dtype}:
+    if x.u.shape[1] > 1 and method == "pallas":
+        return scan_pallas(x, A, h0, gate)
+    if x.u.shape[1] > 1 and method == "native" and {v.dtype for v in (x.u, x.dt, *gate)} == {h0.dtype}:
         return scan_native(x, A, h0, gate, CHUNK[method])
+    precision = x.u.dtype
+    if x.u.shape[1] == 1:  # as in the kernels; whole sequences are not widened, but for the scan
+        x, gate = jax.tree.map(lambda v: v.astype(h0.dtype), (x, gate))
     dt = jax.nn.softplus(shift(x.dt, gate.delta_bias))
     wide, A = jax.tree.map(lambda v: v.astype(h0.dtype), (x._replace(dt=dt), A))
     y, h = selective_scan(wide, A, h0, discretisation=discretisation, method=method)
-    return (y.astype(x.u.dtype) + scale(x.u, gate.D)) * jax.nn.silu(gate.z), h
+    return ((y.astype(x.u.dtype) + scale(x.u, gate.D)) * jax.nn.silu(gate.z)).astype(precision), h
 
 
 def _chosen(method, discretisation, dtype) -> str:

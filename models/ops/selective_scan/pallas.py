@@ -1,21 +1,20 @@
-"""The selective scan as Pallas kernels for GPU (Triton) and TPU (Mosaic). The equations are in equation.py.
+"""The selective scan as Pallas kernels for GPU (Triton) and TPU (Mosaic), with the gate of a Mamba block or without.
 
-All chunks of C tokens run at once, so that one sequence fills a GPU. A chunk's map of its first state to its last is
-h -> exp(A sum dt) h + end, where `end` is its last state from a start of zero:
+The equations are in equation.py; what one program of a kernel computes is in kernels.py. All chunks of C tokens run at
+once, so that one sequence fills a GPU. A chunk's map of its first state to its last is h -> exp(A sum dt) h + end,
+where `end` is its last state from a start of zero:
 
-    1. kernel: every chunk's end
+    1. kernel: every chunk's end and sum of dt
     2. `lax.associative_scan` over the chunks: the state before each
     3. kernel: every chunk's outputs, from that state
 
 The gradient is the same in reverse, lambda_t = C_t dy_t + exp(dt_{t+1} A) lambda_{t+1} (in the code dh). Its last
-kernel recomputes the chunk's states: those between runs of R tokens, kept in registers, then those of each run. In
-memory there are only the states between chunks, O(T/C N E), and each block's part of dB and dC. (Recomputing the states
-in the backward pass is Gu and Dao's: arXiv:2312.00752, section 3.3.2.)
+kernel recomputes the states from those that the forward pass has kept, one of K tokens. In memory there are only
+those, O(T/K N E), and the programs' shares of dB and dC, which are sums over E. (Recomputing the states in the backward
+pass is Gu and Dao's: arXiv:2312.00752, section 3.3.2.) On a CPU the kernels run interpreted.
 
-One program of a kernel takes a chunk of one sequence and a block of E. Its rows are (1, E) and its states (N, E): only
-row loads and stores, products, selections and sums, which both compilers know. On a CPU it runs interpreted.
-
-Axes: B batch, T time, I chunks, C chunk, R run, E inner width (a block of it, in a kernel), N state size.
+Axes: B batch, T time, I chunks, C chunk, K tokens between kept states, E inner width (a part of it, in a kernel), N
+state size.
 """
 
 from dataclasses import dataclass
@@ -29,135 +28,73 @@ from jax.experimental import pallas as pl
 from jaxtyping import Float
 
 from lengthscale.models.ops.platform import platform
-from lengthscale.models.ops.selective_scan.equation import Inputs
+from lengthscale.models.ops.selective_scan.block import LOG2_E, RUN, has_instructions
+from lengthscale.models.ops.selective_scan.equation import Gate, Inputs
+from lengthscale.models.ops.selective_scan.kernels import (
+    KEPT,
+    adjoint_kernel,
+    end_kernel,
+    gradient_kernel,
+    output_kernel,
+)
 
-CHUNK = 64  # tokens between kept states
-RUN = 8  # tokens whose states the backward kernel holds at once; and the rows of a TPU's register
-# The block of E. A GPU's program is one warp, which sums over N and E without waiting for another: with 16 the
-# backward kernel spills 108 bytes a thread, with 32 870 (ptxas, for an H100). A TPU's row is of 128.
-GPU_BLOCK = 16
+# The block of E: a GPU's warp, one channel a thread; a TPU's row is of 128.
+GPU_BLOCK = 32
 TPU_BLOCKS = (512, 256, 128)
+CHUNKS = 64, 256  # the tokens of a chunk: the fewest, and the most
+# Programs that fill a GPU some times over: 132 processors take 32 warps each, and 8 of the gradient's kernel. With more
+# of them chunks are longer, and a program of the gradient's goes through more blocks of E.
+PROGRAMS = 8192
+GRADIENT_PROGRAMS = 4096
+NO_STEP = -1e4  # softplus of it is 0, as is its slope
 
 
 def scan_pallas(
-    x: Inputs, A: Float[Array, "E N"], h0: Float[Array, "B N E"], chunk: int = CHUNK
+    x: Inputs, A: Float[Array, "E N"], h0: Float[Array, "B N E"], gate: Gate | None = None, chunk: int | None = None
 ) -> tuple[Float[Array, "B T E"], Float[Array, "B N E"]]:
-    """`models.ops.selective_scan.selective_scan` by the kernels, with the rule "mamba". Same arguments and results.
+    """`models.ops.selective_scan.gated_selective_scan` by the kernels, with the rule "mamba"; without a gate,
+    `selective_scan`. Same arguments and results; the outputs are in u's precision.
 
-    chunk: tokens between kept states. Raises ValueError for a chunk that is not a power of two, of RUN at least.
+    chunk: the tokens that one program takes (default: by the size). Raises ValueError for a chunk that is not a power
+    of two, of RUN at least.
     """
-    if chunk < RUN or chunk & (chunk - 1):
+    if chunk is not None and (chunk < RUN or chunk & (chunk - 1)):
         raise ValueError(f"the chunk of method pallas must be a power of two, of {RUN} at least, got {chunk}")
-    dtype = jnp.result_type(*x, A, h0)
-    (u, dt, B, C), A, h0 = jax.tree.map(lambda v: v.astype(dtype), (x, A, h0))
-    length, width, states = u.shape[1], u.shape[2], A.shape[1]
-    chunk = min(chunk, max(RUN, _power_of_two(length)))
+    (batch, length, width), states, state = x.u.shape, A.shape[1], h0.dtype
+    dtype = jnp.promote_types(jnp.result_type(*x, A, h0), jnp.float32)
     block = GPU_BLOCK
     if platform() == "tpu":
         block = next((block for block in TPU_BLOCKS if width % block == 0), TPU_BLOCKS[-1])
+    chunk = min(chunk or _chunk(batch * length * -(-width // block)), max(RUN, _power_of_two(length)))
     # Zeros are exact everywhere: dt = 0 keeps the state, B = C = 0 and u = 0 add nothing to it and read nothing of it.
-    u, dt = (_pad(v, chunk, block) for v in (u, dt))
-    B, C = (_pad(v, chunk, max(RUN, _power_of_two(states))) for v in (B, C))
-    A = _pad(A.T, B.shape[2], block)
-    x, h0 = Inputs(u, dt, B, C), _pad(h0, *A.shape)
-    y, h = _scan(chunk, block, x, A, h0)  # pyright: ignore[reportGeneralTypeIssues] of custom_vjp
-    return y[:, :length, :width], h[:, :states, :width]
+    no_step = 0 if gate is None else NO_STEP
+    u, dt = _pad(x.u, chunk, block), _pad(x.dt, chunk, block, value=no_step)
+    # Every block of E reads all of B and C.
+    B, C = (_pad(v.astype(dtype), chunk, max(RUN, _power_of_two(states))) for v in x[2:])
+    A = _pad(A.T.astype(dtype), B.shape[2], block)
+    if gate is not None:
+        D, bias = (_pad(v[None].astype(dtype), 1, block) for v in gate[1:])
+        gate = Gate(_pad(gate.z, chunk, block), D, bias)  # pyright: ignore[reportArgumentType]: (1, E) in the kernels
+    h0 = _pad(h0.astype(dtype), *A.shape)
+    y, h = _scan(chunk, block, Inputs(u, dt, B, C), gate, A, h0)  # pyright: ignore[reportGeneralTypeIssues]
+    return y[:, :length, :width], h[:, :states, :width].astype(state)
+
+
+def _chunk(programs_tokens):
+    """The longest chunk with PROGRAMS of them."""
+    shortest, longest = CHUNKS
+    return max(shortest, min(longest, _power_of_two(programs_tokens // PROGRAMS + 1) // 2))
 
 
 def _power_of_two(n):
     return 1 << (n - 1).bit_length()
 
 
-def _pad(x, *multiples):
+def _pad(x, *multiples, value=0.0):
     """The last two axes padded to multiples of these."""
     missing = [-n % multiple for n, multiple in zip(x.shape[-2:], multiples, strict=True)]
-    return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, m) for m in missing]) if any(missing) else x
-
-
-# Inside the kernels. x and A are what one program gets of the arrays; t is a token's number in the chunk.
-
-
-def _row(ref, t):
-    return ref[pl.ds(t, 1), :]
-
-
-def _column(ref, t):
-    """(1, N) as (N, 1)."""
-    return _row(ref, t).T
-
-
-def _decay(A, dt, t):
-    return jnp.exp(_row(dt, t) * A)
-
-
-def _next_state(h, A, x, t):
-    return _decay(A, x.dt, t) * h + _column(x.B, t) * (_row(x.dt, t) * _row(x.u, t))
-
-
-def _end_kernel(u, dt, A, B, end):
-    A, x = A[...], Inputs(u, dt, B, None)  # pyright: ignore[reportArgumentType]: C is not needed
-    end[...] = lax.fori_loop(0, dt.shape[0], lambda t, h: _next_state(h, A, x, t), jnp.zeros_like(A))
-
-
-def _output_kernel(x, A, before, y):
-    A = A[...]
-
-    def step(t, h):
-        h = _next_state(h, A, x, t)
-        y[pl.ds(t, 1), :] = (h * _column(x.C, t)).sum(0, keepdims=True)
-        return h
-
-    lax.fori_loop(0, x.dt.shape[0], step, before[...])
-
-
-def _adjoint_kernel(dt, A, C, dy, first):
-    """The gradient of the state before the chunk, if nothing came after it."""
-    A = A[...]
-
-    def step(i, dh):
-        t = dt.shape[0] - 1 - i
-        return _decay(A, dt, t) * (dh + _column(C, t) * _row(dy, t))
-
-    first[...] = lax.fori_loop(0, dt.shape[0], step, jnp.zeros_like(A))
-
-
-def _gradient_kernel(x, A, edges, dy, dx, dA_chunk):
-    """edges: the state before the chunk, and the gradient of the state after it. dx, dA_chunk: the results."""
-    A = A[...]
-    before, after = edges
-    runs = x.dt.shape[0] // RUN
-    number = lax.broadcasted_iota(jnp.int32, (runs, 1, 1), 0)
-
-    def forward_run(run, h_and_borders):
-        h, borders = h_and_borders
-        borders = jnp.where(number == run, h[None], borders)
-        for j in range(RUN):
-            h = _next_state(h, A, x, run * RUN + j)
-        return h, borders
-
-    _, borders = lax.fori_loop(0, runs, forward_run, (before[...], jnp.zeros((runs, *A.shape), A.dtype)))
-
-    def backward_run(i, dh_and_dA):
-        dh, dA = dh_and_dA
-        run = runs - 1 - i
-        h = [jnp.where(number == run, borders, 0).sum(0)]
-        for j in range(RUN):
-            h.append(_next_state(h[j], A, x, run * RUN + j))
-        for j in reversed(range(RUN)):
-            t = run * RUN + j
-            dt_t, u_t, dy_t = _row(x.dt, t), _row(x.u, t), _row(dy, t)
-            dh = dh + _column(x.C, t) * dy_t
-            dx.C[pl.ds(t, 1), :] = (h[j + 1] * dy_t).sum(1, keepdims=True).T
-            dx.B[pl.ds(t, 1), :] = (dh * (dt_t * u_t)).sum(1, keepdims=True).T
-            dh_B = (dh * _column(x.B, t)).sum(0, keepdims=True)
-            dh = _decay(A, x.dt, t) * dh
-            dl = dh * h[j]  # of l = dt A
-            dx.u[pl.ds(t, 1), :] = dt_t * dh_B
-            dx.dt[pl.ds(t, 1), :] = u_t * dh_B + (dl * A).sum(0, keepdims=True)
-            dA = dA + dl * dt_t
-        return dh, dA
-
-    _, dA_chunk[...] = lax.fori_loop(0, runs, backward_run, (after[...], jnp.zeros_like(A)))
+    widths = [(0, 0)] * (x.ndim - 2) + [(0, m) for m in missing]
+    return jnp.pad(x, widths, constant_values=value) if any(missing) else x
 
 
 # The calls of the kernels: grid (I, B, blocks of E), the chunks first since a GPU limits the other two axes to 65,535.
@@ -165,45 +102,66 @@ def _gradient_kernel(x, A, edges, dy, dx, dA_chunk):
 
 @dataclass(frozen=True)
 class _Cut:
-    """An array's shape, and the part of it that one program of the grid gets."""
+    """An array's shape and precision, and the part of it that one program of the grid gets."""
 
     shape: tuple[int, ...]
+    dtype: Any
     part: pl.BlockSpec
 
 
 class _Cuts(NamedTuple):
-    """How the arrays are cut: x, its gradient dx, A, and what there is for each chunk, of the shape of its state."""
+    """How the arrays are cut among programs of some blocks of E: x, the gate, A, and what there is for each chunk."""
 
     grid: tuple[int, ...]
-    x: Inputs
-    dx: Inputs
+    x: Any
+    gate: Any
     A: _Cut
-    state: _Cut
+    state: _Cut  # of a chunk
+    row: _Cut  # of a chunk
+    kept: _Cut  # the states of a chunk
+    share: _Cut  # of dB and dC
 
 
-def _cuts(x, A, chunk, block):
-    (batch, length, width), n = x.dt.shape, A.shape[0]
-    grid = length // chunk, batch, width // block
-    wide = _Cut(x.dt.shape, pl.BlockSpec((None, chunk, block), lambda i, b, e: (b, i, e)))
-    narrow = _Cut(x.B.shape, pl.BlockSpec((None, chunk, n), lambda i, b, e: (b, i, 0)))
-    # dB and dC are sums over E: each block of E gives its share.
-    share = _Cut((grid[2], *x.B.shape), pl.BlockSpec((None, None, chunk, n), lambda i, b, e: (e, b, i, 0)))
-    matrix = _Cut(A.shape, pl.BlockSpec((n, block), lambda i, b, e: (0, e)))
-    state = _Cut((grid[0], batch, n, width), pl.BlockSpec((None, None, n, block), lambda i, b, e: (i, b, 0, e)))
-    x, dx = (Inputs(wide, wide, each, each) for each in (narrow, share))  # pyright: ignore[reportArgumentType]
-    return _Cuts(grid, x, dx, matrix, state)
+def _cuts(x, gate, A, chunk, width):
+    (batch, length, channels), n = x.dt.shape, A.shape[0]
+    grid = length // chunk, batch, channels // width
+    stretch = min(KEPT, chunk)
+    wide = pl.BlockSpec((None, chunk, width), lambda i, b, e: (b, i, e))
+    narrow = pl.BlockSpec((None, chunk, n), lambda i, b, e: (b, i, 0))
+    row = pl.BlockSpec((1, width), lambda i, b, e: (0, e))
+
+    def of_chunk(*shape, **first):
+        part = pl.BlockSpec((None, None, shape[0], width), lambda i, b, e: (i, b, 0, e))
+        return _Cut((grid[0], batch, *shape), A.dtype, part)
+
+    def like(array, part):
+        return _Cut(array.shape, array.dtype, part)
+
+    return _Cuts(
+        grid,
+        x._make(map(like, x, (wide, wide, narrow, narrow))),
+        None if gate is None else gate._make(map(like, gate, (wide, row, row))),
+        like(A, pl.BlockSpec((n, width), lambda i, b, e: (0, e))),
+        of_chunk(n, channels),
+        of_chunk(1, channels),
+        _Cut(
+            (length // stretch, batch, n, channels),
+            A.dtype,
+            pl.BlockSpec((chunk // stretch, None, n, width), lambda i, b, e: (i, b, 0, e)),
+        ),
+        _Cut((grid[2], *x.B.shape), A.dtype, pl.BlockSpec((None, None, chunk, n), lambda i, b, e: (e, b, i, 0))),
+    )
 
 
 def _run(kernel, grid, args, results):
     """The results of a kernel, cut as the tree `results` says. args: pairs of arrays and their cuts, in trees."""
     arrays, cuts = zip(*args, strict=True)
-    dtype = jax.tree.leaves(arrays)[0].dtype
     return pl.pallas_call(
         kernel,
         grid=grid,
         in_specs=jax.tree.map(lambda cut: cut.part, cuts),
         out_specs=jax.tree.map(lambda cut: cut.part, results),
-        out_shape=jax.tree.map(lambda cut: jax.ShapeDtypeStruct(cut.shape, dtype), results),
+        out_shape=jax.tree.map(lambda cut: jax.ShapeDtypeStruct(cut.shape, cut.dtype), results),
         interpret=platform() == "cpu",
         compiler_params=_compiler_params(),
     )(*arrays)
@@ -221,19 +179,13 @@ def _compiler_params() -> Any:
     return triton.CompilerParams(num_warps=1, num_stages=1)
 
 
-def _chunk_decays(chunk, dt, A):
-    """exp(A sum dt) of every chunk, (I, B, N, E)."""
-    batch, length, width = dt.shape
-    sums = dt.reshape(batch, length // chunk, chunk, width).sum(2)
-    return jnp.exp(sums.swapaxes(0, 1)[:, :, None] * A)
-
-
-def _between_chunks(decays, ends, edge, reverse=False):
-    """The value before every chunk, and after the last: x -> decay x + end over the chunks, starting from `edge`."""
+def _between_chunks(totals, A, ends, edge, reverse=False):
+    """The value before every chunk, and after the last: x -> exp(A sum dt) x + end over the chunks, from `edge`."""
 
     def compose(first, second):
         return second[0] * first[0], second[0] * first[1] + second[1]
 
+    decays = jnp.exp2(totals * (A * LOG2_E))
     decays, ends = lax.associative_scan(compose, (decays, ends), reverse=reverse)
     leaving = decays * edge + ends
     if reverse:
@@ -242,29 +194,54 @@ def _between_chunks(decays, ends, edge, reverse=False):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _scan(chunk, block, x, A, h0):
-    return _scan_fwd(chunk, block, x, A, h0)[0]
+def _scan(chunk, block, x, gate, A, h0):
+    return _forward(chunk, block, (x, gate, A, h0), keep=False)[0]
 
 
-def _scan_fwd(chunk, block, x, A, h0):
-    cuts = _cuts(x, A, chunk, block)
-    u, dt, B, _ = zip(x, cuts.x, strict=True)
-    ends = _run(_end_kernel, cuts.grid, (u, dt, (A, cuts.A), B), cuts.state)
-    before, last = _between_chunks(_chunk_decays(chunk, x.dt, A), ends, h0)
-    y = _run(_output_kernel, cuts.grid, ((x, cuts.x), (A, cuts.A), (before, cuts.state)), cuts.x.u)
-    return (y, last), (x, A, before)
+def _forward(chunk, block, args, keep):
+    x, gate, A, h0 = args
+    cuts = _cuts(x, gate, A, chunk, block)
+    read = _without((x, cuts.x), "C"), _without((gate, cuts.gate), "z", "D"), (A, cuts.A)
+    ends, totals = _run(end_kernel, cuts.grid, read, (cuts.state, cuts.row))
+    before, last = _between_chunks(totals, A, ends, h0)
+    read = (x, cuts.x), (gate, cuts.gate), (A, cuts.A), (before, cuts.state)
+    y, kept = _run(output_kernel, cuts.grid, read, (cuts.x.u, cuts.kept if keep else None))
+    return (y, last), (x, gate, A, totals, kept)
 
 
-def _scan_bwd(chunk, block, kept, cotangents):
-    (x, A, before), (dy, dlast) = kept, cotangents
-    cuts = _cuts(x, A, chunk, block)
-    _, dt, _, C = zip(x, cuts.x, strict=True)
-    firsts = _run(_adjoint_kernel, cuts.grid, (dt, (A, cuts.A), C, (dy, cuts.x.u)), cuts.state)
-    after, dh0 = _between_chunks(_chunk_decays(chunk, x.dt, A), firsts, dlast, reverse=True)
-    edges = (before, after), (cuts.state, cuts.state)
-    args = (x, cuts.x), (A, cuts.A), edges, (dy, cuts.x.u)
-    dx, dA = _run(_gradient_kernel, cuts.grid, args, (cuts.dx, cuts.state))
-    return dx._replace(B=dx.B.sum(0), C=dx.C.sum(0)), dA.sum((0, 1)), dh0
+def _without(pair, *names):
+    """Arrays and their cuts without those that a kernel does not read."""
+    return tuple(each and each._replace(**dict.fromkeys(names)) for each in pair)
+
+
+def _scan_fwd(chunk, block, *args):
+    return _forward(chunk, block, args, keep=True)
+
+
+def _scan_bwd(chunk, block, residuals, cotangents):
+    (x, gate, A, totals, kept), (dout, dlast) = residuals, cotangents
+    cuts = _cuts(x, gate, A, chunk, block)
+    read = _without((x, cuts.x), "u", "B"), _without((gate, cuts.gate), "D"), (A, cuts.A), (dout, cuts.x.u)
+    firsts = _run(adjoint_kernel, cuts.grid, read, cuts.state)
+    after, dh0 = _between_chunks(totals, A, firsts, dlast, reverse=True)
+    cuts = _cuts(x, gate, A, chunk, block * _blocks(cuts.grid))
+    threads = (jnp.zeros(A.shape, jnp.int8), cuts.A) if has_instructions(A.dtype) else (None, None)
+    given = (kept, after, dout, threads[0]), (cuts.kept, cuts.state, cuts.x.u, threads[1])
+    read = (x, cuts.x), (gate, cuts.gate), (A, cuts.A), given
+    dgate = None if gate is None else cuts.gate._replace(D=cuts.row, delta_bias=cuts.row)
+    results = cuts.x._replace(B=cuts.share, C=cuts.share), dgate, cuts.state
+    ((dx, dgate, dA),) = _run(partial(gradient_kernel, block), cuts.grid, read, (results,))
+    dx = dx._replace(B=dx.B.sum(0), C=dx.C.sum(0))
+    if gate is not None:
+        dgate = dgate._replace(D=dgate.D.sum((0, 1)), delta_bias=dgate.delta_bias.sum((0, 1)))
+    return dx, dgate, dA.sum((0, 1)), dh0
+
+
+def _blocks(grid):
+    """How many blocks of E one program of the gradient takes, each of which saves a share of dB and dC."""
+    chunks, batch, blocks = grid
+    fitting = [n for n in (8, 4, 2) if blocks % n == 0 and chunks * batch * blocks >= n * GRADIENT_PROGRAMS]
+    return fitting[0] if fitting and platform() == "cuda" else 1
 
 
 _scan.defvjp(_scan_fwd, _scan_bwd)
