@@ -44,7 +44,7 @@ class ModelSpec:
 REMATS = ("none", "block", "full")  # what a gradient keeps of a model's blocks, the most first; see remat.py
 TABLE = "learned"  # the value of an option `positions` with which a model learns a table of positions
 _ATTENTION = ("reference", "blocked", "native")
-_CELLS = ("sequential", "native")
+_CELLS = ("sequential", "native", "pallas")
 
 # Adding a model: one file with build(), one line here. What is another setting of the same module is an option.
 MODELS = {

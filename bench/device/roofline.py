@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
-from lengthscale.models.ops.attention import step
+from lengthscale.models.ops.attention import step as attention_step
+from lengthscale.models.ops.gated import pallas as gated_step
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = ")
@@ -31,6 +32,9 @@ _TARGET = re.compile(r'custom_call_target="([^"]*)"')
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "iota"}
 
 _VIEWS = {"AllocateBuffer", "ConcatBitcast", "X64Combine", "X64SplitLow", "X64SplitHigh"}  # a TPU's
+# Kernels of ours that use one place of some of their arrays: how many axes those have, and on which of them it is. Of
+# attention's step it is a layer of the stacked caches, of a gated cell's a step.
+_ONE_PLACE = {attention_step.NAME: (5, 0), gated_step.NAME: (4, 1)}
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,11 @@ class _Program:
             return 2 * computation[each.operands[1]].n_bytes
         called = _CALLED.search(each.rest) if each.operation == "fusion" else None
         if not called:
-            operands = [computation[name] for name in each.operands if name in computation]
-            of_cache = f"/{step.NAME}/" in each.rest  # whose stacked arrays of five axes it reads one layer of
-            layers = [_dims(x.shape)[0] if of_cache and len(_dims(x.shape)) == 5 else 1 for x in operands]
-            return each.n_bytes + sum(x.n_bytes / n for x, n in zip(operands, layers, strict=True))
+            shapes = [each.shape, *(computation[name].shape for name in each.operands if name in computation)]
+            n_axes, axis = next((at for name, at in _ONE_PLACE.items() if f"/{name}/" in each.rest), (0, 0))
+            arrays = [found[0] for shape in shapes for found in _ARRAY.finditer(shape)]
+            places = [_dims(x)[axis] if n_axes and len(_dims(x)) == n_axes else 1 for x in arrays]
+            return sum(_bytes(x) / n for x, n in zip(arrays, places, strict=True))
         body = self.computations[called[1]]
         return _written(body) + sum(
             _read(body, number, computation[name].n_bytes)

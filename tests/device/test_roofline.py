@@ -69,6 +69,20 @@ def test_kernels_bytes_and_products_of_a_loop():
     assert found.seconds == pytest.approx(19e-6)  # each is shorter than its launch
 
 
+def test_a_step_of_a_cell_reads_and_writes_one_place_of_the_arrays_of_all_steps():
+    """An LSTM's: of xg and h one step of 100, of the state and the weights all."""
+    results = "(f32[1,1,8]{2,1,0}, f32[1,100,1,8]{3,2,1,0})"
+    text = f"""ENTRY %main (p0: f32[1,1,8], p1: f32[1,100,1,8], p2: f32[4,8,8], p3: f32[1,100,4,8]) -> {results} {{
+  %p0 = f32[1,1,8]{{2,1,0}} parameter(0)
+  %p1 = f32[1,100,1,8]{{3,2,1,0}} parameter(1)
+  %p2 = f32[4,8,8]{{2,1,0}} parameter(2)
+  %p3 = f32[1,100,4,8]{{3,2,1,0}} parameter(3)
+  ROOT %call = {results} custom-call(%p0, %p1, %p2, %p3), custom_call_target="__gpu$xla.gpu.triton", metadata={{op_name="jit(f)/while/body/gated_step/pallas_call"}}
+}}
+"""  # noqa: E501
+    assert kernels_of(text, RATES).n_bytes == 4 * (2 * 8 + 2 * 8 + 4 * 8 * 8 + 4 * 8)
+
+
 def test_each_kernel_is_limited_by_what_takes_it_longest():
     def seconds(vector_flops=0.0, **rates):
         return kernels_of(TEXT, Rates(**{**vars(RATES), "launch_s": 0.0, **rates}), vector_flops).seconds
