@@ -196,10 +196,15 @@ def slope_of(points: tuple[Point, ...]) -> Estimate:
     """The exponent over the last TAIL points; without an interval where there are fewer than 3 replicates."""
     tail = points[-TAIL:]
     x = np.log([point.length for point in tail])
-    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)  # weights @ y: the slope of y on x
-    logs = np.log([point.value for point in tail])
-    exponent = float(weights @ (logs - logs[0]))  # less the first one: so that equal values give exactly 0
+    exponent = float(slope(x, np.log([point.value for point in tail])))
     replicates = by_replicate(tail)
-    if replicates is None:
-        return Estimate(exponent)
-    return intervals.student((np.log(replicates) - logs[0]) @ weights, exponent)
+    return Estimate(exponent) if replicates is None else intervals.student(slope(x, np.log(replicates)), exponent)
+
+
+def slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The slope of y on x by least squares, for each row of y; of equal values it is exactly 0 on every CPU.
+
+    x: (points,). y: (..., points).
+    """
+    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
+    return (y - y[..., :1]) @ weights

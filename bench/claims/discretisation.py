@@ -19,6 +19,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from lengthscale.bench.analysis import fit
 from lengthscale.bench.claims.claim import (
     FAILS,
     HOLDS,
@@ -133,7 +134,7 @@ def order_of(rows: list[CellRow], error: str) -> Estimate | None:
         return None
     steps, errors = np.log(np.array(points)).T
     local = np.diff(errors) / np.diff(steps)
-    return Estimate(float(np.polyfit(steps, errors, 1)[0]), float(local.min()), float(local.max()))
+    return Estimate(float(fit.slope(steps, errors)), float(local.min()), float(local.max()))
 
 
 # b. The loss after training

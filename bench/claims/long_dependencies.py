@@ -11,6 +11,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from lengthscale.bench.analysis import fit
 from lengthscale.bench.claims import learning_rates
 from lengthscale.bench.claims.claim import (
     CellRow,
@@ -91,7 +92,7 @@ def slope_of(rows: list[CellRow]) -> float | None:
         if not row.number("grad_norm"):
             break
     lags, logs = np.array(points).T
-    return float(np.polyfit(lags, logs, 1)[0]) if len(points) >= 3 else None
+    return float(fit.slope(lags, logs)) if len(points) >= 3 else None
 
 
 def judge(results: Results) -> list[Finding]:

@@ -13,6 +13,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from lengthscale.bench.analysis import fit
 from lengthscale.bench.claims import learning_rates
 from lengthscale.bench.claims.claim import (
     NOT_DECIDED,
@@ -127,7 +128,7 @@ def slopes_of(ahead: dict[int, dict[int, float]]) -> list[float]:
         return []
     seeds = sorted(set.intersection(*(set(each) for each in ahead.values())))
     decades = np.log10(list(ahead))
-    return [float(np.polyfit(decades, [each[seed] for each in ahead.values()], 1)[0]) for seed in seeds]
+    return [float(fit.slope(decades, np.array([each[seed] for each in ahead.values()]))) for seed in seeds]
 
 
 def _compute(results: Results) -> tuple[bool, str]:

@@ -10,7 +10,7 @@ from jax.extend.core import jaxprs_in_params
 from lengthscale.models.ops.platform import lowering_for
 from lengthscale.models.ops.wkv import Decay, pallas, wkv, wkv_reference
 from tests.helpers.compare import assert_close
-from tests.models.ops.selective_scan.test_pallas import sizes
+from tests.models.ops.selective_scan.test_pallas import arrays
 from tests.models.ops.wkv.test_wkv import arguments, outputs_and_gradients
 
 
@@ -85,7 +85,7 @@ def test_no_array_is_larger_than_the_input(target):
 
     with lowering_for(target):
         program = jax.make_jaxpr(jax.grad(loss, (0, 1)))(k, v)
-    assert max(sizes(program.jaxpr)) == k.size
+    assert max(x.size for x in arrays(program.jaxpr)) == k.size
 
 
 @pytest.mark.parametrize(("length", "chunks"), [(512, 16), (4096, 128), (65_536, 128)])
