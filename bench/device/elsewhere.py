@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
+from lengthscale.bench.device.flops import work_of_kernels
 from lengthscale.bench.device.program import Compiled, Notifier, Program, compile_program, fitting
 from lengthscale.bench.device.roofline import Rates, kernels_of
 from lengthscale.bench.plan.devices import DEVICES, Device
@@ -67,19 +68,47 @@ def plan(name: str, program: Program, settings: Settings, notify: Notifier) -> P
         settings = replace(settings, mem_limit_bytes=int(0.95 * target.device.memory_bytes))
     found: dict[str, Any] = {}
 
+    def lowered(step: Any, args: tuple) -> Any:
+        traced = _lowered_for(target, step, args)
+        found["work"] = work_of_kernels(traced.jaxpr, target.device.flops_of_exponential)
+        return traced
+
     def load(form: Program, notify: Notifier) -> Compiled:
-        compiled = compile_program(form, notify, partial(_lowered_for, target))
+        compiled = compile_program(form, notify, lowered)
         found["text"] = compiled.call.as_text() or ""
         return compiled
 
     with lowering_for(target.device.platform):
         compiled = fitting(program, settings, notify, load)
     columns = compiled.columns
-    rate = target.device.rate(columns["precision"] or "float32")
-    rates = Rates(rate, target.device.vector_flops_per_s, target.device.bytes_per_s, target.device.launch_s)
-    kernels = kernels_of(found["text"], rates)
+    kernels = kernels_of(found["text"], _rates(target, columns["precision"] or "float32"), found["work"])
     names = tuple(sorted(kernels.targets))
     return Planned(columns, compiled.program.calls, kernels.seconds, names, kernels.count, kernels.n_bytes)
+
+
+def plan_of(name: str, step: Any, args: tuple, precision: str) -> dict[str, Any]:
+    """The plan of one jitted function of arrays, as columns. precision: of its products.
+
+    Raises NotImplementedError where jax cannot compile for the device here.
+    """
+    target = _target(name)
+    with lowering_for(target.device.platform):
+        traced = _lowered_for(target, step, args)
+        compiled = traced.lower().compile()
+    work = work_of_kernels(traced.jaxpr, target.device.flops_of_exponential)
+    kernels, memory = kernels_of(compiled.as_text() or "", _rates(target, precision), work), compiled.memory_analysis()
+    return {
+        "kernels": kernels.count,
+        "moved_bytes": kernels.n_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes if memory else None,
+        "least_ms": kernels.seconds * 1e3,
+        "calls": " ".join(sorted(kernels.targets)),
+    }
+
+
+def _rates(target: _Target, precision: str) -> Rates:
+    device = target.device
+    return Rates(device.rate(precision), device.vector_flops_per_s, device.bytes_per_s, device.launch_s)
 
 
 def _lowered_for(target: _Target, step: Any, args: tuple) -> Any:

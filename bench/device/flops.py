@@ -33,6 +33,7 @@ _REDUCTIONS = frozenset(
     """reduce_sum reduce_max reduce_min reduce_prod argmax argmin cumsum cumprod cummax cummin cumlogsumexp""".split()
 )
 
+_TRANSCENDENTAL = frozenset("div exp exp2 log log1p expm1 tanh sin cos logistic sqrt rsqrt erf".split())
 _ASM = {"ex2": 1, "fma": 2, "mov": 0}  # FLOPs of an instruction for each of its outputs
 
 # Real operations of one complex operation; the count of others is unknown. A quotient takes 6 for the numerator, 3 for
@@ -98,6 +99,36 @@ def flops_of_equation(eqn, splash: dict | None = None) -> float:
         return _each(eqn, "add") * eqn.invars[-1].aval.size
     splash = kernels.splash_of(str(eqn.params.get("name"))) or splash
     return sum(_count(inner, splash) for inner in inner_jaxprs(eqn))
+
+
+def work_of_kernels(closed_jaxpr, of_exponential: float) -> float:
+    """The work of a program's Pallas kernels outside of matrix units, in FLOPs; nan where it is unknown.
+
+    of_exponential: the FLOPs as long as which an exponential takes, and each other function that is no polynomial.
+    """
+
+    def work(jaxpr, inside: bool) -> float:
+        jaxpr, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+        return sum(of_equation(eqn, inside) for eqn in jaxpr.eqns)
+
+    def of_equation(eqn, inside: bool) -> float:
+        name = eqn.primitive.name
+        inner = list(inner_jaxprs(eqn))
+        if name == "pallas_call":
+            mapping = eqn.params["grid_mapping"]  # those with lists of places are Splash's, which multiplies matrices
+            return 0 if mapping.num_index_operands else math.prod(mapping.grid) * work(eqn.params["jaxpr"], True)
+        if name == "scan":
+            return eqn.params["length"] * work(inner[0], inside)
+        if name == "cond":
+            return max(work(branch.jaxpr, inside) for branch in eqn.params["branches"])
+        if inner and name != "while":
+            return sum(work(each, inside) for each in inner)
+        if not inside:
+            return 0
+        is_exponential = name in _TRANSCENDENTAL or str(eqn.params.get("asm")).startswith("ex2")
+        return (of_exponential if is_exponential else 1) * flops_of_equation(eqn)
+
+    return work(closed_jaxpr.jaxpr, False)
 
 
 def _of_cudnn(eqn) -> float:

@@ -4,8 +4,8 @@
 
 Each instruction that XLA runs by itself (a fusion, a call of a library) is one kernel: it reads its operands and writes
 its results once. Of what it slices, or updates in place, only that part counts. A loop's body counts once for each of
-its iterations. Elementwise operations are taken to hide behind memory, in kernels of Pallas behind their vector rate;
-so the time is a limit from below, which a profile of the same program may be compared with.
+its iterations. Elementwise operations are taken to hide behind memory; in kernels of Pallas they count, exponentials
+above all. So the time is a limit from below, which a profile of the same program may be compared with.
 """
 
 from __future__ import annotations
@@ -72,7 +72,12 @@ class _Instruction:
 
 
 def kernels_of(text: str, rates: Rates, vector_flops: float = 0.0) -> Kernels:
-    """What the program of this text runs. vector_flops: of all calls of Pallas together, in one call of the program."""
+    """What the program of this text runs.
+
+    vector_flops: the work of all calls of Pallas together, in one call of the program (flops.work_of_kernels); nan,
+    unknown, counts as none.
+    """
+    vector_flops = 0.0 if math.isnan(vector_flops) else vector_flops
     program = _Program(text)
     found = Kernels()
     for _ in range(2):  # first to count the calls of Pallas, which share their FLOPs

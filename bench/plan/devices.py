@@ -19,6 +19,7 @@ class Device:
     launch_s: float  # of a kernel after another
     source: str  # of the rates
     cores: int = 1
+    flops_of_exponential: float = 1  # as long as which an exponential takes, outside of matrix units
     matrix_flops_per_s: Mapping[str, float] = field(default_factory=dict)  # by the precision of the products
 
     def rate(self, precision: str) -> float:
@@ -40,6 +41,7 @@ _H200 = Device(
     launch_s=2.5e-6,
     source="measured on 2026-11-28 by jax 0.11: products of 8,192, a copy, steps of a loop",
     cores=132,
+    flops_of_exponential=16,  # a core has 16 units for it, and 128 that multiply and add
     matrix_flops_per_s=_rates(bfloat16=707e12, tf32=391e12, float32=52e12),
 )
 DEVICES = {

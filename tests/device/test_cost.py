@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
+from jax.experimental import pallas as pl
 
-from lengthscale.bench.device.flops import flops
+from lengthscale.bench.device.flops import flops, work_of_kernels
 from lengthscale.models.ops import native
 from lengthscale.models.ops.attention import Mask, attention, kernels
 from lengthscale.models.ops.selective_scan import Inputs, selective_scan
@@ -109,6 +110,25 @@ def test_jit_remat_cond_and_custom_derivatives_are_entered():
 def test_an_unknown_trip_count_is_unknown():
     assert flops(lambda x: lax.while_loop(lambda x: x < 9.0, lambda x: x * 2, x), 1.0) is None
     assert flops(lambda x: lax.fori_loop(0, 4, lambda _, x: x * 2.0, x), 1.0) == 4  # a scan to jax
+
+
+def test_the_work_of_kernels_weighs_exponentials_and_leaves_out_what_is_around_them():
+    """A grid of 3, each a loop of 5 with an exponential, a product and a sum of 8 numbers; the rest is XLA's."""
+
+    def kernel(x, y):
+        def step(_, total):
+            return total + x[...] * jnp.exp(x[...])
+
+        y[...] = jax.lax.fori_loop(0, 5, step, jnp.zeros_like(x[...]))
+
+    def run(x):
+        part = pl.BlockSpec((8,), lambda i: (i,))
+        call = pl.pallas_call(kernel, grid=(3,), in_specs=[part], out_specs=part, out_shape=x, interpret=True)
+        return jnp.tanh(call(jnp.exp(x)))
+
+    jaxpr = jax.make_jaxpr(run)(jnp.zeros(24))
+    assert work_of_kernels(jaxpr, of_exponential=16) == 3 * 5 * 8 * (16 + 2)
+    assert work_of_kernels(jax.make_jaxpr(jnp.exp)(1.0), of_exponential=16) == 0
 
 
 def test_a_pallas_kernel_counts_for_each_of_its_grid():
