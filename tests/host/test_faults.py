@@ -318,7 +318,10 @@ def test_a_damaged_csv_is_set_aside_and_made_again(folder, spoil):
     ("name", "change", "difference"),
     [
         ("environment.json", {"code": "0" * 12}, "was measured under other conditions (code: 000000000000 -> "),
-        ("suite.json", {"settings": {"windows": 3}}, "holds another configuration (settings: windows: 3 -> "),
+        pytest.param(
+            *("suite.json", {"settings": {"windows": 3}}, "holds another configuration (settings: windows: 3 -> "),
+            marks=pytest.mark.slow,  # test_cli.py has a refusal of this kind
+        ),
     ],
     ids=["code", "configuration"],
 )

@@ -94,7 +94,7 @@ def test_vits_memory_is_linear_up_to_65536_patches():
     assert temporaries(1024) < 4.5 * temporaries(512) < 2**29
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [size for size in SIZES if size not in ("130m", "370m")])
 def test_vits_blocks_match_in_parameters_and_resnet_in_flops(size):
     models = {}
     for name in NAMES:

@@ -69,7 +69,8 @@ def scan_arguments(batch, length, dtype, width=5, state=4):
 IN_JAX = [method for method in selective_scan.METHODS if method != "native"]
 
 
-@pytest.mark.parametrize("method", IN_JAX)
+# In float64 the kernels' interpreter is slow, and tests/models/ops/selective_scan/test_pallas.py compares them too.
+@pytest.mark.parametrize("method", [pytest.param(m, marks=pytest.mark.slow if m == "pallas" else ()) for m in IN_JAX])
 @pytest.mark.parametrize(
     ("batch", "length", "chunk"),
     [(2, 1, None), (1, 37, None), (2, 37, 8), pytest.param(3, 64, 16, marks=pytest.mark.slow)],

@@ -104,8 +104,9 @@ def equal_the_block(args):
 @pytest.mark.parametrize(
     ("batch", "length", "width", "state", "dtype"),
     [
-        (2, 65, 40, 6, "bfloat16"),  # 2 chunks with a rest, 2 blocks of E with a rest, an N that is no power of two
-        (1, 5, 33, 16, "float32"),
+        # 2 chunks with a rest, 2 blocks of E with a rest, an N that is no power of two
+        pytest.param(2, 65, 40, 6, "bfloat16", marks=pytest.mark.slow),
+        (1, 5, 33, 6, "float32"),
         (2, 1, 5, 4, "bfloat16"),  # decoding, which has no kernel
         pytest.param(2, 1, 5, 4, "float32", marks=pytest.mark.slow),
         pytest.param(2, 5, 16, 16, "bfloat16", marks=pytest.mark.slow),
@@ -134,6 +135,7 @@ def test_rows_that_a_tpu_reads_and_writes_together(monkeypatch):
     equal_the_block(gated_arguments(1, 70, 40, 4, "bfloat16"))
 
 
+@pytest.mark.slow
 def test_the_gradient_is_recomputed_from_the_inputs_alone():
     """With rematerialisation, as a block of a model has it."""
     args = gated_arguments(1, 20, 16, 4, "float32")
