@@ -85,7 +85,7 @@ def flops_of_equation(eqn, splash: dict | None = None) -> float:
         if mapping.num_index_operands:  # lists of the places of the grid that are run
             return _of_splash(eqn, splash) if splash else math.nan
         return math.prod(mapping.grid) * _count(eqn.params["jaxpr"])
-    if name == "elementwise_inline_asm_p":  # a GPU's instruction, in a kernel of Pallas
+    if name.startswith("elementwise_inline_asm"):  # a GPU's instruction, in a kernel of Pallas
         return _ASM.get(eqn.params["asm"].partition(".")[0], math.nan) * eqn.outvars[0].aval.size
     if name == "cond":
         return max((_count(branch.jaxpr) for branch in eqn.params["branches"]), key=_nan_first)
