@@ -142,7 +142,7 @@ def _cells(parts: _Parts) -> list[Cell]:
             batch=values["batch"],
             dtype=values["dtype"] or suite.dtype,
             data=data,
-            chunks=values["chunk"] or suite.chunks,
+            chunks=values["chunk"] or sweep.chunks or suite.chunks,
             seeds=values["seed"],
             streams=[name for name in data if spec_of(name).streams],
             step_tokens=settings.step_tokens,

@@ -22,6 +22,7 @@ class Sweep:
     size: str = "small"
     data: tuple[str, ...] = ()  # each makes its own cells; none: what each kind of model reads by default
     models: tuple[str, ...] = ()  # none: the suite's
+    chunks: tuple[int, ...] = ()  # as --chunk; none: the suite's
     part: int = 1  # the suite's parts are measured one after the other, so that a run that is cut is still a picture
 
 
@@ -57,6 +58,7 @@ LEARNED_ALONE: dict[str, Any] = {"timeout_s": 14_400}  # a model that learns tak
 PAPER_READING = (
     Sweep("1k,4k,16k,64k", size="130m"),
     Sweep("256k,1m", size="130m", part=3),
+    Sweep("64k,256k,1m", size="130m", chunks=(65_536,), part=3),
     Sweep("1k,4k,16k,64k", size="370m", part=4),
 )
 PAPER_DECODING = (
@@ -240,7 +242,6 @@ SUITES = {
         },
         models=("rnn", "lstm", "gru", "transformer", "transformer++", "rwkv4", "s4d", "mamba"),
         measures=("train", "forward", "decode", "generate", "frontier"),
-        chunks=(65_536,),
         dtype="bfloat16",
         settings=Settings(
             timeout_s=90,

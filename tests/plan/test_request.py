@@ -179,7 +179,10 @@ def test_the_paper_suite_measures_the_most_telling_cells_first():
         ("frontier", "130m", 4_096),
     ]
     assert {size for _, size, _ in parts[9:]} == {"370m"}
-    assert {cell.chunk for cell in request.cells if cell.model == "mamba" and cell.measure == "train"} == {65_536}
+    trained = {(cell.length, cell.chunk) for cell in request.cells if (cell.measure, cell.model) == ("train", "mamba")}
+    whole = {(length, 0) for length in (1_024, 4_096, 16_384, 65_536, 262_144, 2**20)}
+    assert trained == whole | {(length, 65_536) for length in (65_536, 262_144, 2**20)}
+    assert {cell.chunk for cell in request.cells if cell.model == "transformer"} == {0}
     assert "--minutes" not in request.arguments  # of the first part only
     in_float32 = make_request(from_arguments(OPTIONS, ["--suite", "paper", "--dtype", "float32"]))
     assert {cell.dtype for cell in in_float32.cells} == {"float32"}

@@ -220,7 +220,7 @@ def _recurrence_bwd(cell, residuals, cotangents):
     (dg_1, direct, *dcells), gradients = _all_steps(equations, -1, given, dstates, (gates,) * cell.gradients)
     dxg, dg = gradients[0], gradients[-1]
     dw = jnp.einsum("btgj,btk->gjk", dg, before[:, :, 0])
-    dh0 = direct + jnp.einsum("bgj,gjk->bk", dg_1, w.astype(jnp.float32))[:, None]
+    dh0 = direct + jnp.einsum("bgj,gjk->bk", dg_1, w.astype(jnp.float32), precision=lax.Precision.HIGHEST)[:, None]
     dconstants = tuple(dg[:, :, -1].sum((0, 1)) for _ in constants)  # of the GRU's b_n
     return dxg, dw, dconstants, tuple(x.astype(h.dtype) for x in (dh0, *dcells))
 
