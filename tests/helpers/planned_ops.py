@@ -80,7 +80,7 @@ def _gru(length, dtype, method):
 # op -> (what makes it, dtypes, lengths, methods, whether its gradient counts)
 OPS = {
     "attention": (_attention, BOTH, LENGTHS, ("auto",), True),
-    "attention to a cache": (_token, ("bfloat16",), LENGTHS, ("auto", "reference"), False),
+    "attention to a cache": (_token, ("bfloat16",), LENGTHS, ("auto", "reference"), False),  # the latter: in blocks
     "selective scan": (_scan, BOTH, LENGTHS, ("auto",), True),
     "selective scan with its gate": (_gated_scan, BOTH, LENGTHS, ("auto",), True),
     "wkv": (_wkv, BOTH, LENGTHS, ("auto", "associative"), True),
