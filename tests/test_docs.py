@@ -5,11 +5,14 @@ import json
 import re
 from itertools import takewhile
 
+import pytest
+
 from lengthscale.bench.analysis import answer, bought, fit, learned, rerun
 from lengthscale.bench.claims import CLAIMS, table
 from lengthscale.bench.figures.run import read_rows
 from lengthscale.bench.results.folder import RunFolder
 from lengthscale.models import MODELS
+from tests.helpers.accelerator_tables import TABLES
 from tests.helpers.adapters import ADAPTERS
 from tests.helpers.paths import ROOT
 from tests.helpers.replay import RESULTS, known_runs
@@ -160,3 +163,11 @@ def test_what_is_said_of_peers_is_in_their_table():
         assert any(round(ratio, digits) == float(number) for ratio in ratios), number
     for number in re.findall(r"(\d+)%", paragraph):
         assert any(round(100 * share) == int(number) for share in shares), number
+
+
+@pytest.mark.parametrize("title", TABLES)
+def test_the_tables_of_accelerators_are_those_of_the_plans(title):
+    """Each table of docs/accelerators.md is what its files in docs/plans give, to the last digit."""
+    made = TABLES[title]()
+    assert len(made) > 6
+    assert "\n".join(made) in (ROOT / "docs/accelerators.md").read_text()
