@@ -12,7 +12,7 @@ Axes: see equation.py; P parts, R query heads that share a key head, padded to a
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from lengthscale.models.ops.attention.equation import Cache, Mask
 from lengthscale.models.ops.attention.plan import scaled
-from lengthscale.models.ops.platform import platform
+from lengthscale.models.ops.kernel_call import compiled_with, power_of_two, reason_against_kernels
 
 NAME = "attention_step"
 BLOCK = 64  # slots that a program reads at once, at most
@@ -86,12 +86,7 @@ def reason_against_step_pallas(q: Float[Array, "B T H K"], cache: Cache) -> str 
         return f"it is for one token and heads of a power of two up to {_WIDEST}, got {q.shape[1]} and {size}"
     if q.shape[2] > MOST_SHARING * shared:
         return f"it is for at most {MOST_SHARING} query heads to a key head, got {q.shape[2]} to {shared}"
-    return None
-
-
-def power_of_two(n: int) -> int:
-    """The smallest power of two that is n or more."""
-    return 1 << (n - 1).bit_length()
+    return reason_against_kernels()
 
 
 class _Part(NamedTuple):
@@ -156,18 +151,12 @@ def _whole(x):
 
 
 def _call(name, kernel, grid, cuts, results, shapes):
-    params: Any = None
-    if platform() != "cpu":
-        from jax.experimental.pallas import triton  # here, since not every jaxlib has it
-
-        params = triton.CompilerParams(num_warps=4, num_stages=2)
     return pl.pallas_call(
         kernel,
         grid=grid,
         in_specs=cuts,
         out_specs=results,
         out_shape=shapes,
-        interpret=platform() == "cpu",
         name=name,
-        compiler_params=params,
+        **compiled_with(num_warps=4, num_stages=2),
     )

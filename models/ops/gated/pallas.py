@@ -32,6 +32,7 @@ from jaxtyping import Float
 from lengthscale.models.ops.availability import by_platform
 from lengthscale.models.ops.gated.scan import UNROLL
 from lengthscale.models.ops.gated.units import GRU, LSTM, RNN
+from lengthscale.models.ops.kernel_call import compiled_with, power_of_two, reason_against_kernels
 from lengthscale.models.ops.platform import platform
 
 NAME = "gated_step"
@@ -67,7 +68,7 @@ def reason_against_pallas(arrays: Iterable[Array | jax.ShapeDtypeStruct]) -> str
     dtypes = sorted({array.dtype.name for array in arrays})
     if platform() not in ("cpu", "cuda") or len(dtypes) > 1 or dtypes[0] not in _DTYPES:
         return f"it is for one of {', '.join(_DTYPES)} on CUDA or a CPU, got {', '.join(dtypes)} on {platform()}"
-    return None
+    return reason_against_kernels()
 
 
 class _Carry(NamedTuple):
@@ -147,11 +148,6 @@ def _all_steps(equations, direction, given, states, rows):
     results = tuple(jnp.zeros((batch, length, n, width), given.inputs[0].dtype) for n in rows)
     carry = _Carry(jnp.full(1, 0 if direction > 0 else length - 1, jnp.int32), states, results)
     first = 1 + len(states)
-    params: Any = None
-    if platform() != "cpu":
-        from jax.experimental.pallas import triton  # here, since not every jaxlib has it
-
-        params = triton.CompilerParams(num_warps=UNITS, num_stages=1)
     step = pl.pallas_call(
         partial(_step_kernel, equations, direction),
         grid=(width // UNITS, batch),
@@ -159,9 +155,8 @@ def _all_steps(equations, direction, given, states, rows):
         out_specs=(jax.tree.map(_whole, carry),),
         out_shape=(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), carry),),
         input_output_aliases={first + i: first + i for i in range(len(results))},
-        interpret=platform() == "cpu",
         name=NAME,
-        compiler_params=params,
+        **compiled_with(num_warps=UNITS),
     )
     unroll = by_platform({"cuda": UNROLL}, 1)
     carry, _ = lax.scan(lambda carry, _: (step(carry, given)[0], None), carry, None, length=length, unroll=unroll)
@@ -179,7 +174,7 @@ def _padded(cell, xg, w_h, constants, states):
     """(all h, the last states but h), computed with padded units, which stay at 0 and change no other."""
     batch, length, _ = xg.shape
     width = w_h.shape[1]
-    missing = -width % min(PADDED_TO, max(UNITS, 1 << (width - 1).bit_length()))
+    missing = -width % min(PADDED_TO, max(UNITS, power_of_two(width)))
 
     def pad(x, axes=1):
         return jnp.pad(x, [(0, 0)] * (x.ndim - axes) + [(0, missing)] * axes) if missing else x

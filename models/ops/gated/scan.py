@@ -6,7 +6,7 @@ would add a whole dW at every step.
 
 On CUDA a step is a few kernels, each about as long as its launch. Of them only the product and the gates are the
 step's own: the loop's counter and the writing of outputs are shared by UNROLL steps (2.25 kernels a step, not 4; with
-the gradient 4.9, not 10), and XLA launches a body of five kernels or more as one CUDA graph.
+the gradient 4.9, not 10), and XLA can launch a body of several kernels as one CUDA graph.
 """
 
 import jax

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from lengthscale.models.ops.availability import by_platform, check_known, reason_against_native, require
 from lengthscale.models.ops.channels import scale, shift
+from lengthscale.models.ops.kernel_call import reason_against_kernels
 from lengthscale.models.ops.selective_scan.chunks import scan_in_chunks, scan_one_token
 from lengthscale.models.ops.selective_scan.equation import Gate, Inputs
 from lengthscale.models.ops.selective_scan.native import scan_native
@@ -103,4 +104,4 @@ def _reason_against(method, discretisation, dtype) -> str | None:
         return None
     if discretisation != "mamba":
         return f"it is for the discretisation 'mamba', got {discretisation!r}"
-    return None if method == "pallas" else reason_against_native([jax.ShapeDtypeStruct((), dtype)])
+    return reason_against_kernels() if method == "pallas" else reason_against_native([jax.ShapeDtypeStruct((), dtype)])

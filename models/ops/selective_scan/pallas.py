@@ -27,6 +27,7 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jaxtyping import Float
 
+from lengthscale.models.ops.kernel_call import compiled_with, power_of_two
 from lengthscale.models.ops.platform import platform
 from lengthscale.models.ops.selective_scan.block import LOG2_E, RUN, has_instructions
 from lengthscale.models.ops.selective_scan.equation import Gate, Inputs
@@ -65,12 +66,12 @@ def scan_pallas(
     block = GPU_BLOCK
     if platform() == "tpu":
         block = next((block for block in TPU_BLOCKS if width % block == 0), TPU_BLOCKS[-1])
-    chunk = min(chunk or _chunk(batch * length * -(-width // block)), max(RUN, _power_of_two(length)))
+    chunk = min(chunk or _chunk(batch * length * -(-width // block)), max(RUN, power_of_two(length)))
     # Zeros are exact everywhere: dt = 0 keeps the state, B = C = 0 and u = 0 add nothing to it and read nothing of it.
     no_step = 0 if gate is None else NO_STEP
     u, dt = _pad(x.u, chunk, block), _pad(x.dt, chunk, block, value=no_step)
     # Every block of E reads all of B and C.
-    B, C = (_pad(v.astype(dtype), chunk, max(RUN, _power_of_two(states))) for v in x[2:])
+    B, C = (_pad(v.astype(dtype), chunk, max(RUN, power_of_two(states))) for v in x[2:])
     A = _pad(A.T.astype(dtype), B.shape[2], block)
     if gate is not None:
         D, bias = (_pad(v[None].astype(dtype), 1, block) for v in gate[1:])
@@ -83,11 +84,7 @@ def scan_pallas(
 def _chunk(programs_tokens):
     """The longest chunk with PROGRAMS of them."""
     shortest, longest = CHUNKS
-    return max(shortest, min(longest, _power_of_two(programs_tokens // PROGRAMS + 1) // 2))
-
-
-def _power_of_two(n):
-    return 1 << (n - 1).bit_length()
+    return max(shortest, min(longest, power_of_two(programs_tokens // PROGRAMS + 1) // 2))
 
 
 def _pad(x, *multiples, value=0.0):
@@ -162,21 +159,8 @@ def _run(kernel, grid, args, results):
         in_specs=jax.tree.map(lambda cut: cut.part, cuts),
         out_specs=jax.tree.map(lambda cut: cut.part, results),
         out_shape=jax.tree.map(lambda cut: jax.ShapeDtypeStruct(cut.shape, cut.dtype), results),
-        interpret=platform() == "cpu",
-        compiler_params=_compiler_params(),
+        **compiled_with(num_warps=1),
     )(*arrays)
-
-
-def _compiler_params() -> Any:
-    if platform() == "tpu":
-        from jax.experimental.pallas import tpu
-
-        return tpu.CompilerParams(dimension_semantics=("parallel",) * 3)
-    if platform() == "cpu":
-        return None
-    from jax.experimental.pallas import triton  # here, since not every jaxlib has it
-
-    return triton.CompilerParams(num_warps=1, num_stages=1)
 
 
 def _between_chunks(totals, A, ends, edge, reverse=False):

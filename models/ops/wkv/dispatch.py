@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from lengthscale.models.ops.availability import by_platform, check_known
+from lengthscale.models.ops.availability import by_platform, check_known, require
+from lengthscale.models.ops.kernel_call import reason_against_kernels
 from lengthscale.models.ops.wkv.chunks import wkv_in_chunks
 from lengthscale.models.ops.wkv.equation import Decay, WKVState, empty_state, step
 from lengthscale.models.ops.wkv.pallas import wkv_pallas
@@ -56,8 +57,10 @@ def wkv(
 def _chosen(method, dtype) -> str:
     check_known(method, METHODS)
     if method != "auto":
+        require(method, reason_against_kernels() if method == "pallas" else None)
         return method
     in_jax = by_platform({"cpu": "sequential"}, "associative")
     # On a TPU v5e the kernels' least time is the longer one: 3.7 ms, and not 2.4, for 64k tokens with the
     # gradient in float32, by bytes alone (predicted).
-    return by_platform({"cuda": "pallas"}, in_jax) if dtype == jnp.float32 else in_jax
+    fits = dtype == jnp.float32 and reason_against_kernels() is None
+    return by_platform({"cuda": "pallas"}, in_jax) if fits else in_jax

@@ -22,7 +22,7 @@ Axes: B batch, T time, C chunk, R run, D channels.
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from jax.experimental import pallas as pl
 from jaxtyping import Float
 
 from lengthscale.models.ops.availability import by_platform
-from lengthscale.models.ops.platform import platform
+from lengthscale.models.ops.kernel_call import compiled_with, power_of_two
 from lengthscale.models.ops.wkv import kernels
 from lengthscale.models.ops.wkv.equation import Decay, WKVState, from_total, to_total
 from lengthscale.models.ops.wkv.kernels import RUN, Chunks, Pull
@@ -80,8 +80,7 @@ def wkv_pallas(
 
 def _chunk(form, batch, length, width):
     number = max(form.together, form.lanes // (batch * width))
-    power_of_two = 1 << (-(-length // number) - 1).bit_length()
-    return min(form.longest, max(form.shortest, power_of_two))
+    return min(form.longest, max(form.shortest, power_of_two(-(-length // number))))
 
 
 def _pad(block, x):
@@ -157,25 +156,12 @@ def _run(plan, kernel, programs, args, results):
         in_specs=[jax.tree.map(_parts, cut, arrays) for arrays, cut in args],
         out_specs=jax.tree.map(lambda cut: cut.part, results),
         out_shape=jax.tree.map(lambda cut: jax.ShapeDtypeStruct(cut.shape, cut.dtype), results),
-        interpret=platform() == "cpu",
-        compiler_params=_compiler_params(plan),
+        **compiled_with(num_warps=plan.block // 32),
     )(*(arrays for arrays, _ in args))
 
 
 def _parts(cut, arrays):
     return jax.tree.map(lambda _: cut.part, arrays)
-
-
-def _compiler_params(plan) -> Any:
-    if platform() == "tpu":
-        from jax.experimental.pallas import tpu
-
-        return tpu.CompilerParams(dimension_semantics=("parallel",) * 3)
-    if platform() == "cpu":
-        return None
-    from jax.experimental.pallas import triton  # here, since not every jaxlib has it
-
-    return triton.CompilerParams(num_warps=plan.block // 32, num_stages=1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -1,0 +1,41 @@
+"""What the calls of our Pallas kernels share: how they are compiled on each platform, and whether they can be.
+
+On CUDA that is Pallas's Triton backend, which jax will remove one day (docs/accelerators.md says why it is used).
+Without it "auto" takes the forms in JAX. On a TPU it is Mosaic; on a CPU kernels run interpreted.
+"""
+
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+from lengthscale.models.ops.platform import platform
+
+
+def power_of_two(n: int) -> int:
+    """The smallest power of two that is n or more: the shapes of Triton's blocks."""
+    return 1 << (n - 1).bit_length()
+
+
+def compiled_with(num_warps: int, num_stages: int = 1) -> dict[str, Any]:
+    """The arguments of `pl.pallas_call` that depend on the platform. The numbers of warps and stages are Triton's."""
+    if platform() == "cpu":
+        return {"interpret": True}
+    if platform() == "tpu":
+        from jax.experimental.pallas import tpu
+
+        return {"compiler_params": tpu.CompilerParams(dimension_semantics=("parallel",) * 3)}
+    from jax.experimental.pallas import triton
+
+    return {"compiler_params": triton.CompilerParams(num_warps=num_warps, num_stages=num_stages)}
+
+
+def reason_against_kernels() -> str | None:
+    """Why no Pallas kernel can be compiled for the platform, or None."""
+    if platform() == "cuda" and not _has_triton():
+        return "this jax has no Triton backend for Pallas"
+    return None
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("jax.experimental.pallas.triton") is not None
