@@ -137,7 +137,7 @@ def _of_cudnn(eqn) -> float:
     if eqn.params["layout"] != 0:  # another order of axes than (B, T, H, K)
         return math.nan
     mask, window = eqn.params["mask_type"].name, eqn.params["sliding_window_length"] or 0
-    if mask not in ("NO_MASK", "CAUSAL"):
+    if mask not in ("NO_MASK", "CAUSAL", "PADDING"):
         return math.nan
     backward = eqn.primitive.name.startswith("dot_product_attention_bwd")
     return _of_attention(backward, q, k, mask == "CAUSAL", window)

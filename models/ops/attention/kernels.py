@@ -31,12 +31,23 @@ def cudnn(
     """Attention by cuDNN's kernel, through jax; implementation="xla": the same call on any platform, for tests.
 
     Arguments as `models.ops.attention.attention`'s, for which `dispatch.misfit` gives no reason (Dao et al.,
-    arXiv:2205.14135).
+    arXiv:2205.14135). The gradient is for even lengths only, so odd ones are padded: by a key that no query sees, since
+    it lies behind them all or, where the mask is not causal, behind the keys' length.
     """
     size = None if mask.window is None else (mask.window - 1, 0)  # jax does not count the query's own key
-    return jax.nn.dot_product_attention(
-        q, k, v, is_causal=mask.causal, local_window_size=size, implementation=implementation
+    length, keys = q.shape[1], k.shape[1]
+    ends = None if mask.causal or keys % 2 == 0 else jnp.full(k.shape[0], keys, jnp.int32)
+    q, k, v = (jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (q, k, v))
+    y = jax.nn.dot_product_attention(
+        q,
+        k,
+        v,
+        is_causal=mask.causal,
+        local_window_size=size,
+        key_value_seq_lengths=ends,
+        implementation=implementation,
     )
+    return y[:, :length]
 
 
 @cache

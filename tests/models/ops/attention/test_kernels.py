@@ -53,6 +53,38 @@ def test_kernels_equal_the_equation(method, length, n_keys, heads, kv_heads, cau
     assert_close(value_and_gradients(kernel, args), value_and_gradients(equation, args), TOLERANCE)
 
 
+@pytest.mark.parametrize(
+    ("length", "n_keys", "causal", "window"),
+    [(37, 37, True, None), (37, 37, True, 5), (37, 51, False, None), (36, 51, False, None)],
+)
+def test_odd_lengths_are_padded_by_what_no_query_sees(length, n_keys, causal, window):
+    """cuDNN's gradient is for even lengths only: the call that it gets has no other."""
+    args, mask = queries_and_keys(length, n_keys, 2, 1), Mask(causal, window)
+
+    def kernel(q, k, v):
+        return kernels.cudnn(q, k, v, mask, implementation="xla")
+
+    def equation(q, k, v):
+        return attention_reference(q, k, v, mask)
+
+    assert_close(value_and_gradients(kernel, args), value_and_gradients(equation, args), TOLERANCE)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_training_step_at_an_odd_length_is_cudnns(causal, monkeypatch):
+    monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91_000)
+    q = jax.ShapeDtypeStruct((1, 37, 2, 64), "bfloat16")
+
+    def pulled_back(q, k, v):
+        y, pull_back = jax.vjp(lambda *args: kernels.cudnn(*args, Mask(causal)), q, k, v)
+        return pull_back(y)
+
+    with lowering_for("cuda"):
+        traced = jax.jit(pulled_back).trace(q, q, q)
+    assert (flops_of(traced.jaxpr) or 0) > 0
+    assert "__cudnn$fmhaSoftmaxBackward" in traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
 @pytest.mark.parametrize("window", [None, 100, 1300])
 def test_the_blocks_that_splash_is_told_of_are_those_that_it_would_find(window):
     lengths, blocks = (1024, 1024), (128, 256)
