@@ -39,10 +39,18 @@ def whole(text: str) -> str:
     return f"{float(text):,.0f}"
 
 
-def programs(*names: str) -> list[str]:
-    """Every program: what it calls, its kernels, memory, FLOPs and least time."""
-    heads = ("model", "step", "tokens", "calls", "kernels", "planned GB", "TFLOP", "least ms")
-    return table(heads, map(_program, rows_of(*names)))
+def programs(*names: str, with_times: bool = True) -> list[str]:
+    """Every program: what it calls, its memory and FLOPs, its kernels and least time."""
+    heads = (
+        "model",
+        "step",
+        "tokens",
+        "calls",
+        "planned GB",
+        "GFLOP",
+        *(("kernels", "least ms") if with_times else ()),
+    )
+    return table(heads, (_program(row)[: len(heads)] for row in rows_of(*names)))
 
 
 def _program(row):
@@ -50,8 +58,8 @@ def _program(row):
     if row["status"] != "ok":
         return *known, row["status"], "", "", "", ""
     calls = sorted({_library(name) for name in row["calls"].split()} - {""})
-    numbers = number(row["mem_planned_bytes"], 1e-9), number(row["flops"], 1e-12), number(row["step_ms"])
-    return *known, ", ".join(calls), whole(row["kernels"]), *numbers
+    numbers = number(row["mem_planned_bytes"], 1e-9), number(row["flops"], 1e-9), whole(row["kernels"])
+    return *known, ", ".join(calls), *numbers, number(row["step_ms"])
 
 
 def _library(name: str) -> str:
@@ -118,7 +126,7 @@ def ops() -> list[str]:
 
 TABLES = {
     "programs on an H200": lambda: programs("h200-130m", "h200-generate", "h200-others"),
-    "programs on a TPU v5e": lambda: programs("v5e-130m"),
+    "programs on a TPU v5e": lambda: programs("v5e-130m", with_times=False),
     "rematerialisation": remat,
     "a million tokens": million,
     "predictions": predictions,
