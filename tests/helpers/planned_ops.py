@@ -5,6 +5,7 @@ on an H200 (batch 1, D = 768, attention of 12 heads of 64, a scan with E = 1,536
 the device, as `run --dry-run --on` does.
 """
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -93,17 +94,14 @@ OPS = {
 def rows(device: str):
     """The rows of the table, op by op."""
     for op, (make, dtypes, lengths, methods, has_gradient) in OPS.items():
-        for dtype in dtypes:
-            for length in lengths:
-                for method in methods:
-                    run, shapes = make(length, dtype, method)
-                    name = op if method == "auto" else f"{op} [{method}]"
-                    for which in ("forward", "gradient")[: 1 + has_gradient]:
-                        step = jax.jit(run if which == "forward" else _with_gradients(run))
-                        args = tuple(jax.ShapeDtypeStruct(*each) for each in shapes)
-                        planned = elsewhere.plan_of(device, step, args, "float32" if dtype == "float32" else dtype)
-                        yield {"device": device, "op": name, "dtype": dtype, "length": length, "pass": which, **planned}
-                        print(name, dtype, length, which, planned["kernels"], planned["least_ms"], flush=True)
+        passes = ("forward", "gradient") if has_gradient else ("forward",)
+        for dtype, length, method, which in itertools.product(dtypes, lengths, methods, passes):
+            run, shapes = make(length, dtype, method)
+            step = jax.jit(run if which == "forward" else _with_gradients(run))
+            planned = elsewhere.plan_of(device, step, tuple(jax.ShapeDtypeStruct(*each) for each in shapes), dtype)
+            name = op if method == "auto" else f"{op} [{method}]"
+            yield {"device": device, "op": name, "dtype": dtype, "length": length, "pass": which, **planned}
+            print(name, dtype, length, which, planned["kernels"], planned["least_ms"], flush=True)
 
 
 def _with_gradients(run):
