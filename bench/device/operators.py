@@ -29,7 +29,7 @@ POINTWISE, OPTIMISER = "norms and pointwise", "optimiser"
 PARTS = (PRODUCTS, RECURRENCE, CONVOLUTION, POINTWISE, OPTIMISER)
 
 # Files of models/ops/ that decide nothing: the calls around them do. Every other file there is a mixer's recurrence.
-HELPERS = ("availability", "channels", "chunked", "discretise", "native", "packed", "platform", "rope")
+HELPERS = ("availability", "channels", "chunked", "discretise", "kernel_call", "native", "packed", "platform", "rope")
 CONVOLUTIONS = ("causal_conv",)
 _OPS = Path(ops.__file__).parent
 _OURS = tuple(f"{Path(file).parent}/" for file in (bench.__file__, models.__file__))
