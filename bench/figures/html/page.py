@@ -72,9 +72,18 @@ def html_of(page: Page) -> str:
     )
 
 
+def _rounded(value: Any) -> Any:
+    """The value with 9 digits of each float in it: those beyond are rounding, which differs between CPUs."""
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
 def json_of(value: object) -> str:
     """The value as JSON that is safe inside <script>: nothing in it can end the script or begin a comment."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(_rounded(value), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
