@@ -72,7 +72,7 @@ def html_of(page: Page) -> str:
     )
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: object) -> object:
     """The value with 9 digits of each float in it: those beyond are rounding, which differs between CPUs."""
     if isinstance(value, dict):
         return {name: _rounded(each) for name, each in value.items()}

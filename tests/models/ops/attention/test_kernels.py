@@ -76,7 +76,7 @@ def test_a_training_step_at_an_odd_length_is_cudnns(causal, monkeypatch):
     q = jax.ShapeDtypeStruct((1, 37, 2, 64), "bfloat16")
 
     def pulled_back(q, k, v):
-        y, pull_back = jax.vjp(lambda *args: kernels.cudnn(*args, Mask(causal)), q, k, v)
+        y, pull_back = jax.vjp(lambda q, k, v: kernels.cudnn(q, k, v, Mask(causal)), q, k, v)
         return pull_back(y)
 
     with lowering_for("cuda"):
