@@ -83,7 +83,7 @@ def _caption(folder: Path, rows: list[TextRow]) -> tuple[str, ...]:
     commits = ", ".join(sorted({row.text("git_sha") for row in rows if row.text("git_sha")}))
     dirty = " (modified)" if facts["git_dirty"] else ""
     said = ("medians, paired 95% intervals", "x: no peer could be timed")
-    if facts.get("backend", "cpu") == "cpu":
+    if facts["backend"] == "cpu":
         device, dtype = facts["cpu_model"], "float32"
     else:
         device, dtype = facts["device_kind"], "float32 (IEEE) where a name does not say bfloat16"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.measures import MEASURES, SPEEDS
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.codec import csv_of, read_journal
 from lengthscale.bench.results.errors import JournalError
@@ -24,7 +24,7 @@ POSITIVE = (
     *("mem_planned_bytes", "mem_peak_bytes", "n_params", "steps", "train_tokens", "learning_rate", "n_sequences"),
     *("ttft_ms", "tpot_ms", "new_tokens", "weights_bytes", "mem_peak_low_bytes", "mem_peak_high_bytes"),
     *("longest_tokens", "too_long_tokens", "largest_batch", "too_large_batch", "memory_limit_bytes", "traced_ms"),
-    *("longest_tokens_per_s", "batch_tokens_per_s"),
+    *SPEEDS,
 )
 NOT_NEGATIVE = (
     *("trace_s", "lower_s", "compile_s", "flops", "flops_per_s", "bytes_per_s", "state_bytes"),

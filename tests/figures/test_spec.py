@@ -117,7 +117,7 @@ def test_the_picture_of_peers(tmp_path):
     columns = "row,measure,length,batch,cores,ratio,ratio_low,ratio_high,git_sha"
     lines = ["lstm,train,512,1,1,2,1.9,2.1,abc", "lstm,train,2048,1,1,,,,abc", "mamba,forward,512,8,1,3,2.5,3.5,012"]
     (tmp_path / "peers.csv").write_text("\n".join([columns, *lines]) + "\n")
-    facts = {"cpu_model": "Some CPU", "git_dirty": False, "peers": {"torch": "2.0", "mambapy": None}}
+    facts = {"backend": "cpu", "cpu_model": "Some CPU", "git_dirty": False, "peers": {"torch": "2.0", "mambapy": None}}
     (tmp_path / "peers.json").write_text(json.dumps(facts))
     forward, train = plot.figures_of(read_table(tmp_path / "peers.csv").text_rows())
     assert (forward.title, train.title) == ("Forward, 1 core", "Forward + backward, 1 core")
