@@ -15,7 +15,7 @@ def _wkv(case: Case, given: Given) -> Prepared:
     parameters: Parameters = {name: (tensor(given.arrays[name]), same) for name in ("decay", "first", "k", "v")}
     w, u, k, v = (leaf for leaf, _ in parameters.values())
     state = torch.zeros(case.batch, 3, 1, k.shape[2])
-    state[:, 2] = -1e38  # of no token, as models/ops/wkv.py's empty_state
+    state[:, 2] = -1e38  # of no token, as in models/ops/wkv/equation.py
     return sequence(lambda: fused_recurrent_rwkv4(w, u, k, v, state)[0], parameters, case, given)
 
 

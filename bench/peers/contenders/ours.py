@@ -54,12 +54,7 @@ def _recurrent(case: Case, given: Given) -> Prepared:
 
 
 def _selective_scan(case: Case, given: Given) -> Prepared:
-    """The scan, with outputs in the precision of u, as a block wants them and as its peers give them."""
-
-    def run(a):
-        return selective_scan(Inputs(a["u"], a["dt"], a["B"], a["C"]), a["A"])[0].astype(a["u"].dtype)
-
-    return sequence(run, case, given)
+    return sequence(lambda a: selective_scan(Inputs(a["u"], a["dt"], a["B"], a["C"]), a["A"])[0], case, given)
 
 
 def _wkv(case: Case, given: Given) -> Prepared:
