@@ -122,6 +122,8 @@ def rms_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.RMSNorm:
 class Linear(nnx.Linear):
     """y = x W + b, with W's and b's gradients as fast products (see `project` and `shift`)."""
 
+    read_by_columns = ("kernel",)
+
     def __call__(self, inputs: Float[Array, "... D"]) -> Float[Array, "... E"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         y = project(inputs, self.kernel[...])
         return y if self.bias is None else shift(y, self.bias[...])
@@ -135,15 +137,15 @@ class Transposed(nnx.Param):
 
 
 def with_transposed_matrices(model: Module) -> Module:
-    """The same model, each matrix W of its `Linear`s being stored as W^T.
+    """The same model, with the matrices that its modules name in `read_by_columns` stored transposed.
 
     For single tokens on CUDA: there XLA computes x W of one row x as a sum of products. Along the rows of W^T it is one
     kernel that reads the matrix once; along the columns of W XLA writes all products to memory first, of most shapes.
     """
     model = nnx.clone(model)
     for _, module in nnx.iter_modules(model):
-        if isinstance(module, Linear):
-            module.kernel = Transposed(module.kernel[...].swapaxes(-1, -2))
+        for name in getattr(module, "read_by_columns", ()):
+            setattr(module, name, Transposed(getattr(module, name)[...].swapaxes(-1, -2)))
     return model
 
 

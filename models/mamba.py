@@ -57,6 +57,8 @@ class MambaConfig:
 class Mamba(Mixer):
     """One Mamba mixer of a model with this config. method: see models.ops.selective_scan."""
 
+    read_by_columns = ("A_log",)
+
     def __init__(self, config: MambaConfig, *, method: str = "auto", rngs: nnx.Rngs):
         d_model, d_inner, d_state, d_conv = config.d_model, config.d_inner, config.d_state, config.d_conv
         dt_rank = config.dt_rank or math.ceil(d_model / 16)
