@@ -122,35 +122,17 @@ def rms_norm(width: int, rngs: nnx.Rngs, epsilon: float = 1e-5) -> nnx.RMSNorm:
 class Linear(nnx.Linear):
     """y = x W + b, with W's and b's gradients as fast products (see `project` and `shift`)."""
 
-    read_by_columns = ("kernel",)
+    read_by_columns = ("kernel",)  # see models/one_row.py
 
     def __call__(self, inputs: Float[Array, "... D"]) -> Float[Array, "... E"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         y = project(inputs, self.kernel[...])
         return y if self.bias is None else shift(y, self.bias[...])
 
 
-class Transposed(nnx.Param):
-    """A parameter whose last two axes are stored the other way round; its value has them in the usual order."""
-
-    def get_value(self, **kwargs):
-        return super().get_value(**kwargs).swapaxes(-1, -2)
-
-
-def with_transposed_matrices(model: Module) -> Module:
-    """The same model, with the matrices that its modules name in `read_by_columns` stored transposed.
-
-    For single tokens on CUDA: there XLA computes x W of one row x as a sum of products. Along the rows of W^T it is one
-    kernel that reads the matrix once; along the columns of W XLA writes all products to memory first, of most shapes.
-    """
-    model = nnx.clone(model)
-    for _, module in nnx.iter_modules(model):
-        for name in getattr(module, "read_by_columns", ()):
-            setattr(module, name, Transposed(getattr(module, name)[...].swapaxes(-1, -2)))
-    return model
-
-
 class MLP(nnx.Module):
     """y = W2 f(W1 x + b1) + b2, f = GELU by default."""
+
+    reads_input_by = ("up",)
 
     def __init__(self, d_model: int, width: int, *, n_residuals: int = 1, activation: Callable = jax.nn.gelu, rngs):
         self.up = Linear(d_model, width, kernel_init=kernel_init, rngs=rngs)
@@ -163,6 +145,8 @@ class MLP(nnx.Module):
 
 class SwiGLU(nnx.Module):
     """y = W_down (silu(W_gate x) * W_up x), without biases (Shazeer, arXiv:2002.05202, section 2)."""
+
+    reads_input_by = ("gate", "up")
 
     def __init__(self, d_model: int, width: int, *, n_residuals: int = 1, rngs):
         self.gate = Linear(d_model, width, use_bias=False, kernel_init=kernel_init, rngs=rngs)

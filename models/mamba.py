@@ -57,7 +57,7 @@ class MambaConfig:
 class Mamba(Mixer):
     """One Mamba mixer of a model with this config. method: see models.ops.selective_scan."""
 
-    read_by_columns = ("A_log",)
+    read_by_columns, reads_input_by = ("A_log",), ("in_proj",)
 
     def __init__(self, config: MambaConfig, *, method: str = "auto", rngs: nnx.Rngs):
         d_model, d_inner, d_state, d_conv = config.d_model, config.d_inner, config.d_state, config.d_conv

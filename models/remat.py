@@ -33,9 +33,7 @@ def kept(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
     return checkpoint_name(x, _KEPT)
 
 
-def scan_blocks(
-    remat: str, body: Callable, x: PyTree, blocks: PyTree, unrolled: bool = True
-) -> tuple[PyTree, PyTree]:
+def scan_blocks(remat: str, body: Callable, x: PyTree, blocks: PyTree, unrolled: bool = True) -> tuple[PyTree, PyTree]:
     """`lax.scan(body, x, blocks)` with the gradient of this rematerialisation.
 
     blocks: what body gets of each block, with a leading axis of N. unrolled: whether "none" may have so few blocks one

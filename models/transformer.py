@@ -75,6 +75,7 @@ class SelfAttention(Mixer):
     """
 
     has_cache = True
+    reads_input_by = ("qkv",)
 
     def __init__(self, config: AttentionConfig, *, method: str = "auto", rngs: nnx.Rngs):
         heads, kv_heads = config.n_heads

@@ -7,17 +7,18 @@ from typing import Any
 import jax.numpy as jnp
 
 from lengthscale.models.backbone import Backbone
-from lengthscale.models.layers import with_transposed_matrices
+from lengthscale.models.one_row import laid_out_for_one_row
 from lengthscale.models.ops.platform import platform
 
 
 def laid_out(model: Any) -> Any:
     """The model as it decodes fastest.
 
-    A Backbone without a cache has its blocks one by one (Backbone.apart); on CUDA, matrices are stored transposed.
+    A Backbone without a cache has its blocks one by one (Backbone.apart); on CUDA models are laid out for one row
+    (models/one_row.py).
     """
     model = model.apart() if isinstance(model, Backbone) else model
-    return with_transposed_matrices(model) if platform() == "cuda" else model
+    return laid_out_for_one_row(model) if platform() == "cuda" else model
 
 
 def next_inputs(outputs, inputs):

@@ -5,7 +5,7 @@ instruction belongs to the first of these parts that fits:
 
     scan or attention      it comes from a mixer's recurrence in models/ops/, or runs inside a loop over time
     convolution            it is or contains one, or comes from models/ops/causal_conv.py
-    matrix products        it is or contains one
+    matrix products        it is or contains one, or comes from models/ops/row_product.py
     optimiser              it comes from optax, but not from its losses
     norms and pointwise    everything else: activations, sums, gathers, copies, the loss
 
@@ -30,7 +30,7 @@ PARTS = (PRODUCTS, RECURRENCE, CONVOLUTION, POINTWISE, OPTIMISER)
 
 # Files of models/ops/ that decide nothing: the calls around them do. Every other file there is a mixer's recurrence.
 HELPERS = ("availability", "channels", "chunked", "discretise", "kernel_call", "native", "packed", "platform", "rope")
-CONVOLUTIONS = ("causal_conv",)
+CONVOLUTIONS, PRODUCT_KERNELS = ("causal_conv",), ("row_product",)
 _OPS = Path(ops.__file__).parent
 _OURS = tuple(f"{Path(file).parent}/" for file in (bench.__file__, models.__file__))
 
@@ -132,7 +132,7 @@ def _part(computations, instruction: _Instruction, places: _Places) -> str:
         return RECURRENCE
     if named == CONVOLUTION or _any(everything, _CONVOLUTION, _LIBRARY_CONVOLUTION):
         return CONVOLUTION
-    if _any(everything, _PRODUCT, _LIBRARY_PRODUCT):
+    if named == PRODUCTS or _any(everything, _PRODUCT, _LIBRARY_PRODUCT):
         return PRODUCTS
     return named or POINTWISE
 
@@ -200,4 +200,5 @@ def _part_of_file(path: str) -> str | None:
     stem = file.relative_to(_OPS).parts[0].removesuffix(".py")
     if stem in HELPERS:
         return None
-    return CONVOLUTION if stem in CONVOLUTIONS else RECURRENCE
+    known = dict.fromkeys(CONVOLUTIONS, CONVOLUTION) | dict.fromkeys(PRODUCT_KERNELS, PRODUCTS)
+    return known.get(stem, RECURRENCE)

@@ -83,11 +83,11 @@ def test_the_optimiser_is_optax_without_its_losses():
     assert parts_of(lambda x: loss(x, labels), X)[0] == {POINTWISE}
 
 
-def test_every_file_of_ops_is_a_helper_a_convolution_or_a_recurrence():
+def test_every_file_of_ops_belongs_to_a_part():
     """A new op is a recurrence unless it says otherwise: this test makes its author look."""
     names = {path.stem for path in Path(ops.__file__).parent.iterdir() if path.name[0] not in "_."}
     recurrences = {"attention", "gated", "linear_scan", "s4d", "selective_scan", "wkv"}
-    assert names == {*operators.HELPERS, *operators.CONVOLUTIONS, *recurrences}
+    assert names == {*operators.HELPERS, *operators.CONVOLUTIONS, *operators.PRODUCT_KERNELS, *recurrences}
 
 
 def cell(model, length=64, method="auto"):

@@ -25,6 +25,7 @@ from lengthscale.models.ops.causal_conv import causal_conv1d, causal_conv1d_refe
 from lengthscale.models.ops.gated import gru, gru_reference, lstm, lstm_reference, rnn, rnn_reference
 from lengthscale.models.ops.linear_scan import linear_scan, linear_scan_reference
 from lengthscale.models.ops.rope import rope, rope_reference
+from lengthscale.models.ops.row_product import RowNorm, row_product, row_product_reference
 from lengthscale.models.ops.s4d import System, s4d, s4d_reference
 from lengthscale.models.ops.selective_scan import (
     Gate,
@@ -137,6 +138,17 @@ def rope_case(draw, T):
     return partial(rope, position=at), partial(rope_reference, position=at), (draw(1, T, 2, SIZE),)
 
 
+def row_product_case(draw, T):
+    """Of so many inputs, or fewer where it is for fewer."""
+    width = min(T, 5000)
+
+    def run(function, x, w, b, scale, shift):
+        return function(x, w, b, RowNorm(scale, shift, 1e-5), jax.nn.gelu)
+
+    args = draw(width) + 2, draw(3 * WIDE + 1, width, scale=width**-0.5), draw(3 * WIDE + 1), draw(width), draw(width)
+    return partial(run, row_product), partial(run, row_product_reference), args
+
+
 CASES = {
     "attention": attention_case,
     "attention with a cache": cache_case,
@@ -153,12 +165,13 @@ CASES = {
     "wkv from a state": partial(wkv_case, from_state=True),
     "linear scan": linear_scan_case,
     "rope": rope_case,
+    "product of a normed row": row_product_case,
 }
 # Computed in float32 whatever the model's dtype: states of recurrences, complex numbers.
 IN_FLOAT32 = ("linear scan", "s4d from rest", "s4d from a state")
 SCANS = ("selective scan", "gated selective scan", "padded selective scan")
 STATES_IN_FLOAT32: dict[str, tuple[int, ...]] = dict.fromkeys(SCANS, (1, 2))  # numbers of arguments: A and h0
-NO_GRADIENT = ("attention with a cache",)
+NO_GRADIENT = ("attention with a cache", "product of a normed row")
 
 
 def total(function, weights, *args):

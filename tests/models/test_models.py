@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from lengthscale.models import MODELS, SIZES, Interface, build, every_model, spec_of, streaming
-from lengthscale.models.layers import Transposed, with_transposed_matrices
+from lengthscale.models.one_row import Transposed, laid_out_for_one_row
 from lengthscale.models.ops.platform import lowering_for
 from tests.helpers.compare import assert_close
 from tests.models.test_budget import matched_params
@@ -82,12 +82,12 @@ def test_without_a_state_the_logits_are_the_same(model, run):
 
 
 def test_laid_out_for_single_tokens_on_cuda_it_is_the_same_model(named, run):
-    """Blocks one by one, with a cache too, and matrices stored transposed."""
+    """Blocks one by one, with a cache too, matrices stored transposed, and norms joined to products."""
     name, model = named
     tokens = some_tokens(length=1)
     _, state = run(some_tokens(), model.init_state(BATCH, 64))
     with lowering_for("cuda"):
-        laid_out = with_transposed_matrices(model.apart())
+        laid_out = laid_out_for_one_row(model.apart())
     assert isinstance(laid_out.blocks, nnx.List), name
     stored = [x.get_raw_value().shape for _, x in nnx.iter_graph(laid_out) if isinstance(x, Transposed)]
     read = [x.get_value().shape for _, x in nnx.iter_graph(laid_out) if isinstance(x, Transposed)]
@@ -96,6 +96,21 @@ def test_laid_out_for_single_tokens_on_cuda_it_is_the_same_model(named, run):
     graph, params = nnx.split(laid_out)
     logits, after = jax.jit(lambda params, *inputs: nnx.merge(graph, params)(*inputs))(params, tokens, state)
     assert_close((logits, after), run(tokens, state), TOLERANCE)
+
+
+def test_one_row_on_cuda_is_the_same_model(named, run, monkeypatch):
+    """By the kernels of one row, interpreted: where norms are joined to products, and where they are not."""
+    name, model = named
+    tokens = some_tokens()[:1]
+    _, state = run(tokens, model.init_state(1, 64))
+    with lowering_for("cuda"):
+        laid_out = laid_out_for_one_row(model.apart())
+    graph, params = nnx.split(laid_out)
+    monkeypatch.setattr("lengthscale.models.one_row.platform", lambda: "cuda")
+    step = jax.jit(lambda params, *inputs: nnx.merge(graph, params)(*inputs))
+    joined = str(jax.make_jaxpr(step)(params, tokens[:, :1], state)).count("name=row_product")
+    assert (joined > 0) == (name != "rwkv4"), name
+    assert_close(step(params, tokens[:, :1], state), run(tokens[:, :1], state), TOLERANCE)
 
 
 def test_prefill_is_the_call_on_an_empty_state(model, run):
