@@ -4,7 +4,7 @@ XLA's text of a compiled program names every instruction and, for most, the call
 instruction belongs to the first of these parts that fits:
 
     scan or attention      it comes from a mixer's recurrence in models/ops/, or runs inside a loop over time
-    convolution            it is or contains one, or comes from models/ops/causal_conv.py
+    convolution            it is or contains one, or comes from models/ops/causal_conv/
     matrix products        it is or contains one, or comes from models/ops/row_product.py
     optimiser              it comes from optax, but not from its losses
     norms and pointwise    everything else: activations, sums, gathers, copies, the loss
@@ -29,7 +29,10 @@ POINTWISE, OPTIMISER = "norms and pointwise", "optimiser"
 PARTS = (PRODUCTS, RECURRENCE, CONVOLUTION, POINTWISE, OPTIMISER)
 
 # Files of models/ops/ that decide nothing: the calls around them do. Every other file there is a mixer's recurrence.
-HELPERS = ("availability", "channels", "chunked", "discretise", "kernel_call", "native", "packed", "platform", "rope")
+HELPERS = (
+    *("availability", "channels", "chunked", "discretise", "instructions", "kernel_call", "native", "packed"),
+    *("platform", "rope"),
+)
 CONVOLUTIONS, PRODUCT_KERNELS = ("causal_conv",), ("row_product",)
 _OPS = Path(ops.__file__).parent
 _OURS = tuple(f"{Path(file).parent}/" for file in (bench.__file__, models.__file__))

@@ -8,12 +8,21 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
+import jax.numpy as jnp
+from jax import Array
+
 from lengthscale.models.ops.platform import platform
 
 
 def power_of_two(n: int) -> int:
     """The smallest power of two that is n or more: the shapes of Triton's blocks."""
     return 1 << (n - 1).bit_length()
+
+
+def pad_channels(x: Array, block: int) -> Array:
+    """The last axis padded to a multiple of the block."""
+    missing = -x.shape[-1] % block
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)]) if missing else x
 
 
 def compiled_with(num_warps: int, num_stages: int = 1) -> dict[str, Any]:

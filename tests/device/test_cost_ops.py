@@ -6,6 +6,7 @@ stand apart and say so. All are exact.
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -116,3 +117,30 @@ def test_causal_conv(silu):
     form = 1  # the sum begins with 0
     count = flops(partial(causal_conv1d, silu=silu, method="shifted"), *args)
     assert count == B * T * E * (CONV_TAP * K + form + SILU * silu)
+
+
+@pytest.mark.parametrize("silu", [False, True])
+def test_causal_conv_by_kernels(silu):
+    """A chunk of 32 of a sequence of 64; the gradient takes K-1 tokens of the chunk behind as well."""
+    B, T, E, K, chunk = 2, 64, 64, 4, 32
+    run = partial(causal_conv1d, silu=silu, method="pallas")
+    args = zeros((B, T, E), (K, E), (E,), (B, K - 1, E))
+    sigmoid = 4  # 1 / (1 + 2^{-a log2 e})
+    forward = CONV_TAP * K + silu * (sigmoid + 1)
+    slope = (
+        CONV_TAP * K  # the sum again
+        + sigmoid
+        + 4  # s + (a s) (1 - s)
+        + 1  # times dy
+    )
+    g = CONV_TAP * K + 1 + silu * slope  # and dw, dbias
+    dx = CONV_TAP * K - 1
+    chunks = T // chunk
+    of_a_chunk = (chunk + K - 1) * g + chunk * dx + K + 1  # the last: the shares of dw and dbias, added up
+    assert flops(lambda *args: run(*args)[0], *args) == B * T * E * forward
+
+    def gradient(*args):
+        _, pull = jax.vjp(lambda x, w, bias: run(x, w, bias, args[3])[0], *args[:3])
+        return pull(args[0])
+
+    assert flops(gradient, *args) == B * chunks * E * of_a_chunk

@@ -5,19 +5,17 @@ of both GPU (Triton) and TPU (Mosaic) know. Arrays are read and written in their
 A's, which is float32 or more. Without a gate the inputs' dt is the step; with one it is delta (see equation.py).
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 
+from lengthscale.models.ops.instructions import LOG2_E, exp2, instructions, multiply_add
 from lengthscale.models.ops.platform import platform
 
 RUN = 8  # tokens whose rows are read at once, before their use
-LOG2_E = math.log2(math.e)
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Block:
 
     def decay(self, dt: Array) -> Array:
         """exp(dt A)."""
-        return _exp2(dt * self.A)
+        return exp2(dt * self.A)
 
     def next_state(self, h: Array, dt: Array, u: Array, t: Any) -> Array:
         """h_t, of h_{t-1}."""
@@ -112,45 +110,9 @@ def sum_over_channels(x: Array, threads: Any) -> Array:
     through shared memory. So a sum crosses one pair of threads; among all 32 of a warp it takes 80 shuffles.
     """
     if threads is not None:
-        x = _instructions("mov.b32 $0, $4; mov.b32 $1, $5; mov.b32 $2, $6; mov.b32 $3, $7;", x, threads, pack=4)
+        x = instructions("mov.b32 $0, $4; mov.b32 $1, $5; mov.b32 $2, $6; mov.b32 $3, $7;", x, threads, pack=4)
     return x.sum(1, keepdims=True).T
 
 
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + e^-x)."""
-    return 1 / (1 + _exp2(-LOG2_E * x))
-
-
 def _softplus(x):
-    return jnp.maximum(x, 0) + jnp.log1p(_exp2(-LOG2_E * abs(x)))
-
-
-def multiply_add(x: Array, y: Array, z: Array) -> Array:
-    """x y + z, which Triton does not make one operation by itself."""
-    if not has_instructions(x.dtype):
-        return x * y + z
-    shape = jnp.broadcast_shapes(x.shape, y.shape, z.shape)
-    return _instructions("fma.rn.f32 $0, $1, $2, $3;", *(jnp.broadcast_to(v, shape) for v in (x, y, z)))
-
-
-def _exp2(x):
-    """2^x. A GPU's instruction takes a denormal x for 0; 2^x is 1 of either."""
-    return _instructions("ex2.approx.ftz.f32 $0, $1;", x) if has_instructions(x.dtype) else jnp.exp2(x)
-
-
-def has_instructions(dtype: Any) -> bool:
-    """Whether a kernel may have a GPU's instructions for this precision, where Triton has no operation for them."""
-    return platform() == "cuda" and dtype == jnp.float32
-
-
-def _instructions(asm, *args, pack=1):
-    """The result of instructions for so many float32 at a time, of which so many bytes share one register."""
-    from jax.experimental.pallas import triton  # here, since not every jaxlib has it
-
-    registers = pack + sum(1 if x.dtype == jnp.int8 else pack for x in args)
-    # "&": the first of several instructions may not write where a later one reads.
-    constraints = ",".join("=&r" if n < pack else "r" for n in range(registers))
-    result = [jax.ShapeDtypeStruct(args[0].shape, args[0].dtype)]
-    return triton.elementwise_inline_asm(
-        asm, args=args, constraints=constraints, pack=pack, result_shape_dtypes=result
-    )[0]
+    return jnp.maximum(x, 0) + jnp.log1p(exp2(-LOG2_E * abs(x)))

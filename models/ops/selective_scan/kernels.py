@@ -15,15 +15,13 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
 
+from lengthscale.models.ops.instructions import LOG2_E, multiply_add, sigmoid
 from lengthscale.models.ops.selective_scan.block import (
-    LOG2_E,
     RUN,
     Block,
     Rows,
     block_of,
     column,
-    multiply_add,
-    sigmoid,
     sum_over_channels,
     sum_over_states,
 )

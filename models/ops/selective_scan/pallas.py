@@ -27,9 +27,10 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jaxtyping import Float
 
+from lengthscale.models.ops.instructions import LOG2_E, has_instructions
 from lengthscale.models.ops.kernel_call import compiled_with, power_of_two
 from lengthscale.models.ops.platform import platform
-from lengthscale.models.ops.selective_scan.block import LOG2_E, RUN, has_instructions
+from lengthscale.models.ops.selective_scan.block import RUN
 from lengthscale.models.ops.selective_scan.equation import Gate, Inputs
 from lengthscale.models.ops.selective_scan.kernels import (
     KEPT,

@@ -31,7 +31,7 @@ from jax.experimental import pallas as pl
 from jaxtyping import Float
 
 from lengthscale.models.ops.availability import by_platform
-from lengthscale.models.ops.kernel_call import compiled_with, power_of_two
+from lengthscale.models.ops.kernel_call import compiled_with, pad_channels, power_of_two
 from lengthscale.models.ops.wkv import kernels
 from lengthscale.models.ops.wkv.equation import Decay, WKVState, from_total, to_total
 from lengthscale.models.ops.wkv.kernels import RUN, Chunks, Pull
@@ -71,7 +71,7 @@ def wkv_pallas(
     if form is TPU:  # which does not load single rows of bfloat16
         k, v = k.astype(decay.w.dtype), v.astype(decay.w.dtype)
     block = next((block for block in form.blocks if width % block == 0), form.blocks[-1])
-    decay, k, v, state = jax.tree.map(partial(_pad, block), (decay, k, v, state))
+    decay, k, v, state = jax.tree.map(partial(pad_channels, block=block), (decay, k, v, state))
     chunks = Chunks(length, min(chunk, -(-length // RUN) * RUN), form.together)
     plan = _Plan(chunks, batch, k.shape[2], block, decay.w.dtype)
     y, last = _scan(plan, decay, k, v, from_total(state))  # pyright: ignore[reportGeneralTypeIssues] of custom_vjp
@@ -81,12 +81,6 @@ def wkv_pallas(
 def _chunk(form, batch, length, width):
     number = max(form.together, form.lanes // (batch * width))
     return min(form.longest, max(form.shortest, power_of_two(-(-length // number))))
-
-
-def _pad(block, x):
-    """The channels padded to a multiple of the block."""
-    missing = -x.shape[-1] % block
-    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)]) if missing else x
 
 
 # The calls of the kernels, with the grid (programs of the chunks, B, blocks of D): the chunks first, since a GPU limits

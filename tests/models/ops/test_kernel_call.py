@@ -6,6 +6,7 @@ import pytest
 
 from lengthscale.models.ops import kernel_call
 from lengthscale.models.ops.attention import Cache, attention_with_cache
+from lengthscale.models.ops.causal_conv import causal_conv1d
 from lengthscale.models.ops.gated import rnn
 from lengthscale.models.ops.kernel_call import power_of_two
 from lengthscale.models.ops.platform import lowering_for
@@ -20,6 +21,9 @@ OPS = {
         Inputs(WIDE, WIDE, NARROW, NARROW), -jnp.ones((16, 4)), method=method
     ),
     "wkv": lambda method: wkv(Decay(-ROW, ROW), WIDE, WIDE, method=method),
+    "causal convolution": lambda method: causal_conv1d(
+        WIDE, jnp.zeros((4, 16)), ROW, jnp.zeros((1, 3, 16)), method=method
+    ),
     "attention to a cache": lambda method: attention_with_cache(ONE, ONE, ONE, Cache(STACKED, STACKED, 0, 3)),
 }
 
@@ -32,7 +36,7 @@ def test_auto_needs_no_triton(op, monkeypatch):
         assert "pallas_call" not in str(jax.make_jaxpr(lambda: OPS[op]("auto"))())
 
 
-@pytest.mark.parametrize("op", ["rnn", "selective scan", "wkv"])
+@pytest.mark.parametrize("op", ["rnn", "selective scan", "wkv", "causal convolution"])
 def test_a_kernel_that_is_asked_for_says_what_is_missing(op, monkeypatch):
     monkeypatch.setattr(kernel_call, "_has_triton", lambda: False)
     with lowering_for("cuda"), pytest.raises(ValueError, match="this jax has no Triton backend for Pallas"):
