@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 
 from lengthscale.models import Interface, Size
@@ -79,7 +79,7 @@ class Mamba(Mixer):
 
     def __call__(self, x, state: MambaState | None, position):
         conv, h = self.init_state(x.shape[0], 0, x.dtype) if state is None else state
-        u, z = jnp.split(self.in_proj(x), 2, axis=-1)
+        u, z = self._halves(x)
         u, conv = causal_conv1d(u, self.conv_w[...], self.conv_b[...], conv, silu=True)
         delta, B, C = jnp.split(self.x_proj(u), [self.dt_rank, self.dt_rank + self.d_state], axis=-1)
         assert self.dt_proj.bias is not None
@@ -92,6 +92,17 @@ class Mamba(Mixer):
             method=self.method,
         )
         return self.out_proj(y), MambaState(conv, h)
+
+    def _halves(self, x):
+        """u and z of W_in x: a single token's of one product, others of two.
+
+        Of one, a GPU copies both halves to give each to a kernel, and both gradients to join them again. XLA makes two
+        products of one x into one, so one of them reads x behind a barrier.
+        """
+        if x.shape[1] == 1:
+            return jnp.split(self.in_proj(x), 2, axis=-1)
+        w_u, w_z = jnp.split(self.in_proj.kernel[...], 2, axis=-1)
+        return project(x, w_u), project(lax.optimization_barrier(x), w_z)
 
     def init_state(self, batch, capacity, dtype):
         conv = jnp.zeros((batch, self.d_conv - 1, self.d_inner), dtype)
