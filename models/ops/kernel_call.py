@@ -4,12 +4,13 @@ On CUDA that is Pallas's Triton backend, which jax will remove one day (docs/acc
 Without it "auto" takes the forms in JAX. On a TPU it is Mosaic; on a CPU kernels run interpreted.
 """
 
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from lengthscale.models.ops.platform import platform
 
@@ -36,6 +37,23 @@ def compiled_with(num_warps: int, num_stages: int = 1) -> dict[str, Any]:
     from jax.experimental.pallas import triton
 
     return {"compiler_params": triton.CompilerParams(num_warps=num_warps, num_stages=num_stages)}
+
+
+def over_runs(count: int, load: Callable, body: Callable, carry: Any, reverse: bool = False) -> Any:
+    """The loop of a kernel over so many runs of rows: body(number of the run, load(that number), what is carried).
+
+    Each run's rows are loaded while the run before it is computed, so that a GPU does not wait for memory.
+    """
+
+    def number(i):
+        return count - 1 - i if reverse else i
+
+    def step(i, carried):
+        carry, loaded = carried
+        following = load(number(jnp.minimum(i + 1, count - 1)))
+        return body(number(i), loaded, carry), following
+
+    return lax.fori_loop(0, count, step, (carry, load(number(0))))[0]
 
 
 def reason_against_kernels() -> str | None:

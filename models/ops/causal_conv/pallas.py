@@ -20,13 +20,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.experimental import pallas as pl
 from jaxtyping import Float
 
 from lengthscale.models.ops.causal_conv.shifted import conv_shifted
 from lengthscale.models.ops.instructions import multiply_add, sigmoid
-from lengthscale.models.ops.kernel_call import compiled_with, pad_channels, power_of_two, reason_against_kernels
+from lengthscale.models.ops.kernel_call import (
+    compiled_with,
+    over_runs,
+    pad_channels,
+    power_of_two,
+    reason_against_kernels,
+)
 from lengthscale.models.ops.platform import platform
 
 # Channels: two for each thread of a warp, so that a row of bfloat16 is 128 bytes. With them a thread has 64 registers,
@@ -127,23 +133,17 @@ class _Plan:
         return w, inputs.bias[...].astype(self.dtype)
 
     def over_tokens(self, refs, first, body, carry):
-        """body(t, the rows of t, what is carried) for `chunk` tokens.
-
-        Each run's rows are loaded while the run before it is computed, so that a GPU does not wait for memory.
-        """
+        """body(t, the rows of t, what is carried) for `chunk` tokens."""
 
         def load(number):
             return [self.rows(refs, first + number * self.run + j) for j in range(self.run)]
 
-        def step(number, carried):
-            carry, loaded = carried
-            following = load(jnp.minimum(number + 1, runs - 1))
+        def run(number, loaded, carry):
             for j, rows in enumerate(loaded):
                 carry = body(first + number * self.run + j, rows, carry)
-            return carry, following
+            return carry
 
-        runs = self.chunk // self.run
-        return lax.fori_loop(0, runs, step, (carry, load(0)))[0]
+        return over_runs(self.chunk // self.run, load, run, carry)
 
 
 def _forward_kernel(plan, inputs, y):

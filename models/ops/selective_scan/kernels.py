@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
 
-from lengthscale.models.ops.instructions import LOG2_E, multiply_add, sigmoid
+from lengthscale.models.ops.instructions import LOG2_E, exp2, multiply_add, sigmoid
+from lengthscale.models.ops.kernel_call import over_runs
 from lengthscale.models.ops.selective_scan.block import (
     RUN,
     Block,
@@ -27,6 +28,7 @@ from lengthscale.models.ops.selective_scan.block import (
 )
 
 KEPT = 16  # tokens between the states that are kept for the gradient
+AT_ONCE = 16  # chunks whose ends are read at once
 
 
 def end_kernel(x, gate, A, end, total):
@@ -43,6 +45,33 @@ def end_kernel(x, gate, A, end, total):
 
     start = jnp.zeros_like(block.A), jnp.zeros_like(block.A[:1])
     end[...], total[...] = lax.fori_loop(0, x.dt.shape[0] // RUN, add_run, start)
+
+
+def between_kernel(reverse, chunks, A, edge, values, last):
+    """Of one state, x before every chunk and after the last, from its edge: x -> exp(A sum dt) x + end.
+
+    chunks: the sums of dt, and the ends. reverse: whether the last chunk comes first, as in the gradient.
+    """
+    totals, ends = chunks
+    A = A[...] * LOG2_E
+    count = ends.shape[0]
+    at_once = min(AT_ONCE, count)
+
+    def at(step):
+        return count - 1 - step if reverse else step
+
+    def load(run):
+        return [(totals[at(step)], ends[at(step)]) for step in (run * at_once + j for j in range(at_once))]
+
+    def add_run(run, loaded, x):
+        for j, (total, end) in enumerate(loaded):
+            values[at(run * at_once + j)] = x
+            x = multiply_add(exp2(total * A), x, end)
+        return x
+
+    runs, rest = divmod(count, at_once)
+    x = over_runs(runs, load, add_run, edge[...])
+    last[...] = add_run(runs, load(runs)[:rest], x) if rest else x
 
 
 def output_kernel(x, gate, A, before, y, kept):

@@ -5,7 +5,7 @@ once, so that one sequence fills a GPU. A chunk's map of its first state to its 
 where `end` is its last state from a start of zero:
 
     1. kernel: every chunk's end and sum of dt
-    2. `lax.associative_scan` over the chunks: the state before each
+    2. kernel: the state before each, one chunk after the other; on a TPU `lax.associative_scan` over the chunks
     3. kernel: every chunk's outputs, from that state
 
 The gradient is the same in reverse, lambda_t = C_t dy_t + exp(dt_{t+1} A) lambda_{t+1} (in the code dh). Its last
@@ -35,6 +35,7 @@ from lengthscale.models.ops.selective_scan.equation import Gate, Inputs
 from lengthscale.models.ops.selective_scan.kernels import (
     KEPT,
     adjoint_kernel,
+    between_kernel,
     end_kernel,
     gradient_kernel,
     output_kernel,
@@ -43,6 +44,7 @@ from lengthscale.models.ops.selective_scan.kernels import (
 # The block of E: a GPU's warp, one channel a thread; a TPU's row is of 128.
 GPU_BLOCK = 32
 TPU_BLOCKS = (512, 256, 128)
+BETWEEN_BLOCKS = (128, GPU_BLOCK)  # of the kernel between chunks, where a thread has one state of one channel
 CHUNKS = 64, 256  # the tokens of a chunk: the fewest, and the most
 # Programs that fill a GPU some times over: 132 processors take 32 warps each, and 8 of the gradient's kernel. With more
 # of them chunks are longer, and a program of the gradient's goes through more blocks of E.
@@ -107,6 +109,10 @@ class _Cut:
     part: pl.BlockSpec
 
 
+def _like(array, part):
+    return _Cut(array.shape, array.dtype, part)
+
+
 class _Cuts(NamedTuple):
     """How the arrays are cut among programs of some blocks of E: x, the gate, A, and what there is for each chunk."""
 
@@ -132,14 +138,11 @@ def _cuts(x, gate, A, chunk, width):
         part = pl.BlockSpec((None, None, shape[0], width), lambda i, b, e: (i, b, 0, e))
         return _Cut((grid[0], batch, *shape), A.dtype, part)
 
-    def like(array, part):
-        return _Cut(array.shape, array.dtype, part)
-
     return _Cuts(
         grid,
-        x._make(map(like, x, (wide, wide, narrow, narrow))),
-        None if gate is None else gate._make(map(like, gate, (wide, row, row))),
-        like(A, pl.BlockSpec((n, width), lambda i, b, e: (0, e))),
+        x._make(map(_like, x, (wide, wide, narrow, narrow))),
+        None if gate is None else gate._make(map(_like, gate, (wide, row, row))),
+        _like(A, pl.BlockSpec((n, width), lambda i, b, e: (0, e))),
         of_chunk(n, channels),
         of_chunk(1, channels),
         _Cut(
@@ -151,7 +154,7 @@ def _cuts(x, gate, A, chunk, width):
     )
 
 
-def _run(kernel, grid, args, results):
+def _run(kernel, grid, args, results, num_warps=1):
     """The results of a kernel, cut as the tree `results` says. args: pairs of arrays and their cuts, in trees."""
     arrays, cuts = zip(*args, strict=True)
     return pl.pallas_call(
@@ -160,13 +163,26 @@ def _run(kernel, grid, args, results):
         in_specs=jax.tree.map(lambda cut: cut.part, cuts),
         out_specs=jax.tree.map(lambda cut: cut.part, results),
         out_shape=jax.tree.map(lambda cut: jax.ShapeDtypeStruct(cut.shape, cut.dtype), results),
-        **compiled_with(num_warps=1),
+        **compiled_with(num_warps),
     )(*arrays)
 
 
 def _between_chunks(totals, A, ends, edge, reverse=False):
     """The value before every chunk, and after the last: x -> exp(A sum dt) x + end over the chunks, from `edge`."""
+    if platform() == "tpu":  # whose memory may not have room for a state of all chunks
+        return _by_prefixes(totals, A, ends, edge, reverse)
+    count, batch, states, width = ends.shape
+    block = next(block for block in BETWEEN_BLOCKS if width % block == 0)
+    of_state = _like(ends, pl.BlockSpec((count, None, 1, block), lambda n, b, e: (0, b, n, e)))
+    total = _like(totals, pl.BlockSpec((count, None, 1, block), lambda n, b, e: (0, b, 0, e)))
+    A_cut = _like(A, pl.BlockSpec((1, block), lambda n, b, e: (n, e)))
+    edge_cut = _like(edge, pl.BlockSpec((None, 1, block), lambda n, b, e: (b, n, e)))
+    args = ((totals, ends), (total, of_state)), (A, A_cut), (edge, edge_cut)
+    grid = states, batch, width // block
+    return _run(partial(between_kernel, reverse), grid, args, (of_state, edge_cut), block // 32)
 
+
+def _by_prefixes(totals, A, ends, edge, reverse):
     def compose(first, second):
         return second[0] * first[0], second[0] * first[1] + second[1]
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 
+from lengthscale.models.ops.kernel_call import over_runs
 from lengthscale.models.ops.wkv.equation import Decay, WKVState, empty_state
 
 RUN = 8  # tokens whose states the gradient's kernel holds at once; and the rows of a TPU's register
@@ -93,21 +94,8 @@ class _Rows:
         return jax.tree.map(partial(jnp.where, t < self.there), new, old) if self.ragged else new
 
     def runs(self, load, body, carry, reverse=False):
-        """The loop over all runs: body(number of the run, load(that number), what is carried).
-
-        Each run's numbers are loaded while the run before it is computed, so that a GPU does not wait for memory.
-        """
-        count = -(-self.room // RUN)
-
-        def number(i):
-            return count - 1 - i if reverse else i
-
-        def step(i, carried):
-            carry, loaded = carried
-            following = load(number(jnp.minimum(i + 1, count - 1)))
-            return body(number(i), loaded, carry), following
-
-        return lax.fori_loop(0, count, step, (carry, load(number(0))))[0]
+        """The loop over all runs: body(number of the run, load(that number), what is carried)."""
+        return over_runs(-(-self.room // RUN), load, body, carry, reverse)
 
     def store(self, refs, t, values):
         """Store the rows numbered t of several arrays."""

@@ -121,6 +121,23 @@ def test_kernels_equal_the_block(batch, length, width, state, dtype):
     equal_the_block(gated_arguments(batch, length, width, state, dtype))
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("chunks", [1, 3, 37])  # 37: two runs of 16 whose rows are read at once, and a rest
+def test_between_chunks(chunks, reverse):
+    """Both forms against the recurrence, one chunk after the other."""
+    batch, states, width = 2, 3, 64
+    draw = partial(normal, dtype="float32")
+    totals, ends = abs(draw(1, chunks, batch, 1, width)), draw(2, chunks, batch, states, width)
+    A, edge = -abs(draw(3, states, width)), draw(4, batch, states, width)
+    decays = np.exp(np.float64(totals) * np.float64(A))
+    x, expected = np.float64(edge), np.zeros(ends.shape)
+    for i in reversed(range(chunks)) if reverse else range(chunks):
+        expected[i] = x
+        x = decays[i] * x + ends[i]
+    for form in (pallas._between_chunks, pallas._by_prefixes):
+        assert_close(form(totals, A, ends, edge, reverse), (expected, x), TOLERANCE)
+
+
 @needs_cpu
 def test_a_program_goes_through_several_blocks(monkeypatch):
     """As on a GPU with enough programs: its share of dB and dC is the sum over them."""
@@ -180,7 +197,7 @@ def test_a_gpu_is_filled_first(length, chunk, blocks):
 
 @pytest.mark.parametrize(
     ("target", "discretisation", "kernels"),
-    [("cuda", "mamba", 4), ("tpu", "mamba", 4), ("cuda", "zoh", 0), ("tpu", "bilinear", 0), ("cpu", "mamba", 0)],
+    [("cuda", "mamba", 6), ("tpu", "mamba", 4), ("cuda", "zoh", 0), ("tpu", "bilinear", 0), ("cpu", "mamba", 0)],
 )
 def test_auto_is_the_kernels_where_there_are_such(target, discretisation, kernels):
     args = scan_arguments(1, 70, "float32", 64, 16)
@@ -188,7 +205,7 @@ def test_auto_is_the_kernels_where_there_are_such(target, discretisation, kernel
     def scan(*args):
         return selective_scan.selective_scan(*args, discretisation=discretisation)
 
-    with lowering_for(target):  # two kernels forward, and two backward
+    with lowering_for(target):  # three kernels forward, and three backward; on a TPU two, and what is between chunks
         lowered = (
             jax.jit(lambda *args: value_and_gradients(scan, args)).trace(*args).lower(lowering_platforms=(target,))
         )
