@@ -23,6 +23,7 @@ from lengthscale.models import Interface, Size
 from lengthscale.models.backbone import Backbone, BackboneConfig, residual_backbone
 from lengthscale.models.base import Mixer
 from lengthscale.models.layers import Linear, project, rms_norm, torch_init
+from lengthscale.models.ops.availability import by_platform
 from lengthscale.models.ops.causal_conv import causal_conv1d
 from lengthscale.models.ops.selective_scan import Gate, Inputs, gated_selective_scan
 
@@ -94,15 +95,18 @@ class Mamba(Mixer):
         return self.out_proj(y), MambaState(conv, h)
 
     def _halves(self, x):
-        """u and z of W_in x: a single token's of one product, others of two.
+        """u and z of W_in x: on CUDA two products, but for a single token.
 
         Of one, a GPU copies both halves to give each to a kernel, and both gradients to join them again. XLA makes two
-        products of one x into one, so one of them reads x behind a barrier.
+        products of one x into one, but not across a barrier. After the last of them x is not needed: so z, which
+        is needed last, comes first.
         """
-        if x.shape[1] == 1:
+        if not by_platform({"cuda": x.shape[1] > 1}, False):
             return jnp.split(self.in_proj(x), 2, axis=-1)
         w_u, w_z = jnp.split(self.in_proj.kernel[...], 2, axis=-1)
-        return project(x, w_u), project(lax.optimization_barrier(x), w_z)
+        z = project(x, w_z)
+        x, z = lax.optimization_barrier((x, z))
+        return project(x, w_u), z
 
     def init_state(self, batch, capacity, dtype):
         conv = jnp.zeros((batch, self.d_conv - 1, self.d_inner), dtype)
