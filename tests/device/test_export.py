@@ -35,7 +35,8 @@ ATTENTION = (
     "vit",
 )
 CELLS = ("rnn", "lstm", "gru", "rnn-plain", "lstm-plain", "gru-plain", "seq2seq-lstm", "seq2seq-gru")
-HAS_KERNEL = {("cuda", name) for name in ("mamba", "rwkv4", *CELLS)} | {("tpu", "mamba")}
+MAMBAS = ("mamba", "mamba:rule=zoh", "mamba:rule=bilinear")  # of other rules the convolution alone
+HAS_KERNEL = {("cuda", name) for name in (*MAMBAS, "rwkv4", *CELLS)} | {("tpu", "mamba")}
 HAS_KERNEL |= {("tpu", name) for name in ATTENTION if name != "vit"}
 # Where a token's step is one: on CUDA attention reads the cache by one.
 HAS_STEP_KERNEL = {("cuda", name) for name in ATTENTION}
