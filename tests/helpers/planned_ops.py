@@ -1,8 +1,8 @@
 """Our ops compiled for a device that need not be here: python -m tests.helpers.planned_ops h200 FILE.csv.
 
 For docs/accelerators.md: kernels, bytes and the least time (bench/device/roofline.py) of the shapes that were measured
-on an H200 (batch 1, D = 768, attention of 12 heads of 64, a scan with E = 1,536 and N = 16). It needs jax's package for
-the device, as `run --dry-run --on` does.
+on an H200 (batch 1, D = 768, attention of 12 heads of 64, a scan with E = 1,536 and N = 16, and its convolution of 4
+taps, with SiLU). It needs jax's package for the device, as `run --dry-run --on` does.
 """
 
 import itertools
@@ -20,12 +20,13 @@ from lengthscale.bench.device import elsewhere
 from lengthscale.bench.plan.devices import DEVICES
 from lengthscale.bench.results.csv_table import table_of
 from lengthscale.models.ops.attention import Cache, attention, attention_with_cache
+from lengthscale.models.ops.causal_conv import causal_conv1d
 from lengthscale.models.ops.gated import gru, lstm, rnn
 from lengthscale.models.ops.selective_scan import Gate, Inputs, gated_selective_scan, selective_scan
 from lengthscale.models.ops.wkv import Decay, wkv
 
 COLUMNS = ("device", "op", "dtype", "length", "pass", "kernels", "moved_bytes", "temporary_bytes", "least_ms", "calls")
-D, E, N, HEADS, K = 768, 1_536, 16, 12, 64
+D, E, N, TAPS, HEADS, K = 768, 1_536, 16, 4, 12, 64
 BOTH, LENGTHS = ("float32", "bfloat16"), (4_096, 65_536)
 
 
@@ -43,6 +44,15 @@ def _gated_scan(length, dtype, method):
         return gated_selective_scan(Inputs(u, delta, B, C), A, h0, Gate(z, D, bias), method=method)[0]
 
     return run, (wide, wide, narrow, narrow, matrix, wide, row, row)
+
+
+def _convolution(length, dtype, method):
+    shapes = ((1, length, E), dtype), ((TAPS, E), dtype), ((E,), dtype)
+
+    def run(x, w, bias):
+        return causal_conv1d(x, w, bias, jnp.zeros((1, TAPS - 1, E), dtype), silu=True, method=method)[0]
+
+    return run, shapes
 
 
 def _wkv(length, dtype, method):
@@ -84,6 +94,7 @@ OPS = {
     "attention to a cache": (_token, ("bfloat16",), LENGTHS, ("auto", "reference"), False),  # the latter: in blocks
     "selective scan": (_scan, BOTH, LENGTHS, ("auto",), True),
     "selective scan with its gate": (_gated_scan, BOTH, LENGTHS, ("auto",), True),
+    "causal convolution": (_convolution, BOTH, LENGTHS, ("auto", "shifted"), True),
     "wkv": (_wkv, BOTH, LENGTHS, ("auto", "associative"), True),
     "rnn": (_rnn, BOTH, (1_024,), ("auto", "sequential"), True),
     "lstm": (_lstm, BOTH, (1_024,), ("auto", "sequential"), True),
