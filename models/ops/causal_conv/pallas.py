@@ -1,14 +1,17 @@
 """The causal convolution as Pallas kernels for CUDA (Triton). The equation and its adjoint are in equation.py.
 
 A program has a chunk of C tokens of one sequence and a block of channels, and goes through the tokens one by one. The
-K-1 inputs before a token stay in registers, so that x is read once, and so is the sum a. Forward only y is written.
-The gradient keeps the arguments alone: its kernel computes a again, and a K-1 tokens later, when all g that a dx needs
-are in registers, it writes that dx. So a program also takes K-1 tokens of the chunk behind. Its sums over its own
-tokens are shares of dw and dbias. The gradient of the state, of K-1 tokens alone, is left to JAX.
+K-1 inputs before a token stay in registers, so that x is read once. Forward it writes y alone. The gradient keeps only
+the arguments: its kernel computes the sum a again, and writes a token's dx when the K g that it needs are in registers,
+K-1 tokens later. So a program also takes the first K-1 tokens of the chunk behind. Its sums over its own tokens are
+shares of dw and dbias. The gradient of the state depends on K-1 tokens alone, and is left to JAX.
 
 The last chunk ends with the sequence, so that it may overlap the one before: both write the same numbers there. Arrays
 are read and written in their own precision; the arithmetic is in float32 at least. On a CPU the kernels run
 interpreted.
+
+For an H200 and bfloat16 the gradient with the outputs takes 1.7x less time than the form in JAX (25 us, not 41, for
+T = 4096 and E = 1536, predicted), the outputs alone as much.
 
 Axes: B batch, T time, C chunk, R run (tokens whose rows are read at once), E channels (a block of them, in a kernel),
 K taps.
@@ -41,7 +44,7 @@ BLOCK = 64
 RUN = 8
 CHUNKS = 32, 512  # the tokens of a chunk: the fewest, and the most
 # Programs, at least, where chunks are not the shortest: 8 warps for each of an H200's 132 cores. With more tokens
-# chunks are longer, and the shares of dw and what is read twice are less.
+# chunks are longer, so that fewer tokens are read twice and the shares of dw are fewer.
 PROGRAMS = 1024
 
 
