@@ -104,6 +104,20 @@ def flops(name: str, *shapes: tuple[int, ...], **sizes: int) -> int:
     return _FLOPS[name](*shapes, **sizes)
 
 
+def pairs_seen(q: tuple[int, ...], k: tuple[int, ...], *, causal: int, window: int) -> int:
+    """The number of pairs of a query and a key that it sees, in all heads, of arrays of these shapes.
+
+    causal, window: attributes of attention's handlers; the window is 0 where there is none.
+    """
+    batch, length, heads, _ = q
+    pairs = length * k[1]
+    if causal:
+        pairs -= length * (length - 1) // 2
+    if window and window < length:  # the keys that lie too far back
+        pairs -= (length - window) * (length - window + 1) // 2
+    return batch * heads * pairs
+
+
 def _scan_flops(for_each_state: int, for_each_channel: int) -> Callable[..., int]:
     def count(u, dt, A, *_others, chunk):
         batch, length, width = u
@@ -116,14 +130,8 @@ def _attention_flops(for_each_number: int, for_each_pair: int, for_each_output: 
     """For each pair of a query and a key that it sees, of K numbers a head; and for each number of the outputs."""
 
     def count(q, k, *_others, causal, window):
-        batch, length, heads, size = q
-        n_keys = k[1]
-        pairs = length * n_keys
-        if causal:
-            pairs -= length * (length - 1) // 2
-        if window and window < length:  # the keys that lie too far back
-            pairs -= (length - window) * (length - window + 1) // 2
-        return batch * heads * (pairs * (for_each_number * size + for_each_pair) + length * size * for_each_output)
+        pairs = pairs_seen(q, k, causal=causal, window=window)
+        return pairs * (for_each_number * q[3] + for_each_pair) + math.prod(q) * for_each_output
 
     return count
 
