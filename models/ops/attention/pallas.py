@@ -43,12 +43,26 @@ _TINY = 1e-30  # the weight of a row that sees no key
 
 
 class Block(NamedTuple):
-    """What a program of a kernel has: rows of queries and of keys, and Triton's warps and stages."""
+    """What a program of a kernel has: rows of queries and of keys, Triton's warps and stages, and a piece's size."""
 
     q: int
     k: int
     warps: int
     stages: int
+    piece: int = SIZES[-1]
+
+    def pieces(self, ref, *rows):
+        """These rows of an array, in pieces."""
+        return [ref[(*(rows or (slice(None),)), piece)] for piece in self._places(ref)]
+
+    def put(self, ref, rows):
+        """Write rows in pieces."""
+        for place, piece in zip(self._places(ref), rows, strict=True):
+            ref[:, place] = piece.astype(ref.dtype)
+
+    def _places(self, ref):
+        size = min(self.piece, ref.shape[-1])
+        return [pl.ds(start, size) for start in range(0, ref.shape[-1], size)]
 
 
 class Form(NamedTuple):
@@ -110,11 +124,17 @@ class _Plan:
         """What lengths are padded to a multiple of: each block divides it."""
         return max(max(block.q, block.k) for block in self.form)
 
-    def product(self, a, b, contracted):
-        """a and b multiplied along these axes, summed in float32 at least."""
-        dimensions = (contracted, ((), ()))
+    def by_rows(self, a, b):
+        """a b^T of rows in pieces."""
+        return sum(self._product(x, y, ((1,), (1,))) for x, y in zip(a, b, strict=True))
+
+    def by_columns(self, p, b):
+        """p b in pieces, of rows b in pieces."""
+        return [self._product(p.astype(piece.dtype), piece, ((1,), (0,))) for piece in b]
+
+    def _product(self, a, b, contracted):
         dtype = jnp.promote_types(a.dtype, jnp.float32)
-        return lax.dot_general(a, b, dimensions, precision=self.precision, preferred_element_type=dtype)
+        return lax.dot_general(a, b, (contracted, ((), ())), precision=self.precision, preferred_element_type=dtype)
 
     def masked(self, x, apart):
         """The scores x, but low where a query may not see a key. apart: by how much it is later than the key."""
@@ -136,10 +156,7 @@ def _scale(size):
     return size**-0.5 * math.log2(math.e)
 
 
-# The kernels. Products along the last axes are "rows by rows", a b^T; the others are a b.
-
-_ROWS_BY_ROWS = ((1,), (1,))
-_ROWS_BY_COLUMNS = ((1,), (0,))
+# The kernels. A block of rows of K numbers is a list of its pieces, whose products are added up.
 
 
 class _Given(NamedTuple):
@@ -153,77 +170,80 @@ class _Given(NamedTuple):
 
 def _forward_kernel(plan, given, _, y, lse):
     block, i = plan.form.forward, _place(plan)
-    q, at = given.q[...], i * block.q + jnp.arange(block.q)
+    q, at = block.pieces(given.q), i * block.q + jnp.arange(block.q)
 
     def attend(j, sums):
         m, l, acc = sums
-        k, v, x = _keys_and_scores(plan, block, given, q, at, j)
+        _, v, x = _keys_and_scores(plan, block, given, (q, at), j)
         m_new = jnp.maximum(m, x.max(1))
         p, shrink = jnp.exp2(x - m_new[:, None]), jnp.exp2(m - m_new)
-        pv = plan.product(p.astype(v.dtype), v, _ROWS_BY_COLUMNS)
-        return m_new, l * shrink + p.sum(1), acc * shrink[:, None] + pv
+        pv = plan.by_columns(p, v)
+        acc = [total * shrink[:, None] + piece for total, piece in zip(acc, pv, strict=True)]
+        return m_new, l * shrink + p.sum(1), acc
 
-    dtype = lse.dtype
-    sums = jnp.full(block.q, _LOWEST, dtype), jnp.zeros(block.q, dtype), jnp.zeros(q.shape, dtype)
-    m, l, acc = lax.fori_loop(*_keys_seen(plan.mask, block, i, given.k.shape[0]), attend, sums)
+    empty = jnp.full(block.q, _LOWEST, lse.dtype), jnp.zeros(block.q, lse.dtype), _zeros(q, lse.dtype)
+    m, l, acc = lax.fori_loop(*_keys_seen(plan.mask, block, i, given.k.shape[0]), attend, empty)
     l = jnp.maximum(l, _TINY)
-    y[...] = (acc / l[:, None]).astype(y.dtype)
+    block.put(y, [piece / l[:, None] for piece in acc])
     lse[...] = m + jnp.log2(l)
 
 
 def _queries_kernel(plan, given, kept, dq, delta_out):
     block, i = plan.form.queries, _place(plan)
-    q, at = given.q[...], i * block.q + jnp.arange(block.q)
-    y, lse, dy = (x[...] for x in kept)
-    delta = (dy.astype(lse.dtype) * y.astype(lse.dtype)).sum(1)
+    q, at = block.pieces(given.q), i * block.q + jnp.arange(block.q)
+    y, lse, dy = block.pieces(kept[0]), kept[1][...], block.pieces(kept[2])
+    delta = sum((a.astype(lse.dtype) * b.astype(lse.dtype)).sum(1) for a, b in zip(dy, y, strict=True))
     delta_out[...] = delta
 
     def attend(j, total):
-        k, v, x = _keys_and_scores(plan, block, given, q, at, j)
-        dx = jnp.exp2(x - lse[:, None]) * (plan.product(dy, v, _ROWS_BY_ROWS) - delta[:, None])
-        return total + plan.product(dx.astype(k.dtype), k, _ROWS_BY_COLUMNS)
+        k, v, x = _keys_and_scores(plan, block, given, (q, at), j)
+        dx = jnp.exp2(x - lse[:, None]) * (plan.by_rows(dy, v) - delta[:, None])
+        return _added(total, plan.by_columns(dx, k))
 
-    seen = _keys_seen(plan.mask, block, i, given.k.shape[0])
-    total = lax.fori_loop(*seen, attend, jnp.zeros(q.shape, lse.dtype))
-    dq[...] = (total * q.shape[1] ** -0.5).astype(dq.dtype)
+    total = lax.fori_loop(*_keys_seen(plan.mask, block, i, given.k.shape[0]), attend, _zeros(q, lse.dtype))
+    block.put(dq, [piece * given.q.shape[1] ** -0.5 for piece in total])
 
 
 def _keys_kernel(plan, given, kept, dk, dv):
     """Here scores and probabilities have a row for each key, so that none is transposed before the last products."""
     block, j = plan.form.keys, pl.program_id(2)
-    k, v, at = given.k[...], given.v[...], j * block.k + jnp.arange(block.k)
+    k, v, at = block.pieces(given.k), block.pieces(given.v), j * block.k + jnp.arange(block.k)
     bias = None if given.bias is None else given.bias[...]
     lse, delta, dy = kept
     start, end = _queries_that_see(plan.mask, block, j, given.q.shape[0])
-    count = end - start
+    count, size = end - start, given.k.shape[1]
 
     def attend(n, sums):
-        dk, dv = sums
         head, i = n // count, start + n % count
         here = pl.ds(i * block.q, block.q)
-        q_i, dy_i = given.q[here, head, :], dy[here, head, :]
-        x = plan.product(k, q_i, _ROWS_BY_ROWS) * _scale(k.shape[1])
-        x = plan.masked(x, i * block.q + jnp.arange(block.q)[None] - at[:, None])
+        q_i, dy_i = block.pieces(given.q, here, head), block.pieces(dy, here, head)
+        x = plan.masked(plan.by_rows(k, q_i) * _scale(size), i * block.q + jnp.arange(block.q)[None] - at[:, None])
         x = x if bias is None else x + bias[:, None]
         p = jnp.exp2(x - lse[head, here][None])
-        dx = p * (plan.product(v, dy_i, _ROWS_BY_ROWS) - delta[head, here][None])
-        dv += plan.product(p.astype(dy_i.dtype), dy_i, _ROWS_BY_COLUMNS)
-        dk += plan.product(dx.astype(q_i.dtype), q_i, _ROWS_BY_COLUMNS)
-        return dk, dv
+        dx = p * (plan.by_rows(v, dy_i) - delta[head, here][None])
+        return _added(sums[0], plan.by_columns(dx, q_i)), _added(sums[1], plan.by_columns(p, dy_i))
 
-    zeros = jnp.zeros(k.shape, lse.dtype)
+    zeros = _zeros(k, lse.dtype)
     total_k, total_v = lax.fori_loop(0, given.q.shape[1] * count, attend, (zeros, zeros))
-    dk[...] = (total_k * k.shape[1] ** -0.5).astype(dk.dtype)
-    dv[...] = total_v.astype(dv.dtype)
+    block.put(dk, [piece * size**-0.5 for piece in total_k])
+    block.put(dv, total_v)
 
 
-def _keys_and_scores(plan, block, given, q, at, j):
-    """Block j of the keys and values, and the scores of the queries q at these positions."""
-    here = pl.ds(j * block.k, block.k)
-    k, v = given.k[here, :], given.v[here, :]
-    x = plan.product(q, k, _ROWS_BY_ROWS) * _scale(q.shape[1])
+def _keys_and_scores(plan, block, given, queries, j):
+    """Block j of the keys and values, and the scores of some queries, which come with their positions."""
+    (q, at), here = queries, pl.ds(j * block.k, block.k)
+    k, v = block.pieces(given.k, here), block.pieces(given.v, here)
+    x = plan.by_rows(q, k) * _scale(given.q.shape[1])
     x = plan.masked(x, at[:, None] - (j * block.k + jnp.arange(block.k))[None])
     return k, v, x if given.bias is None else x + given.bias[here][None]
+
+
+def _zeros(rows, dtype):
+    return [jnp.zeros(piece.shape, dtype) for piece in rows]
+
+
+def _added(totals, rows):
+    return [total + piece for total, piece in zip(totals, rows, strict=True)]
 
 
 def _place(plan):
