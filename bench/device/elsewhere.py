@@ -17,7 +17,7 @@ from jax.experimental import topologies
 
 from lengthscale.bench.device.flops import work_of_kernels
 from lengthscale.bench.device.program import Compiled, Notifier, Program, compile_program, fitting
-from lengthscale.bench.device.roofline import Rates, kernels_of
+from lengthscale.bench.device.roofline import Kernels, Rates, kernels_of
 from lengthscale.bench.plan.devices import DEVICES, Device
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.messages import Planned
@@ -70,7 +70,7 @@ def plan(name: str, program: Program, settings: Settings, notify: Notifier) -> P
 
     def lowered(step: Any, args: tuple) -> Any:
         traced = _lowered_for(target, step, args)
-        found["work"] = work_of_kernels(traced.jaxpr, target.device.flops_of_exponential)
+        found["jaxpr"] = traced.jaxpr
         return traced
 
     def load(form: Program, notify: Notifier) -> Compiled:
@@ -81,7 +81,7 @@ def plan(name: str, program: Program, settings: Settings, notify: Notifier) -> P
     with lowering_for(target.device.platform):
         compiled = fitting(program, settings, notify, load)
     columns = compiled.columns
-    kernels = kernels_of(found["text"], _rates(target, columns["precision"] or "float32"), found["work"])
+    kernels = _kernels(target, found["jaxpr"], found["text"], columns["precision"] or "float32")
     names = tuple(sorted(kernels.targets))
     return Planned(columns, compiled.program.calls, kernels.seconds, names, kernels.count, kernels.n_bytes)
 
@@ -95,8 +95,8 @@ def plan_of(name: str, step: Any, args: tuple, precision: str) -> dict[str, Any]
     with lowering_for(target.device.platform):
         traced = _lowered_for(target, step, args)
         compiled = traced.lower().compile()
-    work = work_of_kernels(traced.jaxpr, target.device.flops_of_exponential)
-    kernels, memory = kernels_of(compiled.as_text() or "", _rates(target, precision), work), compiled.memory_analysis()
+    kernels = _kernels(target, traced.jaxpr, compiled.as_text() or "", precision)
+    memory = compiled.memory_analysis()
     return {
         "kernels": kernels.count,
         "moved_bytes": kernels.n_bytes,
@@ -106,9 +106,11 @@ def plan_of(name: str, step: Any, args: tuple, precision: str) -> dict[str, Any]
     }
 
 
-def _rates(target: _Target, precision: str) -> Rates:
+def _kernels(target: _Target, jaxpr: Any, text: str, precision: str) -> Kernels:
+    """What a program runs. precision: of its products."""
     device = target.device
-    return Rates(device.rate(precision), device.vector_flops_per_s, device.bytes_per_s, device.launch_s)
+    rates = Rates(device.rate(precision), device.vector_flops_per_s, device.bytes_per_s, device.launch_s)
+    return kernels_of(text, rates, work_of_kernels(jaxpr, device.flops_of_exponential, rates.vector / rates.matrix))
 
 
 def _lowered_for(target: _Target, step: Any, args: tuple) -> Any:

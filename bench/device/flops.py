@@ -7,7 +7,8 @@ Complex numbers count as the real operations that they need (a product 6, a sum 
 times, a cond counts its most expensive branch, and a Pallas kernel's body counts once for each place of its grid. A
 `while`, whose number of iterations is unknown, makes the whole count unknown (None); so do kernels of others that skip
 parts of their grid. Attention by cuDNN and by Splash, whose programs are hidden or skip blocks by tables, counts by the
-equation, as our own kernel for a CPU does. Only what is computed counts. So the masked half of causal
+equation, as our own kernels do: one for a GPU, whose loops end where the mask does, says its count in its metadata, and
+what it computes in its cost estimate. Only what is computed counts. So the masked half of causal
 attention does not count, since the blocked form does not compute it; nor does what no result needs, since XLA drops it,
 nor the zeros with which a convolution is padded or its gradient is dilated.
 """
@@ -84,6 +85,8 @@ def flops_of_equation(eqn, splash: dict | None = None) -> float:
         mapping = eqn.params["grid_mapping"]
         if mapping.num_index_operands:  # lists of the places of the grid that are run
             return _of_splash(eqn, splash) if splash else math.nan
+        if counted := (eqn.params["metadata"] or {}).get("flops"):
+            return float(counted)
         return math.prod(mapping.grid) * _count(eqn.params["jaxpr"])
     if name.startswith("elementwise_inline_asm"):  # a GPU's instruction, in a kernel of Pallas
         return _ASM.get(eqn.params["asm"].partition(".")[0], math.nan) * eqn.outvars[0].aval.size
@@ -101,10 +104,12 @@ def flops_of_equation(eqn, splash: dict | None = None) -> float:
     return sum(_count(inner, splash) for inner in inner_jaxprs(eqn))
 
 
-def work_of_kernels(closed_jaxpr, of_exponential: float) -> float:
-    """The work of a program's Pallas kernels outside of matrix units, in FLOPs; nan where it is unknown.
+def work_of_kernels(closed_jaxpr, of_exponential: float, of_product: float = 1) -> float:
+    """The work of a program's Pallas kernels, in FLOPs outside of matrix units; nan where it is unknown.
 
     of_exponential: the FLOPs as long as which an exponential takes, and each other function that is no polynomial.
+    of_product: those as long as which a FLOP of a matrix product takes, in kernels that estimate their cost: of these
+    products and exponentials count, the one that takes longer.
     """
 
     def work(jaxpr, inside: bool) -> float:
@@ -115,8 +120,12 @@ def work_of_kernels(closed_jaxpr, of_exponential: float) -> float:
         name = eqn.primitive.name
         inner = list(inner_jaxprs(eqn))
         if name == "pallas_call":
-            mapping = eqn.params["grid_mapping"]  # those with lists of places are Splash's, which multiplies matrices
-            return 0 if mapping.num_index_operands else math.prod(mapping.grid) * work(eqn.params["jaxpr"], True)
+            mapping, cost = eqn.params["grid_mapping"], eqn.params["cost_estimate"]
+            if mapping.num_index_operands:  # lists of places: they are Splash's, which multiplies matrices
+                return 0
+            if cost:
+                return max(of_product * cost.flops, of_exponential * cost.transcendentals)
+            return math.prod(mapping.grid) * work(eqn.params["jaxpr"], True)
         if name == "scan":
             return eqn.params["length"] * work(inner[0], inside)
         if name == "cond":

@@ -48,6 +48,11 @@ def _count(jaxpr: Any, times: float, found: dict[str, float]) -> None:
                 found[precision] += times * flops_of_equation(eqn)
         elif name == "ffi_call" or name.startswith("dot_product_attention"):  # our kernels for a CPU, cuDNN's attention
             found[eqn.invars[0].aval.dtype.name] += times * flops_of_equation(eqn)
+        elif cost := eqn.params.get("cost_estimate"):  # a kernel whose loops' lengths are known to nobody else
+            inside: dict[str, float] = defaultdict(float)
+            _count(eqn.params["jaxpr"], 1, inside)
+            for precision, share in inside.items():
+                found[precision] += times * cost.flops * share / sum(inside.values())
         else:
             repeated = {"scan": eqn.params.get("length"), "pallas_call": _places(eqn)}.get(name) or 1
             for inner in (*inner_jaxprs(eqn), *(branch.jaxpr for branch in eqn.params.get("branches", ()))):

@@ -25,7 +25,7 @@ from lengthscale.models.ops.platform import lowering_for
 LENGTH = 256  # tokens, those of a source and its target together, or 16 x 16 pixels
 TRITON, MOSAIC = "__gpu$xla.gpu.triton", "tpu_custom_call"
 KERNELS = {"cuda": TRITON, "tpu": MOSAIC}
-# Where "auto" is a kernel in the whole-sequence programs. cuDNN's needs a CUDA device when it is traced.
+# Where "auto" is a kernel in the whole-sequence programs. On CUDA attention in float32 has ours.
 ATTENTION = (
     "transformer",
     "transformer:positions=sinusoidal",
@@ -36,7 +36,7 @@ ATTENTION = (
 )
 CELLS = ("rnn", "lstm", "gru", "rnn-plain", "lstm-plain", "gru-plain", "seq2seq-lstm", "seq2seq-gru")
 MAMBAS = ("mamba", "mamba:rule=zoh", "mamba:rule=bilinear")  # of other rules the convolution alone
-HAS_KERNEL = {("cuda", name) for name in (*MAMBAS, "rwkv4", *CELLS)} | {("tpu", "mamba")}
+HAS_KERNEL = {("cuda", name) for name in (*MAMBAS, "rwkv4", *CELLS, *ATTENTION)} | {("tpu", "mamba")}
 HAS_KERNEL |= {("tpu", name) for name in ATTENTION if name != "vit"}
 # Where a token's step is one: on CUDA attention reads the cache by one.
 HAS_STEP_KERNEL = {("cuda", name) for name in ATTENTION}

@@ -14,7 +14,9 @@ import pytest
 
 from lengthscale.bench.plan.dtypes import DTYPES
 from lengthscale.models.ops.attention import (
+    CAUSAL,
     Cache,
+    Mask,
     attention,
     attention_reference,
     attention_with_cache,
@@ -65,9 +67,18 @@ class Draw:
         return np.log1p(np.exp(self(*shape)))
 
 
-def attention_case(draw, T):
-    q, k, v = draw(1, T, 4, SIZE), draw(1, T, 2, SIZE), draw(1, T, 2, SIZE)
-    return attention, attention_reference if T <= LONG else attention_in_blocks, (q, k, v)
+def attention_case(draw, T, mask=CAUSAL, more_keys=0):
+    q, k, v = draw(1, T, 4, SIZE), draw(1, T + more_keys, 2, SIZE), draw(1, T + more_keys, 2, SIZE)
+    equation = attention_reference if T <= LONG else attention_in_blocks
+    fast, equation = (partial(function, mask=mask) for function in (attention, equation))
+    return fast, equation, (q, k, v)
+
+
+def masked_attention_case(draw, T):
+    """With keys that may not be seen, half of all."""
+    fast, equation, args = attention_case(draw, T, Mask(causal=False), more_keys=5)
+    key_mask = jnp.arange(T + 5)[None] % 2 == 0
+    return partial(fast, key_mask=key_mask), partial(equation, key_mask=key_mask), args
 
 
 def cache_case(draw, T):
@@ -151,6 +162,9 @@ def row_product_case(draw, T):
 
 CASES = {
     "attention": attention_case,
+    "attention in a window": partial(attention_case, mask=Mask(window=100)),
+    "attention to another sequence": partial(attention_case, mask=Mask(causal=False), more_keys=5),
+    "attention to some keys": masked_attention_case,
     "attention with a cache": cache_case,
     "causal convolution": conv_case,
     "rnn": partial(gated_case, cell=rnn, reference=rnn_reference, gates=1),

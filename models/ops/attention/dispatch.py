@@ -2,11 +2,12 @@
 
 Methods: "reference" is the equation (memory quadratic in T); "blocked" is the form in JAX (blocks.py, cache.py);
 "native" is a C++ kernel for a CPU (native.py); "cudnn" and "splash" are kernels of others for CUDA and TPU
-(kernels.py).
+(kernels.py); "pallas" has our kernels for CUDA (pallas.py), for what cuDNN does not take: float32, a mask of keys, a
+window that is not causal.
 
 jax looks for cuDNN's library when the program is traced. So cuDNN is available only where jax's packages for CUDA are
-installed, with or without a device; a program that is exported elsewhere is blocked. A mask of keys is left to the
-blocked form too: cuDNN takes it as a (T, S) matrix, and Splash does not support a query that sees no key.
+installed, with or without a device; a program that is exported elsewhere has our kernels. On a TPU a mask of keys is
+left to the blocked form, since Splash does not support a query that sees no key.
 """
 
 import jax.numpy as jnp
@@ -19,11 +20,12 @@ from lengthscale.models.ops.attention.cache import attention_with_cache_in_block
 from lengthscale.models.ops.attention.equation import CAUSAL, Cache, Mask, attention_reference
 from lengthscale.models.ops.attention.kernels import LANES, cudnn, reason_against_cudnn, splash, splash_block
 from lengthscale.models.ops.attention.native import attention_native, step_native
+from lengthscale.models.ops.attention.pallas import attention_pallas, reason_against_pallas
 from lengthscale.models.ops.attention.step import reason_against_step_pallas, step_pallas
 from lengthscale.models.ops.availability import by_platform, check_known, reason_against_float32_on_cpu, require
 from lengthscale.models.ops.platform import platform
 
-METHODS = ("blocked", "reference", "native", "cudnn", "splash")
+METHODS = ("blocked", "reference", "native", "cudnn", "splash", "pallas")
 _NATIVE_HEAD = 256  # the widest head whose blocks stay in a core's second-level cache
 _CUDNN_HEAD = 128  # the widest head before Hopper
 # Splash lists all pairs of its blocks, on the host when it is traced (10 s for so many tokens), then in scalar memory.
@@ -44,7 +46,7 @@ def attention(
 
     q, k, v: queries, keys and values; J divides H. mask: which keys a query sees, by their positions. key_mask: the
     keys that may be seen at all (None: all); a query that sees none gives 0. method: one of METHODS, or "auto": the
-    kernel of the platform where it fits, else blocked.
+    first kernel of the platform that fits (on CUDA cuDNN's, then ours), else blocked.
 
     Raises ValueError for an unknown method, one that is not available for these arguments, key heads that do not divide
     the query heads, and for a causal mask or a window if S differs from T.
@@ -60,6 +62,8 @@ def attention(
     if method == "blocked":
         return attention_in_blocks(q, k, v, mask, key_mask=key_mask)
     require(method, misfit(method, q, k, mask, key_mask))
+    if method == "pallas":
+        return attention_pallas(q, k, v, mask, key_mask=key_mask)
     return {"native": attention_native, "cudnn": cudnn, "splash": splash}[method](q, k, v, mask)
 
 
@@ -94,12 +98,12 @@ def fitting(
     mask: Mask,
     key_mask: Bool[ShapedArray, "B S"] | None,
 ) -> str:
-    """The method that "auto" stands for: the platform's kernel, or "blocked" where that is not available.
+    """The method that "auto" stands for: the platform's first kernel that is available, else "blocked".
 
     Arguments as `attention`'s; of the arrays, only shape and dtype are read.
     """
-    best = by_platform({"cpu": "native", "cuda": "cudnn", "tpu": "splash"}, "blocked")
-    return "blocked" if best == "blocked" or misfit(best, q, k, mask, key_mask) else best
+    best = by_platform({"cpu": ["native"], "cuda": ["cudnn", "pallas"], "tpu": ["splash"]}, [])
+    return next((method for method in best if misfit(method, q, k, mask, key_mask) is None), "blocked")
 
 
 def misfit(
@@ -109,10 +113,12 @@ def misfit(
     mask: Mask,
     key_mask: Bool[ShapedArray, "B S"] | None,
 ) -> str | None:
-    """Why the kernel "native", "cudnn" or "splash" is not available for these arguments, or None.
+    """Why the kernel "native", "cudnn", "splash" or "pallas" is not available for these arguments, or None.
 
     Arguments as `fitting`'s.
     """
+    if method == "pallas":
+        return reason_against_pallas(q)
     if key_mask is not None:
         return "it takes no key_mask"
     if method == "native":

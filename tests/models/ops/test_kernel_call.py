@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from lengthscale.models.ops import kernel_call
-from lengthscale.models.ops.attention import Cache, attention_with_cache
+from lengthscale.models.ops.attention import Cache, attention, attention_with_cache
 from lengthscale.models.ops.causal_conv import causal_conv1d
 from lengthscale.models.ops.gated import rnn
 from lengthscale.models.ops.kernel_call import power_of_two
@@ -15,7 +15,9 @@ from lengthscale.models.ops.wkv import Decay, wkv
 
 WIDE, NARROW, ROW = jnp.zeros((1, 40, 16)), jnp.zeros((1, 40, 4)), jnp.zeros(16)
 ONE, STACKED = jnp.zeros((1, 1, 2, 16)), jnp.zeros((1, 1, 2, 40, 16))
+QUERIES = jnp.zeros((1, 40, 2, 16))
 OPS = {
+    "attention": lambda method: attention(QUERIES, QUERIES, QUERIES, method=method),
     "rnn": lambda method: rnn(WIDE, jnp.zeros((16, 16)), jnp.zeros((1, 16)), method=method),
     "selective scan": lambda method: selective_scan(
         Inputs(WIDE, WIDE, NARROW, NARROW), -jnp.ones((16, 4)), method=method
@@ -36,7 +38,7 @@ def test_auto_needs_no_triton(op, monkeypatch):
         assert "pallas_call" not in str(jax.make_jaxpr(lambda: OPS[op]("auto"))())
 
 
-@pytest.mark.parametrize("op", ["rnn", "selective scan", "wkv", "causal convolution"])
+@pytest.mark.parametrize("op", ["attention", "rnn", "selective scan", "wkv", "causal convolution"])
 def test_a_kernel_that_is_asked_for_says_what_is_missing(op, monkeypatch):
     monkeypatch.setattr(kernel_call, "_has_triton", lambda: False)
     with lowering_for("cuda"), pytest.raises(ValueError, match="this jax has no Triton backend for Pallas"):

@@ -131,19 +131,24 @@ def test_what_is_chosen_for_a_tpu(method, arguments):
     [
         ("cudnn", {"dtype": "bfloat16"}),
         ("cudnn", {"dtype": "float16"}),
-        ("blocked", {"dtype": "float32"}),
+        ("pallas", {"dtype": "float32"}),
+        ("pallas", {"dtype": "float32", "length": 7, "size": 128, "window": 100}),
+        ("pallas", {"dtype": "float32", "causal": False, "n_keys": 99}),
+        ("pallas", {"dtype": "float32", "key_mask": KEY_MASK}),
+        ("blocked", {"dtype": "float32", "size": 24}),
+        ("blocked", {"dtype": "float32", "size": 256}),
         ("cudnn", {"dtype": "bfloat16", "length": 7}),
         ("cudnn", {"dtype": "bfloat16", "window": 100}),
         ("cudnn", {"dtype": "bfloat16", "causal": False, "n_keys": 99}),
-        ("blocked", {"dtype": "bfloat16", "window": 100, "causal": False}),
+        ("pallas", {"dtype": "bfloat16", "window": 100, "causal": False}),
         ("blocked", {"dtype": "bfloat16", "size": 136}),
         ("blocked", {"dtype": "bfloat16", "size": 12}),
-        ("blocked", {"dtype": "bfloat16", "key_mask": KEY_MASK}),
+        ("pallas", {"dtype": "bfloat16", "key_mask": KEY_MASK}),
     ],
 )
 def test_what_is_chosen_for_cuda(method, arguments, monkeypatch):
-    is_found = kernels.reason_against_cudnn() is None
-    assert chosen("cuda", **arguments) == ("cudnn" if is_found and method == "cudnn" else "blocked")
+    without_cudnn = "pallas" if method == "cudnn" and kernels.reason_against_cudnn() else method
+    assert chosen("cuda", **arguments) == without_cudnn
     monkeypatch.setattr(dispatch, "reason_against_cudnn", lambda: None)
     assert chosen("cuda", **arguments) == method
 

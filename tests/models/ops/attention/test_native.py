@@ -111,14 +111,15 @@ def test_auto_takes_it_where_it_fits():
         with lowering_for(target):
             args = arguments(64, **shape)
             run = partial(attention, mask=Mask(causal=False), key_mask=key_mask)
-            return "native" if "attention_forward" in str(jax.make_jaxpr(run)(*args)) else "blocked"
+            text = str(jax.make_jaxpr(run)(*args))
+            return "native" if "attention_forward" in text else "pallas" if "pallas_call" in text else "blocked"
 
     assert chosen() == "native"
     assert chosen(size=256) == "native"
     assert chosen(size=12) == "blocked"
     assert chosen(size=264) == "blocked"
     assert chosen(key_mask=jnp.ones((1, 64), bool)) == "blocked"
-    assert chosen("cuda") == "blocked"
+    assert chosen("cuda") == "pallas"
     q = arguments(8)[0].astype("bfloat16")
     with pytest.raises(ValueError, match="method native does not fit: it is for float32 on a CPU, got bfloat16"):
         attention(q, q, q, method="native")
