@@ -1,13 +1,15 @@
-"""Our ops compiled for a device that need not be here: python -m tests.helpers.planned_ops h200 FILE.csv.
+"""Our ops compiled for a device that need not be here: python -m tests.helpers.planned_ops h200 FILE.csv [OP ...].
 
 For docs/accelerators.md: kernels, bytes and the least time (bench/device/roofline.py) of the shapes that were measured
 on an H200 (batch 1, D = 768, attention of 12 heads of 64, a scan with E = 1,536 and N = 16, and its convolution of 4
-taps, with SiLU). It needs jax's package for the device, as `run --dry-run --on` does.
+taps, with SiLU). It needs jax's package for the device, as `run --dry-run --on` does. With names of ops, only these are
+in the file.
 """
 
 import itertools
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1", "TPU_SKIP_MDS_QUERY": "1"}
@@ -18,6 +20,7 @@ import jax.numpy as jnp
 
 from lengthscale.bench.device import elsewhere
 from lengthscale.bench.plan.devices import DEVICES
+from lengthscale.bench.plan.dtypes import DTYPES
 from lengthscale.bench.results.csv_table import table_of
 from lengthscale.models.ops.attention import Cache, attention, attention_with_cache
 from lengthscale.models.ops.causal_conv import causal_conv1d
@@ -90,7 +93,7 @@ def _gru(length, dtype, method):
 
 # op -> (what makes it, dtypes, lengths, methods, whether its gradient counts)
 OPS = {
-    "attention": (_attention, BOTH, LENGTHS, ("auto",), True),
+    "attention": (_attention, tuple(DTYPES), LENGTHS, ("auto", "blocked"), True),
     "attention to a cache": (_token, ("bfloat16",), LENGTHS, ("auto", "reference"), False),  # the latter: in blocks
     "selective scan": (_scan, BOTH, LENGTHS, ("auto",), True),
     "selective scan with its gate": (_gated_scan, BOTH, LENGTHS, ("auto",), True),
@@ -102,14 +105,17 @@ OPS = {
 }
 
 
-def rows(device: str):
+def rows(device: str, ops: Iterable[str]):
     """The rows of the table, op by op."""
-    for op, (make, dtypes, lengths, methods, has_gradient) in OPS.items():
+    for op in ops:
+        make, dtypes, lengths, methods, has_gradient = OPS[op]
         passes = ("forward", "gradient") if has_gradient else ("forward",)
         for dtype, length, method, which in itertools.product(dtypes, lengths, methods, passes):
-            run, shapes = make(length, dtype, method)
+            run, shapes = make(length, DTYPES[dtype].arrays, method)
             step = jax.jit(run if which == "forward" else _with_gradients(run))
-            planned = elsewhere.plan_of(device, step, tuple(jax.ShapeDtypeStruct(*each) for each in shapes), dtype)
+            args = tuple(jax.ShapeDtypeStruct(*each) for each in shapes)
+            with jax.default_matmul_precision(DTYPES[dtype].matmul_precision):
+                planned = elsewhere.plan_of(device, step, args, dtype)
             name = op if method == "auto" else f"{op} [{method}]"
             yield {"device": device, "op": name, "dtype": dtype, "length": length, "pass": which, **planned}
             print(name, dtype, length, which, planned["kernels"], planned["least_ms"], flush=True)
@@ -126,6 +132,6 @@ def _with_gradients(run):
 
 
 if __name__ == "__main__":
-    _, name, path = sys.argv
+    _, name, path, *chosen = sys.argv
     assert name in DEVICES, name
-    Path(path).write_text(table_of(COLUMNS, rows(name)).text)
+    Path(path).write_text(table_of(COLUMNS, rows(name, chosen or OPS)).text)
