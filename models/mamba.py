@@ -101,7 +101,7 @@ class Mamba(Mixer):
         products of one x into one, but not across a barrier. After the last of them x is not needed: so z, which
         is needed last, comes first.
         """
-        if not by_platform({"cuda": x.shape[1] > 1}, False):
+        if not by_platform({"cuda": x.shape[1] > 1}, False) or not isinstance(self.in_proj, Linear):  # see one_row.py
             return jnp.split(self.in_proj(x), 2, axis=-1)
         w_u, w_z = jnp.split(self.in_proj.kernel[...], 2, axis=-1)
         z = project(x, w_z)

@@ -111,6 +111,9 @@ def test_one_row_on_cuda_is_the_same_model(named, run, monkeypatch):
     joined = str(jax.make_jaxpr(step)(params, tokens[:, :1], state)).count("name=row_product")
     assert (joined > 0) == (name != "rwkv4"), name
     assert_close(step(params, tokens[:, :1], state), run(tokens[:, :1], state), TOLERANCE)
+    assert_close(step(params, tokens, state), run(tokens, state), TOLERANCE)  # and of more than one, as before
+    with lowering_for("cuda"):
+        jax.make_jaxpr(step)(params, tokens, state)
 
 
 def test_prefill_is_the_call_on_an_empty_state(model, run):
