@@ -5,7 +5,8 @@
 Each instruction that XLA runs by itself (a fusion, a call of a library) is one kernel: it reads its operands and writes
 its results once. Of what it slices, or updates in place, only that part counts. A loop's body counts once for each of
 its iterations. Elementwise operations are taken to hide behind memory; in kernels of Pallas they count, exponentials
-above all. So the time is a limit from below, which a profile of the same program may be compared with.
+above all, or the products that a kernel estimates, if they take longer. So the time is a limit from below, which a
+profile of the same program may be compared with.
 """
 
 from __future__ import annotations

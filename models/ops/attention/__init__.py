@@ -1,5 +1,5 @@
 """Softmax attention: the equation and its adjoint (equation.py), the form in blocks (plan.py, blocks.py, cache.py), the
-kernels (native.py, kernels.py, pallas.py, step.py), and which of them is taken (dispatch.py)."""
+kernels (native.py, kernels.py, pallas.py with flash.py, step.py), and which of them is taken (dispatch.py)."""
 
 from lengthscale.models.ops.attention.cache import attention_to_cache
 from lengthscale.models.ops.attention.dispatch import METHODS, attention, attention_with_cache

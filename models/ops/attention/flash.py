@@ -11,8 +11,8 @@ Here scores are in powers of two, since a GPU has an instruction for them (t for
 The gradient's two kernels both compute p and dx, so that each sum is one program's: nothing is atomic, and a result is
 the same each time (Dao, arXiv:2307.08691). Blocks that the mask leaves empty are not visited.
 
-A row of K numbers is a list of pieces, whose products are added up: of products of single numbers, Triton keeps whole
-rows in registers, and of half a row there are half as many.
+A row of K numbers is a list of pieces, whose products are added up. For products of single numbers (IEEE's float32)
+Triton loads whole rows into registers, and pieces need fewer of them.
 
 Axes: T rows of queries, S keys, R query heads that share a key head, K head size.
 """
@@ -68,7 +68,10 @@ class Form(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """lengths: of queries and keys, without padding. precision: of products of float32, as jax names it."""
+    """How one call of attention is computed.
+
+    lengths: of queries and keys, without padding. precision: of products of float32, as jax names it.
+    """
 
     lengths: tuple[int, int]
     mask: Mask
