@@ -38,14 +38,15 @@ from lengthscale.models.ops.platform import platform
 
 SIZES = (16, 32, 64, 128)  # of a head
 # For heads up to 64, and for those of 128. By ptxas, for an H200: none spills registers under any mask, and a core has
-# 8 warps or more at once. IEEE's products read single numbers from shared memory: the larger a block, the fewer.
+# 8 warps or more at once. A program has at most 99 KB of shared memory, as GPUs of consumers have. IEEE's products read
+# single numbers from there: the larger a block, the fewer.
 IEEE = {
     64: Form(Block(64, 32, 4, 2, 32), Block(64, 32, 4, 2, 32), Block(16, 64, 4, 2, 32)),
-    128: Form(Block(64, 16, 4, 2, 32), Block(64, 32, 4, 2, 32), Block(16, 64, 4, 2, 32)),
+    128: Form(Block(64, 16, 4, 2, 32), Block(64, 16, 4, 2, 32), Block(16, 64, 4, 2, 32)),
 }
 MATRIX_UNITS = {
-    64: Form(Block(128, 64, 8, 2, 64), Block(128, 64, 8, 2, 64), Block(64, 128, 8, 2, 64)),
-    128: Form(Block(128, 64, 8, 2, 128), Block(128, 32, 8, 2, 128), Block(32, 64, 8, 2, 128)),
+    64: Form(Block(128, 64, 8, 2, 64), Block(128, 32, 8, 2, 64), Block(32, 128, 8, 2, 64)),
+    128: Form(Block(64, 32, 4, 2, 128), Block(64, 16, 4, 2, 128), Block(32, 64, 8, 1, 128)),
 }
 _DTYPES = ("float32", "bfloat16", "float16")
 _IEEE = ("highest", "float32")  # jax's names of it
