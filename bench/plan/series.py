@@ -71,8 +71,12 @@ def distinctions(keys: Iterable[SeriesKey]) -> dict[SeriesKey, str]:
     for mine in groups.values():
         differing = [name for name in _WORDS if len({getattr(key, name) for key in mine}) > 1]
         for key in mine:
-            words[key] = ", ".join(_WORDS[name].format(getattr(key, name)) for name in differing)
+            words[key] = ", ".join(_word(key, name) for name in differing)
     return words
+
+
+def _word(key: SeriesKey, name: str) -> str:
+    return "whole" if name == "chunk" and key.chunk == 0 else _WORDS[name].format(getattr(key, name))
 
 
 _WORDS = {"batch": "batch {}", "dtype": "{}", "data": "{}", "chunk": "in chunks of {}", "seed": "seed {}"}

@@ -6,6 +6,7 @@ tests/test_docs.py looks for each of them in the document, which names the comma
 import csv
 from collections.abc import Iterable
 
+from lengthscale.bench.plan.devices import DEVICES
 from tests.helpers.paths import ROOT
 
 PLANS = ROOT / "docs/plans"
@@ -109,6 +110,17 @@ def predictions() -> list[str]:
     return table(("model", "step", "tokens", "measured at 17edc39", "predicted today, at least"), lines)
 
 
+def shares() -> list[str]:
+    """A training step on 4,096 tokens, of batch 1 and 8: the least time, and the share of the matrix rate."""
+    rate = DEVICES["h200"].rate("bfloat16")
+    lines: dict[str, list[str]] = {}
+    for row in (*rows_of("h200-90m"), *rows_of("h200-batch8")):
+        if (row["measure"], row["length"]) == ("train", "4096"):
+            share = float(row["flops"]) / (float(row["step_ms"]) * 1e-3) / rate
+            lines.setdefault(row["model"], [row["model"]]).extend((number(row["step_ms"]), f"{share:.0%}"))
+    return table(("model", "ms, batch 1", "share", "ms, batch 8", "share"), lines.values())
+
+
 def ops() -> list[str]:
     """Milliseconds of our ops."""
     plans: dict[tuple, dict] = {}
@@ -130,6 +142,7 @@ TABLES = {
     "rematerialisation": remat,
     "a million tokens": million,
     "predictions": predictions,
+    "shares of the matrix rate": shares,
     "ops": ops,
 }
 
