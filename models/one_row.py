@@ -74,10 +74,9 @@ def _joined(norm: Callable, reader: nnx.Module) -> Callable:
     names = getattr(reader, "reads_input_by", ())
     if not names or not isinstance(norm, LayerNorm | RMSNorm):
         return norm
-    joins_activation = isinstance(reader, MLP) and reader.activation in ACTIVATIONS
+    activation = None
+    if isinstance(reader, MLP) and reader.activation in ACTIVATIONS:
+        activation, reader.activation = reader.activation, lambda x: x
     for name in names:
-        activation = reader.activation if joins_activation else None
         setattr(reader, name, NormedLinear(norm, getattr(reader, name), activation))
-    if joins_activation:
-        reader.activation = lambda x: x
     return Identity()

@@ -12,7 +12,7 @@ Axes: D inputs, E outputs; of a program R outputs, and pieces of C inputs, since
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,16 +69,16 @@ def row_product(
     rows = min(MOST_ROWS, _down_to_power(max(1, outputs // PROGRAMS)))
     piece = min(PIECE, PRODUCTS // rows, _down_to_power(inputs))
     plan = _Plan(rows, piece, norm.epsilon, activation)
-    given, result = (x, w, b, norm.scale, norm.shift), jax.ShapeDtypeStruct((outputs,), x.dtype)
+    given, result = _Given(x, w, b, norm.scale, norm.shift), jax.ShapeDtypeStruct((outputs,), x.dtype)
     return pl.pallas_call(
         partial(_kernel, plan),
         grid=(-(-outputs // rows),),
-        in_specs=[None if each is None else _whole(each) for each in given],
+        in_specs=(jax.tree.map(_whole, given),),
         out_specs=_whole(result),
         out_shape=result,
         name="row_product",
         **compiled_with(num_warps=4),
-    )(*given)
+    )(given)
 
 
 def reason_against_row_product(x: Float[Array, "... D"]) -> str | None:
@@ -91,6 +91,16 @@ def reason_against_row_product(x: Float[Array, "... D"]) -> str | None:
     return reason_against_kernels()
 
 
+class _Given(NamedTuple):
+    """The arguments as arrays, or a program's references to them."""
+
+    x: Any
+    w: Any
+    b: Any
+    scale: Any
+    shift: Any
+
+
 class _Plan(NamedTuple):
     """What a program does: so many rows of W, in pieces of so many inputs."""
 
@@ -100,7 +110,8 @@ class _Plan(NamedTuple):
     activation: Callable[[Array], Array] | None
 
 
-def _kernel(plan, x, w, b, scale, shift, y):
+def _kernel(plan, given, y):
+    x, w, b, scale, shift = given
     inputs, outputs = x.shape[0], y.shape[0]
     # The last piece may overlap the one before, and the last rows those of another program, which writes the same.
     starts = [min(i * plan.piece, inputs - plan.piece) for i in range(-(-inputs // plan.piece))]
