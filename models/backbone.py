@@ -27,7 +27,7 @@ from lengthscale.models.layers import (
     stacked,
 )
 from lengthscale.models.ops.platform import platform
-from lengthscale.models.remat import scan_blocks
+from lengthscale.models.remat import MOST_UNROLLED, scan_blocks
 
 OWN_LOGIT = 2.5  # the most that a tied head may give a token for itself before training
 
@@ -171,8 +171,10 @@ class Backbone(SequenceModel):
         def run(block, x, layer):
             return block(x, block.layer_state(state.layers, layer), state.position)
 
-        # With a cache not one by one: XLA would copy it for each.
-        x, new = self._run_blocks(x, run, unrolled=not self._a_block.has_cache)
+        # With a cache not one by one: XLA would copy it for each. Nor, even on CUDA, more than MOST_UNROLLED: a piece
+        # of a sequence then takes several times the memory (Mamba of 130m on 65,536 tokens 6 GB, not 1.4, planned).
+        unrolled = not self._a_block.has_cache and self.n_blocks <= MOST_UNROLLED
+        x, new = self._run_blocks(x, run, unrolled)
         layers = self._a_block.commit(state.layers, new, state.position)
         return x, State(state.position + x.shape[1], layers)
 

@@ -27,7 +27,7 @@ MOST_ROWS = 16
 PIECE = 512  # inputs, at most
 PRODUCTS = 4_096  # R C of them, at most: 32 a thread
 MOST_PIECES = 16
-ACTIVATIONS = (jax.nn.gelu, jax.nn.relu, jax.nn.silu)  # those that Triton is known to compile
+ACTIVATIONS = {jax.nn.gelu: 8, jax.nn.relu: 1, jax.nn.silu: 2}  # that Triton is known to compile, and their FLOPs
 
 
 class RowNorm(NamedTuple):
@@ -77,8 +77,17 @@ def row_product(
         out_specs=_whole(result),
         out_shape=result,
         name="row_product",
+        metadata={"flops": str(_flops(given, activation))},
         **compiled_with(num_warps=4),
     )(given)
+
+
+def _flops(given, activation):
+    """By the equation, with one norm, for bench/device/flops.py."""
+    outputs, inputs = given.w.shape
+    of_norm = 4 * inputs + 3 if given.shift is None else 7 * inputs + 4
+    each = 2 * inputs + (given.b is not None) + (0 if activation is None else ACTIVATIONS[activation])
+    return of_norm + outputs * each
 
 
 def reason_against_row_product(x: Float[Array, "... D"]) -> str | None:

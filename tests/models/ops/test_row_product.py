@@ -4,10 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from lengthscale.bench.device.flops import flops
+from lengthscale.models.layers import layer_norm, rms_norm
 from lengthscale.models.ops import kernel_call
 from lengthscale.models.ops.platform import lowering_for
 from lengthscale.models.ops.row_product import (
+    ACTIVATIONS,
     RowNorm,
     reason_against_row_product,
     row_product,
@@ -61,6 +65,19 @@ def test_a_mean_that_is_large_does_not_cancel():
     with jax.enable_x64(True):
         exact = row_product_reference(*wide(1000 + x, w, b, norm))
     assert_close(row_product(1000 + x, w, b, norm), exact.astype(jnp.float32), 1e-5)
+
+
+@pytest.mark.parametrize("is_layer_norm", [True, False])
+@pytest.mark.parametrize("activation", [None, *ACTIVATIONS])
+def test_its_flops_are_those_of_one_norm_and_one_product(activation, is_layer_norm):
+    x, w, b, norm = arguments(48, 520, "float32", True, is_layer_norm)
+    module = (layer_norm if is_layer_norm else rms_norm)(48, nnx.Rngs(0))
+
+    def plain(x):
+        y = module(x) @ w.T + b
+        return y if activation is None else activation(y)
+
+    assert flops(lambda x: row_product(x, w, b, norm, activation), x) == flops(plain, x)
 
 
 def test_it_is_for_one_row(monkeypatch):
