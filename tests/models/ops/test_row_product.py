@@ -1,5 +1,7 @@
 """The product of a normed row as a Pallas kernel, interpreted, against the equation in float64."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,13 +26,13 @@ from tests.helpers.platforms import needs_cpu
 TOLERANCE = {"float32": 2e-6, "bfloat16": 2**-7}
 
 
-def wide(x, w, b, norm):
+def wide(x, w, b, norm) -> Any:
     """The same in float64; to be called where jax has it."""
     x, w, b, scale, shift = (None if each is None else jnp.asarray(each, jnp.float64) for each in (x, w, b, *norm[:2]))
-    return x, w, b, RowNorm(scale, shift, norm.epsilon)
+    return x, w, b, norm._replace(scale=scale, shift=shift)
 
 
-def arguments(inputs, outputs, dtype, has_bias, is_layer_norm):
+def arguments(inputs, outputs, dtype, has_bias, is_layer_norm) -> Any:
     rng = np.random.default_rng(0)
     x, w = 2 + rng.normal(size=inputs), rng.normal(size=(outputs, inputs)) * inputs**-0.5
     b, scale, shift = (rng.normal(size=n) for n in (outputs, inputs, inputs))
