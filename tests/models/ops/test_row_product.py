@@ -54,10 +54,10 @@ def arguments(inputs, outputs, dtype, has_bias, is_layer_norm) -> Any:
 )
 def test_it_is_the_equation(inputs, outputs, has_bias, is_layer_norm, activation, dtype):
     args = arguments(inputs, outputs, dtype, has_bias, is_layer_norm)
-    y = row_product(*args, activation)
+    y = row_product(*args, activation=activation)
     assert y.dtype == dtype
     with jax.enable_x64(True):
-        exact = row_product_reference(*wide(*args), activation)
+        exact = row_product_reference(*wide(*args), activation=activation)
     assert_close(y.astype(jnp.float32), exact.astype(jnp.float32), TOLERANCE[dtype])
 
 
