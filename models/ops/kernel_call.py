@@ -9,8 +9,10 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.experimental import pallas as pl
 
 from lengthscale.models.ops.platform import platform
 
@@ -18,6 +20,16 @@ from lengthscale.models.ops.platform import platform
 def power_of_two(n: int) -> int:
     """The smallest power of two that is n or more: the shapes of Triton's blocks."""
     return 1 << (n - 1).bit_length()
+
+
+def power_of_two_within(n: int) -> int:
+    """The largest power of two that is n or less; 0 for 0."""
+    return (1 << n.bit_length()) >> 1
+
+
+def whole(x: Array | jax.ShapeDtypeStruct) -> pl.BlockSpec:
+    """The cut of an operand that every program of a kernel gets whole."""
+    return pl.BlockSpec(x.shape, lambda *_: (0,) * len(x.shape))
 
 
 def pad_channels(x: Array, block: int) -> Array:

@@ -20,7 +20,7 @@ from jax import Array
 from jax.experimental import pallas as pl
 from jaxtyping import Float
 
-from lengthscale.models.ops.kernel_call import compiled_with, power_of_two, reason_against_kernels
+from lengthscale.models.ops.kernel_call import compiled_with, power_of_two_within, reason_against_kernels, whole
 
 PROGRAMS = 256  # at least, where E suffices: two for each of a GPU's cores
 MOST_ROWS = 16
@@ -66,15 +66,15 @@ def row_product(
     Available where `reason_against_row_product` gives no reason against it.
     """
     outputs, inputs = w.shape
-    rows = min(MOST_ROWS, _down_to_power(max(1, outputs // PROGRAMS)))
-    piece = min(PIECE, PRODUCTS // rows, _down_to_power(inputs))
+    rows = min(MOST_ROWS, power_of_two_within(max(1, outputs // PROGRAMS)))
+    piece = min(PIECE, PRODUCTS // rows, power_of_two_within(inputs))
     plan = _Plan(rows, piece, norm.epsilon, activation)
     given, result = _Given(x, w, b, norm.scale, norm.shift), jax.ShapeDtypeStruct((outputs,), x.dtype)
     return pl.pallas_call(
         partial(_kernel, plan),
         grid=(-(-outputs // rows),),
-        in_specs=(jax.tree.map(_whole, given),),
-        out_specs=_whole(result),
+        in_specs=(jax.tree.map(whole, given),),
+        out_specs=whole(result),
         out_shape=result,
         name="row_product",
         metadata={"flops": str(_flops(given, activation))},
@@ -151,11 +151,3 @@ def _kernel(plan, given, y):
     total = products.sum(1)
     total = total if b is None else total + b[row].astype(jnp.float32)
     y[row] = (total if plan.activation is None else plan.activation(total)).astype(y.dtype)
-
-
-def _whole(x):
-    return pl.BlockSpec(x.shape, lambda i: (0,) * len(x.shape))
-
-
-def _down_to_power(n):
-    return power_of_two(n + 1) // 2

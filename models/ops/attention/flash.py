@@ -17,7 +17,6 @@ Triton loads whole rows into registers, and pieces need fewer of them.
 Axes: T rows of queries, S keys, R query heads that share a key head, K head size.
 """
 
-import math
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -28,6 +27,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 
 from lengthscale.models.ops.attention.equation import Mask
+from lengthscale.models.ops.instructions import LOG2_E
 
 MASKED = -1e30
 _LOWEST = -5e29  # of a running maximum: above what is masked, so that 2^{x - m} is 0 for a row with nothing to see yet
@@ -97,7 +97,7 @@ class Plan:
 
     def scores(self, a, b, apart, bias):
         """Of rows a and b in pieces. apart: by how much the query is later than the key. bias: added to each key's."""
-        x = self.by_rows(a, b) * (sum(piece.shape[1] for piece in a) ** -0.5 * math.log2(math.e))
+        x = self.by_rows(a, b) * (sum(piece.shape[1] for piece in a) ** -0.5 * LOG2_E)
         if self.mask.causal:
             x = jnp.where(apart >= 0, x, MASKED)
         if self.mask.window is not None:

@@ -22,7 +22,13 @@ from jaxtyping import Float
 
 from lengthscale.models.ops.attention.equation import Cache, Mask
 from lengthscale.models.ops.attention.plan import scaled
-from lengthscale.models.ops.kernel_call import compiled_with, power_of_two, reason_against_kernels
+from lengthscale.models.ops.kernel_call import (
+    compiled_with,
+    power_of_two,
+    power_of_two_within,
+    reason_against_kernels,
+    whole,
+)
 
 NAME = "attention_step"
 BLOCK = 64  # slots that a program reads at once, at most
@@ -49,7 +55,7 @@ def step_pallas(
     shared = k.shape[2]
     group, capacity = heads // shared, cache.k.shape[3]
     rows = power_of_two(group)
-    block = min(BLOCK, PRODUCTS // (rows * size), power_of_two(capacity + 1) // 2)
+    block = min(BLOCK, PRODUCTS // (rows * size), power_of_two_within(capacity))
     blocks = -(-capacity // block)
     parts = min(MOST_PARTS, power_of_two(min(blocks, max(1, PROGRAMS // (batch * shared)))))
     q_ = jnp.pad(scaled(q).reshape(batch, shared, group, size), ((0, 0), (0, 0), (0, rows - group), (0, 0)))
@@ -63,7 +69,7 @@ def step_pallas(
         NAME,
         partial(_part_kernel, _Part(block, -(-blocks // parts), mask.window)),
         grid,
-        (tuple(map(_whole, at)), tuple(of_head), tuple(map(_whole, stacked))),
+        (tuple(map(whole, at)), tuple(of_head), tuple(map(whole, stacked))),
         ([part for _, part in sums],),
         ([jax.ShapeDtypeStruct(shape, jnp.float32) for shape, _ in sums],),
     )(at, new, stacked)[0]
@@ -144,10 +150,6 @@ def _of_part(grid, *sizes):
     parts, batch, shared = grid
     zeros = (0,) * len(sizes)
     return (batch, shared, parts, *sizes), pl.BlockSpec((None, None, None, *sizes), lambda p, b, j: (b, j, p, *zeros))
-
-
-def _whole(x):
-    return pl.BlockSpec(x.shape, lambda p, b, j: (0,) * x.ndim)
 
 
 def _call(name, kernel, grid, cuts, results, shapes):

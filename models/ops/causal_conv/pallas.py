@@ -33,7 +33,7 @@ from lengthscale.models.ops.kernel_call import (
     compiled_with,
     over_runs,
     pad_channels,
-    power_of_two,
+    power_of_two_within,
     reason_against_kernels,
 )
 from lengthscale.models.ops.platform import platform
@@ -80,7 +80,7 @@ def reason_against_pallas(args: tuple[Array, ...]) -> str | None:
 def _chunk(programs_tokens):
     """The longest chunk with PROGRAMS of them."""
     shortest, longest = CHUNKS
-    return max(shortest, min(longest, power_of_two(programs_tokens // PROGRAMS + 1) // 2))
+    return max(shortest, min(longest, power_of_two_within(programs_tokens // PROGRAMS)))
 
 
 class _Inputs(NamedTuple):

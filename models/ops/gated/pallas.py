@@ -32,7 +32,7 @@ from jaxtyping import Float
 from lengthscale.models.ops.availability import by_platform
 from lengthscale.models.ops.gated.scan import UNROLL
 from lengthscale.models.ops.gated.units import GRU, LSTM, RNN
-from lengthscale.models.ops.kernel_call import compiled_with, power_of_two, reason_against_kernels
+from lengthscale.models.ops.kernel_call import compiled_with, power_of_two, reason_against_kernels, whole
 from lengthscale.models.ops.platform import platform
 
 NAME = "gated_step"
@@ -151,8 +151,8 @@ def _all_steps(equations, direction, given, states, rows):
     step = pl.pallas_call(
         partial(_step_kernel, equations, direction),
         grid=(width // UNITS, batch),
-        in_specs=jax.tree.map(_whole, (carry, given)),
-        out_specs=(jax.tree.map(_whole, carry),),
+        in_specs=jax.tree.map(whole, (carry, given)),
+        out_specs=(jax.tree.map(whole, carry),),
         out_shape=(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), carry),),
         input_output_aliases={first + i: first + i for i in range(len(results))},
         name=NAME,
@@ -161,10 +161,6 @@ def _all_steps(equations, direction, given, states, rows):
     unroll = by_platform({"cuda": UNROLL}, 1)
     carry, _ = lax.scan(lambda carry, _: (step(carry, given)[0], None), carry, None, length=length, unroll=unroll)
     return carry.states, carry.results
-
-
-def _whole(x):
-    return pl.BlockSpec(x.shape, lambda p, b: (0,) * x.ndim)
 
 
 # The recurrence of a cell: xg is (B, T, G, D), the weights (G, D, D), states (B, 1, D), h (B, T, 1, D).

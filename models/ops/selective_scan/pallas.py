@@ -28,7 +28,7 @@ from jax.experimental import pallas as pl
 from jaxtyping import Float
 
 from lengthscale.models.ops.instructions import LOG2_E, has_instructions
-from lengthscale.models.ops.kernel_call import compiled_with, power_of_two
+from lengthscale.models.ops.kernel_call import compiled_with, power_of_two, power_of_two_within
 from lengthscale.models.ops.platform import platform
 from lengthscale.models.ops.selective_scan.block import RUN
 from lengthscale.models.ops.selective_scan.equation import Gate, Inputs
@@ -87,7 +87,7 @@ def scan_pallas(
 def _chunk(programs_tokens):
     """The longest chunk with PROGRAMS of them."""
     shortest, longest = CHUNKS
-    return max(shortest, min(longest, power_of_two(programs_tokens // PROGRAMS + 1) // 2))
+    return max(shortest, min(longest, power_of_two_within(programs_tokens // PROGRAMS)))
 
 
 def _pad(x, *multiples, value=0.0):

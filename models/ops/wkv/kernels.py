@@ -9,7 +9,6 @@ stays as it is.
 Axes: S chunks of a program, C chunk, R run, D channels (a block of them, in a kernel).
 """
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,11 +18,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 
+from lengthscale.models.ops.instructions import LOG2_E
 from lengthscale.models.ops.kernel_call import over_runs
 from lengthscale.models.ops.wkv.equation import Decay, WKVState, empty_state
 
 RUN = 8  # tokens whose states the gradient's kernel holds at once; and the rows of a TPU's register
-_LOG2_E = math.log2(math.e)
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def _store(refs, values):
 
 def _weights(x, y):
     """e^{x-m}, e^{y-m} with m = max(x, y), by one exponential: that of 2, which a GPU has an instruction for."""
-    e = jnp.exp2(jnp.abs(x - y) * -_LOG2_E)
+    e = jnp.exp2(jnp.abs(x - y) * -LOG2_E)
     return jnp.where(x > y, 1, e), jnp.where(x > y, e, 1)
 
 

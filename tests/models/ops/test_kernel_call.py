@@ -8,7 +8,7 @@ from lengthscale.models.ops import kernel_call
 from lengthscale.models.ops.attention import Cache, attention, attention_with_cache
 from lengthscale.models.ops.causal_conv import causal_conv1d
 from lengthscale.models.ops.gated import rnn
-from lengthscale.models.ops.kernel_call import power_of_two
+from lengthscale.models.ops.kernel_call import power_of_two, power_of_two_within
 from lengthscale.models.ops.platform import lowering_for
 from lengthscale.models.ops.selective_scan import Inputs, selective_scan
 from lengthscale.models.ops.wkv import Decay, wkv
@@ -47,3 +47,4 @@ def test_a_kernel_that_is_asked_for_says_what_is_missing(op, monkeypatch):
 
 def test_powers_of_two():
     assert [power_of_two(n) for n in (1, 2, 3, 4, 5, 1024, 1025)] == [1, 2, 4, 4, 8, 1024, 2048]
+    assert [power_of_two_within(n) for n in (0, 1, 2, 3, 4, 1023, 1024)] == [0, 1, 2, 2, 4, 512, 1024]
