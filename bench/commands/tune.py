@@ -21,6 +21,17 @@ EXAMPLES = (
     "tune --suite default --minutes 30",
     "tune --models mamba,transformer --size mini --data text --lengths 64 --step-tokens 768 --minutes 20",
 )
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    from lengthscale.bench.search.ladder import RATES
+
+    found = tuple(parse.positive_number(part) for part in text.split(","))
+    if wrong := [f"{rate:g}" for rate in found if rate not in RATES]:
+        raise ValueError(f"expected some of {', '.join(f'{rate:g}' for rate in RATES)}, got {', '.join(wrong)}")
+    return found
+
+
 _SHARED = ("suite", "models", "measures", "lengths", "size", "data", "train_tokens", "step_tokens")
 OPTIONS = (
     *(option for option in RUN_OPTIONS if option.name in _SHARED),
@@ -31,6 +42,13 @@ OPTIONS = (
         default=20.0,
         metavar="MINUTES",
     ),
+    Option(
+        "--rates",
+        "learning rates with which each search begins, from 1e-4,3e-4,1e-3 ... 1e-1 (default: 3e-3,1e-2); more of them "
+        "where the best one may be far from another good one",
+        parse=_rates,
+        metavar="RATES",
+    ),
     OUT,
     Option("--publish", "put what is found into the recipes that ship with the program", is_switch=True),
 )
@@ -40,12 +58,15 @@ def main(**given: Any) -> int:
     """Run the command. Returns the exit code: 0, 3 where a model has no recipe, 130 where it was interrupted."""
     from lengthscale.bench.plan.options import values_of
     from lengthscale.bench.search.command import Wanted, print_recipes, run_search
+    from lengthscale.bench.search.ladder import FIRST
     from lengthscale.bench.search.request import searched
 
     values = values_of(OPTIONS, given)
-    budgets, streams = searched({name: given.get(name) for name in _SHARED})
+    budgets, kinds = searched({name: given.get(name) for name in _SHARED})
     console = Console()
-    wanted = Wanted(budgets, streams, values["minutes"], values["out"], values["publish"])
+    wanted = Wanted(
+        budgets, kinds, values["minutes"], values["rates"] or FIRST, out=values["out"], publish=values["publish"]
+    )
     folder, found, interrupted = run_search(wanted, console)
     print_recipes(found, console)
     console.print(f"recipes: {folder / 'recipes.csv'}", highlight=False, soft_wrap=True)

@@ -107,6 +107,15 @@ def fewer(data: Images, n: int) -> Images:
     return replace(data, train=train, train_labels=labels, version=version)
 
 
+def validation(data: Images) -> Images:
+    """The data with an eighth of the images to train on held out, in place of the images that are."""
+    n = len(data.train) - len(data.train) // 8
+    mixed = fewer(data, len(data.train))
+    parts = (mixed.train[:n], mixed.train_labels[:n], mixed.train[n:], mixed.train_labels[n:])
+    names = ("train", "train_labels", "held_out", "held_out_labels")
+    return replace(data, version=streams.version(*parts), **dict(zip(names, parts, strict=True)))
+
+
 def _by_class(labels: np.ndarray, classes: tuple[str, ...]) -> list[np.ndarray]:
     return [np.flatnonzero(labels == label) for label in range(len(classes))]
 

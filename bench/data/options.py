@@ -25,11 +25,11 @@ def apply(data: Data, name: str) -> Data:
     """
     base, _, listed = name.rpartition(":")
     known = OPTIONS[type(data)]
-    mistakes = []
-    for key, value, wrong in parse_options(base, listed, known):
-        if wrong:
-            mistakes.append(wrong)
-            continue
+    options = list(parse_options(base, listed, known))
+    mistakes = [wrong for _, _, wrong in options if wrong]
+    values = {key: value for key, value, wrong in options if not wrong}
+    for key in (key for key in known if key in values):  # in the order of the table, not in that of the text
+        value = values[key]
         try:
             data = known[key](data, value)
         except DataError as error:
@@ -49,10 +49,23 @@ def _images(data: Images, text: str) -> Images:
 
 def _part(data: Stream, text: str) -> Stream:
     """The data with another part held out, for part=validation: the last ninth of what is trained on otherwise."""
-    if text != "validation":
-        raise DataError(f"part must be validation, got {text!r}")
+    _check_part(text)
     start = len(data.train) - len(data.train) // 9
     return replace(data, tokens=data.train, split=(start, start))
 
 
-OPTIONS: dict[type, dict[str, Callable]] = {Images: {"images": _images}, Stream: {"part": _part}}
+def _part_of_images(data: Images, text: str) -> Images:
+    """The same of images: an eighth of them, with the classes in their proportions."""
+    _check_part(text)
+    return images.validation(data)
+
+
+def _check_part(text: str) -> None:
+    if text != "validation":
+        raise DataError(f"part must be validation, got {text!r}")
+
+
+OPTIONS: dict[type, dict[str, Callable]] = {
+    Images: {"part": _part_of_images, "images": _images},
+    Stream: {"part": _part},
+}

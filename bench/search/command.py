@@ -5,7 +5,7 @@
     <out>/recipes.csv       the best of each model; with --publish, they go into bench/plan/recipes.csv, too
 
 A search on a stream trains on the first 80% and chooses by the next 10%: the last 10%, on which all other commands
-score, take no part. In each round every model makes its next trials; what did not begin in the time given is left out,
+score, take no part. Nor do the held-out images: a search on images chooses by an eighth of the others. In each round every model makes its next trials; what did not begin in the time given is left out,
 and its recipe says that its search has not ended.
 """
 
@@ -36,7 +36,7 @@ from lengthscale.bench.results.csv_table import table_of
 from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.folder import foreign
 from lengthscale.bench.results.result import Result
-from lengthscale.bench.search.ladder import Trial, next_trials
+from lengthscale.bench.search.ladder import FIRST, Trial, next_trials
 from lengthscale.bench.search.targets import Budget, merged, recipe_of, text_of
 
 TRIALS = "trials"  # the folder of the runs; where it is, a search has begun
@@ -47,8 +47,9 @@ class Wanted:
     """What `tune` is asked for."""
 
     budgets: Mapping[Budget, list[str]]  # -> models
-    streams: frozenset[str]  # the data that are streams
+    kinds: Mapping[str, type]  # of the data: Stream, Images or Task
     minutes: float
+    rates: tuple[float, ...] = FIRST  # with which each search begins
     out: Path | None = None  # None: a new folder below results/
     publish: bool = False
 
@@ -59,12 +60,13 @@ class Search:
 
     budget: Budget
     model: str
+    rates: tuple[float, ...] = FIRST
     losses: dict[Trial, float] = field(default_factory=dict)
 
     @property
     def next(self) -> list[Trial]:
         """What it tries next; empty where it has ended."""
-        return next_trials(self.losses)
+        return next_trials(self.losses, self.rates)
 
 
 def run_search(wanted: Wanted, console: Console) -> tuple[Path, list[Recipe], bool]:
@@ -76,7 +78,7 @@ def run_search(wanted: Wanted, console: Console) -> tuple[Path, list[Recipe], bo
         raise RequestError(mistakes)
     end = time.monotonic() + 60 * wanted.minutes
     out = wanted.out or new_folder("tune", machine.describe(Runner(Settings()).probe()))
-    searches = [Search(budget, model) for budget, models in wanted.budgets.items() for model in models]
+    searches = [Search(budget, model, wanted.rates) for budget, models in wanted.budgets.items() for model in models]
     known, interrupted = Known(), False
     while time.monotonic() < end and not interrupted and any(search.next for search in searches):
         for (budget, trial), mine in _round(searches).items():
@@ -106,7 +108,7 @@ def _request(budget: Budget, trial: Trial, searches: list[Search], wanted: Wante
     base = out / TRIALS / budget.name(trial)
     folders = (base, *(base.with_name(f"{base.name}-{number}") for number in range(2, 100)))
     for folder in folders:  # a folder that holds the trial of other models is left alone
-        arguments = budget.arguments(models, trial, budget.data in wanted.streams)
+        arguments = budget.arguments(models, trial, wanted.kinds[budget.data])
         try:
             return make_request(from_arguments(OPTIONS, [*arguments, "--out", str(folder)]))
         except RequestError:

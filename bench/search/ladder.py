@@ -1,6 +1,6 @@
 """The search of one recipe: which learning rate, then which warm-up, to try next, and which was best.
 
-Rates lie on a ladder of half decades. A search begins in its middle and goes on at the better end until the best rate
+Rates lie on a ladder of half decades. A search begins in its middle, or with the rates that it is given, and goes on at the better end until the best rate
 has a worse one on both sides; a best rate at the edge of what was tried says nothing. Then it tries a shorter and a
 longer warm-up at that rate. A loss that is not finite is the worst.
 """
@@ -8,7 +8,7 @@ longer warm-up at that rate. A loss that is not finite is the worst.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -32,10 +32,10 @@ def best_of(losses: Losses) -> Trial | None:
     return min(finite, key=lambda trial: finite[trial]) if finite else None
 
 
-def next_trials(losses: Losses) -> list[Trial]:
-    """What to try next; an empty list where the search has ended."""
+def next_trials(losses: Losses, first: Iterable[float] = FIRST) -> list[Trial]:
+    """What to try next; an empty list where the search has ended. first: the rates with which it begins."""
     usual = WARMUPS[0]
-    missing = [Trial(rate, usual) for rate in FIRST if Trial(rate, usual) not in losses]
+    missing = [Trial(rate, usual) for rate in first if Trial(rate, usual) not in losses]
     if missing:
         return missing
     tried = {trial: loss for trial, loss in losses.items() if trial.warmup == usual}

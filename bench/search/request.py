@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from lengthscale.bench.analysis.learned import LEARNED
-from lengthscale.bench.data import Images, Stream, load
+from lengthscale.bench.data import load
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.options import Given
 from lengthscale.bench.plan.suites import SUITES
-from lengthscale.bench.plan.workloads import Data
+from lengthscale.bench.plan.workloads import kind_of
 from lengthscale.bench.search.targets import Budget, budgets_of
 
 
-def searched(given: Given) -> tuple[dict[Budget, list[str]], frozenset[str]]:
-    """(the models of each budget, the data that are streams). given: options of `run`.
+def searched(given: Given) -> tuple[dict[Budget, list[str]], dict[str, type]]:
+    """(the models of each budget, the class of each data). given: options of `run`.
 
     Raises RequestError with all mistakes.
     """
@@ -28,10 +28,7 @@ def searched(given: Given) -> tuple[dict[Budget, list[str]], frozenset[str]]:
     if wrong:
         raise RequestError([f"--measures: {', '.join(wrong)} has no loss to choose by; expected {', '.join(LEARNED)}"])
     cells = [cell for cell in request.cells if cell not in request.unsupported]
-    data: dict[str, Data] = {cell.data: load(cell.data) for cell in cells}
-    if images := sorted(name for name, each in data.items() if isinstance(each, Images)):
-        raise RequestError([f"--data: {', '.join(images)} has no part to choose by; expected a stream or a task"])
+    kinds = {name: kind_of(load(name)) for name in dict.fromkeys(cell.data for cell in cells)}
     if not cells:
         raise RequestError(["no model can read these data", *sorted(set(request.unsupported.values()))])
-    streams = frozenset(name for name, each in data.items() if isinstance(each, Stream))
-    return budgets_of(cells, request.settings), streams
+    return budgets_of(cells, request.settings), kinds

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 
+from lengthscale.bench.data import Stream
+from lengthscale.bench.data.options import OPTIONS
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.recipes import Recipe
 from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.results.csv_table import table_of
 from lengthscale.bench.search.ladder import Losses, Trial, at_edge, best_of
 
-VALIDATION = "part=validation"  # an option of streams: neither trained on nor scored by any other command
+# An option of streams and images: neither trained on nor, of a stream, scored by any other command.
+VALIDATION = "part=validation"
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,15 @@ class Budget:
     step_tokens: int
     train_tokens: int
 
-    def arguments(self, models: Iterable[str], trial: Trial, is_stream: bool) -> list[str]:
-        """The arguments of `run` that train these models so. Only the loss at the training length is measured."""
-        data = self.data + (f"{',' if ':' in self.data else ':'}{VALIDATION}" if is_stream else "")
-        scored = ["--contexts", "1", "--targets", "32", "--windows", "256"] if is_stream else []
+    def arguments(self, models: Iterable[str], trial: Trial, kind: type) -> list[str]:
+        """The arguments of `run` that train these models so. Only the loss at the training length is measured.
+
+        kind: the data's class.
+        """
+        data = self.data
+        if kind in OPTIONS:
+            data += f"{',' if ':' in data else ':'}{VALIDATION}"
+        scored = ["--contexts", "1", "--targets", "32", "--windows", "256"] if kind is Stream else []
         return [
             *("--suite", "quick", "--measures", self.measure, "--models", ",".join(models)),
             *("--size", self.size, "--data", data, "--lengths", str(self.length)),

@@ -87,3 +87,18 @@ def test_the_validation_part_is_the_last_ninth_of_what_is_trained_on(tmp_path):
         assert len(part.held_out) == len(whole.train) // 9 == pytest.approx(len(whole.held_out), abs=1)
     with pytest.raises(DataError, match="part must be validation, got 'test'"):
         load("text:part=test")
+
+
+def test_the_validation_part_of_images_is_an_eighth_and_comes_before_their_number():
+    whole = load("mnist")
+    for name in ("mnist:part=validation,images=100", "mnist:images=100,part=validation"):
+        part = load(name)
+        assert len(part.train) == 100 and len(part.held_out) == 500
+        assert np.bincount(part.held_out_labels).tolist() == [50] * 10
+        rows = {image.tobytes() for image in part.train}
+        held_out = {image.tobytes() for image in part.held_out}
+        known = {image.tobytes() for image in whole.train}
+        assert rows | held_out <= known and not rows & held_out
+    assert not held_out & {image.tobytes() for image in whole.held_out}
+    with pytest.raises(DataError, match="from 1 to 3500"):
+        load("mnist:images=4000,part=validation")

@@ -7,11 +7,11 @@ import pytest
 from lengthscale.bench.search.ladder import FIRST, RATES, WARMUPS, Trial, at_edge, best_of, next_trials
 
 
-def searched(loss):
+def searched(loss, first=FIRST):
     """All trials of a search in which `loss(rate, warmup)` is what a trial gives, in rounds."""
     losses = {}
     for _ in range(20):
-        trials = next_trials(losses)
+        trials = next_trials(losses, first)
         if not trials:
             return losses
         assert not set(trials) & set(losses)
@@ -28,6 +28,17 @@ def test_it_finds_the_best_rate_wherever_it_is(rate):
     assert set(FIRST) <= tried
     assert {RATES[i] for i in range(len(RATES)) if abs(i - RATES.index(rate)) == 1} <= tried
     assert {trial.warmup for trial in losses if trial.rate == rate} == set(WARMUPS)
+
+
+def test_a_search_finds_a_far_minimum_where_it_begins_with_all_rates():
+    """Such as a plain RNN on the adding problem: it learns at 3e-4 and at no other rate."""
+
+    def loss(rate, warmup):
+        return 0.01 if rate == 3e-4 else 0.16 + abs(math.log(rate / 3e-3)) / 100
+
+    near = searched(loss)
+    assert best_of(near).rate == 3e-3
+    assert best_of(searched(loss, first=RATES[:6])) == Trial(3e-4, 0.1)
 
 
 def test_a_search_that_was_cut_short_is_at_its_edge():

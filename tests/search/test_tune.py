@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from lengthscale.bench.__main__ import main
+from lengthscale.bench.data import Stream
 from lengthscale.bench.plan import recipes
 from lengthscale.bench.plan.errors import RequestError
 from lengthscale.bench.plan.recipes import GIVEN, NEAREST, TUNED, UNTUNED, Recipe, choose
@@ -20,6 +21,7 @@ from lengthscale.bench.results.journal import Journal
 from lengthscale.bench.results.record import Record, row_of
 from lengthscale.bench.results.result import results_of
 from lengthscale.bench.search import command
+from lengthscale.bench.search.ladder import Trial
 from lengthscale.bench.search.request import searched
 from lengthscale.bench.search.targets import Budget, merged, text_of
 from tests.helpers.runs import made
@@ -64,7 +66,9 @@ def tuned(tmp_path, monkeypatch, minutes=60.0, models=("rnn", "gru"), publish=Fa
     monkeypatch.setattr(command, "run_sweep", sweep)
     monkeypatch.setattr(command, "time", clock)
     budget = Budget("quality", "tiny", "text", 72, 1_152, 2**20)
-    wanted = command.Wanted({budget: list(models)}, frozenset(["text"]), minutes, tmp_path / "dev" / "tune-1", publish)
+    wanted = command.Wanted(
+        {budget: list(models)}, {"text": Stream}, minutes, out=tmp_path / "dev" / "tune-1", publish=publish
+    )
     folder, found, interrupted = command.run_search(wanted, Console(quiet=True))
     assert not interrupted
     return sweep.requests, folder, {each.model: each for each in found}
@@ -147,13 +151,20 @@ def test_the_recipes_that_ship_can_be_read():
 
 
 def test_what_is_searched_follows_from_the_suite():
-    budgets, streams = searched({"suite": "default", "models": "rnn,mamba"})
+    budgets, kinds = searched({"suite": "default", "models": "rnn,mamba"})
     assert {(budget.measure, budget.data, budget.length) for budget in budgets} == {
         ("quality", "text", 72),
         ("quality", "text", 1152),
         ("recall", "mqar:pairs=4,vocab=32", 32),
     }
-    assert streams == {"text"}
+    assert kinds["text"] is Stream
+    _, kinds = searched({"models": "vit", "data": "mnist:images=100", "measures": "quality", "lengths": "16"})
+    (arguments,) = (
+        Budget("quality", "tiny", name, 16, 512, 512).arguments(["vit"], Trial(1e-3, 0.1), kind)
+        for name, kind in kinds.items()
+    )
+    assert arguments[arguments.index("--data") + 1] == "mnist:images=100,part=validation"
+    assert "--contexts" not in arguments
     assert all(models == ["rnn", "mamba"] for models in budgets.values())
 
 
@@ -161,7 +172,6 @@ def test_what_is_searched_follows_from_the_suite():
     ("options", "message"),
     [
         ({"measures": "train"}, "--measures: train has no loss to choose by; expected quality, recall, tracking"),
-        ({"data": "mnist", "measures": "quality"}, "--data: mnist has no part to choose by"),
         ({"models": "mamb"}, "did you mean 'mamba'"),
     ],
 )
