@@ -1,8 +1,8 @@
 """The search of one recipe: which learning rate, then which warm-up, to try next, and which was best.
 
-Rates lie on a ladder of half decades. A search begins in its middle, or with the rates that it is given, and goes on at the better end until the best rate
-has a worse one on both sides; a best rate at the edge of what was tried says nothing. Then it tries a shorter and a
-longer warm-up at that rate. A loss that is not finite is the worst.
+Rates lie on a ladder of half decades. A search begins in its middle, or with the rates that it is given, and goes on at
+the better end until the best rate has a worse one on both sides; a best rate at the edge of what was tried says
+nothing. Then it tries a shorter and a longer warm-up at that rate. A loss that is not finite is the worst.
 """
 
 from __future__ import annotations

@@ -61,11 +61,14 @@ def test_what_figures_may_be_compared_by():
     ]
     + [
         ("digits:images=5000", ["digits: images must be a whole number from 1 to 1442, the images to train on, got"]),
-        ("mnist:imges=5", ["unknown option of mnist 'imges'; did you mean 'images'? (known: images)"]),
+        ("mnist:imges=5", ["unknown option of mnist 'imges'; did you mean 'images'? (known: part, images)"]),
         ("mnist:", ["mnist: options are written as mnist:key=value,key=value, got ''"]),
         ("mnist:images", ["mnist: options are written as mnist:key=value,key=value, got 'images'"]),
         ("mnist:images=5,images=6", ["mnist: images is given twice"]),
-        ("mnist:images=0,x=1", ["mnist: images must be a whole number", "unknown option of mnist 'x' (known: images)"]),
+        (
+            "mnist:images=0,x=1",
+            ["unknown option of mnist 'x' (known: part, images)", "mnist: images must be a whole number"],
+        ),
         ("text:images=5", ["unknown option of text 'images' (known: part)"]),
     ],
 )
@@ -93,12 +96,13 @@ def test_the_validation_part_of_images_is_an_eighth_and_comes_before_their_numbe
     whole = load("mnist")
     for name in ("mnist:part=validation,images=100", "mnist:images=100,part=validation"):
         part = load(name)
-        assert len(part.train) == 100 and len(part.held_out) == 500
+        assert (len(part.train), len(part.held_out)) == (100, 500)
         assert np.bincount(part.held_out_labels).tolist() == [50] * 10
         rows = {image.tobytes() for image in part.train}
         held_out = {image.tobytes() for image in part.held_out}
         known = {image.tobytes() for image in whole.train}
-        assert rows | held_out <= known and not rows & held_out
+        assert rows | held_out <= known
+        assert not rows & held_out
     assert not held_out & {image.tobytes() for image in whole.held_out}
     with pytest.raises(DataError, match="from 1 to 3500"):
         load("mnist:images=4000,part=validation")
