@@ -93,9 +93,9 @@ def test_the_validation_part_is_the_last_ninth_of_what_is_trained_on(tmp_path):
 
 
 def test_the_validation_part_of_images_is_an_eighth_and_comes_before_their_number():
-    whole = load("mnist")
+    whole = image_set("mnist")
     for name in ("mnist:part=validation,images=100", "mnist:images=100,part=validation"):
-        part = load(name)
+        part = image_set(name)
         assert (len(part.train), len(part.held_out)) == (100, 500)
         assert np.bincount(part.held_out_labels).tolist() == [50] * 10
         rows = {image.tobytes() for image in part.train}
