@@ -1,13 +1,14 @@
 """What a claim is: the runs that test it, how their results are judged, and how they are drawn.
 
-A claim is a frozen value of three functions and a few words: one file each, one line in bench/claims/__init__.py. Its
-`judge` gets all results that its parts' journals hold, failed and skipped ones too (`rows_of` gives the rows of those
-that are ok), and never raises for what is missing: without an estimate a Finding is not decided.
+A claim is a frozen value of three functions and a few words: one file each, one line in bench/claims/__init__.py. The
+file says the rules of its verdict and their reasons: they were written down before the runs. Its `judge` gets all
+results that its parts' journals hold, failed and skipped ones too (`rows_of` gives the rows of those that are ok), and
+never raises for what is missing: without an estimate a Finding is not decided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +20,10 @@ from lengthscale.bench.results.record import Row
 from lengthscale.bench.results.result import Result
 from lengthscale.models import present_name
 
+ARTICLE = (
+    "an introduction in Chinese that walks from RNN to Mamba (its sections: RNN, LSTM, GRU, Transformer, "
+    "self-attention, Vision Transformer, Mamba)"
+)
 HOLDS, FAILS, NOT_DECIDED = "holds", "fails", "not decided"
 VERDICTS = (HOLDS, FAILS, NOT_DECIDED)
 
@@ -76,6 +81,9 @@ class Finding:
     decided_by: str  # the rule, in words with its thresholds
     lengths: Lengths = (None, None)
     note: str = ""  # what else a reader must know, such as why nothing is decided; time and failures are added to it
+    n: int = 0  # independent units behind the interval: replicates, seeds or places; 0 where there is none
+    confidence: float | None = None  # of the interval; None where there is none
+    says: str = ""  # of a claim's first finding: what was found, in one sentence
 
     def __post_init__(self):
         assert self.verdict in VERDICTS, self.verdict
@@ -84,6 +92,7 @@ class Finding:
         """The finding's columns of claims.csv."""
         return {
             **{name: getattr(self, name) for name in ("measured", "unit", "verdict", "decided_by", "note")},
+            **{"finding": self.says, "n": self.n or None, "confidence": self.confidence},
             **{"figure": None, "low": None, "high": None},
             **({} if self.estimate is None else _columns_of(self.estimate)),
             **dict(zip(("length_min", "length_max"), self.lengths, strict=True)),
@@ -94,6 +103,13 @@ def _columns_of(estimate: Estimate) -> dict[str, float | None]:
     return {"figure": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
+class Minutes(NamedTuple):
+    """What a claim takes on 2 cores."""
+
+    least: float  # with fewer, nothing can be decided
+    whole: float  # as much as a budget of 120 minutes for all claims gives it
+
+
 @dataclass(frozen=True)
 class Claim:
     """One claim of the article: what to run for it, how to judge it and how to draw it."""
@@ -101,10 +117,30 @@ class Claim:
     number: int
     name: str
     statement: str
+    published: str  # the figure of others that ours stands next to, with its source
     parts: Callable[[float], list[Part]]  # minutes for this claim -> what to run, tighter with more
     judge: Callable[[Results], list[Finding]]  # the first is the claim's overall verdict
-    figure: Callable[[Results], Figure]  # without title; called where any result is ok
-    share: float  # of the budget
+    figures: Callable[[Results], tuple[Figure, ...]]  # the first has no title; called where any result is ok
+    minutes: Minutes
+
+
+def shared(claims: Sequence[Claim], budget: float) -> dict[int, float]:
+    """The minutes of each claim, by its number; those that the budget cannot decide have none.
+
+    The claims that take the least come first, and get what they need. What is left is divided in proportion to what
+    each could use. Where the budget is too small for all of them, the cheapest gets it: it can be continued.
+    """
+    cheapest = sorted(claims, key=lambda claim: claim.minutes.least)
+    given: dict[int, float] = {}
+    for claim in cheapest:
+        if sum(given.values()) + claim.minutes.least <= budget:
+            given[claim.number] = claim.minutes.least
+    if not given:
+        return {cheapest[0].number: budget}
+    more = {claim.number: claim.minutes.whole - claim.minutes.least for claim in claims if claim.number in given}
+    left, useful = budget - sum(given.values()), sum(more.values())
+    share = left / useful if useful else 0.0
+    return {number: round(minutes + share * more[number], 2) for number, minutes in given.items()}
 
 
 def affordable(levels: dict[float, Level], minutes: float) -> Level:

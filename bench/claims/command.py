@@ -5,12 +5,14 @@
     <out>/claims.md               the verdicts as a table
     <out>/claims/<claim>.png|svg  a picture of each claim, and <claim>-dark
 
-Each claim has its share of the budget. No replicate begins after its claim's time is over. The same command with the
-same --out goes on with what is left.
+Each claim has its share of the budget, and a claim that the budget cannot decide has none. No replicate begins after
+its claim's time is over. The same command with the same --out goes on with what is left; so --minutes 30 measures a
+large budget in parts of half an hour.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lengthscale.bench.claims import CLAIMS, table
-from lengthscale.bench.claims.claim import Claim, Finding, Results
+from lengthscale.bench.claims.claim import Claim, Finding, Results, shared
 from lengthscale.bench.host import machine
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.host.runner import Runner
@@ -49,6 +51,7 @@ class Wanted:
 
     claims: Sequence[Claim]
     budget: float = BUDGET_MINUTES  # for all of them together
+    minutes: float = math.inf  # of this part
     out: Path | None = None  # None: a new folder below results/
     rerun: bool = False
 
@@ -58,7 +61,7 @@ class Work:
     """A claim with its minutes and its runs."""
 
     claim: Claim
-    minutes: float
+    minutes: float  # 0: the budget cannot decide it
     requests: dict[str, Request]  # by the parts' names
 
 
@@ -76,19 +79,20 @@ def run_claims(wanted: Wanted, console: Console) -> tuple[bool, bool]:
     out.mkdir(parents=True, exist_ok=True)
     about = {"device": device_slug(described), "git_sha": described["git_sha"]}
     failed, left, end = False, 0, started
+    latest = started + 60 * wanted.minutes
     known = Known()
     for work in works:
         end += 60 * work.minutes
         results = Results()
         for name, request in work.requests.items():
-            results[name], interrupted = _run_part(work, name, request, end, known, console)
+            results[name], interrupted = _run_part(work, name, request, min(end, latest), known, console)
             results.peaks[name] = resume.peaks_of(request.out) or {} if request.out else {}
             if interrupted:
                 console.print(f"interrupted; the same command with --out {out} continues from here", soft_wrap=True)
                 return failed, True
         findings = work.claim.judge(results)
         findings = [_with_note(findings[0], _note(work, results, described["n_cpus"])), *findings[1:]]
-        command = f"./run_bench.sh claims --only {work.claim.number} --budget {work.minutes:g}"
+        command = f"./run_bench.sh claims --only {work.claim.number} --budget {work.minutes or wanted.budget:g}"
         rows = table.update(out, table.rows_of_claim(work.claim, findings, command=command, **about))
         mine = next(row for row in rows if row["claim"] == str(work.claim.number))
         if any(result.status == Status.OK for part in results.values() for result in part):
@@ -114,12 +118,12 @@ def chosen(text: str | None) -> list[Claim]:
 
 def _plan(wanted: Wanted, out: Path) -> list[Work]:
     """Raises RequestError with the mistakes of all parts."""
-    shares = sum(claim.share for claim in wanted.claims)
+    given = shared(wanted.claims, wanted.budget)
     works, mistakes = [], []
     for claim in wanted.claims:
-        minutes = max(0.01, round(wanted.budget * claim.share / shares, 2))  # so that `command` plans the same parts
+        minutes = given.get(claim.number, 0.0)
         requests = {}
-        for part in claim.parts(minutes):
+        for part in claim.parts(minutes) if minutes else ():
             folder = out / claim.name / part.name
             options = [*part.arguments, "--out", str(folder), *(["--rerun"] if wanted.rerun else [])]
             try:
@@ -149,6 +153,8 @@ def _run_part(
 
 def _note(work: Work, results: Results, n_cpus: int) -> str:
     """What did not run, what failed, and what disturbed it, in words; nothing where all went well."""
+    if not work.minutes:
+        return f"the budget cannot decide it: it takes {work.claim.minutes.least:g} minutes or more"
     said = []
     if left := _left(work, results):
         turns = sum(len(schedule(each.cells, each.settings.replicates)) for each in work.requests.values())

@@ -1,24 +1,31 @@
-"""The best learning rate of a search for a model."""
+"""What the learning rate of a result is worth: a verdict on a model needs one that a search has found for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-import numpy as np
+from lengthscale.bench.claims.family import At
+from lengthscale.bench.plan.recipes import TUNED
+from lengthscale.bench.results.estimate import Estimate
+from lengthscale.bench.results.record import Row
 
 
-def best_of(losses: Mapping[float, Iterable[float]]) -> float:
-    """The rate with the lowest mean loss. losses: rate -> one loss for each seed.
+def note_on(rows: Iterable[Row]) -> str:
+    """Such as "learning rate 0.01 (tuned)", of rows of one model."""
+    found = dict.fromkeys((row.number("learning_rate"), row.recipe) for row in rows)
+    return ", ".join(f"learning rate {rate:g} ({recipe})" for rate, recipe in found)
 
-    Only the rates with the most seeds count: where a seed diverged, the mean would leave it out.
+
+def decisive(at: At, rows: Iterable[Row]) -> At:
+    """The estimates without intervals, which decide nothing, where a row's learning rate was not searched to its end.
+
+    A model that fails at a rate which nobody has chosen for it, or at the edge of those tried, has not failed.
     """
-    kept = {rate: list(mine) for rate, mine in losses.items()}
-    most = max(map(len, kept.values()))
-    return min((rate for rate, mine in kept.items() if len(mine) == most), key=lambda rate: np.mean(kept[rate]))
+    if all(row.recipe == TUNED for row in rows):
+        return at
 
+    def undecided(confidence: float) -> Estimate | None:
+        estimate = at(confidence)
+        return None if estimate is None else Estimate(estimate.value)
 
-def note_on(best: float, rates: Iterable[float]) -> str:
-    """Such as "learning rate 0.01 of 0.003, 0.01, at the sweep's edge": a better rate may lie beyond the edge."""
-    tried = sorted(rates)
-    edge = ", at the sweep's edge" if len(tried) > 1 and best in (tried[0], tried[-1]) else ""
-    return f"learning rate {best:g} of {', '.join(f'{rate:g}' for rate in tried)}{edge}"
+    return undecided

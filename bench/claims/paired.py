@@ -1,4 +1,4 @@
-"""Losses of the same targets of a stream, compared place by place.
+"""Losses of the same targets of a stream, compared place by place and seed by seed.
 
 Places differ far more from each other than two contexts, or two models, differ at one place. So the interval of the
 paired differences is many times narrower. The losses are a result's `place_losses` (bench/results/result.py). A longer
@@ -7,25 +7,18 @@ context may have been read at the first places only (bench/device/workloads/text
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 
-from lengthscale.bench.claims import learning_rates
-from lengthscale.bench.claims.claim import Results, is_of
+from lengthscale.bench.claims.claim import is_of
+from lengthscale.bench.claims.family import At
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.result import Result
 
 FEW = 12  # places: below it Student's t, since a bootstrap of few values gives too narrow an interval
-
-
-class Difference(NamedTuple):
-    """The difference of two mean losses on the same targets, nats a token; None where one is missing or not finite."""
-
-    estimate: Estimate | None = None
-    places: int = 0
 
 
 def with_losses(part: list[Result], **cell) -> list[Result]:
@@ -45,32 +38,35 @@ def losses(result: Result, context: int, control: str | None = None) -> np.ndarr
     return np.zeros(0)
 
 
-def mean_losses(results: list[Result], context: int, control: str | None = None) -> np.ndarray:
-    """The mean loss of each place, (places,), averaged over results on the same targets, such as several seeds."""
-    found = [losses(result, context, control) for result in results]
-    return np.mean(found, axis=0) if found and len({len(each) for each in found}) == 1 else np.zeros(0)
+def losses_of(seeds: list[Result], context: int, control: str | None = None) -> np.ndarray:
+    """The same of several seeds, (seeds, places); (0, 0) where one has none or other places."""
+    found = [losses(result, context, control) for result in seeds]
+    return np.array(found) if found and len({len(each) for each in found}) == 1 else np.zeros((0, 0))
 
 
-def difference(of: np.ndarray, to: np.ndarray) -> Difference:
-    """The mean of `of - to`, (places,) each, over the places that both have."""
-    places = min(len(of), len(to))
-    apart = of[:places] - to[:places]
-    if not places or not np.isfinite(apart).all():
-        return Difference(None, places)
-    return Difference(intervals.mean_of_few(apart) if places < FEW else intervals.mean(apart), places)
+def apart(first: np.ndarray, second: np.ndarray, compare: Callable) -> At:
+    """A comparison of two mean losses on the same targets by the same seeds, (seeds, places) each.
 
-
-def best_rate(parts: Results, **cell) -> tuple[list[Result], str]:
-    """(the results of these cells at their best learning rate, one for each seed; a note on that rate).
-
-    The best rate has the lowest mean training loss. Hardly any token was trained on twice, so that is nearly a held-out
-    loss, and the held-out targets take no part in the choice.
+    Its interval reaches as far as the one over seeds, by Student's t, and the one over the places that both have: it is
+    about the model, and not about these weights or these places. None where a loss is missing or not finite.
+    compare(first, second): such as their difference, of arrays of means.
     """
-    rates: dict[float, list[Result]] = {}
-    for result in with_losses(parts.together(), **cell):
-        rates.setdefault(result.row.number("learning_rate"), []).append(result)
-    if not rates:
-        return [], "no trained model"
-    losses = {rate: [result.row.number("train_loss") for result in mine] for rate, mine in rates.items()}
-    best = learning_rates.best_of(losses)
-    return sorted(rates[best], key=lambda result: result.cell.seed), learning_rates.note_on(best, rates)
+    places = min(first.shape[1], second.shape[1])
+    first, second = first[:, :places], second[:, :places]
+    if first.shape != second.shape or not first.size or not np.isfinite([first, second]).all():
+        return lambda confidence: None
+    value = float(compare(first.mean(), second.mean()))
+
+    def of_places(mine: np.ndarray, theirs: np.ndarray, axis: int = -1) -> np.ndarray:
+        return compare(np.mean(mine, axis=axis), np.mean(theirs, axis=axis))
+
+    def at(confidence: float) -> Estimate:
+        over_seeds = intervals.student(compare(first.mean(1), second.mean(1)), value, confidence)
+        by = intervals.jackknife if places < FEW else intervals.paired
+        over_places = by(first.mean(0), second.mean(0), of_places, confidence)
+        if over_seeds.interval is None or over_places.interval is None:
+            return Estimate(value)
+        (low, high), (other_low, other_high) = over_seeds.interval, over_places.interval
+        return Estimate(value, min(low, other_low), max(high, other_high))
+
+    return at

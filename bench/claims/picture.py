@@ -1,4 +1,4 @@
-"""One picture a claim, light and dark, with its verdict below the title."""
+"""One picture a claim, light and dark. Its title is what was found; the claim and the verdict stand below it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def draw(out: Path, claim: Claim, row: dict, results: Results, described: dict) 
     home = out / "claims"
     home.mkdir(exist_ok=True)
     estimate = estimate_text(row)
-    said = f"{row['verdict']}: {row['measured']}" + (f": {estimate}" if estimate else "")
-    lines = [
-        part for text in (said, row["note"]) if text for part in textwrap.wrap(text, _LETTERS, break_on_hyphens=False)
-    ]
+    claimed = f"claim {claim.number}: {claim.statement}: {row['verdict']}"
+    measured = row["measured"] + (f": {estimate}" if estimate else "")
+    said = (claimed, measured, row["note"])
+    lines = [part for text in said if text for part in textwrap.wrap(text, _LETTERS, break_on_hyphens=False)]
     modified = " (modified)" if described.get("git_dirty") else ""
     commit = [f"commit {described['git_sha']}{modified}"] if described["git_sha"] else []
     caption = (device_name(described), f"jax {described['packages']['jax']}", *commit)
-    title = f"{claim.number}. {claim.statement}"
-    figure = replace(claim.figure(results), title=title, subtitle=tuple(lines))
-    return write(Sheet((figure,), caption, size=_SIZE), home, claim.name)
+    first, *others = claim.figures(results)
+    first = replace(first, title=row["finding"] or claim.statement, subtitle=tuple(lines))
+    return write(Sheet((first, *others), caption, size=_SIZE), home, claim.name)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from lengthscale.bench.claims.claim import is_of
+from lengthscale.bench.claims.family import At
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
@@ -19,24 +21,71 @@ def found(results: list[Result], **cell) -> Result | None:
     return next((r for r in good if is_of(r, **cell)), None)
 
 
-def of_times(over: Result | None, under: Result | None) -> Estimate | None:
+def of_times(over: Result | None, under: Result | None) -> At:
     """The time of a step in `over` divided by that in `under`; None where one of them is missing."""
-    return _ratio(over, under, 1.0)
+    return lambda confidence: _ratio(over, under, 1.0, confidence)
 
 
-def of_speeds(over: Result | None, under: Result | None) -> Estimate | None:
-    """The tokens a second in `over` divided by those in `under`; None where one of them is missing."""
+def of_speeds(over: Result | None, under: Result | None) -> At:
+    """The sequences a second in `over` divided by those in `under`; None where one of them is missing."""
+    if over is None or under is None:
+        return lambda confidence: None
+    factor = over.cell.batch / under.cell.batch
+    return lambda confidence: _ratio(under, over, factor, confidence)
+
+
+def replicates_of(*results: Result | None) -> int:
+    """The number of replicates that all of these have."""
+    return min((len(result.medians_ms) if result else 0 for result in results), default=0)
+
+
+def logs_of(over: Result, under: Result) -> np.ndarray:
+    """The logarithm of the ratio of times in each replicate, (replicates,)."""
+    count = replicates_of(over, under)
+    return np.log(over.medians_ms[:count]) - np.log(under.medians_ms[:count])
+
+
+def passes(pairs: Mapping[int, tuple[Result, Result]], level: float) -> At:
+    """The length at which a ratio of times rises over a level, by straight lines between logarithms.
+
+    It is None where that does not happen, and has no interval where it does not in some replicate. pairs: the length ->
+    the results whose times are divided, short lengths first.
+    """
+    lengths = np.log(list(pairs))
+    medians = [
+        math.log(over.row.number("time_median_ms") / under.row.number("time_median_ms"))
+        for over, under in pairs.values()
+    ]
+    of_replicates = zip(*(logs_of(*pair) for pair in pairs.values()), strict=False)
+    middle, *others = (_rise(lengths, np.array(each), math.log(level)) for each in (medians, *of_replicates))
+
+    def at(confidence: float) -> Estimate | None:
+        if middle is None:
+            return None
+        known = [each for each in others if each is not None]
+        if len(known) < len(others):
+            return Estimate(math.exp(middle))
+        return exp(intervals.student(known, middle, confidence))
+
+    return at
+
+
+def _rise(x: np.ndarray, y: np.ndarray, level: float) -> float | None:
+    """Where y first rises over the level, linear between the points."""
+    for at in range(len(y) - 1):
+        if y[at] < level <= y[at + 1]:
+            return float(x[at] + (level - y[at]) / (y[at + 1] - y[at]) * (x[at + 1] - x[at]))
+    return None
+
+
+def _ratio(over: Result | None, under: Result | None, factor: float, confidence: float) -> Estimate | None:
     if over is None or under is None:
         return None
-    return _ratio(under, over, over.cell.batch / under.cell.batch)
-
-
-def _ratio(over: Result | None, under: Result | None, factor: float) -> Estimate | None:
-    if over is None or under is None:
-        return None
-    count = min(len(over.medians_ms), len(under.medians_ms))
     ratio = over.row.number("time_median_ms") / under.row.number("time_median_ms")
-    of_replicates = np.log(over.medians_ms[:count]) - np.log(under.medians_ms[:count])
-    found = intervals.student(of_replicates, math.log(ratio))
-    ends = (None if end is None else factor * math.exp(end) for end in (found.low, found.high))
-    return Estimate(factor * ratio, *ends)
+    return exp(intervals.student(logs_of(over, under), math.log(ratio), confidence)).times(factor)
+
+
+def exp(logarithm: Estimate) -> Estimate:
+    """The estimate whose logarithm is this."""
+    ends = (None if end is None else math.exp(end) for end in (logarithm.low, logarithm.high))
+    return Estimate(math.exp(logarithm.value), *ends)

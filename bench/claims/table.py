@@ -20,7 +20,8 @@ _COLOURS = {HOLDS: "green", NOT_DECIDED: "yellow"}
 def rows_of_claim(claim: Claim, findings: list[Finding], **about: str | None) -> list[dict]:
     """Rows of COLUMNS. about: device, git_sha, command."""
     assert findings, f"claim {claim.name} found nothing"
-    known = {"claim": claim.number, "name": claim.name, "statement": claim.statement, **about}
+    known = {name: getattr(claim, name) for name in ("name", "statement", "published")}
+    known |= {"claim": claim.number, **about}
     return [known | finding.columns() for finding in findings]
 
 
@@ -38,13 +39,14 @@ def update(folder: Path, rows: list[dict]) -> list[dict]:
 def print_verdicts(rows: list[dict], console: Console) -> None:
     """Print the claims of the rows (as `read` gives them), each with its overall verdict and its estimate."""
     table = Table(title="The article's claims", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("claim", "verdict", "figure [95% interval]", "measured", "note"):
+    for column in ("claim", "verdict", "found", "figure [interval]", "note"):
         table.add_column(column)
     for row in overall(rows):
         verdict = f"[{_COLOURS.get(row['verdict'], 'red')}]{row['verdict']}[/]"
-        texts = (f"{row['claim']}. {row['statement']}", estimate_text(row), row["measured"], row["note"])
-        statement, figure, measured, note = (each.replace("[", r"\[") for each in texts)
-        table.add_row(statement, verdict, figure, measured, note)
+        found = row["finding"] or row["measured"]
+        texts = (f"{row['claim']}. {row['statement']}", found, estimate_text(row), row["note"])
+        statement, found, figure, note = (each.replace("[", r"\[") for each in texts)
+        table.add_row(statement, verdict, found, figure, note)
     console.print(table)
 
 
@@ -55,5 +57,6 @@ def markdown(rows: list[dict]) -> str:
         verdict = row["verdict"]
         if verdict == NOT_DECIDED and row["note"]:
             verdict += f" ({row['note']})"
-        lines.append((f"{row['claim']}. {row['statement']}", verdict, estimate_text(row), row["measured"]))
-    return text.table(("claim", "verdict", "figure [95% interval]", "measured"), lines)
+        ours = "; ".join(part for part in (row["finding"], estimate_text(row)) if part)
+        lines.append((f"{row['claim']}. {row['statement']}", row["published"], ours, verdict))
+    return text.table(("claim", "published", "ours", "verdict"), lines)

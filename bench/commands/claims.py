@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lengthscale.bench.commands.arguments import command
@@ -10,7 +11,11 @@ from lengthscale.bench.plan import parse
 from lengthscale.bench.plan.options import OUT, RERUN, Option, values_of
 
 ABOUT = "Test the article's claims: a verdict for each, with its interval."
-EXAMPLES = ("claims --budget 20", "claims --only 3,8 --budget 10")
+EXAMPLES = (
+    "claims --budget 20",
+    "claims --only 3,8 --budget 10",
+    "claims --budget 120 --minutes 30 --out results/claims-1",
+)
 
 
 def _only_help() -> str:
@@ -28,10 +33,15 @@ def _chosen(text: str | None) -> list[Any]:
 OPTIONS = (
     Option(
         "--budget",
-        "for the chosen claims together; more minutes give narrower intervals (default: 20)",
+        "for the chosen claims together; 120 decide all that 2 cores can (default: 20)",
         parse=parse.positive_number,
         default=20.0,
         metavar="MINUTES",
+    ),
+    Option(
+        "--minutes",
+        "begin nothing after so many minutes; the same command with the same --out goes on (default: no limit)",
+        parse=parse.positive_number,
     ),
     Option("--only", _only_help, parse=_chosen, metavar="3,8"),
     OUT,
@@ -45,7 +55,8 @@ def main(**given: Any) -> int:
     from lengthscale.bench.claims.command import Wanted, run_claims
 
     claims = values["only"] if values["only"] is not None else _chosen(None)
-    wanted = Wanted(claims, values["budget"], values["out"], values["rerun"])
+    minutes = values["minutes"] or math.inf
+    wanted = Wanted(claims, values["budget"], minutes, out=values["out"], rerun=values["rerun"])
     failed, interrupted = run_claims(wanted, Console())
     if interrupted:
         return 130

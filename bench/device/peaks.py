@@ -1,8 +1,9 @@
-"""The machine's peak rates, as measured on it: of a matrix product, and of copying memory."""
+"""The machine's peak rates, as measured on it, of a matrix product and of copying memory; and the size of its cache."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,14 @@ SIDE = 2048  # of the matrices
 SIDES = {"cuda": 8192, "tpu": 8192}  # 2,048 take an H100 30 us, less than a call itself
 COPIED_BYTES = 1 << 28
 REPEATS = 5
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 def measure_peaks() -> dict:
-    """The peak rates, each the best of a few calls: {"gemm_flops_per_s": {dtype: ...}, "copy_bytes_per_s": ...}."""
+    """The peak rates, each the best of a few calls: {"gemm_flops_per_s": {dtype: ...}, "copy_bytes_per_s": ...}.
+
+    And "cache_bytes": the size of the last level of a CPU's cache; None where the system does not tell it.
+    """
 
     def fastest(call, args) -> float:
         """The least seconds of a call. The first argument is donated, so that the result needs no new memory."""
@@ -40,4 +45,15 @@ def measure_peaks() -> dict:
         with jax.default_matmul_precision(dtype.matmul_precision):
             gemm[name] = 2 * side**3 / fastest(jnp.matmul, (a, b))
     x = jnp.zeros(COPIED_BYTES // 4, jnp.float32)
-    return {"gemm_flops_per_s": gemm, "copy_bytes_per_s": 2 * COPIED_BYTES / fastest(lambda x: x + 1, (x,))}
+    return {
+        "gemm_flops_per_s": gemm,
+        "copy_bytes_per_s": 2 * COPIED_BYTES / fastest(lambda x: x + 1, (x,)),
+        "cache_bytes": cache_bytes() if platform() == "cpu" else None,
+    }
+
+
+def cache_bytes(folder: Path = CACHES) -> int | None:
+    """The size of the largest cache of a CPU, as Linux tells it."""
+    sizes = [path.read_text().strip() for path in folder.glob("index*/size")]
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    return max((int(text[:-1]) * units[text[-1]] for text in sizes if text[-1:] in units), default=None)

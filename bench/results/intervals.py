@@ -1,7 +1,8 @@
-"""Estimates from samples: a median, a mean or a ratio with its 95% interval.
+"""Estimates from samples: a median, a mean or a ratio with its interval, of 95% where nothing else is said.
 
-The intervals are by bootstrap (Efron and Tibshirani 1993), but for `of_replicates` and `mean_of_few`. There is no
-interval where there are fewer than 3 values, or where one is not finite. All but `mean_of_few` need at least one value.
+The intervals are by bootstrap (Efron and Tibshirani 1993), but for `of_replicates`, `jackknife` and `mean_of_few`.
+There is no interval where there are fewer than 3 values, or where one is not finite. All but `mean_of_few` need at
+least one value.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from scipy import stats
 from lengthscale.bench.results.estimate import Estimate
 
 FEWEST = 3  # values that an interval needs
+CONFIDENCE = 0.95
 RESAMPLES = 2000
 
 
@@ -35,24 +37,43 @@ def of_replicates(values: Sequence[float]) -> Estimate:
     return Estimate(middle, min(middle, math.exp(logs.low)), max(middle, math.exp(logs.high)))
 
 
-def student(values: Sequence[float] | np.ndarray, value: float) -> Estimate:
+def student(values: Sequence[float] | np.ndarray, value: float, confidence: float = CONFIDENCE) -> Estimate:
     """A value with the interval of the mean of what each replicate gives, (n,), by Student's t.
 
     A bootstrap's interval of 3 values would cover in 75% of all cases and not in 95%. The value is that of the medians;
     where it is outside of the interval of the mean, the interval reaches to it.
     """
-    found = mean_of_few(np.asarray(values, float))
+    found = mean_of_few(np.asarray(values, float), confidence)
     if found is None or found.low is None or found.high is None:
         return Estimate(value)
     return Estimate(value, min(found.low, value), max(found.high, value))
 
 
-def mean(values: np.ndarray) -> Estimate:
+def mean(values: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
     """The mean of values, (n,)."""
-    return _bootstrap((values,), np.mean)
+    return _bootstrap((values,), np.mean, confidence=confidence)
 
 
-def mean_of_few(values: np.ndarray) -> Estimate | None:
+def paired(first: np.ndarray, second: np.ndarray, statistic: Callable, confidence: float = CONFIDENCE) -> Estimate:
+    """A statistic of pairs, (n,) and (n,): the bootstrap draws whole pairs.
+
+    statistic(first, second, axis): vectorized, as numpy's functions are.
+    """
+    return _bootstrap((first, second), statistic, paired=True, confidence=confidence)
+
+
+def jackknife(first: np.ndarray, second: np.ndarray, statistic: Callable, confidence: float = CONFIDENCE) -> Estimate:
+    """A smooth statistic(first, second) of a few pairs, (n,) and (n,), with its interval by Student's t.
+
+    It is that of the mean of the n pseudo-values n s - (n - 1) s_i, where s_i is the statistic without the i-th pair
+    (Tukey 1958). A bootstrap of few pairs would draw too small variances. It needs one value or more without each pair.
+    """
+    count, value = len(first), float(statistic(first, second))
+    without = np.array([statistic(np.delete(first, i), np.delete(second, i)) for i in range(count)])
+    return student(count * value - (count - 1) * without, value, confidence)
+
+
+def mean_of_few(values: np.ndarray, confidence: float = CONFIDENCE) -> Estimate | None:
     """The mean of a few normal values, (n,), with its interval by Student's t; None of no values.
 
     A bootstrap's interval of 3 seeds would cover the mean in 75% of all cases and not in 95%.
@@ -62,7 +83,7 @@ def mean_of_few(values: np.ndarray) -> Estimate | None:
     middle = float(np.mean(values))
     if len(values) < FEWEST or not np.isfinite(values).all():
         return Estimate(middle)
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
     return Estimate(middle, middle - half, middle + half)
 
 
@@ -72,15 +93,17 @@ def ratio(values: np.ndarray, to: np.ndarray) -> Estimate:
     The bootstrap draws whole rounds; rounds that only one of the two has do not count for the interval.
     """
     rounds = min(len(values), len(to))
-    paired = _bootstrap((values[:rounds], to[:rounds]), _ratio, paired=True)
-    return replace(paired, value=float(_ratio(values, to)))
+    found = paired(values[:rounds], to[:rounds], _ratio)
+    return replace(found, value=float(_ratio(values, to)))
 
 
 def _ratio(values: np.ndarray, to: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.median(values, axis=axis) / np.median(to, axis=axis)
 
 
-def _bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable, paired: bool = False) -> Estimate:
+def _bootstrap(
+    samples: tuple[np.ndarray, ...], statistic: Callable, paired: bool = False, confidence: float = CONFIDENCE
+) -> Estimate:
     value = float(statistic(*samples))
     if min(map(len, samples)) < FEWEST or not all(np.isfinite(values).all() for values in samples):
         return Estimate(value)
@@ -90,6 +113,7 @@ def _bootstrap(samples: tuple[np.ndarray, ...], statistic: Callable, paired: boo
         samples,
         statistic,
         paired=paired,
+        confidence_level=confidence,
         vectorized=True,
         method="percentile",
         n_resamples=RESAMPLES,

@@ -7,8 +7,8 @@ from pathlib import Path
 from lengthscale.bench.results.csv_table import read_table
 
 COLUMNS = (
-    *("claim", "name", "statement", "measured", "figure", "low", "high", "unit", "verdict", "decided_by"),
-    *("length_min", "length_max", "device", "git_sha", "command", "note"),
+    *("claim", "name", "statement", "published", "finding", "measured", "figure", "low", "high", "confidence", "n"),
+    *("unit", "verdict", "decided_by", "length_min", "length_max", "device", "git_sha", "command", "note"),
 )
 FILE, VERDICTS = "claims.csv", "claims.md"
 
@@ -28,12 +28,19 @@ def overall(rows: list[dict]) -> list[dict]:
 
 
 def estimate_text(row: dict) -> str:
-    """A row's estimate as text, such as "4.9x [4.7, 5.2]" or "1,300 tokens [1,100, 1,500]"."""
+    """A row's estimate as text, such as "4.9x [4.7, 5.2]" or "1,300 tokens [1,100, 1,500]".
+
+    An interval without a width is that of an exact figure, and is not shown.
+    """
     if not row["figure"]:
         return ""
     unit = row["unit"] if row["unit"] in ("", "x", "%") else f" {row['unit']}"
-    interval = f" [{_short(row['low'])}, {_short(row['high'])}]" if row["low"] and row["high"] else ""
+    interval = f" [{_short(row['low'])}, {_short(row['high'])}]" if _has_width(row) else ""
     return f"{_short(row['figure'])}{unit}{interval}"
+
+
+def _has_width(row: dict) -> bool:
+    return bool(row["low"] and row["high"]) and row["low"] != row["high"]
 
 
 def _short(text: str) -> str:

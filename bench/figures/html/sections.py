@@ -64,7 +64,7 @@ def _kind(fit: Fit) -> tuple:
 
 def no_claims() -> str:
     """The note that replaces the verdicts if no claim was tested on this device."""
-    return f'<p class="note">Not tested on this device yet. That takes about 20 minutes: <code>{COMMAND}</code></p>'
+    return f'<p class="note">Not tested on this device yet. That takes 20 minutes or more: <code>{COMMAND}</code></p>'
 
 
 def source(part: Part) -> str:
@@ -90,13 +90,14 @@ def verdicts_table(part: Part, letter: str) -> str:
         number, first = row["claim"], row["claim"] not in seen
         seen.add(number)
         head = f"<b>{escape(number)}. {escape(row['statement'])}</b>" if first else ""
+        found = "; ".join(each for each in (row["finding"], row["measured"]) if each)
         place = f' id="claim-{letter}{escape(number)}" class="overall"' if first else ""
         lengths = " to ".join(dict.fromkeys(each for each in (row["length_min"], row["length_max"]) if each))
-        cells = (escape(row["measured"]), escape(claims_table.estimate_text(row)), verdict(row["verdict"]))
+        cells = (escape(found), escape(claims_table.estimate_text(row)), verdict(row["verdict"]))
         rest = "".join(f"<td>{escape(each)}</td>" for each in (row["decided_by"], lengths, row["note"]))
         main = "".join(f"<td>{each}</td>" for each in cells)
         lines.append(f'<tr{place}><th scope="row">{head}</th>{main}{rest}</tr>')
-    columns = ("claim", "measured", "estimate [95% interval]", "verdict", "decided by", "lengths", "note")
+    columns = ("claim", "measured", "estimate [interval]", "verdict", "decided by", "lengths", "note")
     return table(columns, lines, "The article's claims, tested")
 
 
