@@ -37,6 +37,7 @@ class Question:
     unit: str = ""
     lengths: Lengths = (None, None)
     note: str = ""
+    decide: Callable[[Estimate | None], str] | None = None  # estimate -> verdict, where the bounds alone do not say it
 
 
 def exactly(value: float | None) -> At:
@@ -74,7 +75,8 @@ def _may_miss(question: Question) -> bool:
 
 
 def _verdict(question: Question, confidence: float) -> str:
-    return verdict_within(question.at(confidence), *question.bounds)
+    estimate = question.at(confidence)
+    return question.decide(estimate) if question.decide else verdict_within(estimate, *question.bounds)
 
 
 def _finding(question: Question, confidence: float) -> Finding:
