@@ -35,14 +35,14 @@ def parts(records):
     return Results(records, {name: {"copy_bytes_per_s": 1e10} for name in records})
 
 
-def record_of_places(model, data, points, *, seed=0, rate=0.01, train_loss=2.0, length=1024, status="ok", places=None):
+def record_of_places(model, data, points, *, seed=0, recipe="tuned", length=1024, status="ok", places=None):
     """points: (context, control, mean loss, scatter from place to place). places: how many at a context."""
     rows, kept = [], []
     for number, (context, control, loss, scatter) in enumerate(points):
         noise = np.random.default_rng([number, seed, len(model)]).normal(0, 1, PLACES)
         mine = loss + DIFFICULTY - 2 + scatter * (noise - noise.mean())
         mine = mine[: (places or {}).get(context, PLACES)]
-        row = {"context": context, "loss": float(mine.mean()), "learning_rate": rate, "train_loss": train_loss}
+        row = {"context": context, "loss": float(mine.mean()), "learning_rate": 0.01, "recipe": recipe}
         row["train_tokens"] = 2**20
         rows.append(row | ({"control": control} if control else {}))
         kept.append(tuple(float(value) if np.isfinite(value) else None for value in mine))
@@ -54,13 +54,15 @@ def record_of_places(model, data, points, *, seed=0, rate=0.01, train_loss=2.0, 
 
 
 def drawn(number, records):
-    """The texts of the claim's picture."""
-    figure, axes = plt.subplots()
-    draw(axes, CLAIMS[number].figure(parts(records)), LIGHT)
-    figure.canvas.draw()
-    legend = axes.get_legend()
-    texts = [*axes.texts, *(legend.get_texts() if legend else []), *axes.get_yticklabels()]
-    plt.close(figure)
+    """The texts of the claim's pictures."""
+    texts = []
+    for each in CLAIMS[number].figures(parts(records)):
+        figure, axes = plt.subplots()
+        draw(axes, each, LIGHT)
+        figure.canvas.draw()
+        legend = axes.get_legend()
+        texts += [*axes.texts, *(legend.get_texts() if legend else []), *axes.get_yticklabels()]
+        plt.close(figure)
     return " ".join(text.get_text() for text in texts)
 
 
