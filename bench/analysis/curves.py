@@ -116,10 +116,11 @@ def _column(name: str) -> Callable[[Result], list]:
     return lambda result: [value for each in result.replicates if (value := getattr(each.row, name)) is not None]
 
 
-# What fits.csv calls a quantity -> its values in the replicates of a cell. FLOPs and the size of a state are exact.
+# What fits.csv calls a quantity -> its values in the replicates of a cell. FLOPs and bytes that are no peak are exact.
 QUANTITIES: dict[str, Callable[[Result], Sequence[float]]] = {
     "time_ms": lambda result: result.medians_ms,
     "memory_bytes": lambda result: [float(value) for value in _column("mem_peak_bytes")(result)],
     "state_bytes": _column("state_bytes"),
     "flops": _column("flops"),
+    "operand_bytes": _column("operand_bytes"),
 }

@@ -21,8 +21,8 @@ OPTIONS = (
     Option("--models", "draw a single figure, of these models, such as mamba,transformer", known=MODELS),
     Option(
         "--measure",
-        "train, forward, decode, generate, quality, recall, tracking, gradients, breakdown or frontier (default: the "
-        "first one that has y)",
+        "train, forward, operator, decode, generate, quality, recall, tracking, gradients, breakdown or frontier "
+        "(default: the first one that has y)",
     ),
     Option(
         "--y",

@@ -3,13 +3,15 @@
 The cell's method is compared with the model's plain one (the first of its methods: a scan step by step, attention with
 its whole matrix of scores), with the same parameters on the same data: outputs and state for prefill, the loss and all
 gradients for measures that train, one step from a full state for decoding, prefill and a step from its state for
-generation. Beyond REFERENCE_LONGEST tokens, attention's plain form would take memory quadratic in length; there the
-reference is the blocked form, which is checked against the plain form at shorter lengths.
+generation, outputs and all gradients of the operator alone. Beyond REFERENCE_LONGEST tokens, attention's plain form
+would take memory quadratic in length; there the reference is the blocked form, which is checked against the plain form
+at shorter lengths.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +19,13 @@ import numpy as np
 
 from lengthscale.bench.device.compilation import LITTLE_EFFORT, make_shared
 from lengthscale.bench.device.learner import make_learner
+from lengthscale.bench.device.measures import operator
 from lengthscale.bench.device.program import Notifier
 from lengthscale.bench.device.workloads import make_endless_workload
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.dtypes import DTYPES
 from lengthscale.bench.plan.measures import MEASURES
+from lengthscale.bench.plan.settings import Settings
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.messages import Checked, Done
 from lengthscale.models import spec_of
@@ -74,6 +78,9 @@ def worst_difference(fast: dict[str, np.ndarray], right: dict[str, np.ndarray]) 
 
 def _results(cell: Cell) -> dict[str, np.ndarray]:
     """The arrays that the cell's measure computes, by their names."""
+    if cell.measure == "operator":
+        program = operator.make_program(cell, Settings())
+        return _run(program.step, *program.make_args())
     room = int(cell.measure == "generate")
     workload = make_endless_workload(cell, room)
     learner = make_learner(cell, workload)
@@ -104,11 +111,19 @@ def _results(cell: Cell) -> dict[str, np.ndarray]:
     else:
         assert cell.measure in ("train", "breakdown", "frontier") or MEASURES[cell.measure].trains
         function, inputs = train, workload.example()
-    lowered = jax.jit(function).lower(params, *inputs)
-    results = lowered.compile(compiler_options=LITTLE_EFFORT)(params, *inputs)
+    return _run(jax.jit(function), params, *inputs)
+
+
+def _run(step: Any, *args: Any) -> dict[str, np.ndarray]:
+    """The arrays that a jitted function computes, by their names."""
+    results = step.lower(*args).compile(compiler_options=LITTLE_EFFORT)(*args)
     leaves = jax.tree_util.tree_leaves_with_path(results)
     return {
-        jax.tree_util.keystr(path): np.asarray(leaf, np.float64)
-        for path, leaf in leaves
-        if jnp.issubdtype(leaf.dtype, jnp.floating)
+        jax.tree_util.keystr(path): _reals(leaf) for path, leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)
     }
+
+
+def _reals(x: jax.Array) -> np.ndarray:
+    """The array in float64; of complex numbers their real and their imaginary parts."""
+    parts = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
+    return np.stack([np.asarray(part, np.float64) for part in parts])

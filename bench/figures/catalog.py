@@ -50,7 +50,7 @@ GROUPS = {  # the groups of the page and their headings
 }
 OVERVIEW = (("train", "time"), ("forward", "time"), ("train", "memory"), ("decode", "time"), ("decode", "state"))
 LOSS_BY = ("context", "length", "trained", "cost", "items", "tokens", "seconds")
-TIMED = ("train", "forward", "decode", "generate")
+TIMED = ("train", "forward", "operator", "decode", "generate")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,13 @@ from lengthscale.bench.figures.spec import (
 from lengthscale.bench.results.csv_table import TextRow
 from lengthscale.bench.results.result import MEASURED
 
-STEPS = {"train": "Training step", "forward": "Prefill", "decode": "Decoding", "generate": "Generation"}
+STEPS = {
+    "train": "Training step",
+    "forward": "Prefill",
+    "operator": "Operator alone",
+    "decode": "Decoding",
+    "generate": "Generation",
+}
 ONE_STEP = ("train", "forward", "decode")  # of these, a file shows all the times of compiling, and all the shares
 MEASURES = (*STEPS, "quality")
 X_LABELS = {"decode": "context (tokens)", "generate": "prompt (tokens)"}  # of the others: LENGTH
@@ -65,11 +71,21 @@ COSTS = {
     "share": Cost("gemm_share", 100, "share of the machine's limit", "% of a matrix product's rate", (), -1),
 }
 FILES = {  # for each cost and measure, the picture that every run gets
-    "time": {"train": "train_time", "forward": "forward_time", "decode": "decode_latency"},
+    "time": {
+        "train": "train_time",
+        "forward": "forward_time",
+        "operator": "operator_time",
+        "decode": "decode_latency",
+    },
     "ttft": {"generate": "generate_first_token"},
     "tpot": {"generate": "generate_token"},
     "throughput": {"train": "train_throughput", "forward": "forward_throughput"},
-    "memory": {"train": "train_memory", "forward": "forward_memory", "generate": "generate_memory"},
+    "memory": {
+        "train": "train_memory",
+        "forward": "forward_memory",
+        "operator": "operator_memory",
+        "generate": "generate_memory",
+    },
     "state": {"decode": "decode_state"},
     "compile": dict.fromkeys(ONE_STEP, "compile_time"),
     "share": dict.fromkeys(ONE_STEP, "machine_share"),

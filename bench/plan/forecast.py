@@ -77,7 +77,8 @@ class Forecast:
 
     def step_s(self, cell: Cell) -> float | None:
         """The predicted seconds of a step; None where no shorter cell has a time."""
-        return self._history.step_s(cell.series(), cell.length, 1.0 if cell.measure in ("forward", "train") else 0.0)
+        least = 1.0 if cell.measure in ("forward", "train", "operator") else 0.0
+        return self._history.step_s(cell.series(), cell.length, least)
 
     def reason_to_skip(self, cell: Cell) -> str | None:
         """Why the cell should not be started, or None."""

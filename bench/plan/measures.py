@@ -126,6 +126,10 @@ BREAKDOWN = (
     "breakdown_source",  # what the parts come from: profiler
     "flags",  # "perturbed": traced_ms is more than 15% over untraced_ms
 )
+OPERATOR = (
+    "operand_bytes",  # of a step's arguments and results, each once: what any form of the operator must move
+    "calls",  # the kernels that the step calls, or "none", where XLA's own code is all of it
+)
 SPEEDS = (  # of one step after another one, where what fits has run
     "longest_tokens_per_s",
     "batch_tokens_per_s",
@@ -176,6 +180,12 @@ MEASURES = {
         "lengthscale.bench.device.measures.train",
         "one step on L tokens: forward, backward, AdamW",
         (*TIMED, REMAT, "loss"),
+        replicated=True,
+    ),
+    "operator": Measure(
+        "lengthscale.bench.device.measures.operator",
+        "a block's attention or recurrence alone, on L tokens: forward and gradient",
+        TIMED + OPERATOR,
         replicated=True,
     ),
     "decode": Measure(

@@ -72,6 +72,7 @@ CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SHORT: dict[str, Sweep | tuple[Sweep, ...]] = {  # where nothing is slow
     "forward": Sweep("1k", size="tiny"),
     "train": Sweep("256,1k", size="tiny"),
+    "operator": Sweep("1k,4k", size="tiny"),
     "decode": Sweep("4k", size="tiny"),
     "generate": Sweep("4k", size="tiny"),
     "quality": Sweep("72", size="tiny"),
@@ -107,6 +108,7 @@ SUITES = {
         sweeps={
             "forward": Sweep("256,2k,8k,16k"),
             "train": Sweep("256,1k,4k,16k"),
+            "operator": Sweep("1k,4k,16k,64k", size="tiny"),
             "decode": Sweep("1k,4k,16k,64k"),
             "generate": Sweep("1k,4k,16k,64k"),
             "quality": Sweep("72,1152", size="tiny"),
@@ -172,6 +174,7 @@ SUITES = {
         sweeps={
             "forward": Sweep("256,1k,4k"),
             "train": Sweep("256,1k"),
+            "operator": Sweep("1k,4k"),
             "decode": Sweep("1k,16k"),
             "generate": Sweep("1k,16k"),
             "quality": Sweep("256", size="tiny"),
@@ -201,6 +204,7 @@ SUITES = {
         sweeps={
             "forward": Sweep("4k:1m:x4"),
             "train": Sweep("4k:1m:x4"),
+            "operator": Sweep("4k:1m:x4"),
             "decode": Sweep("4k:1m:x4"),
             "generate": Sweep("4k:1m:x4"),
             "quality": Sweep("1k,16k", size="tiny", data=("code",)),
@@ -234,6 +238,7 @@ SUITES = {
         | {
             **dict.fromkeys(("forward", "train"), PAPER_READING),
             **dict.fromkeys(("decode", "generate"), PAPER_DECODING),
+            "operator": Sweep("1k,4k,16k,64k", size="130m"),
             "breakdown": Sweep("4k,64k", size="130m"),
             "frontier": tuple(Sweep("4k", size=size, part=part) for size, part in (("130m", 3), ("370m", 4))),
             "quality": Sweep("1k,16k", data=("enwik8", "hg38", "speech_commands")),

@@ -68,6 +68,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     new_tokens: int | None = None
     weights_bytes: int | None = None
     activation_bytes: int | None = None
+    # the operator alone
+    operand_bytes: int | None = None
+    calls: str | None = None
     # training
     remat: str | None = None
     train_loss: float | None = None

@@ -24,7 +24,7 @@ POSITIVE = (
     *("mem_planned_bytes", "mem_peak_bytes", "n_params", "steps", "train_tokens", "learning_rate", "n_sequences"),
     *("ttft_ms", "tpot_ms", "new_tokens", "weights_bytes", "mem_peak_low_bytes", "mem_peak_high_bytes"),
     *("longest_tokens", "too_long_tokens", "largest_batch", "too_large_batch", "memory_limit_bytes", "traced_ms"),
-    *SPEEDS,
+    *("operand_bytes", *SPEEDS),
 )
 NOT_NEGATIVE = (
     *("trace_s", "lower_s", "compile_s", "flops", "flops_per_s", "bytes_per_s", "state_bytes"),
@@ -124,7 +124,8 @@ def _samples(record: Record) -> list[str]:
         count = len(getattr(record, name))
         if count not in (0, len(samples)):
             wrong.append(f"{name} has {count} values, for {len(samples)} samples")
-    tokens = {"forward": cell.length, "train": cell.length, "decode": 1, "generate": row.new_tokens}.get(cell.measure)
+    whole = dict.fromkeys(("forward", "train", "operator"), cell.length)
+    tokens = {**whole, "decode": 1, "generate": row.new_tokens}.get(cell.measure)
     if tokens and row.tokens_per_s and row.time_median_ms:
         expected = tokens * cell.batch / row.time_median_ms * 1e3
         if not math.isclose(expected, row.tokens_per_s, rel_tol=ROUNDING):

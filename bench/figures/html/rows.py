@@ -16,7 +16,7 @@ from lengthscale.bench.results.csv_table import CsvTable
 MAIN = (
     *("run", "measure", "model", "size", "method", "length", "batch", "data", "status", "message"),
     *("time_median_ms", "time_low_ms", "time_high_ms", "tokens_per_s", "ttft_ms", "tpot_ms", "new_tokens"),
-    *("mem_peak_bytes", "state_bytes", "weights_bytes", "activation_bytes"),
+    *("mem_peak_bytes", "state_bytes", "weights_bytes", "activation_bytes", "operand_bytes", "calls"),
     *("context", "eval_length", "loss", "accuracy", "trained", "distance", "grad_norm", "max_difference"),
     *("mode", "part", "part_ms", "part_share", "gemm_share", "compile_s", "n_samples", "flags"),
     *("longest_tokens", "longest_how", "largest_batch", "largest_batch_how", "batch_tokens_per_s"),
