@@ -3,6 +3,7 @@
 import csv
 import itertools
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from lengthscale.bench.results.errors import JournalError
 from lengthscale.bench.results.record import Row
 from lengthscale.bench.results.result import results_of
 from tests.helpers.reports import first_run
-from tests.helpers.runs import made
+from tests.helpers.runs import changed, made
 
 LENGTHS = (256, 1024, 4096, 16384)
 FEW, MANY = 3, 200  # replicates: those of a run, and of a patient one
@@ -201,6 +202,18 @@ def test_a_folder_gets_both_files_and_what_failed_is_noted(tmp_path):
         "2",
         "oom at 65536; the FLOPs grow with 2.00: memory or overhead decides",
     ]
+
+
+def test_the_operator_alone_has_exact_exponents_of_flops_and_bytes():
+    found = records({"transformer": parabola, "mamba": line}, measure="operator")
+    rows = [changed(each.row, operand_bytes=4096 * each.cell.length) for each in found]
+    results = results_of(changed(each, rows=(row,)) for each, row in zip(found, rows, strict=True))
+    fits, _ = fit.fit_results(results)
+    slopes = {(each.series.model, each.quantity): each.slope for each in fits if each.slope}
+    exact = {("mamba", "operand_bytes"): 1, ("transformer", "flops"): 2}
+    for which, exponent in exact.items():
+        assert astuple(slopes[which]) == pytest.approx((exponent,) * 3, abs=1e-12), which
+    assert slopes["transformer", "time_ms"].value == pytest.approx(TRUE_SLOPE, abs=0.02)
 
 
 def test_three_lengths_are_not_enough():

@@ -49,7 +49,7 @@ def test_a_model_with_one_form_has_nothing_to_be_held_to():
 
 
 @needs_kernels
-@pytest.mark.parametrize("measure", ["forward", "train"])
+@pytest.mark.parametrize("measure", ["forward", "train", "operator"])
 def test_a_wrong_form_is_found_and_named(monkeypatch, measure):
     right = dispatch.gru_native
     monkeypatch.setattr(dispatch, "gru_native", lambda *args: right(*args) * 1.01)
