@@ -92,7 +92,9 @@ def run_claims(wanted: Wanted, console: Console) -> tuple[bool, bool]:
                 return failed, True
         findings = work.claim.judge(results)
         findings = [_with_note(findings[0], _note(work, results, described["n_cpus"])), *findings[1:]]
-        command = f"./run_bench.sh claims --only {work.claim.number} --budget {work.minutes or wanted.budget:g}"
+        command = (
+            f"./run_bench.sh claims --only {work.claim.number} --budget {work.minutes or work.claim.minutes.least:g}"
+        )
         rows = table.update(out, table.rows_of_claim(work.claim, findings, command=command, **about))
         mine = next(row for row in rows if row["claim"] == str(work.claim.number))
         if any(result.status == Status.OK for part in results.values() for result in part):

@@ -268,5 +268,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(4, 14),
+    Minutes(4, 13),
 )

@@ -264,5 +264,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(8, 16),
+    Minutes(8, 14),
 )

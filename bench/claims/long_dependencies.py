@@ -220,5 +220,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(4, 20),
+    Minutes(4, 19),
 )

@@ -225,5 +225,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(5, 10),
+    Minutes(5, 9),
 )

@@ -302,5 +302,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(15, 22),
+    Minutes(14, 19),
 )

@@ -224,5 +224,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(5, 16),
+    Minutes(5, 15),
 )

@@ -204,5 +204,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(9, 12),
+    Minutes(7, 9),
 )

@@ -1,11 +1,12 @@
 """What all claims have in common: the rules of verdicts, and parts that can be run."""
 
+import dataclasses
 import importlib
 
 import pytest
 
 from lengthscale.bench.claims import CLAIMS, claim
-from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED
+from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, Minutes
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.plan.options import from_arguments
 from lengthscale.bench.plan.run_options import OPTIONS
@@ -45,6 +46,34 @@ def test_what_the_minutes_allow():
         *("least", "least", "more", "more", "most")
     ]
     assert claim.affordable({5.0: "only"}, 1) == "only"
+
+
+def of(number, least, whole):
+    return dataclasses.replace(CLAIMS[1], number=number, minutes=Minutes(least, whole))
+
+
+def test_the_budget_goes_to_what_it_can_decide():
+    claims = [of(1, 4, 20), of(2, 5, 15), of(3, 15, 25)]
+    assert claim.shared(claims, 60) == {1: 20, 2: 15, 3: 25}  # all that they can use
+    assert claim.shared(claims, 42) == {1: 12, 2: 10, 3: 20}  # half of what each could use in addition
+    assert claim.shared(claims, 9) == {1: 4, 2: 5}  # the third has none, not too little
+    assert claim.shared(claims, 22) == pytest.approx({1: 4 + 13 * 16 / 26, 2: 5 + 13 * 10 / 26})
+    assert claim.shared(claims, 2) == {1: 2}  # too small for any: the cheapest has it
+    assert claim.shared([of(1, 4, 4)], 9) == {1: 4}
+
+
+def test_twenty_minutes_decide_what_they_can_and_120_all():
+    claims = list(CLAIMS.values())
+    assert {2, 3, 7} <= claim.shared(claims, 20).keys()
+    given = claim.shared(claims, 120)
+    assert given.keys() == CLAIMS.keys()
+    assert all(given[number] >= each.minutes.least for number, each in CLAIMS.items())
+    assert sum(each.minutes.whole for each in claims) == 120
+
+
+@pytest.mark.parametrize("number", CLAIMS)
+def test_every_claim_says_what_was_published(number):
+    assert CLAIMS[number].published.endswith(")")
 
 
 @pytest.mark.parametrize("number", CLAIMS)

@@ -12,7 +12,7 @@ import pytest
 
 from lengthscale.bench.__main__ import main
 from lengthscale.bench.claims import claim, command, table
-from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, Claim, Finding, Part
+from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, Claim, Finding, Minutes, Part
 from lengthscale.bench.figures.spec import Axis, DrawnCurve, Figure
 from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.estimate import Estimate
@@ -31,20 +31,21 @@ def toy_part(name, length):
     return Part(name, ("--suite", "quick", "--measures", "forward", "--models", "rnn,gru", "--lengths", str(length)))
 
 
-def toy(number, name, share=1.0, verdict=HOLDS):
+def toy(number, name, minutes=(0.5, 5.0), verdict=HOLDS):
     def judge(records):
         count = sum(len(part) for part in records.values())
         estimate, decided = Estimate(float(count), None, 1 / 3), verdict if count == 4 else NOT_DECIDED
-        found = Finding(f"{count} cells", estimate, "x", decided, "4 cells", (16, 32))
-        return [found, dataclasses.replace(found, measured="an aside")]
+        about = {"n": 3, "confidence": 0.975, "says": f"{count} were found"}
+        found = Finding(f"{count} cells", estimate, "x", decided, "4 cells", (16, 32), **about)
+        return [found, dataclasses.replace(found, measured="an aside", says="")]
 
     def parts(minutes):
         return [toy_part("a", 16), toy_part("b", 32 if minutes < 60 else 64)]
 
-    def figure(records):
-        return Figure("", Axis("x"), Axis("y"), (DrawnCurve("rnn", "rnn", (0.0, 1.0), (0.0, 1.0)),))
+    def figures(records):
+        return (Figure("", Axis("x"), Axis("y"), (DrawnCurve("rnn", "rnn", (0.0, 1.0), (0.0, 1.0)),)),)
 
-    return Claim(number, name, f"{name} is so [1]", parts, judge, figure, share)
+    return Claim(number, name, f"{name} is so [1]", "as they say", parts, judge, figures, Minutes(*minutes))
 
 
 class Sweep:
@@ -82,7 +83,9 @@ def sweep(monkeypatch):
         monkeypatch.setattr(command, "run_sweep", fake)
         monkeypatch.setattr(command.time, "monotonic", fake.monotonic)
         monkeypatch.setattr(command.Runner, "probe", lambda self: FACTS)
-        monkeypatch.setattr(command, "CLAIMS", {1: toy(1, "first"), 3: toy(3, "third", share=3.0, verdict=FAILS)})
+        monkeypatch.setattr(
+            command, "CLAIMS", {1: toy(1, "first"), 3: toy(3, "third", minutes=(1.5, 15.0), verdict=FAILS)}
+        )
         return fake
 
     return install
@@ -103,14 +106,12 @@ def test_a_claim_becomes_rows_and_a_picture(sweep, tmp_path, capsys):
     assert len(fake.measured) == 8
     rows = rows_in(tmp_path)
     assert tuple(rows[0]) == table.COLUMNS
-    assert table.COLUMNS[:12] == tuple(
-        "claim name statement measured figure low high unit verdict decided_by length_min length_max".split()
-    )
     assert [(row["claim"], row["measured"], row["verdict"]) for row in rows] == [
         *(("1", "4 cells", "holds"), ("1", "an aside", "holds")),
         *(("3", "4 cells", "fails"), ("3", "an aside", "fails")),
     ]
     known = {"figure": "4", "low": "", "high": "0.333333", "unit": "x", "length_min": "16", "length_max": "32"}
+    known |= {"finding": "4 were found", "published": "as they say", "n": "3", "confidence": "0.975"}
     assert known.items() <= rows[0].items()
     assert rows[2]["command"] == "./run_bench.sh claims --only 3 --budget 15"
     assert rows[0]["device"]
@@ -119,8 +120,8 @@ def test_a_claim_becomes_rows_and_a_picture(sweep, tmp_path, capsys):
     }
     assert "first is so [1]" in capsys.readouterr().out
     assert (tmp_path / "claims.md").read_text().splitlines()[2:] == [
-        "| 1. first is so [1] | holds | 4x | 4 cells |",
-        "| 3. third is so [1] | fails | 4x | 4 cells |",
+        "| 1. first is so [1] | as they say | 4 were found; 4x | holds |",
+        "| 3. third is so [1] | as they say | 4 were found; 4x | fails |",
     ]
 
 
@@ -147,7 +148,32 @@ def test_time_is_shared_and_kept(sweep, tmp_path, capsys):
     assert first["note"] == "out of time (2 minutes): 6 of 12 replicates were not measured"
     assert (third["verdict"], third["note"]) == (FAILS, "")
     why = "not decided (out of time (2 minutes): 6 of 12 replicates were not measured)"
-    assert f"| 1. first is so [1] | {why} | 2x |" in (tmp_path / "claims.md").read_text()
+    assert f"| 1. first is so [1] | as they say | 2 were found; 2x | {why} |" in (tmp_path / "claims.md").read_text()
+
+
+def test_a_budget_in_parts(sweep, tmp_path, capsys):
+    """A minute a cell: 3 of 8 minutes, of which the first claim may have 2, then 3 more."""
+    fake = sweep(seconds=60.0)
+    arguments = ["claims", "--budget", "8", "--minutes", "3", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    assert len(fake.measured) == 2 + 1
+    assert "replicates are left: the same command" in capsys.readouterr().out.replace("\n", " ")
+    assert main(arguments) == 0
+    assert len(fake.measured) == 6
+    assert main(arguments) == 0
+    assert [row["verdict"] for row in rows_in(tmp_path)] == [HOLDS, HOLDS, FAILS, FAILS]
+
+
+def test_a_claim_that_the_budget_cannot_decide_says_so(sweep, tmp_path):
+    fake = sweep()
+    assert main(["claims", "--budget", "1", "--out", str(tmp_path)]) == 0
+    assert len(fake.measured) == 4
+    _, _, third, _ = rows_in(tmp_path)
+    assert (third["verdict"], third["note"]) == (
+        NOT_DECIDED,
+        "the budget cannot decide it: it takes 1.5 minutes or more",
+    )
+    assert third["command"] == "./run_bench.sh claims --only 3 --budget 1.5"
 
 
 def test_no_time_at_all_is_a_verdict_too(sweep, tmp_path, monkeypatch, capsys):
