@@ -259,8 +259,8 @@ CLAIM = Claim(
     8,
     "discretisation",
     "An SSM is discretised by the bilinear transform or the zero-order hold",
-    "S4 uses the bilinear transform (Gu et al. 2021, arXiv:2111.00396), S4D either, with little difference "
-    "(Gu et al. 2022, arXiv:2206.11893), Mamba the zero-order hold",
+    "S4 uses the bilinear transform, Mamba the zero-order hold, S4D either, with little difference (Gu et al. 2021, "
+    "arXiv:2111.00396; 2023, 2312.00752; 2022, 2206.11893)",
     parts,
     judge,
     figures,

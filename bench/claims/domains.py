@@ -181,8 +181,8 @@ CLAIM = Claim(
     5,
     "domains",
     "Mamba gives first-class performance on language, audio and genomics",
-    "matches a Transformer twice its size on language, ahead of S4 on audio and of HyenaDNA on DNA, S4 ahead of its own "
-    "S6 on raw audio (Gu and Dao 2023, arXiv:2312.00752)",
+    "matches a Transformer twice its size on language, ahead of S4 on audio and of HyenaDNA on DNA; S4 is ahead of its "
+    "own S6 on raw audio (Gu and Dao 2023, arXiv:2312.00752)",
     parts,
     judge,
     figures,

@@ -14,9 +14,12 @@ FILE, VERDICTS = "claims.csv", "claims.md"
 
 
 def read(folder: Path) -> list[dict]:
-    """The rows of the folder's file, all as text; none where there is no such file."""
+    """The rows of the folder's file, all as text; none where there is no such file.
+
+    A column that a file of an earlier version does not have is empty.
+    """
     path = folder / FILE
-    return read_table(path).dicts() if path.exists() else []
+    return [dict.fromkeys(COLUMNS, "") | row for row in read_table(path).dicts()] if path.exists() else []
 
 
 def overall(rows: list[dict]) -> list[dict]:
