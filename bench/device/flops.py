@@ -25,12 +25,12 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from lengthscale.models.ops import native
 from lengthscale.models.ops.attention import kernels
 
-_ELEMENTWISE = frozenset(
+ELEMENTWISE = frozenset(
     """add sub mul div rem max min pow integer_pow exp exp2 log log1p expm1 tanh sin cos tan logistic sqrt rsqrt cbrt
     erf erfc erf_inv neg abs sign floor ceil round square atan2 asin acos atan sinh cosh asinh acosh atanh lgamma
     digamma nextafter add_any""".split()
 )
-_REDUCTIONS = frozenset(
+REDUCTIONS = frozenset(
     """reduce_sum reduce_max reduce_min reduce_prod argmax argmin cumsum cumprod cummax cummin cumlogsumexp""".split()
 )
 
@@ -92,9 +92,9 @@ def flops_of_equation(eqn, splash: dict | None = None) -> float:
         return _ASM.get(eqn.params["asm"].partition(".")[0], math.nan) * eqn.outvars[0].aval.size
     if name == "cond":
         return max((_count(branch.jaxpr) for branch in eqn.params["branches"]), key=_nan_first)
-    if name in _ELEMENTWISE:
+    if name in ELEMENTWISE:
         return _each(eqn, name) * eqn.outvars[0].aval.size
-    if name in _REDUCTIONS:
+    if name in REDUCTIONS:
         size = eqn.invars[0].aval.size
         moves = not name.startswith("cum") and size == eqn.outvars[0].aval.size
         return 0 if moves else _each(eqn, name) * size

@@ -154,6 +154,23 @@ def compile_program(
     return Compiled(program, call, columns, memory.moved_bytes(call))
 
 
+class Step:
+    """A call of a compiled program, with what the last call has made of the arguments."""
+
+    def __init__(self, compiled: Compiled):
+        self._compiled = compiled
+        self._args = compiled.program.make_args()
+        self.losses: list[Any] = []
+
+    def __call__(self) -> Any:
+        results = self._compiled.call(*self._args)
+        program = self._compiled.program
+        self._args = program.advance(self._args, results)
+        if program.loss:
+            self.losses.append(program.loss(results))
+        return results
+
+
 def load_or_compile(program: Program, notify: Notifier) -> Compiled:
     """The compiled program, as `prepare` has stored it, or compiled now."""
     if found := stored(program.name):

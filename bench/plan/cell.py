@@ -10,8 +10,20 @@ from dataclasses import asdict, dataclass, fields
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.series import SeriesKey, model_name
 
-CHUNKED = ("forward", "train", "generate", "frontier")  # measures that can read a sequence in chunks
-READING = ("forward", "train", "generate")  # measures that read `length` tokens of the data, without a budget
+CHUNKED = (
+    "forward",
+    "train",
+    "generate",
+    "frontier",
+    "depth",
+    "speedup",
+)  # measures that can read a sequence in chunks
+READING = (
+    "forward",
+    "train",
+    "generate",
+    "speedup",
+)  # measures that read `length` tokens of the data, without a budget
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,21 @@ FRONTIER = (  # what fits into the memory; how it is known: bench/device/largest
     *SPEEDS,
     "memory_limit_bytes",  # into which it has to fit
 )
+DEPTH = (
+    "mode",  # forward: a prefill; train: a training step
+    REMAT,
+    "depth",  # of the longest chain of operations that need each other; bench/device/depth.py
+    "flops",
+)
+SPEEDUP = (
+    REMAT,
+    "cores",  # all of the process
+    "one_core_ms",  # the median time of a step on one of them ...
+    "all_cores_ms",  # ... and on all
+    "speedup",  # one_core_ms / all_cores_ms
+    "n_samples",  # of both, half of each
+    "flags",  # "disturbed": other processes were busy
+)
 TIMED = TIME + COMPILE + RATES + MEMORY + ENERGY
 TRAINED = TRAINING + TIMED
 LEARNED = HELD_OUT + CURVE + TRAINED
@@ -166,6 +181,7 @@ class Measure:
     trains: bool = False  # trains on a budget of tokens; batch x length is the same at every length
     replicated: bool = False  # measured in several processes (--replicates), since its times are what it is about
     short: bool = False  # calls of a millisecond, whose times scatter more: about twice as many processes
+    runs: bool = True  # False: programs are only traced, so that no method is checked against its reference
     on_tasks: bool = False  # on synthetic tasks alone, which its suite names where --data does not
 
 
@@ -254,5 +270,16 @@ MEASURES = {
         "lengthscale.bench.device.measures.frontier",
         "the longest sequence and the largest batch that fit into the memory",
         FRONTIER,
+    ),
+    "depth": Measure(
+        "lengthscale.bench.device.measures.depth",
+        "the depth of a prefill and of a training step: the longest chain of operations that need each other",
+        DEPTH,
+        runs=False,
+    ),
+    "speedup": Measure(
+        "lengthscale.bench.device.measures.speedup",
+        "how much faster a training step is on all cores than on one",
+        SPEEDUP,
     ),
 }

@@ -83,6 +83,8 @@ SHORT: dict[str, Sweep | tuple[Sweep, ...]] = {  # where nothing is slow
     "resampling": Sweep("256", size="tiny"),
     "breakdown": Sweep("1k", size="tiny"),
     "frontier": Sweep("1k", size="tiny"),
+    "depth": Sweep("256,1k,4k", size="tiny"),
+    "speedup": Sweep("1k", size="tiny"),
 }
 
 SUITES = {
@@ -119,6 +121,8 @@ SUITES = {
             "resampling": Sweep("784", size="tiny"),
             "breakdown": Sweep("256,1k,4k,16k"),
             "frontier": Sweep("4k"),
+            "depth": Sweep("256,1k,4k,16k,64k"),
+            "speedup": Sweep("1k,4k"),
         },
         measures=("forward", "train", "decode", "quality", "recall"),
         settings=Settings(
@@ -185,6 +189,8 @@ SUITES = {
             "resampling": Sweep("256", size="tiny"),
             "breakdown": Sweep("256,1k"),
             "frontier": Sweep("1k", size="tiny"),
+            "depth": Sweep("256,1k,4k", size="tiny"),
+            "speedup": Sweep("1k", size="tiny"),
         },
         models=(*MODELS, "s4d:rule=bilinear", "mamba:rule=zoh", "mamba:rule=bilinear"),
         measures=("forward", "train", "decode", "quality", "gradients", "agreement"),
@@ -215,6 +221,8 @@ SUITES = {
             "resampling": Sweep("784", size="tiny"),
             "breakdown": Sweep("1k,4k,16k"),
             "frontier": Sweep("4k"),
+            "depth": Sweep("4k:1m:x4"),
+            "speedup": Sweep("4k,16k"),
         },
         measures=("forward", "train", "decode", "quality", "recall", "breakdown", "frontier"),
         chunks=(4_096,),

@@ -143,6 +143,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
     too_large_batch: int | None = None
     batch_planned_bytes: int | None = None
     memory_limit_bytes: int | None = None
+    # depth; its mode is above
+    depth: int | None = None
+    # speedup
+    cores: int | None = None
+    one_core_ms: float | None = None
+    all_cores_ms: float | None = None
+    speedup: float | None = None
 
     def number(self, name: str) -> float:
         """The value of a column. Raises ValueError where it was not measured."""

@@ -24,11 +24,17 @@ POSITIVE = (
     *("mem_planned_bytes", "mem_peak_bytes", "n_params", "steps", "train_tokens", "learning_rate", "n_sequences"),
     *("ttft_ms", "tpot_ms", "new_tokens", "weights_bytes", "mem_peak_low_bytes", "mem_peak_high_bytes"),
     *("longest_tokens", "too_long_tokens", "largest_batch", "too_large_batch", "memory_limit_bytes", "traced_ms"),
+<<<<<<< HEAD
     *("operand_bytes", *SPEEDS),
+=======
+    *("cores", "one_core_ms", "all_cores_ms", "speedup"),
+    *SPEEDS,
+>>>>>>> 280f594 (Measures depth (the longest chain of operations, by max-plus products) and speedup (one core and all, ABBA), for the claim that RWKV trains in parallel)
 )
 NOT_NEGATIVE = (
     *("trace_s", "lower_s", "compile_s", "flops", "flops_per_s", "bytes_per_s", "state_bytes"),
     *("loss", "train_loss", "grad_norm", "max_difference", "largest_logit", "context", "part_ms", "activation_bytes"),
+    "depth",
 )
 HIGHEST_SHARE = 1.3  # of the measured GEMM rate: it is measured once, and the clock rate of a CPU changes
 SHARES = ("accuracy", "accuracy_low", "accuracy_high", "chance_accuracy", "part_share")

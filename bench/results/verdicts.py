@@ -10,16 +10,17 @@ COLUMNS = (
     *("claim", "name", "statement", "published", "finding", "measured", "figure", "low", "high", "confidence", "n"),
     *("unit", "verdict", "decided_by", "length_min", "length_max", "device", "git_sha", "command", "note"),
 )
+LATER = ("published", "finding", "confidence", "n")  # columns that files of before November 2026 lack
 FILE, VERDICTS = "claims.csv", "claims.md"
 
 
 def read(folder: Path) -> list[dict]:
     """The rows of the folder's file, all as text; none where there is no such file.
 
-    A column that a file of an earlier version does not have is empty.
+    A column that a file of an earlier version lacks is empty.
     """
     path = folder / FILE
-    return [dict.fromkeys(COLUMNS, "") | row for row in read_table(path).dicts()] if path.exists() else []
+    return [dict.fromkeys(LATER, "") | row for row in read_table(path).dicts()] if path.exists() else []
 
 
 def overall(rows: list[dict]) -> list[dict]:

@@ -14,18 +14,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from lengthscale.bench.device import timing, trace
 from lengthscale.bench.device.measures import forward, train
 from lengthscale.bench.device.operators import PARTS, RECURRENCE, operators_of
 from lengthscale.bench.device.program import (
     FINE,
-    Compiled,
     Notifier,
     Outcome,
     Program,
     SkippedError,
+    Step,
     check_losses,
     compile_program,
     fitting,
@@ -88,7 +87,7 @@ def _measure(program: Program, settings: Settings, notify: Notifier) -> _Found:
     if 2 * in_a_step > MOST_RUNS:
         raise SkippedError(f"a step runs {in_a_step:,} operators, and the trace may hold {MOST_RUNS:,} in two steps")
     notify("allocate")
-    step = _Step(compiled)
+    step = Step(compiled)
     notify("sample")
     step_s = min(timing.timed(step)[0] for _ in range(2))
     count = max(1, min(MOST_STEPS, settings.samples(step_s), ENOUGH_RUNS // in_a_step - 1))
@@ -101,23 +100,6 @@ def _measure(program: Program, settings: Settings, notify: Notifier) -> _Found:
     known = {name: compiled.columns[name] for name in ("n_params", "remat") if name in compiled.columns}
     rows = [{**known, **row} for row in columns(parts, seconds, most_ns)]
     return _Found(rows, seconds, check_losses(step.losses).saying(compiled.why))
-
-
-class _Step:
-    """A call of a compiled program, with what the last call has made of the arguments."""
-
-    def __init__(self, compiled: Compiled):
-        self._compiled = compiled
-        self._args = compiled.program.make_args()
-        self.losses: list[Any] = []
-
-    def __call__(self) -> Any:
-        results = self._compiled.call(*self._args)
-        program = self._compiled.program
-        self._args = program.advance(self._args, results)
-        if program.loss:
-            self.losses.append(program.loss(results))
-        return results
 
 
 def columns(parts: Sequence[dict[str, float]], seconds: Sequence[float], most_ns: float) -> list[dict]:
