@@ -21,6 +21,7 @@ import numpy as np
 from lengthscale.bench.analysis.text import milliseconds
 from lengthscale.bench.claims import ratios
 from lengthscale.bench.claims.claim import (
+    FAILS,
     Claim,
     Finding,
     Minutes,
@@ -83,7 +84,7 @@ def judge(results: Results) -> list[Finding]:
     asked = [_agree(results), _depth(results), _speedup(results, MODEL), flat, _better(decode)]
     agree, *others = answered(asked)
     if broken := [result for result in results.get("agreement", []) if result.status == Status.NAN]:
-        agree = replace(agree, note=broken[0].message or "")
+        agree = replace(agree, verdict=FAILS, note=broken[0].message or "")
     answers = [agree, *others]
     reading = alone(
         [

@@ -96,7 +96,7 @@ def test_what_was_found():
     assert "rwkv4, associative scan" in text
 
 
-def test_logits_that_are_no_numbers_decide_nothing_alone():
+def test_logits_that_are_no_numbers_disagree():
     records = everything()
     records["agreement"] = [
         replace(each, status=Status.NAN, message="the logits' largest difference is nan")
