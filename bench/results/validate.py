@@ -24,12 +24,9 @@ POSITIVE = (
     *("mem_planned_bytes", "mem_peak_bytes", "n_params", "steps", "train_tokens", "learning_rate", "n_sequences"),
     *("ttft_ms", "tpot_ms", "new_tokens", "weights_bytes", "mem_peak_low_bytes", "mem_peak_high_bytes"),
     *("longest_tokens", "too_long_tokens", "largest_batch", "too_large_batch", "memory_limit_bytes", "traced_ms"),
-<<<<<<< HEAD
-    *("operand_bytes", *SPEEDS),
-=======
+    "operand_bytes",
     *("cores", "one_core_ms", "all_cores_ms", "speedup"),
     *SPEEDS,
->>>>>>> 280f594 (Measures depth (the longest chain of operations, by max-plus products) and speedup (one core and all, ABBA), for the claim that RWKV trains in parallel)
 )
 NOT_NEGATIVE = (
     *("trace_s", "lower_s", "compile_s", "flops", "flops_per_s", "bytes_per_s", "state_bytes"),
