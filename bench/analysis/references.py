@@ -47,7 +47,7 @@ def write_references(folder: Path, results: Iterable[Result]) -> None:
 
 def _lines(name: str, count: int, contexts: list[int]) -> Iterable[dict]:
     stream = load(name)
-    if not isinstance(stream, Stream):
+    if not isinstance(stream, Stream) or stream.scored is not None:  # LZMA reads many targets in a row
         return
     targets = make_targets(stream.held_out, count, max(contexts))
     for reference, context, losses in reference_lines(stream.train, targets, stream.vocab, contexts):

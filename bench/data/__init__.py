@@ -7,7 +7,7 @@ import stat
 from functools import lru_cache, partial
 from pathlib import Path
 
-from lengthscale.bench.data import audio, genome, image_files, images, options, planted, public, streams
+from lengthscale.bench.data import audio, genome, image_files, images, keyed, options, planted, public, streams
 from lengthscale.bench.data.errors import DataError
 from lengthscale.bench.data.images import Images
 from lengthscale.bench.data.streams import Stream
@@ -25,8 +25,10 @@ _LOADERS = {
     "digits": (images.digits, "scikit-learn's 1,797 digits, 8 x 8"),
     "photos": (images.photos, "crops of scikit-learn's two photographs, 64 x 64 x 3"),
     planted.NAME: (planted.planted, "synthetic: a repeat at a known distance, such as planted:distance=32"),
+    keyed.NAME: (keyed.keyed, "synthetic: a key to be kept for up to a known distance, such as keyed:distance=4096"),
     **{name: (partial(public.load, name), each.about) for name, each in public.PUBLIC.items()},
 }
+_PLANTED = {planted.NAME: planted.parse, keyed.NAME: keyed.parse}  # which have options of their own
 DATA = {name: line for name, (_, line) in _LOADERS.items()}
 FILES = (
     "FASTA (.fa .fasta .fna, also .gz), WAV, a CSV of pixels and labels (.csv, .csv.gz), a folder of images, "
@@ -42,8 +44,8 @@ def load(name: str) -> Stream | Images | Task:
     name is preferred to a path: write ./text for a file called text. Raises DataError, which says what is wrong with
     which data, and where in them.
     """
-    if name.partition(":")[0] == planted.NAME:
-        return planted.parse(name)
+    if name.partition(":")[0] in _PLANTED:
+        return _PLANTED[name.partition(":")[0]](name)
     if name in _LOADERS:
         return _LOADERS[name][0]()
     base, colon, _ = name.partition(":")

@@ -39,6 +39,18 @@ def apply(data: Data, name: str) -> Data:
     return replace(data, name=name)
 
 
+def distance_of(text: str, default: int, limits: tuple[int, int]) -> int:
+    """The distance of a text like "planted" or "planted:distance=32", or the default. Raises DataError for others."""
+    name, colon, listed = text.partition(":")
+    match = re.fullmatch(r"\s*distance\s*=\s*(\d{1,9})\s*", listed, re.ASCII) if colon else None
+    if colon and match is None:
+        raise DataError(f"data {text!r}: {name} has one option, written as {name}:distance={default}")
+    distance, (least, most) = int(match[1]) if match else default, limits
+    if not least <= distance <= most:
+        raise DataError(f"data {text!r}: distance must be from {least} to {most}, got {distance}")
+    return distance
+
+
 def _images(data: Images, text: str) -> Images:
     """The data with N of the images to train on, for images=N; the held-out images are the same for every N."""
     n, most = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0, len(data.train)

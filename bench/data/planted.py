@@ -19,11 +19,10 @@ steps at a distance of 128.
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 
-from lengthscale.bench.data.errors import DataError
+from lengthscale.bench.data.options import distance_of
 from lengthscale.bench.data.streams import Stream, version
 
 NAME = "planted"
@@ -54,11 +53,4 @@ def floor() -> float:
 
 def parse(text: str) -> Stream:
     """The stream of a text like "planted" or "planted:distance=32". Raises DataError for any other text."""
-    _, colon, options = text.partition(":")
-    match = re.fullmatch(r"\s*distance\s*=\s*(\d{1,9})\s*", options, re.ASCII) if colon else None
-    if colon and match is None:
-        raise DataError(f"data {text!r}: {NAME} has one option, written as {NAME}:distance={DISTANCE}")
-    distance = int(match[1]) if match else DISTANCE
-    if not 2 <= distance <= LONGEST:
-        raise DataError(f"data {text!r}: distance must be from 2 to {LONGEST}, got {distance}")
-    return planted(distance)
+    return planted(distance_of(text, DISTANCE, (2, LONGEST)))

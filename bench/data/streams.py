@@ -31,7 +31,7 @@ class Stream:
 
     version: a hash of the content; results are compared only where it is equal. note: what a user should know about the
     tokens, or empty. split: (the end of the training part, the start of the held-out part); None: both are where the
-    last tenth starts.
+    last tenth starts. scored: the positions, in order, of the only targets on which the stream is evaluated; None: any.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Stream:
     version: str
     note: str = ""
     split: tuple[int, int] | None = None
+    scored: np.ndarray | None = None  # (P,)
 
     def __post_init__(self) -> None:
         self.tokens.flags.writeable = False  # the array is shared by all that load it
@@ -52,7 +53,19 @@ class Stream:
     @property
     def held_out(self) -> np.ndarray:
         """The tokens to evaluate on."""
-        return self.tokens[self.split[1] if self.split else self._last_tenth :]
+        return self.tokens[self._held_out_start :]
+
+    @property
+    def held_out_scored(self) -> np.ndarray | None:
+        """The positions in the held-out part of the targets that `scored` names."""
+        if self.scored is None:
+            return None
+        first, end = np.searchsorted(self.scored, (self._held_out_start, len(self.tokens)))
+        return self.scored[first:end] - self._held_out_start
+
+    @property
+    def _held_out_start(self) -> int:
+        return self.split[1] if self.split else self._last_tenth
 
     @property
     def _last_tenth(self) -> int:

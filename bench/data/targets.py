@@ -4,6 +4,8 @@ The targets are the same for every context: `run` of them in a row at each of ma
 run is cut into blocks of at most c / 8 targets, and each block has a window of its own, which starts c tokens before
 the block. So every target has c to 1.125 c tokens before it, and along a curve only the context changes.
 
+A stream may name the only targets on which it is evaluated (Stream.scored). Then each place has one of them.
+
 Places are independent where targets of one run are not: the unit of an interval is the place (a block bootstrap).
 """
 
@@ -15,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from lengthscale.bench.data.streams import spread_starts
+from lengthscale.bench.data.errors import DataError
+from lengthscale.bench.data.streams import Stream, spread_starts
 
 RUN = 64  # targets in a row, at most
 LEAST_PLACES = 32
@@ -56,6 +59,16 @@ class Targets:
         return (self.places[:, None] + np.arange(self.run)).reshape(-1)
 
 
+def held_out_targets(stream: Stream, count: int, longest: int) -> Targets:
+    """The targets of a stream's held-out part: those of `make_targets`, or of `named_targets` where it names any.
+
+    Raises DataError as they do.
+    """
+    if stream.held_out_scored is None:
+        return make_targets(stream.held_out, count, longest)
+    return named_targets(stream.held_out, stream.held_out_scored, places_of(count), longest)
+
+
 def make_targets(tokens: np.ndarray, count: int, longest: int) -> Targets:
     """At least `count` targets of this stream, at LEAST_PLACES places or more, each behind `longest` tokens or more.
 
@@ -64,6 +77,21 @@ def make_targets(tokens: np.ndarray, count: int, longest: int) -> Targets:
     run, places = run_of(count), places_of(count)
     starts = spread_starts(tokens, places, longest + run)
     return Targets(tokens, (starts + longest)[_spread(places)], run)
+
+
+def named_targets(tokens: np.ndarray, named: Int[np.ndarray, " N"], places: int, longest: int) -> Targets:
+    """At most `places` of the targets at the named positions, spread over them, each behind `longest` tokens or more.
+
+    Raises DataError where there are fewer than LEAST_PLACES, or than `places` if that is less.
+    """
+    named = named[named >= longest]
+    needed = min(places, LEAST_PLACES)
+    if len(named) < needed:
+        raise DataError(
+            f"{len(named)} targets have {longest} tokens before them in the held-out part, expected {needed}"
+        )
+    places = min(places, len(named))
+    return Targets(tokens, named[spread_starts(named, places, 1)][_spread(places)], 1)
 
 
 def run_of(count: int) -> int:

@@ -237,7 +237,7 @@ def test_fasta_that_cannot_be_used(tmp_path, content, message):
 
 def test_every_name_has_its_line():
     here = ["text", "code", "genome", "audio", "mnist", "images", "digits", "photos"]
-    assert list(DATA) == [*here, "planted", "enwik8", "hg38", "speech_commands", "cifar10"]
+    assert list(DATA) == [*here, "planted", "keyed", "enwik8", "hg38", "speech_commands", "cifar10"]
     assert all(line and "\n" not in line for line in DATA.values())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from lengthscale.bench.data import Stream, planted
+from lengthscale.bench.data import Stream, keyed, planted
 from lengthscale.bench.data.synthetic import Batch
 from lengthscale.bench.device import evaluation
 from lengthscale.bench.device.evaluation import padded, padded_lengths, score, score_many
@@ -171,3 +171,36 @@ def test_the_gain_of_planted_repeats_is_found_at_their_distance_and_not_before(d
             assert columns["loss_low"] - 0.01 < planted.floor() < columns["loss_high"] + 0.01
     assert curve[64]["gain"] == pytest.approx(planted.CHANCE - planted.floor(), abs=0.06)
     assert abs(curve[256]["gain"]) < 1e-4  # from 64: nothing beyond the distance
+
+
+class Keeper:
+    """Answers with the last key that it has read, and does not know which where it has read none."""
+
+    def init_state(self, batch, capacity):
+        return State(jnp.int32(0), jnp.full((batch, 1), -1, jnp.int32))
+
+    def __call__(self, inputs, state=None):
+        assert state is not None
+        whole = jnp.concatenate([state.layers, jnp.where(inputs < keyed.KEYS, inputs, -1)], axis=1)
+        at = jax.lax.cummax(jnp.where(whole >= 0, jnp.arange(whole.shape[1]), 0), axis=1)  # of the last key
+        key = jnp.take_along_axis(whole, at, axis=1)
+        answers = jnp.arange(keyed.QUERY + 1) - keyed.KEYS
+        possible = (answers >= 0) & (answers < keyed.KEYS)
+        logits = jnp.where(possible & ((answers == key[:, 1:, None]) | (key[:, 1:, None] < 0)), 0.0, -1e9)
+        return logits, State(state.position + inputs.shape[1], key[:, -1:])
+
+
+def test_the_gain_of_kept_keys_is_found_between_a_quarter_of_their_distance_and_it():
+    settings = Settings(contexts=(1, 16, 64, 128, 256, 300), targets=64 * 200)
+    workload = text.Workload(cell(64), keyed.keyed(256))
+    rows = list(workload.evaluate(caller(Keeper()), settings))
+    losses = {each.columns["context"]: np.array(each.place_losses) for each in rows if "context" in each.columns}
+    for context, loss in losses.items():
+        assert len(loss) == 200
+        np.testing.assert_allclose(loss[loss > 1e-6], keyed.CHANCE, rtol=1e-6)  # a target's is CHANCE, or 0
+        if context <= 64:
+            assert loss.min() > 1
+        if context >= 256:
+            assert loss.max() == 0
+    assert np.mean(losses[128] == 0) == pytest.approx(0.66, abs=0.15)  # 1 / 65 - 1 / 129 of 1 / 65 - 1 / 257
+    assert [each.columns["n_targets"] for each in rows if "context" in each.columns] == [200] * 6

@@ -11,6 +11,7 @@ from lengthscale.bench.analysis.summary import summarise
 from lengthscale.bench.claims import paired
 from lengthscale.bench.data import planted
 from lengthscale.bench.data.errors import DataError
+from lengthscale.bench.data.targets import make_targets
 from lengthscale.bench.device.evaluation import of_places
 from lengthscale.bench.device.workloads import text
 from lengthscale.bench.figures.run import read_run
@@ -30,7 +31,7 @@ SETTINGS = Settings(contexts=(4, 16, 64), targets=256, least_sequences=3, contex
 
 
 def test_a_long_context_is_read_at_the_first_places():
-    targets = text.targets_of(STREAM, SETTINGS)
+    targets = make_targets(STREAM, SETTINGS.targets, max(SETTINGS.contexts))
     windows = {context: targets.windows(context, SETTINGS.places_at(context)) for context in SETTINGS.contexts}
     assert [len(windows[context].tokens) for context in (4, 16, 64)] == [32 * 8, 10 * 4, 3]
     assert SETTINGS.shuffled_context == 4
@@ -43,7 +44,7 @@ def test_a_long_context_is_read_at_the_first_places():
 
 
 def test_the_shuffle_leaves_targets_and_near_context_alone():
-    whole = text.targets_of(STREAM, SETTINGS).windows(64)
+    whole = make_targets(STREAM, SETTINGS.targets, max(SETTINGS.contexts)).windows(64)
     for near in (1, 16, 63):
         shuffled = text.shuffled(whole, near)
         np.testing.assert_array_equal(shuffled.tokens[:, 64 - near :], whole.tokens[:, 64 - near :])

@@ -15,6 +15,7 @@ from flax import nnx
 
 from lengthscale.bench.data import Stream
 from lengthscale.bench.data.synthetic import Batch, generator, parse_task
+from lengthscale.bench.data.targets import held_out_targets
 from lengthscale.bench.device.workloads import pairs, scored, text, workload_on
 from lengthscale.bench.device.workloads.base import fill
 from lengthscale.bench.plan.settings import Settings
@@ -83,7 +84,7 @@ def test_text_is_read_from_its_parts():
 
 
 def test_every_context_has_the_same_targets():
-    targets = text.targets_of(PLACES.held_out, SETTINGS)
+    targets = held_out_targets(PLACES, SETTINGS.targets, max(SETTINGS.contexts))
     scored_tokens = []
     for context in SETTINGS.contexts:
         batch = text.scored_windows(targets.windows(context))
@@ -174,7 +175,9 @@ def test_figures_of_pairs():
 
     rows = [each.columns for each in pairs.Workload(cell(), PLACES).evaluate(caller(Doubts()), SETTINGS)]
     assert sources == [(256, 1), (256, 4), (128, 16)]
-    tokens = text.scored_windows(text.targets_of(PLACES.held_out, SETTINGS).windows(1))  # as a sequence model's
+    tokens = text.scored_windows(
+        held_out_targets(PLACES, SETTINGS.targets, max(SETTINGS.contexts)).windows(1)
+    )  # as a sequence model's
     wrong = (tokens.targets[tokens.weights == 1] % 3 == 0).mean()
     for row, context in zip(rows, (1, 4, 16), strict=True):
         assert row["context"] == context

@@ -12,7 +12,7 @@ import numpy as np
 
 from lengthscale.bench.data import Stream
 from lengthscale.bench.data.streams import random_windows, windows
-from lengthscale.bench.data.targets import by_place, make_targets
+from lengthscale.bench.data.targets import by_place, held_out_targets
 from lengthscale.bench.device.evaluation import AT_ONCE, HeldOut, of_places, with_gains
 from lengthscale.bench.device.workloads.base import Arrays, fill, interface_of
 from lengthscale.bench.plan.cell import Cell
@@ -57,7 +57,7 @@ class Workload:
 
     def evaluate(self, call, settings: Settings) -> Iterator[HeldOut]:
         rows = []
-        targets = make_targets(self.data.held_out, settings.targets, max(settings.contexts))
+        targets = held_out_targets(self.data, settings.targets, max(settings.contexts))
         for context in settings.contexts:
             mine = targets.windows(context, settings.places_at(context))
             tokens, at_once = mine.tokens, max(1, AT_ONCE // mine.tokens.shape[1])

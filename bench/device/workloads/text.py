@@ -21,7 +21,7 @@ import numpy as np
 from lengthscale.bench.data import Stream
 from lengthscale.bench.data.streams import random_windows, windows
 from lengthscale.bench.data.synthetic import Batch
-from lengthscale.bench.data.targets import Targets, Windows, by_place, make_targets, window_length
+from lengthscale.bench.data.targets import Windows, by_place, held_out_targets, window_length
 from lengthscale.bench.device.evaluation import HeldOut, of_places, of_sequences, score, score_many, with_gains
 from lengthscale.bench.device.workloads.base import Arrays, OneSequence, interface_of, longest_input
 from lengthscale.bench.plan.cell import Cell
@@ -68,7 +68,7 @@ class Workload(OneSequence):
 
     def _points(self, settings: Settings) -> Iterator[tuple[dict, Windows]]:
         """(the columns that name a row, its windows)."""
-        targets = targets_of(self.data.held_out, settings)
+        targets = held_out_targets(self.data, settings.targets, max(settings.contexts))
         longest = longest_input(self.cell)
         for context in settings.contexts:
             if window_length(context, targets.run) <= longest:
@@ -76,11 +76,6 @@ class Workload(OneSequence):
         for near in settings.shuffle_beyond or ():
             known = {"context": settings.shuffled_context, "control": f"shuffled beyond {near}"}
             yield known, shuffled(targets.windows(settings.shuffled_context), near)
-
-
-def targets_of(held_out: np.ndarray, settings: Settings) -> Targets:
-    """The targets of a stream's held-out part."""
-    return make_targets(held_out, settings.targets, max(settings.contexts))
 
 
 def scored_windows(windows: Windows) -> Batch:
