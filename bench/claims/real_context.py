@@ -12,8 +12,8 @@ kind of text (1.88 bits a byte at 2^12, 1.23 at 2^20: 0.11 nats for each factor 
 one over seeds and the one over places, in pairs.
 
 No power, no verdict: a flat step counts only where the same model finds what is planted there. The positive control
-(bench/data/planted.py) is trained as the other models are, at both lengths, on a stream whose only long dependency is
-known. It has power at its distance if the interval of the gain found there is above LEAST of the possible one. The
+(bench/data/keyed.py) is trained as the other models are, at both lengths, on a stream whose only dependency is a key at
+a known distance. There is power up to that distance if the interval of the gain is above LEAST of the possible one. The
 claim fails if a step is flat at a length where the control has power, and no longer context is better; it holds if
 every step up to 2^20 is better. Flat steps without power are "not decided".
 
@@ -44,7 +44,7 @@ from lengthscale.bench.claims.claim import (
 )
 from lengthscale.bench.claims.family import INFINITY, At, Question, alone, answered
 from lengthscale.bench.claims.paired import apart, losses_of, with_losses
-from lengthscale.bench.data import planted
+from lengthscale.bench.data import keyed
 from lengthscale.bench.data.targets import RUN
 from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure, Rule, Span
 from lengthscale.bench.results.estimate import Estimate
@@ -107,7 +107,7 @@ def parts(minutes: float) -> list[Part]:
 
 def control_of(length: int) -> str:
     """The data of the positive control of a model that is trained at this length."""
-    return f"{planted.NAME}:distance={length}"
+    return f"{keyed.NAME}:distance={length}"
 
 
 def of_length(results: Results, data: str, length: int) -> list[Result]:
@@ -222,8 +222,7 @@ def _control(results: Results, length: int) -> Question:
     """The gain that the model finds at the planted distance, as a share of the possible one."""
     mine = of_length(results, control_of(length), length)
     of, to = (losses_of(mine, context) for context in (length, length // FACTOR))
-    gain = planted.CHANCE
-    at: At = apart(of, to, lambda of, to: (to - of) / gain)
+    at: At = apart(of, to, lambda of, to: (to - of) / keyed.CHANCE)
     what = f"control: {MODEL} trained at {length:,} on a key planted at most as far: gain from {length // FACTOR:,} to "
     what += f"{length:,} tokens, as a share of the possible one"
     note = learning_rates.note_on(result.row for result in mine)
