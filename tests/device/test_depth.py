@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
+from lengthscale.bench.device import correctness
 from lengthscale.bench.device.depth import UnknownDepthError, depth
 from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.measures import MEASURES
 from lengthscale.bench.plan.settings import Settings
-from lengthscale.bench.results.messages import Measured
+from lengthscale.bench.results.messages import Checked, Measured
 from lengthscale.models.ops.wkv import wkv
 from lengthscale.models.ops.wkv.equation import Decay
 
@@ -192,6 +193,12 @@ def test_the_models_depths():
         grown = [depths_of(model, method, length) for length in (128, 256, 512)]
         for a, b, c in zip(*grown, strict=True):
             assert 0 < b - a == c - b < 30
+
+
+def test_nothing_is_run_not_even_a_check(monkeypatch):
+    monkeypatch.setattr(correctness, "_results", None)
+    cell = Cell("depth", "transformer", "tiny", "reference", 65_536, 1, "float32", 0, "text", 0)
+    assert correctness.check(cell, [].append).content == Checked(None, None)
 
 
 def test_a_kernel_that_hides_its_operations_leaves_a_blank():
