@@ -4,8 +4,9 @@ The rules, written down before the runs; all have to hold:
 - One model in two forms: the logits of a trained RWKV-4, read whole by the parallel scan and read step by step, agree
   within AGREE.
 - Training is parallel in length: the critical path of a training step, the longest chain of operations that depend on
-  each other (bench/device/depth.py), is at most T / CHUNK at T = 64k. It is counted from the program, so it is exact,
-  and it is what a machine with any number of cores must wait for. For an RNN it is over T, whatever the machine.
+  each other (bench/device/depth.py), is at most T / FEWER at T = 64k. It is counted from the program, so it is exact,
+  and it is what a machine with any number of cores must wait for. What reads its tokens in turn, as an RNN does, has a
+  path of over T: one operation or more for each token.
 - Training is parallel on this machine: a training step on all cores is faster than on one by at least half a core for
   each core more, S > 1 + (cores - 1) / 2.
 - It infers as an RNN: the time of a token at a context of 64k over that at 1k is within 5% of 1, on both sides, and
@@ -37,14 +38,14 @@ from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.result import Result
 
 MODEL, RECURRENT, ATTENTION, COMPARED = "rwkv4", "rnn", "transformer", "mamba"
-PARALLEL = "associative"
+PARALLEL, SEQUENTIAL = "associative", "sequential"
 AGREE = 1e-4  # of any logit
 SHORT, LONG = 1024, 65_536  # tokens
-CHUNK = 64
+FEWER = 4  # operations on the path, than tokens
 FLAT = (0.95, 1.05)
 TRAINED_AT = 4096  # tokens of the training step that is timed on one core and on all
 AGREE_RULE = f"largest difference of any logit below {AGREE:g} (float32)"
-DEPTH_RULE = f"critical path of a training step at most T / {CHUNK} = {LONG // CHUNK:,} operations at T = {LONG:,}"
+DEPTH_RULE = f"critical path of a training step at most T / {FEWER} = {LONG // FEWER:,} operations at T = {LONG:,}"
 SPEED_RULE = "all cores over one: more than 1 + (cores - 1) / 2"
 FLAT_RULE = f"time of a token at {LONG:,} over that at {SHORT:,} within {FLAT[0]} to {FLAT[1]}"
 BETTER_RULE = f"a Transformer's token takes longer at a context of {LONG:,}"
@@ -70,7 +71,7 @@ def parts(minutes: float) -> list[Part]:
     wanted = {
         "agreement": agreement,
         "depth": f"--measures depth --models {MODEL} --methods {PARALLEL} --size tiny --lengths {ends}",
-        "depth-rnn": f"--measures depth --models {RECURRENT} --size tiny --lengths {ends}",
+        "depth-rnn": f"--measures depth --models {RECURRENT} --methods {SEQUENTIAL} --size tiny --lengths {ends}",
         "speedup": speedup,
         "decode": f"{decode} --replicates {replicates}",
     }
@@ -131,7 +132,7 @@ def _path(results: Results, part: str, model: str, rule: str) -> Question:
     grown = f"{paths[SHORT]:,.0f} at {SHORT:,}" if SHORT in paths else ""
     method = f" ({PARALLEL} scan)" if model == MODEL else ""
     what = f"{model}{method}: operations on the critical path of a training step at {LONG:,} tokens"
-    bounds = (0, LONG / CHUNK + 1)
+    bounds = (0, LONG / FEWER + 1)
     return Question(what, exactly(paths.get(LONG)), bounds, rule, 0, "operations", (SHORT, LONG), grown)
 
 

@@ -60,7 +60,7 @@ def everything(**changes):
     [
         (everything(), HOLDS),
         (everything(**agreeing(1e-3)), FAILS),
-        (everything(**paths(lambda length: length // 8)), FAILS),  # T / C, with too short chunks
+        (everything(**paths(lambda length: length // 2)), FAILS),  # half an operation a token
         (everything(**faster(1.2)), FAILS),
         (everything(**faster(1.5)), NOT_DECIDED),
         (everything(**faster(1.0, cores=1)), NOT_DECIDED),  # one core tells nothing
