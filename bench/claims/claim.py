@@ -20,10 +20,6 @@ from lengthscale.bench.results.record import Row
 from lengthscale.bench.results.result import Result
 from lengthscale.models import present_name
 
-ARTICLE = (
-    "an introduction in Chinese that walks from RNN to Mamba (its sections: RNN, LSTM, GRU, Transformer, "
-    "self-attention, Vision Transformer, Mamba)"
-)
 HOLDS, FAILS, NOT_DECIDED = "holds", "fails", "not decided"
 VERDICTS = (HOLDS, FAILS, NOT_DECIDED)
 

@@ -9,8 +9,14 @@ from lengthscale.bench.commands.arguments import command
 from lengthscale.bench.commands.console import Console
 from lengthscale.bench.plan import parse
 from lengthscale.bench.plan.options import OUT, RERUN, Option, values_of
+from lengthscale.bench.results.verdicts import ARTICLE
 
-ABOUT = "Test the article's claims: a verdict for each, with its interval."
+ABOUT = "\n\n".join(
+    (
+        "Test the article's claims: a verdict for each, with its interval.",
+        f"The article is {ARTICLE}. A claim that the budget cannot decide is not begun.",
+    )
+)
 EXAMPLES = (
     "claims --budget 20",
     "claims --only 3,8 --budget 10",

@@ -11,6 +11,10 @@ COLUMNS = (
     *("unit", "verdict", "decided_by", "length_min", "length_max", "device", "git_sha", "command", "note"),
 )
 LATER = ("published", "finding", "confidence", "n")  # columns that files of before November 2026 lack
+ARTICLE = (
+    "an introduction in Chinese that walks from RNN to Mamba (its sections: RNN, LSTM, GRU, Transformer, "
+    "self-attention, Vision Transformer, Mamba)"
+)
 FILE, VERDICTS = "claims.csv", "claims.md"
 
 

@@ -98,7 +98,8 @@ def verdicts_table(part: Part, letter: str) -> str:
         main = "".join(f"<td>{each}</td>" for each in cells)
         lines.append(f'<tr{place}><th scope="row">{head}</th>{main}{rest}</tr>')
     columns = ("claim", "measured", "estimate [interval]", "verdict", "decided by", "lengths", "note")
-    return table(columns, lines, "The article's claims, tested")
+    article = f'<p class="note">The article is {escape(claims_table.ARTICLE)}.</p>'
+    return article + table(columns, lines, "The article's claims, tested")
 
 
 def missing(part: Part, letter: str) -> str:
