@@ -42,7 +42,7 @@ from lengthscale.bench.claims.claim import (
     verdict_above,
     verdict_below,
 )
-from lengthscale.bench.claims.family import INFINITY, At, Question, alone, answered
+from lengthscale.bench.claims.family import INFINITY, Question, alone, answered
 from lengthscale.bench.claims.paired import apart, losses_of, with_losses
 from lengthscale.bench.data import keyed
 from lengthscale.bench.data.targets import RUN
@@ -152,7 +152,6 @@ def judge(results: Results) -> list[Finding]:
 
 
 def _about(results: Results) -> str:
-    """A small model on a small budget says little about a large one."""
     trained = [result for length in LENGTHS for result in of_length(results, DATA, length)]
     if not trained:
         return DATA
@@ -179,8 +178,8 @@ def _step(results: Results, context: int) -> Question:
     at = learning_rates.decisive(apart(of, to, lambda of, to: of - to), [result.row for result in mine])
     what = f"{MODEL} trained at {trained:,} on {DATA}: loss given {context:,} tokens less that given {before:,}"
     note = f"{of.shape[1]} places; {learning_rates.note_on(result.row for result in mine)}" if len(of) else ""
-    about, lengths = (STEP_RULE, len(mine), "nats a token"), (before, context)
-    return Question(what, at, (-INFINITY, 0.0), *about, lengths, note, better_or_flat)
+    bounds, lengths, unit = (-INFINITY, 0.0), (before, context), "nats a token"
+    return Question(what, at, bounds, STEP_RULE, len(mine), unit, lengths, note, better_or_flat)
 
 
 def better_or_flat(step: Estimate | None) -> str:
@@ -222,11 +221,11 @@ def _control(results: Results, length: int) -> Question:
     """The gain that the model finds at the planted distance, as a share of the possible one."""
     mine = of_length(results, control_of(length), length)
     of, to = (losses_of(mine, context) for context in (length, length // FACTOR))
-    at: At = apart(of, to, lambda of, to: (to - of) / keyed.CHANCE)
+    at = apart(of, to, lambda of, to: (to - of) / keyed.CHANCE)
     what = f"control: {MODEL} trained at {length:,} on a key planted at most as far: gain from {length // FACTOR:,} to "
     what += f"{length:,} tokens, as a share of the possible one"
-    note = learning_rates.note_on(result.row for result in mine)
-    return Question(what, at, (LEAST, INFINITY), CONTROL_RULE, len(mine), "", (length // FACTOR, length), note)
+    note, lengths = learning_rates.note_on(result.row for result in mine), (length // FACTOR, length)
+    return Question(what, at, (LEAST, INFINITY), CONTROL_RULE, len(mine), lengths=lengths, note=note)
 
 
 def _shuffled(results: Results) -> Question:
@@ -241,9 +240,8 @@ def _shuffled(results: Results) -> Question:
         losses_of(mine, each, control) for each, control in ((NEAR, None), (context, name), (context, None))
     )
     gain = float(real.mean() - near.mean()) if near.size and real.size else 0.0
-    at = apart(left, near, lambda left, near: left - near)
-    bounds, unit = (min(-FLAT, gain / 2), INFINITY), "nats a token"
-    return Question(what, at, bounds, SHUFFLED_RULE, len(mine), unit, (NEAR, context), f"in order {gain:.2g}")
+    at, bounds = apart(left, near, lambda left, near: left - near), (min(-FLAT, gain / 2), INFINITY)
+    return Question(what, at, bounds, SHUFFLED_RULE, len(mine), "nats a token", (NEAR, context), f"in order {gain:.2g}")
 
 
 def figures(results: Results) -> tuple[Figure, ...]:
@@ -261,16 +259,12 @@ def figures(results: Results) -> tuple[Figure, ...]:
     drawn = [finding.estimate for finding in known.values() if finding.estimate]
     ends = [abs(value) for each in drawn for value in (each.value, *(each.interval or ()))]
     most = 2 * max([FLAT, *ends])
+    scale = {"limits": (-most, most), "linear_to": FLAT}
     return (
         Figure(
             "",
             x=Axis("context c (tokens)", "log", lengths=tuple(context for context in known if context)),
-            y=Axis(
-                f"loss(c) - loss(c / {FACTOR}), nats a token (below 0: better)",
-                "symlog",
-                limits=(-most, most),
-                linear_to=FLAT,
-            ),
+            y=Axis(f"loss(c) - loss(c / {FACTOR}), nats a token (below 0: better)", "symlog", **scale),
             curves=tuple(curves),
             marks=(
                 Span(-FLAT, FLAT),
