@@ -132,14 +132,18 @@ def _of_time(results: Results, measure: str, model: str) -> Question:
     bounds, rule = _bounds(model)
     if (measure, model) == (STEP, QUADRATIC):
         rule = STEP_RULE
-    notes = []
+    notes, at = [], exponent(mine)
+    if len(algorithms := {result.row.calls for result in mine}) > 1:
+        notes, at = [f"more than one algorithm: {', '.join(sorted(map(str, algorithms)))}"], exactly(None)
+    elif algorithms - {None}:
+        notes = [f"kernels: {', '.join(map(str, algorithms))}"]
     if mine:
         notes.append(f"{_bytes_of(mine[0]) / 1e6:,.0f} MB at the shortest of {len(mine)} lengths")
     if left := len(measured(results, measure, model)) - len(mine):
         notes.append(f"{left} fit into the cache")
     what = f"{_what(measure, model)}: exponent of the time"
     count = ratios.replicates_of(*mine) if mine else 0
-    return Question(what, exponent(mine), bounds, rule, count, lengths=_ends(mine), note="; ".join(notes))
+    return Question(what, at, bounds, rule, count, lengths=_ends(mine), note="; ".join(notes))
 
 
 def exponent(mine: list[Result]) -> At:

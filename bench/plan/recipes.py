@@ -34,7 +34,7 @@ class Recipe:
     train_tokens: int
     learning_rate: float
     warmup: float
-    loss: float  # nats a target, on data that take no part in any result
+    loss: float  # nats a target, or of images the share that is wrong, on data that take no part in any result
     rates: str  # all that were tried, with their losses
     at_edge: int  # 1: the best rate is the smallest or largest that was tried
     run: str  # the folder below results/ that holds the search

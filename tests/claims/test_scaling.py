@@ -77,6 +77,19 @@ def test_lengths_that_fit_into_the_cache_are_not_judged():
     assert step.lengths == (4096, 16_384)
 
 
+def test_a_curve_of_two_algorithms_has_no_exponent():
+    records = scaled()
+    records["attention"] = [
+        record(
+            "operator", "transformer", r.cell.length, r.row.time_median_ms, rows=[r.row.columns() | {"calls": calls}]
+        )
+        for r, calls in zip(records["attention"], ("none", "attention_forward", "attention_forward"), strict=True)
+    ]
+    found = scaling.judge(records)[0]
+    assert (found.estimate, found.verdict) == (None, NOT_DECIDED)
+    assert found.note.startswith("more than one algorithm: attention_forward, none")
+
+
 def test_exact_exponents_and_what_is_said():
     findings = scaling.judge(scaled())
     work = found(findings, "attention alone, forward and gradient: exponent of FLOPs")

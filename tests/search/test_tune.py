@@ -74,6 +74,18 @@ def tuned(tmp_path, monkeypatch, minutes=60.0, models=("rnn", "gru"), publish=Fa
     return sweep.requests, folder, {each.model: each for each in found}
 
 
+def test_images_are_chosen_by_what_is_right(tmp_path):
+    """A classifier of few images may be right more often, and surer where it is wrong."""
+    budget = Budget("quality", "tiny", "mnist", 16, 512, 512)
+    search, trial = command.Search(budget, "vit"), Trial(1e-2, 0.1)
+    row = row_of({"eval_length": 16, "loss": 5.2, "accuracy": 0.54})
+    results = results_of([made(cell(16, model="vit", data="mnist"), rows=(row,), samples_ms=(1.0,))])
+    command._learn([search], trial, results, by_error=True)
+    assert search.losses == {trial: pytest.approx(0.46)}
+    command._learn([search], trial, results, by_error=False)
+    assert search.losses == {trial: 5.2}
+
+
 def test_each_model_gets_its_own_rate(tmp_path, monkeypatch):
     requests, folder, found = tuned(tmp_path, monkeypatch)
     assert {name: each.learning_rate for name, each in found.items()} == BEST
