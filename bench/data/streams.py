@@ -43,7 +43,9 @@ class Stream:
     scored: np.ndarray | None = None  # (P,)
 
     def __post_init__(self) -> None:
-        self.tokens.flags.writeable = False  # the array is shared by all that load it
+        self.tokens.flags.writeable = False  # the arrays are shared by all that load them
+        if self.scored is not None:
+            self.scored.flags.writeable = False
 
     @property
     def train(self) -> np.ndarray:

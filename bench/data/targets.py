@@ -4,7 +4,8 @@ The targets are the same for every context: `run` of them in a row at each of ma
 run is cut into blocks of at most c / 8 targets, and each block has a window of its own, which starts c tokens before
 the block. So every target has c to 1.125 c tokens before it, and along a curve only the context changes.
 
-A stream may name the only targets on which it is evaluated (Stream.scored). Then each place has one of them.
+A stream may name the only targets on which it is evaluated (Stream.scored). Then there are as many places as for other
+streams, with one of these targets at each, or fewer where the stream names too few.
 
 Places are independent where targets of one run are not: the unit of an interval is the place (a block bootstrap).
 """

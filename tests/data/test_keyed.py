@@ -22,7 +22,7 @@ def test_documents_are_a_key_fillers_a_query_and_its_answer(planted):
     distance, data, answers, apart = planted
     tokens = data.tokens
     assert data.vocab == 10 == tokens.max() + 1
-    assert (apart.min(), keyed.LEAST) == (4, 4)
+    assert (apart.min(), keyed.LEAST) == (2, 2)
     assert distance * 0.9 < apart.max() <= distance
     np.testing.assert_array_equal(answers - apart, [0, *answers[:-1] + 1])  # a key follows the answer before it
     np.testing.assert_array_equal(tokens[answers], tokens[answers - apart] + 4)
@@ -35,10 +35,10 @@ def test_documents_are_a_key_fillers_a_query_and_its_answer(planted):
 def test_every_doubling_of_the_distance_has_about_the_same_tokens(planted):
     """The law P(d >= n) says so, and the distances follow it within five standard errors."""
     distance, _, _, apart = planted
-    at = np.arange(4, distance + 1)
+    at = np.arange(2, distance + 1)
     p = 1 / at - 1 / (at + 1)
     p /= p.sum()
-    for low in (4, 8, distance // 4):
+    for low in (2, 8, distance // 4):
         share, expected = np.mean(apart > low), p[at > low].sum()
         assert share == pytest.approx(expected, abs=5 * (expected / len(apart)) ** 0.5)
     tokens = [(at * p)[(at > low) & (at <= 2 * low)].sum() for low in (8, distance // 4, distance // 2)]
@@ -83,7 +83,7 @@ def test_the_name_of_keyed_data():
     versions = [stream(name).version for name in ("keyed", "keyed:distance=1024", "keyed: distance = 1025")]
     assert versions[0] == versions[1] != versions[2]
     assert stream("keyed").name == "keyed:distance=1024"
-    assert "distance must be from 8 to 65536, got 7" in refused("keyed:distance=7")
-    assert "distance must be from 8 to 65536, got 65537" in refused("keyed:distance=65537")
+    assert "distance must be from 4 to 65536, got 3" in refused("keyed:distance=3")
+    assert "distance must be from 4 to 65536, got 65537" in refused("keyed:distance=65537")
     for wrong in ("keyed:", "keyed:keys=3", "keyed:distance=1k", "keyed:distance=9,part=validation"):
         assert "keyed has one option, written as keyed:distance=1024" in refused(wrong)
