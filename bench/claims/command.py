@@ -141,15 +141,15 @@ def _plan(wanted: Wanted, out: Path) -> list[Work]:
 def _run_part(
     work: Work, name: str, request: Request, end: float, known: Known, console: Console
 ) -> tuple[list[Result], bool]:
-    """(the part's results, whether it was interrupted). A part whose time is over gives what it has."""
+    """(the part's results, whether it was interrupted). A part that is complete, or whose time is over, is as it is."""
     assert request.out is not None
-    left = end - time.monotonic()
-    if left > 0:
-        title = f"claim {work.claim.number} ({work.claim.name}), {name}: {len(request.cells)} cells"
-        console.print(f"{title}, {left / 60:.1f} minutes left for the claim", highlight=False, soft_wrap=True)
-        _, results, interrupted = run_sweep(request, console, end, known)
-    else:
-        results, interrupted = results_of(read_journal(RunFolder(request.out).journal)), False
+    results, left = results_of(read_journal(RunFolder(request.out).journal)), end - time.monotonic()
+    complete = not resume.turns_left(request.cells, request.settings.replicates, results)
+    if left <= 0 or (complete and not request.rerun):
+        return results, False
+    title = f"claim {work.claim.number} ({work.claim.name}), {name}: {len(request.cells)} cells"
+    console.print(f"{title}, {left / 60:.1f} minutes left for the claim", highlight=False, soft_wrap=True)
+    _, results, interrupted = run_sweep(request, console, end, known)
     return results, interrupted
 
 
