@@ -77,7 +77,6 @@ def run_claims(wanted: Wanted, console: Console) -> tuple[bool, bool]:
     out = wanted.out or new_folder("claims", described)
     works = _plan(wanted, out)
     out.mkdir(parents=True, exist_ok=True)
-    about = {"device": device_slug(described), "git_sha": described["git_sha"]}
     failed, left, end = False, 0, started
     latest = started + 60 * wanted.minutes
     known = Known()
@@ -92,10 +91,7 @@ def run_claims(wanted: Wanted, console: Console) -> tuple[bool, bool]:
                 return failed, True
         findings = work.claim.judge(results)
         findings = [_with_note(findings[0], _note(work, results, described["n_cpus"])), *findings[1:]]
-        command = (
-            f"./run_bench.sh claims --only {work.claim.number} --budget {work.minutes or work.claim.minutes.least:g}"
-        )
-        rows = table.update(out, table.rows_of_claim(work.claim, findings, command=command, **about))
+        rows = table.update(out, table.rows_of_claim(work.claim, findings, **_about(work, described)))
         mine = next(row for row in rows if row["claim"] == str(work.claim.number))
         if any(result.status == Status.OK for part in results.values() for result in part):
             picture.draw(out, work.claim, mine, results, described)
@@ -169,6 +165,16 @@ def _note(work: Work, results: Results, n_cpus: int) -> str:
     if max(loads, default=0.0) > BUSY * n_cpus:
         said.append(f"the machine was busy (load {max(loads):.1f} on {n_cpus} cores): times may be off")
     return "; ".join(said)
+
+
+def _about(work: Work, described: dict) -> dict[str, str]:
+    """The command of a claim alone, and the machine and the commit of its measurements, or of now if there are none."""
+    minutes = work.minutes or work.claim.minutes.least
+    folders = [RunFolder(request.out) for request in work.requests.values() if request.out]
+    measured = [found for folder in folders if (found := folder.read_environment())] or [described]
+    known = {"device": map(device_slug, measured), "git_sha": (found.get("git_sha", "") for found in measured)}
+    about = {name: ", ".join(dict.fromkeys(map(str, values))) for name, values in known.items()}
+    return about | {"command": f"./run_bench.sh claims --only {work.claim.number} --budget {minutes:g}"}
 
 
 def _left(work: Work, results: Results) -> int:
