@@ -218,7 +218,7 @@ def figures(results: Results) -> tuple[Figure, ...]:
     """The two surfaces: a square for each length and batch, its colour the ratio to multi-head attention."""
     measured = [measure for measure in WHAT if places(results, measure, STANDARD)]
     made = [_surface(results, measure) for measure in measured or [GENERATE]]
-    return made[0], *made[1:]
+    return tuple(made)
 
 
 def _surface(results: Results, measure: str) -> Figure:

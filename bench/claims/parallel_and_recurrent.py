@@ -172,8 +172,8 @@ def _better(decode: list[Result]) -> Question:
 
 def figures(results: Results) -> tuple[Figure, ...]:
     """The time of a token over the one at the shortest context, and the critical paths, against the length."""
-    decoding, paths = _decoding(results.get("decode", [])), _paths(results)
-    return (decoding, paths) if paths.curves else (decoding,)
+    both = (_decoding(results.get("decode", [])), _paths(results))
+    return tuple(figure for figure in both if figure.curves) or both[:1]
 
 
 def _decoding(decode: list[Result]) -> Figure:

@@ -21,7 +21,7 @@ def draw(out: Path, claim: Claim, row: dict, results: Results, described: dict) 
     home = out / "claims"
     home.mkdir(exist_ok=True)
     estimate = estimate_text(row)
-    claimed = f"claim {claim.number}: {claim.statement}: {row['verdict']}"
+    claimed = f"claim {claim.number}, {row['verdict']}: {claim.statement}"
     measured = row["measured"] + (f": {estimate}" if estimate else "")
     said = (claimed, measured, row["note"])
     lines = [part for text in said if text for part in textwrap.wrap(text, _LETTERS, break_on_hyphens=False)]

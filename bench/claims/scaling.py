@@ -194,8 +194,7 @@ def figures(results: Results) -> tuple[Figure, ...]:
     """The time of the operators alone, and of a training step, against the length."""
     titles = {OPERATOR: "The operator alone, forward and gradient", STEP: "A whole training step"}
     made = [_drawn(results, measure, titles[measure]) for measure in titles]
-    shown = [figure for figure in made if figure.curves]
-    return (*(shown or made[:1]),)
+    return tuple(figure for figure in made if figure.curves) or (made[0],)
 
 
 def _drawn(results: Results, measure: str, title: str) -> Figure:
