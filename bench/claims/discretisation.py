@@ -38,8 +38,9 @@ from lengthscale.bench.claims.claim import (
     all_of,
     rows_of,
 )
+from lengthscale.bench.claims.drawn import points
 from lengthscale.bench.claims.family import INFINITY, Question, alone, answered, exactly, mean_of
-from lengthscale.bench.figures.spec import IN_LEGEND, NOWHERE, Axis, DrawnCurve, Ends, Figure, Rule, Span
+from lengthscale.bench.figures.spec import IN_LEGEND, NOWHERE, Axis, DrawnCurve, Figure, Rule, Span
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.result import Result
@@ -230,29 +231,20 @@ def figures(results: Results) -> tuple[Figure, ...]:
     )
     answers = {each.measured: each for each in judge(results)[1:]}
     gaps = [answers[_gap(results.get("trained", []), start).measured].estimate for start in STARTS]
-    shown = {place: gap for place, gap in enumerate(gaps) if gap}
-    low, high = (
-        zip(*(gap.interval or (math.nan, math.nan) for gap in shown.values()), strict=True) if shown else ((), ())
-    )
-    points = DrawnCurve(
-        BILINEAR,
-        "bilinear less zero-order hold",
-        tuple(map(float, shown)),
-        tuple(gap.value for gap in shown.values()),
-        interval=Ends(low, high),
-        joined=False,
-    )
+    shown = {float(place): gap for place, gap in enumerate(gaps) if gap}
+    if not shown:
+        return (steps,)
     trained = Figure(
         "After training: loss of the bilinear rule less that of the zero-order hold",
         x=Axis(
             "where dt starts", ticks=tuple((float(at), start) for at, start in enumerate(STARTS)), limits=(-0.5, 2.5)
         ),
         y=Axis("gap, in differences of two seeds"),
-        curves=(points,) if shown else (),
+        curves=(points(BILINEAR, "bilinear less zero-order hold", shown),),
         marks=(Span(-1, 1), Rule(y=0.0, solid=True)),
         names=NOWHERE,
     )
-    return (steps, trained) if shown else (steps,)
+    return steps, trained
 
 
 CLAIM = Claim(

@@ -24,7 +24,6 @@ than half of what it gains over NEAR tokens in order.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -45,11 +44,12 @@ from lengthscale.bench.claims.claim import (
     verdict_above,
     verdict_below,
 )
+from lengthscale.bench.claims.drawn import points
 from lengthscale.bench.claims.family import INFINITY, Question, alone, answered
 from lengthscale.bench.claims.paired import apart, losses_of, with_losses
 from lengthscale.bench.data import keyed
 from lengthscale.bench.data.targets import RUN
-from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure, Rule, Span
+from lengthscale.bench.figures.spec import IN_LEGEND, Axis, Figure, Rule, Span
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.result import Result
 
@@ -263,7 +263,7 @@ def figures(results: Results) -> tuple[Figure, ...]:
             for context, finding in known.items()
             if context and finding.estimate and (finding.verdict == HOLDS) == better
         }
-        curves += [replace(_points(f"{MODEL}: {said}", chosen), hollow=not better)] if chosen else []
+        curves += [replace(points(MODEL, f"{MODEL}: {said}", chosen), hollow=not better)] if chosen else []
     drawn = [finding.estimate for finding in known.values() if finding.estimate]
     ends = [abs(value) for each in drawn for value in (each.value, *(each.interval or ()))]
     most = 2 * max([FLAT, *ends])
@@ -278,13 +278,6 @@ def figures(results: Results) -> tuple[Figure, ...]:
         names=IN_LEGEND,
     )
     return (figure,)
-
-
-def _points(name: str, found: Mapping[float, Estimate]) -> DrawnCurve:
-    """Single points with their intervals, at the contexts that are the keys."""
-    values = tuple(each.value for each in found.values())
-    low, high = zip(*(each.interval or (math.nan, math.nan) for each in found.values()), strict=True)
-    return DrawnCurve(MODEL, name, tuple(found), values, interval=Ends(low, high), joined=False)
 
 
 CLAIM = Claim(
