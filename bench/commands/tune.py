@@ -44,7 +44,7 @@ OPTIONS = (
     ),
     Option(
         "--rates",
-        "learning rates with which each search begins, from 1e-5,3e-5,1e-4 ... 1 (default: 3e-3,1e-2); more of them "
+        "learning rates with which each search begins, from 1e-6,3e-6,1e-5 ... 1 (default: 3e-3,1e-2); more of them "
         "where the best one may be far from another good one",
         parse=_rates,
         metavar="RATES",
