@@ -159,7 +159,7 @@ def test_a_recipe_at_the_edge_of_its_search_is_not_tuned(monkeypatch):
 
 def test_the_recipes_that_ship_can_be_read():
     assert len({(each.model, each.size, each.data, each.length) for each in recipes.recipes()}) >= 10
-    assert all(1e-5 < each.learning_rate < 1 and 0 < each.warmup < 1 for each in recipes.recipes())
+    assert all(1e-6 < each.learning_rate < 1 and 0 < each.warmup < 1 for each in recipes.recipes())
 
 
 def test_what_is_searched_follows_from_the_suite():
