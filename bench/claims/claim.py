@@ -21,7 +21,8 @@ from lengthscale.bench.results.result import Result
 from lengthscale.models import present_name
 
 HOLDS, FAILS, NOT_DECIDED = "holds", "fails", "not decided"
-VERDICTS = (HOLDS, FAILS, NOT_DECIDED)
+REPORTED = "reported"  # of a finding that is there to be read, and decides nothing
+VERDICTS = (HOLDS, FAILS, NOT_DECIDED, REPORTED)
 
 
 class Results(dict[str, list[Result]]):

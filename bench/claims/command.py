@@ -90,7 +90,14 @@ def run_claims(wanted: Wanted, console: Console) -> tuple[bool, bool]:
                 console.print(f"interrupted; the same command with --out {out} continues from here", soft_wrap=True)
                 return failed, True
         findings = work.claim.judge(results)
-        findings = [_with_note(findings[0], _note(work, results, described["n_cpus"])), *findings[1:]]
+        overall = (
+            _with_note(findings[0], _note(work, results, described["n_cpus"]))
+            if work.minutes
+            else replace(
+                findings[0], note=f"the budget cannot decide it: it takes {work.claim.minutes.least:g} minutes or more"
+            )
+        )
+        findings = [overall, *findings[1:]]
         rows = table.update(out, table.rows_of_claim(work.claim, findings, **_about(work, described)))
         mine = next(row for row in rows if row["claim"] == str(work.claim.number))
         if any(result.status == Status.OK for part in results.values() for result in part):
@@ -151,8 +158,6 @@ def _run_part(
 
 def _note(work: Work, results: Results, n_cpus: int) -> str:
     """What did not run, what failed, and what disturbed it, in words; nothing where all went well."""
-    if not work.minutes:
-        return f"the budget cannot decide it: it takes {work.claim.minutes.least:g} minutes or more"
     said = []
     if left := _left(work, results):
         turns = sum(len(schedule(each.cells, each.settings.replicates)) for each in work.requests.values())

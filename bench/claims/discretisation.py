@@ -39,7 +39,7 @@ from lengthscale.bench.claims.claim import (
     rows_of,
 )
 from lengthscale.bench.claims.drawn import points
-from lengthscale.bench.claims.family import INFINITY, Question, alone, answered, exactly, mean_of
+from lengthscale.bench.claims.family import INFINITY, Question, against, alone, answered, exactly, mean_of
 from lengthscale.bench.figures.spec import IN_LEGEND, NOWHERE, Axis, DrawnCurve, Figure, Rule, Span
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
@@ -59,7 +59,7 @@ EXACT = 1e-12  # for a state of about 1, in float64
 ORDER_RULE = f"bilinear: slope of log error on log dt 2.9 to 3.1 (dt |A| < {SMALL_Z:g})"
 HOLD_RULE = f"zero-order hold: error below {EXACT:g}"
 GAP_RULE = "loss by bilinear less that by zero-order hold, over the difference of two seeds: within -1 to 1"
-RATE_RULE = "for reading; decides nothing: above 0, doubling dt helps at half the sampling rate"
+RATE_RULE = "above 0, doubling dt helps at half the sampling rate"
 
 LEVELS = {0.0: 8, 14.0: 16, 30.0: 33}  # minutes -> seeds
 
@@ -86,7 +86,7 @@ def judge(results: Results) -> list[Finding]:
     gaps = dict(zip(STARTS, answers[-len(STARTS) :], strict=True))
     rule = f"{ORDER_RULE}; {HOLD_RULE}; {GAP_RULE}, for each start of dt"
     verdict, says = all_of(each.verdict for each in answers), _sentence(answers[0], gaps)
-    overall = replace(usual, verdict=verdict, decided_by=rule, says=says)
+    overall = replace(usual, verdict=verdict, decided_by=rule, says=says, note=against(answers))
     return [overall, *answers, *ramps, *rates]
 
 
@@ -117,7 +117,7 @@ def _steps(results: list[Result]) -> list[Question]:
 def _ramp(results: list[Result], model: str, name: str) -> Question:
     order = order_of(rows_of(results, model=model), "ramp_error")
     what = f"{name}: order in dt of a step's error for an input that rises over it"
-    rule = "for reading; decides nothing: 2 for either"
+    rule = "2 for either, in theory"
     return Question(what, exactly(order), (1.9, 2.1), rule, lengths=LENGTHS)
 
 

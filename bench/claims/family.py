@@ -10,11 +10,11 @@ shows the interval at which its question was asked last. Exact quantities cannot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lengthscale.bench.claims.claim import NOT_DECIDED, Finding, Lengths, verdict_within
+from lengthscale.bench.claims.claim import HOLDS, NOT_DECIDED, REPORTED, Finding, Lengths, verdict_within
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.intervals import CONFIDENCE
@@ -65,8 +65,13 @@ def answered(questions: Sequence[Question]) -> list[Finding]:
 
 
 def alone(questions: Iterable[Question]) -> list[Finding]:
-    """Findings that can flip no verdict: each with its own interval of 95%."""
-    return [_finding(question, CONFIDENCE) for question in questions]
+    """Findings that decide nothing: each with its own interval of 95%, and without a verdict."""
+    return [replace(_finding(question, CONFIDENCE), verdict=REPORTED, note=question.note) for question in questions]
+
+
+def against(answers: Iterable[Finding]) -> str:
+    """What does not hold, in words, such as "not decided: the exponent of the time"."""
+    return "; ".join(f"{each.verdict}: {each.measured}" for each in answers if each.verdict != HOLDS)
 
 
 def _may_miss(question: Question) -> bool:

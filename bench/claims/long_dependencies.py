@@ -185,7 +185,7 @@ def slope_of(rows: list[CellRow]) -> float | None:
 def _slope(model: str, length: int, seeds: dict[int, list[CellRow]]) -> Question:
     fitted = np.array([slope for rows in seeds.values() if (slope := slope_of(rows)) is not None])
     what = f"{model}: slope of log10 |d loss_T / d x_t| on the lag, after training at T={length}"
-    rule = "for reading; decides nothing: below 0 the gradient vanishes with the lag"
+    rule = "below 0 the gradient vanishes with the lag"
     bounds = (-INFINITY, 0.0)
     return Question(what, mean_of(fitted), bounds, rule, len(fitted), "decades a step", (length, length))
 
@@ -220,5 +220,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(10, 19),
+    Minutes(10, 20),
 )

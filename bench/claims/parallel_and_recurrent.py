@@ -32,7 +32,7 @@ from lengthscale.bench.claims.claim import (
     all_of,
     rows_of,
 )
-from lengthscale.bench.claims.family import INFINITY, Question, alone, answered, exactly, mean_of
+from lengthscale.bench.claims.family import INFINITY, Question, against, alone, answered, exactly, mean_of
 from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure, Span
 from lengthscale.bench.plan.status import Status
 from lengthscale.bench.results.result import Result
@@ -49,7 +49,6 @@ DEPTH_RULE = f"critical path of a training step at most T / {FEWER} = {LONG // F
 SPEED_RULE = "all cores over one: more than 1 + (cores - 1) / 2"
 FLAT_RULE = f"time of a token at {LONG:,} over that at {SHORT:,} within {FLAT[0]} to {FLAT[1]}"
 BETTER_RULE = f"a Transformer's token takes longer at a context of {LONG:,}"
-READING = "for reading; decides nothing"
 
 # minutes -> (replicates of decoding, processes of a training step, lengths at which the forms are compared, seeds)
 LEVELS = {
@@ -89,16 +88,16 @@ def judge(results: Results) -> list[Finding]:
     answers = [agree, *others]
     reading = alone(
         [
-            _path(results, "depth-rnn", RECURRENT, f"{READING}: over T"),
+            _path(results, "depth-rnn", RECURRENT, "an RNN: over T"),
             _speedup(results, RECURRENT),
-            _grows(decode, ATTENTION, f"{READING}: above 1"),
-            _grows(decode, COMPARED, f"{READING}: {FLAT_RULE}"),
+            _grows(decode, ATTENTION, "grows with the context"),
+            _grows(decode, COMPARED, FLAT_RULE),
         ]
     )
     decisive = answers[3]
     rule = "; ".join((AGREE_RULE, DEPTH_RULE, SPEED_RULE, FLAT_RULE, BETTER_RULE))
     verdict = all_of(each.verdict for each in answers)
-    overall = replace(decisive, verdict=verdict, decided_by=rule, says=_sentence(answers))
+    overall = replace(decisive, verdict=verdict, decided_by=rule, says=_sentence(answers), note=against(answers))
     return [overall, *answers, *reading]
 
 
@@ -148,10 +147,9 @@ def _speedup(results: Results, model: str) -> Question:
     values = np.array([row.number("speedup") for row in rows])
     cores = max((row.number("cores") for row in rows), default=1.0)
     what = f"{model}: speed of a training step at {TRAINED_AT:,} tokens on {cores:g} cores over that on one"
-    rule = SPEED_RULE if model == MODEL else f"{READING}: {SPEED_RULE}"
     bounds, lengths = (1 + (cores - 1) / 2, INFINITY), (TRAINED_AT, TRAINED_AT)
     at = mean_of(values if cores > 1 else np.zeros(0))
-    return Question(what, at, bounds, rule, len(values), "x", lengths)
+    return Question(what, at, bounds, SPEED_RULE, len(values), "x", lengths)
 
 
 def _grows(decode: list[Result], model: str, rule: str) -> Question:

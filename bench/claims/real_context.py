@@ -45,7 +45,7 @@ from lengthscale.bench.claims.claim import (
     verdict_below,
 )
 from lengthscale.bench.claims.drawn import points
-from lengthscale.bench.claims.family import INFINITY, Question, alone, answered
+from lengthscale.bench.claims.family import INFINITY, Question, answered
 from lengthscale.bench.claims.paired import apart, losses_of, with_losses
 from lengthscale.bench.data import keyed
 from lengthscale.bench.data.targets import RUN
@@ -132,11 +132,12 @@ def judge(results: Results) -> list[Finding]:
     """Claim 4's findings: of each step, and of the controls."""
     controls = {length: _control(results, length) for length in LENGTHS}
     asked = {context: _step(results, context) for context in contexts_to(MILLION) if context >= FIRST}
-    family = [*asked.values(), *controls.values()]
+    shuffle = _shuffled(results)
+    family = [*asked.values(), *controls.values(), shuffle]
     answers = dict(zip(map(id, family), answered(family), strict=True))
     powers = {length: answers[id(control)] for length, control in controls.items()}
     steps = [_with_power(context, answers[id(question)], powers) for context, question in asked.items()]
-    (shuffled,) = alone([_shuffled(results)])
+    shuffled = answers[id(shuffle)]
     verdict = verdict_of(steps)
     notes = [f"no power at {length:,} tokens" for length, each in powers.items() if each.verdict != HOLDS]
     if verdict == HOLDS and shuffled.verdict != HOLDS:

@@ -204,5 +204,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(7, 9),
+    Minutes(8, 10),
 )

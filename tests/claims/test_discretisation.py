@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lengthscale.bench.claims import discretisation
-from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED
+from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, REPORTED
 from lengthscale.bench.results import intervals
 from lengthscale.models.catalogue import FORMER_NAMES
 from tests.helpers.claim_records import drawn, parts, record, verdict_of
@@ -125,11 +125,10 @@ def test_the_interval_of_a_gap_covers_the_scatter_of_the_difference_of_two_seeds
     assert 0.91 < inside / rounds < 0.98
 
 
-@pytest.mark.parametrize(("doubled", "verdict"), [(0.7, HOLDS), (0.05, FAILS), (0.165, NOT_DECIDED)])
-def test_what_doubling_dt_is_worth(doubled, verdict):
+@pytest.mark.parametrize("doubled", [0.7, 0.05])
+def test_what_doubling_dt_is_worth(doubled):
     rates = discretisation.judge(both(stepped(), trained(doubled=doubled)))[-4:]
-    assert {each.verdict for each in rates} == {verdict}
+    assert {each.verdict for each in rates} == {REPORTED}
     assert rates[0].measured.startswith("zero-order hold, dt starting at 1e-3: accuracy that doubling dt")
     assert rates[0].estimate.value == pytest.approx(100 * (doubled + 0.035 - 0.2))
-    said = f"80.0% as trained, 20.0% with dt as it was, {100 * doubled + 3.5:.1f}% with 2 dt"
-    assert rates[0].note.startswith(said)
+    assert rates[0].note == f"80.0% as trained, 20.0% with dt as it was, {100 * doubled + 3.5:.1f}% with 2 dt"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED
-from lengthscale.bench.claims.family import INFINITY, Question, alone, answered, exactly, mean_of
+from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, REPORTED, verdict_below
+from lengthscale.bench.claims.family import INFINITY, Question, against, alone, answered, exactly, mean_of
 from lengthscale.bench.results.estimate import Estimate
 
 
@@ -60,6 +60,15 @@ def test_a_question_may_have_a_rule_of_its_own():
     assert found.verdict == HOLDS
 
 
+def test_what_is_only_to_be_read_decides_nothing():
+    (found,) = alone([question(normal(-9.0), note="so")])
+    assert (found.verdict, found.confidence, found.note) == (REPORTED, 0.95, "so")
+
+
+def test_what_does_not_hold_is_said():
+    assert against(answered([question(normal(z)) for z in (-9.0, 9.0, 0.0)])) == "fails: it; not decided: it"
+
+
 def test_the_error_of_a_family():
     """12 means of 3 seeds, all exactly at the bound: any verdict is a wrong one."""
     rng = np.random.default_rng(0)
@@ -67,6 +76,6 @@ def test_the_error_of_a_family():
     for _ in range(families):
         asked = [question(mean_of(values)) for values in rng.normal(0, 1, (12, 3))]
         wrong += any(each.verdict != NOT_DECIDED for each in answered(asked))
-        uncorrected += any(each.verdict != NOT_DECIDED for each in alone(asked))
+        uncorrected += any(verdict_below(each.estimate, 0.0) != NOT_DECIDED for each in alone(asked))
     assert 0.02 < wrong / families < 0.08
     assert uncorrected / families > 0.35

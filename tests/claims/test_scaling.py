@@ -3,7 +3,7 @@
 import pytest
 
 from lengthscale.bench.claims import scaling
-from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, Results
+from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, REPORTED, Results
 from tests.helpers.claim_records import drawn, found, record, verdict_of
 
 ATTENTION, LINEAR, STEPS = (1024, 8192, 65_536), (1024, 8192, 16_384, 32_768, 65_536), (1024, 4096, 8192, 16_384)
@@ -81,13 +81,18 @@ def test_a_curve_of_two_algorithms_has_no_exponent():
     records = scaled()
     records["attention"] = [
         record(
-            "operator", "transformer", r.cell.length, r.row.time_median_ms, rows=[r.row.columns() | {"calls": calls}]
+            "operator",
+            "transformer",
+            r.cell.length,
+            r.row.number("time_median_ms"),
+            rows=[r.row.columns() | {"calls": calls}],
         )
         for r, calls in zip(records["attention"], ("none", "attention_forward", "attention_forward"), strict=True)
     ]
     found = scaling.judge(records)[0]
     assert (found.estimate, found.verdict) == (None, NOT_DECIDED)
-    assert found.note.startswith("more than one algorithm: attention_forward, none")
+    assert found.note.startswith("not decided: attention alone")
+    assert scaling.judge(records)[1].note.startswith("more than one algorithm: attention_forward, none")
 
 
 def test_exact_exponents_and_what_is_said():
@@ -99,7 +104,7 @@ def test_exact_exponents_and_what_is_said():
     assert moved.estimate.value == pytest.approx(1)
     whole = found(findings, "transformer, training step: exponent of the time")
     assert whole.estimate.value == pytest.approx(1.4, abs=0.01)
-    assert whole.decided_by.startswith("for reading; decides nothing")
+    assert whole.verdict == REPORTED
     assert findings[0].says == ("Exponents of time against length: attention 2.00, Mamba's scan 1.00, RWKV's scan 1.00")
     text = drawn(2, scaled())
     assert "attention: exponent 2.00" in text

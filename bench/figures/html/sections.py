@@ -18,7 +18,7 @@ from lengthscale.bench.figures.html.claims import COMMAND, Verdicts
 from lengthscale.bench.figures.run import Run
 from lengthscale.bench.results import verdicts as claims_table
 
-_SIGNS = {"holds": "✓", "fails": "✕", "not decided": "?"}
+_SIGNS = {"holds": "✓", "fails": "✕", "not decided": "?", "reported": "·"}
 _EXPONENT = "Exponent of the length over the last three lengths [95% interval]: 1 linear, 2 quadratic."
 # A number that is followed by a unit or an interval.
 _NUMBER = re.compile(r"(?<![\w.])(?:\d[\d,.]*\d|\d)(?= (?:s|ms|MB)\b|(?: tokens)? \[)")
