@@ -31,7 +31,9 @@ def cache(tmp_path):
         jax.config.update(name, value)
 
 
-@pytest.mark.parametrize("measure", ["forward", "train", "decode", "generate"])
+@pytest.mark.parametrize(
+    "measure", ["train", *(pytest.param(each, marks=pytest.mark.slow) for each in ("forward", "decode", "generate"))]
+)
 def test_a_replicate_runs_what_was_compiled_before(measure, cache, monkeypatch):
     cell = Cell(measure, "rnn", "tiny", "auto", 16, 1, "float32", 0, "text", 0)
     settings = Settings(min_samples=1, max_samples=1, new_tokens=2)

@@ -109,6 +109,7 @@ def layer(model, u):
     return np.asarray(s4d(u, System(a, b, c), method="recurrence")[0])
 
 
+@pytest.mark.slow
 def test_twice_the_step_is_half_the_rate_of_a_held_signal():
     """A zero-order hold of pairs of equal samples is the same hold with 2 dt; without that it is another filter."""
     made: Any = build("s4d", size="tiny", interface=Interface(features=1, outputs=5), rngs=nnx.Rngs(0))

@@ -41,6 +41,7 @@ def test_a_plan_has_memory_flops_and_a_time_from_below(monkeypatch):
     assert (plan().step_s or 0) < planned.step_s / 5
 
 
+@pytest.mark.slow
 def test_the_form_that_fits_into_the_device_s_memory_is_planned(monkeypatch):
     play(monkeypatch, HERE)
     whole = plan().columns["mem_planned_bytes"]

@@ -60,6 +60,7 @@ class Heavy:
         return 1.0
 
 
+@pytest.mark.slow
 def test_what_a_long_training_keeps_is_not_taken_off_its_peak(monkeypatch):
     make = training.make_budgeted
     monkeypatch.setattr(training, "make_budgeted", lambda *args: replace(make(*args), loss=lambda _: Heavy()))

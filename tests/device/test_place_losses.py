@@ -95,6 +95,7 @@ def test_the_name_of_planted_data():
 # The record
 
 
+@pytest.mark.slow
 def test_a_record_keeps_the_losses_of_each_place(tmp_path, monkeypatch):
     """Losses of a real child: its rows have their means, the folder is valid, and wrong losses are named."""
     monkeypatch.setattr("lengthscale.bench.commands.finish.STEPS", ())  # pictures take longer than the run

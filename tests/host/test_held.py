@@ -126,6 +126,7 @@ class Played(Runner):
         return {"copy_bytes_per_s": 1.0}
 
 
+@pytest.mark.slow
 def test_a_sweep_on_an_accelerator(tmp_path, monkeypatch):
     """Prepared, measured, checked: a wrong method and one that does not fit are rows, and all processes end."""
     from lengthscale.bench.plan.request import read_request

@@ -138,6 +138,7 @@ def test_between_chunks(chunks, reverse):
         assert_close(form(totals, A, ends, edge, reverse), (expected, x), TOLERANCE)
 
 
+@pytest.mark.slow
 @needs_cpu
 def test_a_program_goes_through_several_blocks(monkeypatch):
     """As on a GPU with enough programs: its share of dB and dC is the sum over them."""
