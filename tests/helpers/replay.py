@@ -70,7 +70,7 @@ def replayed_claims(runs: set[str]) -> Iterator[tuple[str, str]]:
     """(path, text) of each claim's rows of claims.csv, less the notes on time and load that a run adds, and rounded."""
     for home in _folders_with("claims.csv", runs):
         for claim in CLAIMS.values():
-            parts = {part.name: part for part in sorted((home / claim.name).iterdir())}
+            parts = {part.name: part for part in sorted((home / claim.name).glob("*"))}
             records = Results({name: RunFolder(part).results() for name, part in parts.items()})
             for name, part in parts.items():
                 records.peaks[name] = json.loads((part / "environment.json").read_text()).get("peaks") or {}
