@@ -18,7 +18,7 @@ from lengthscale.bench.figures.mpl.labels import spread
 from lengthscale.bench.figures.mpl.sheet import render
 from lengthscale.bench.figures.mpl.theme import applied, look, plt
 from lengthscale.bench.figures.mpl.ticks import at_round_numbers
-from lengthscale.bench.figures.run import read_run, run_of
+from lengthscale.bench.figures.run import read_run
 from lengthscale.bench.figures.style import DARK, LIGHT, THEMES
 from lengthscale.bench.results.codec import csv_of
 from lengthscale.bench.results.errors import JournalError
@@ -69,22 +69,6 @@ def test_the_set_is_what_the_folder_allows(figures):
         *("generate_first_token", "generate_token", "generate_memory"),
         *("compile_time", "machine_share", "quality_loss", "quality_beyond", "quality_cost", "gradients", "overview"),
     }
-
-
-def test_the_operator_alone_has_pictures_of_its_own(tmp_path):
-    lengths = LENGTHS[:4]
-    records = [
-        record("operator", model, length, [timed(step_ms(model, length), length, operand_bytes=length, calls="none")])
-        for model in ("mamba", "transformer")
-        for length in lengths
-    ]
-    figures = catalog.files_of(catalog.figures_of(run_of(tmp_path, results_of(records))))
-    assert {"operator_time", "operator_memory"} <= set(figures)
-    [time] = figures["operator_time"]
-    assert time.title == "Operator alone: time"
-    [curve] = [curve for curve in time.curves if curve.model == "transformer"]
-    assert curve.x == tuple(lengths)
-    assert curve.y == pytest.approx([step_ms("transformer", length) for length in lengths])
 
 
 @pytest.mark.parametrize(
