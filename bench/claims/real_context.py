@@ -14,9 +14,9 @@ one over seeds and the one over places, in pairs.
 No power, no verdict: a flat step counts only where the same model finds what is planted there. The positive control
 (bench/data/keyed.py) is trained as the other models are, at both lengths, on a stream whose only dependency is a key at
 a known distance, at its own learning rate, CONTROL_RATE. There is power up to that distance if the loss given it is
-certainly below what is possible without the key, by more than LEAST of what the key can bring. The
-claim fails if a step is flat at a length where the control has power, and no longer context is better; it holds if
-every step up to 2^20 is better. Flat steps without power are "not decided".
+certainly below what is possible without the key, by more than LEAST of what the key can bring. The claim fails if a
+step is flat at a length where the control has power, and no longer context is better; it holds if every step up to 2^20
+is better. Flat steps without power are "not decided".
 
 A second control, shuffled, guards what is better: with all but its last NEAR tokens shuffled, a context must keep less
 than half of what it gains over NEAR tokens in order.
@@ -76,15 +76,14 @@ class Level(NamedTuple):
 
     seeds: int
     train_tokens: int
-    longest: int  # context
     context_tokens: int  # read at one context
 
 
 # minutes -> what to run; reading 2^20 tokens takes a `tiny` Mamba about 5 s
 LEVELS = {
-    0.0: Level(3, 2**22, 2**20, 2**21),
-    14.0: Level(3, 2**23, 2**20, 2**22),
-    60.0: Level(5, 2**24, 2**20, 2**23),
+    0.0: Level(3, 2**22, 2**21),
+    14.0: Level(3, 2**23, 2**22),
+    60.0: Level(5, 2**24, 2**23),
 }
 
 
@@ -103,7 +102,7 @@ def parts(minutes: float) -> list[Part]:
         shared += f" --step-tokens {STEP_TOKENS} --train-tokens {level.train_tokens} --timeout 1800"
         find = f"{shared} --data {control_of(length)} --contexts {length // FACTOR},{length}"
         find += f" --targets {RUN * CONTROL_PLACES} --learning-rate {CONTROL_RATE}"
-        longest = length if length < max(LENGTHS) else level.longest
+        longest = length if length < max(LENGTHS) else MILLION
         read = f"{shared} --data {DATA} --contexts {','.join(map(str, contexts_to(longest)))}"
         read += f" --targets {RUN * PLACES} --context-tokens {level.context_tokens} --shuffle-beyond {NEAR}"
         made += [Part(f"control-{length}", tuple(find.split())), Part(f"real-{length}", tuple(read.split()))]

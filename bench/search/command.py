@@ -6,9 +6,8 @@
 
 A search on a stream trains on the first 80% and chooses by the next 10%: the last 10%, on which all other commands
 score, take no part. Nor do the held-out images: a search on images chooses by an eighth of the others, by the share
-that is wrong, since on few images the loss of the best classifier may be large. In each round
-every model makes its next trials; what did not begin in the time given is left out, and its recipe says that its search
-has not ended.
+that is wrong, since on few images the loss of the best classifier may be large. In each round every model makes its
+next trials; what did not begin in the time given is left out, and its recipe says that its search has not ended.
 """
 
 from __future__ import annotations
