@@ -5,6 +5,11 @@ before the run: on each domain, and against each of the other models, Mamba's lo
 other's. Where it is within the margin of every model it is within the margin of the best one. All comparisons of all
 domains are one family, for which at most 5% are wrong (family.py), and each domain has its own verdict.
 
+No power, no verdict: a margin tells nothing where models hardly differ. A domain holds only where the whole context
+lowers Mamba's own loss by more than twice the margin, against a context of one token: otherwise a table of pairs of
+tokens would be first-class, too. This was added after a run in which every model's loss on DNA, the worst and the best,
+lay within 3% (docs/claims.md).
+
 The tokens are bytes of Shakespeare, samples of music (mu-law) and bases of E. coli. The models have equal width and
 parameters (within 5%), and are trained on the same tokens in as many steps, each with the learning rate and the warm-up
 that a search has found for it on this domain and budget (plan/recipes.py; on a part of the data that is not scored
@@ -47,11 +52,16 @@ DOMAINS = {"text": "language", "audio": "audio", "genome": "genomics"}
 MARGIN = 2.0  # percent
 LENGTH, STEP_TOKENS, TRAIN_TOKENS = 1152, 1152, 2**20  # the budget of the recipes
 PLACES = 64  # of RUN targets each
+FIRST_SEED = 11  # 1 to 3 were those of a pilot, which left the comparisons with the closest models open
+LEAST = 2 * MARGIN  # percent of the loss that the context has to bring
 RULE = f"{MODEL}'s loss is less than {MARGIN:g}% above the other's"
-CLAIM_RULE = f"{RULE}, for each of {', '.join(OTHERS)} on each domain; over places in pairs and over seeds"
+POWER_RULE = f"power: without its context {MODEL}'s loss is more than {LEAST:g}% above"
+CLAIM_RULE = (
+    f"{RULE}, for each of {', '.join(OTHERS)} on each domain; over places in pairs and over seeds. {POWER_RULE}"
+)
 
 # minutes -> seeds
-LEVELS = {0.0: 3, 40.0: 5}
+LEVELS = {0.0: 3, 20.0: 5}
 
 
 def parts(minutes: float) -> list[Part]:
@@ -61,8 +71,8 @@ def parts(minutes: float) -> list[Part]:
     for data in DOMAINS:
         arguments = f"--suite quick --measures quality --models {MODEL},{','.join(OTHERS)} --size tiny --data {data}"
         arguments += f" --lengths {LENGTH} --step-tokens {STEP_TOKENS} --train-tokens {TRAIN_TOKENS}"
-        arguments += f" --contexts {LENGTH - RUN} --targets {RUN * PLACES}"
-        arguments += f" --seed {','.join(str(1 + seed) for seed in range(seeds))} --timeout 900"
+        arguments += f" --contexts 1,{LENGTH - RUN} --targets {RUN * PLACES}"
+        arguments += f" --seed {','.join(str(FIRST_SEED + seed) for seed in range(seeds))} --timeout 900"
         made.append(Part(data, tuple(arguments.split())))
     return made
 
@@ -100,10 +110,15 @@ def compared(results: Results, data: str, other: str) -> Compared:
 
 
 def judge(results: Results) -> list[Finding]:
-    """Claim 5's findings: of the claim, of each domain, then of each comparison."""
+    """Claim 5's findings: of the claim, of each domain, then of each comparison and each domain's power."""
     pairs = [compared(results, data, other) for data in DOMAINS for other in OTHERS]
-    answers = dict(zip(((p.data, p.other) for p in pairs), answered([_question(p) for p in pairs]), strict=True))
-    domains = [_domain(data, {other: answers[data, other] for other in OTHERS}) for data in DOMAINS]
+    asked = {(pair.data, pair.other): _question(pair) for pair in pairs} | {
+        (data, MODEL): _context(results, data) for data in DOMAINS
+    }
+    answers = dict(zip(asked, answered(list(asked.values())), strict=True))
+    domains = [
+        _domain(data, {other: answers[data, other] for other in OTHERS}, answers[data, MODEL]) for data in DOMAINS
+    ]
     worst = max((each for each in domains if each.estimate), key=_value, default=domains[0])
     verdicts = {DOMAINS[data]: finding.verdict for data, finding in zip(DOMAINS, domains, strict=True)}
     note = f"{', '.join(f'{domain} {verdict}' for domain, verdict in verdicts.items())}; {worst.note}"
@@ -132,19 +147,31 @@ def _question(pair: Compared) -> Question:
     return Question(what, at, bounds, RULE, len(pair.mine), "%", lengths, note)
 
 
-def _domain(data: str, answers: dict[str, Finding]) -> Finding:
+def _context(results: Results, data: str) -> Question:
+    """What the whole context brings: how far the loss without it is above the loss with it."""
+    mine = with_losses(results.together(), model=MODEL, data=data)
+    whole = max((row.context for result in mine for row in result.rows if row.context), default=1)
+    short, long = (losses_of(mine, context) for context in (1, whole))
+    at = apart(short, long, lambda short, long: 100 * (short / long - 1))
+    what = f"{data}: loss of {MODEL} given 1 token above that given {whole:,}"
+    return Question(what, at, (LEAST, INFINITY), POWER_RULE, len(mine), "%", (1, whole))
+
+
+def _domain(data: str, answers: dict[str, Finding], power: Finding) -> Finding:
     """Mamba compared with the best of the others, that is with the one on which its lead is smallest."""
     verdict = all_of(each.verdict for each in answers.values())
+    weak = verdict == HOLDS and power.verdict != HOLDS
     known = {other: each for other, each in answers.items() if each.estimate}
     what = f"{DOMAINS[data]} ({data}): loss of {MODEL} above that of the best other"
     if not known:
         return Finding(what, None, "%", verdict, RULE)
     best = max(known, key=lambda other: _value(known[other]))
     found, missing = known[best], [other for other in answers if other not in known]
-    note = "; ".join([found.note, *([f"without {', '.join(missing)}"] if missing else [])])
+    notes = [found.note, f"without {', '.join(missing)}" if missing else "", "no power" if weak else ""]
+    note = "; ".join(each for each in notes if each)
     what += f", {best}"
     about = {"n": found.n, "confidence": found.confidence}
-    return Finding(what, found.estimate, "%", verdict, RULE, found.lengths, note, **about)
+    return Finding(what, found.estimate, "%", NOT_DECIDED if weak else verdict, RULE, found.lengths, note, **about)
 
 
 def figures(results: Results) -> tuple[Figure, ...]:
@@ -186,5 +213,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(20, 22),
+    Minutes(13, 23),
 )

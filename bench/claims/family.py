@@ -45,9 +45,9 @@ def exactly(value: float | None) -> At:
     return lambda confidence: None if value is None else Estimate(value, value, value)
 
 
-def mean_of(values: np.ndarray) -> At:
-    """The mean of what each seed or replicate gives, (n,)."""
-    return lambda confidence: intervals.mean_of_few(values, confidence)
+def mean_of(values: np.ndarray, common: float = 0.0) -> At:
+    """The mean of what each seed or replicate gives, (n,). common: as in intervals.mean_of_few."""
+    return lambda confidence: intervals.mean_of_few(values, confidence, common)
 
 
 def answered(questions: Sequence[Question]) -> list[Finding]:

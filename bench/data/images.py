@@ -26,7 +26,7 @@ class Images:
     """Square images, their labels, and the names of the classes.
 
     Both parts are ordered so that for any n the first n images have the classes in their proportions. Both are
-    read-only. `version` and `note` are as in a Stream.
+    read-only. `version` and `note` are as in a Stream; of images that were drawn, `version` is that of the first draw.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Images:
     classes: tuple[str, ...]
     version: str
     note: str = ""
+    whole: Images | None = None  # those that the images to train on were drawn from, by `fewer`
 
     def __post_init__(self) -> None:
         for part in (self.train, self.train_labels, self.held_out, self.held_out_labels):
@@ -93,18 +94,25 @@ def from_parts(
     return Images(name, train[first], train_labels[first], held_out[last], held_out_labels[last], classes, version)
 
 
-def fewer(data: Images, n: int) -> Images:
+def fewer(data: Images, n: int, seed: int = 0) -> Images:
     """The data with n of its images to train on, 1 <= n <= all of them; the held-out images stay the same.
 
-    The n images have the classes in their proportions. Within a class they are drawn by one fixed shuffle, since a file
-    may be sorted by its digits' writers. The images of a smaller n are the first ones of a larger n.
+    The n images have the classes in their proportions. Within a class they are drawn by a shuffle of the seed, since a
+    file may be sorted by its digits' writers. The images of a smaller n are the first ones of a larger n.
     """
     assert 1 <= n <= len(data.train), n
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     chosen = _mix([rng.permutation(of_class) for of_class in _by_class(data.train_labels, data.classes)])[:n]
     train, labels = data.train[chosen], data.train_labels[chosen]
     version = streams.version(train, labels, data.held_out, data.held_out_labels)
-    return replace(data, train=train, train_labels=labels, version=version)
+    return replace(data, train=train, train_labels=labels, version=version, whole=data)
+
+
+def drawn(data: Images, seed: int) -> Images:
+    """The same number of images to train on, drawn by this seed; as they are where all images are in use."""
+    if data.whole is None:
+        return data
+    return replace(fewer(data.whole, len(data.train), seed), name=data.name, version=data.version)
 
 
 def validation(data: Images) -> Images:

@@ -52,7 +52,10 @@ def distance_of(text: str, default: int, limits: tuple[int, int]) -> int:
 
 
 def _images(data: Images, text: str) -> Images:
-    """The data with N of the images to train on, for images=N; the held-out images are the same for every N."""
+    """The data with N of the images to train on, for images=N; the held-out images are the same for every N.
+
+    Which N is drawn by a training's seed (bench/device/workloads); here it is the draw of seed 0.
+    """
     n, most = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0, len(data.train)
     if not 1 <= n <= most:
         raise DataError(f"images must be a whole number from 1 to {most}, the images to train on, got {text!r}")

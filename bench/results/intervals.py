@@ -73,17 +73,19 @@ def jackknife(first: np.ndarray, second: np.ndarray, statistic: Callable, confid
     return student(count * value - (count - 1) * without, value, confidence)
 
 
-def mean_of_few(values: np.ndarray, confidence: float = CONFIDENCE) -> Estimate | None:
+def mean_of_few(values: np.ndarray, confidence: float = CONFIDENCE, common: float = 0.0) -> Estimate | None:
     """The mean of a few normal values, (n,), with its interval by Student's t; None of no values.
 
-    A bootstrap's interval of 3 seeds would cover the mean in 75% of all cases and not in 95%.
+    A bootstrap's interval of 3 seeds would cover the mean in 75% of all cases and not in 95%. common: the variance of
+    an error that all values share, such as that of the images on which all of them are scored.
     """
     if not len(values):
         return None
     middle = float(np.mean(values))
     if len(values) < FEWEST or not np.isfinite(values).all():
         return Estimate(middle)
-    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    error = (np.var(values, ddof=1) / len(values) + common) ** 0.5
+    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * error)
     return Estimate(middle, middle - half, middle + half)
 
 

@@ -47,7 +47,7 @@ def trained(gap=0.01, *, spread=0.1, noise=0.001, seeds=8, doubled=0.7, starts=S
 
 
 def both(steps, losses):
-    return parts({"errors": steps, "trained": losses})
+    return parts({"errors": steps, "trained-0": losses})
 
 
 @pytest.mark.parametrize(
@@ -132,3 +132,12 @@ def test_what_doubling_dt_is_worth(doubled):
     assert rates[0].measured.startswith("zero-order hold, dt starting at 1e-3: accuracy that doubling dt")
     assert rates[0].estimate.value == pytest.approx(100 * (doubled + 0.035 - 0.2))
     assert rates[0].note == f"80.0% as trained, 20.0% with dt as it was, {100 * doubled + 3.5:.1f}% with 2 dt"
+
+
+def test_a_start_whose_losses_scatter_more_has_more_seeds():
+    _, *trained = discretisation.parts(15)
+    options = [dict(zip(part.arguments[::2], part.arguments[1::2], strict=True)) for part in trained]
+    assert [each["--models"] for each in options] == [",".join(models) for models in discretisation.STARTS.values()]
+    seeds = [[int(seed) for seed in each["--seed"].split(",")] for each in options]
+    assert [len(each) for each in seeds] == [8, 12, 40]
+    assert min(map(min, seeds)) > 16  # those of the pilot take no part

@@ -12,15 +12,18 @@ from tests.helpers.claim_records import drawn, found, parts, record_of_places
 from tests.helpers.runs import changed
 
 
-def domain_records(gaps, *, seeds=3, scatter=0.01, of_seed=0.001, recipe="tuned"):
-    """gaps: {domain: {other: by how much its loss is above Mamba's 2}}; of_seed: how much seeds differ."""
+def domain_records(gaps, *, seeds=3, scatter=0.01, of_seed=0.001, recipe="tuned", alone=2.5):
+    """gaps: {domain: {other: by how much its loss is above Mamba's 2}}; of_seed: how much seeds differ.
+
+    alone: the loss given one token.
+    """
     records = {}
     for data, others in gaps.items():
         records[data] = [
             record_of_places(
                 model,
                 data,
-                [(28, None, 2.5, scatter), (1088, None, 2.0 + gap + of_seed * seed * (model == "mamba"), scatter)],
+                [(1, None, alone, scatter), (1088, None, 2.0 + gap + of_seed * seed * (model == "mamba"), scatter)],
                 seed=1 + seed,
                 recipe=recipe,
             )
@@ -46,12 +49,14 @@ ALL = dict.fromkeys(domains.DOMAINS, CLOSE)
         (domain_records(ALL, scatter=2.0), NOT_DECIDED),
         (domain_records(ALL, of_seed=0.2), NOT_DECIDED),  # as large as what chance in the weights makes
         (domain_records(ALL, recipe="nearest"), NOT_DECIDED),
+        (domain_records(ALL, alone=2.06), NOT_DECIDED),  # the context brings less than twice the margin
+        (domain_records({**ALL, "audio": {**CLOSE, "s4d": -0.1}}, alone=2.06), FAILS),  # far behind all the same
     ],
 )
 def test_domains(records, verdict):
     findings = domains.judge(records)
     assert findings[0].verdict == verdict, findings
-    assert len(findings) == 1 + 3 + 3 * len(domains.OTHERS)
+    assert len(findings) == 1 + 3 + 3 * (len(domains.OTHERS) + 1)
 
 
 def test_the_table_of_differences():
@@ -72,6 +77,19 @@ def test_the_table_of_differences():
     texts = drawn(5, records)
     for expected in ("s4d +5.", "gru -9.", "audio"):
         assert expected in texts.replace("\N{MINUS SIGN}", "-")
+
+
+def test_a_domain_on_which_context_brings_little_has_no_power():
+    records = domain_records(ALL) | {"genome": domain_records(ALL, alone=2.06)["genome"]}
+    findings = domains.judge(parts(records))
+    genomics = found(findings, "genomics")
+    assert (genomics.verdict, genomics.note.rpartition("; ")[2]) == (NOT_DECIDED, "no power")
+    power = found(findings, "genome: loss of mamba given 1 token above that given 1,088")
+    assert (power.verdict, power.estimate.value) == (FAILS, pytest.approx(3, abs=0.2))
+    assert found(findings, "text: loss of mamba given 1 token").verdict == HOLDS
+    assert (
+        findings[0].says == "A tiny Mamba is within 2% of the best model on language and audio, not decided on genomics"
+    )
 
 
 def test_records_without_raw_losses_are_no_evidence():

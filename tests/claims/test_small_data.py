@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lengthscale.bench.claims import small_data
@@ -11,7 +12,7 @@ from lengthscale.bench.plan.status import Status
 from tests.helpers.claim_records import drawn, parts, record, verdict_of
 
 ALL = small_data.IMAGES
-HELD_OUT = 1000
+HELD_OUT = 10_000
 
 
 def odds(value):
@@ -19,7 +20,7 @@ def odds(value):
     return 1 / (1 + math.exp(-value))
 
 
-def classified(lead, *, images=ALL, seeds=5, scatter=0.001, recipe="tuned", flops=(0.9, 1.0)):
+def classified(lead, *, images=ALL, seeds=5, scatter=0.001, recipe="tuned", flops=(0.9, 1.0), held_out=HELD_OUT):
     """ViT's log-odds grow with the images; ResNet's are lead(n) above them, both a little off by the seed."""
     found = {}
     for n in images:
@@ -28,7 +29,7 @@ def classified(lead, *, images=ALL, seeds=5, scatter=0.001, recipe="tuned", flop
         for model, ahead, cost in (("resnet", lead(n), flops[0]), ("vit", 0.0, flops[1])):
             for seed in range(1, seeds + 1):
                 accuracy = odds(vit + ahead + scatter * seed * (1 if model == "vit" else (-1) ** seed))
-                row = {"accuracy": accuracy, "n_sequences": HELD_OUT, "learning_rate": 3e-3, "recipe": recipe}
+                row = {"accuracy": accuracy, "n_sequences": held_out, "learning_rate": 3e-3, "recipe": recipe}
                 curve = {"seen_tokens": 1, "learning_rate": 3e-3, "recipe": recipe}
                 rows = [each | {"flops": cost * 1e8, "steps": 1000} for each in (row, curve)]
                 each = record("quality", model, 16, rows=rows, seed=seed)
@@ -48,6 +49,7 @@ def shrinking(n):
         (classified(lambda n: 0.5 + 0.3 * math.log10(n / 100)), FAILS),  # ahead, and more so with more images
         (classified(lambda n: -0.5 - 0.1 * math.log10(n / 100)), FAILS),  # behind
         (classified(shrinking, scatter=0.8), NOT_DECIDED),
+        (classified(shrinking, held_out=300), NOT_DECIDED),  # what 300 images tell
         (classified(shrinking, seeds=2), NOT_DECIDED),
         (classified(shrinking, recipe="untuned"), NOT_DECIDED),
         (classified(shrinking, images=(100, 3500)), NOT_DECIDED),  # two numbers of images are missing
@@ -87,7 +89,7 @@ def test_the_lead_its_slope_and_their_intervals():
 
 
 def test_all_right_has_finite_log_odds():
-    (part,) = classified(shrinking, images=(100,)).values()
+    (part,) = classified(shrinking, images=(100,), held_out=1000).values()
     (row,) = (row for row in small_data.rows_of(part[:1]) if row.row.accuracy is not None)
     right = row._replace(row=record("quality", "vit", 16, rows=[row.row.columns() | {"accuracy": 1.0}]).row)
     assert small_data.log_odds(right) == pytest.approx(math.log(1000.5 / 0.5))
@@ -100,3 +102,23 @@ def test_a_seed_that_one_model_lacks_is_in_no_pair():
     findings = small_data.judge(records)
     assert findings[1].n == 4
     assert len(small_data.slopes_of(small_data.leads(records))) == 4
+
+
+def test_an_interval_covers_the_choice_of_held_out_images():
+    """Whoever trains is right on a share of all images; the log-odds of one test set scatter about that."""
+    rng, share, total = np.random.default_rng(0), 0.9, 1000
+    scores = rng.binomial(total, share, 4000) / total
+    scatter = np.var([np.log(score / (1 - score)) for score in scores])
+    (part,) = classified(lambda n: math.log(9), images=(100,), held_out=total).values()
+    rows = [row for row in small_data.rows_of(part, model="resnet") if row.row.accuracy is not None]
+    assert small_data.variance(rows) == pytest.approx(scatter, rel=0.1)
+    _, lead, _ = small_data.judge(parts({"images-100": part}))
+    low, high = lead.estimate.interval
+    error = (small_data.variance(rows) + 4 / total) ** 0.5  # ViT is right on half of them
+    assert (high - low) / 2 == pytest.approx(2.776 * error, rel=0.05)
+
+
+def test_an_undecided_slope_is_no_change():
+    said = small_data.judge(classified(lambda n: 0.5, scatter=0.05))[0].says
+    assert said.startswith("A CNN's lead over a ViT is 0.")
+    assert small_data.judge(classified(shrinking))[0].says.startswith("A CNN's lead over a ViT shrinks from 1.00")

@@ -1,10 +1,15 @@
 """Options on named data: fewer images to train on, and what is said where there is no such option."""
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 
 from lengthscale.bench.data import Stream, images, load
 from lengthscale.bench.data.errors import DataError
+from lengthscale.bench.device.workloads import data_of
+from lengthscale.bench.plan.cell import Cell
 from lengthscale.bench.plan.workloads import version
 from tests.helpers.loading import image_set, refused
 
@@ -40,6 +45,21 @@ def test_they_are_shuffled_within_their_class():
     assert len(of_a) == 20
     assert 20 <= of_a.mean() <= 60  # of 0 ... 79
     assert of_a.max() > 50
+
+
+def test_a_seed_draws_the_images():
+    of_seed = [set(keys(images.drawn(image_set("mnist:images=100"), seed).train)) for seed in (0, 1, 2)]
+    assert of_seed[0] == set(keys(image_set("mnist:images=100").train))
+    assert all(len(first & second) < 20 for first, second in itertools.combinations(of_seed, 2))  # of 4,000
+    cell = Cell("quality", "vit", "tiny", "auto", 16, 2, "float32", 0, "mnist:images=100", 1)
+    drawn = data_of(cell)
+    assert set(keys(drawn.train)) == of_seed[1]
+    assert np.bincount(drawn.train_labels).tolist() == [10] * 10
+    assert (drawn.name, version(drawn)) == ("mnist:images=100", version(image_set("mnist:images=100")))
+    np.testing.assert_array_equal(drawn.held_out, image_set("mnist").held_out)
+    some = images.drawn(image_set("mnist:images=500"), 1)
+    np.testing.assert_array_equal(some.train[:100], drawn.train)
+    assert data_of(dataclasses.replace(cell, data="mnist")) is image_set("mnist")
 
 
 def test_what_figures_may_be_compared_by():

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lengthscale.bench.data import Stream, load
+from lengthscale.bench.data import Images, Stream, images, load
 from lengthscale.bench.device.workloads.base import Workload
 from lengthscale.bench.plan import checkpoint
 from lengthscale.bench.plan.cell import Cell
@@ -36,8 +36,12 @@ def make_endless_workload(cell: Cell, room: int = 0) -> Workload:
 
 
 def data_of(cell: Cell) -> Data:
-    """The cell's data, with the tokens or classes of its checkpoint. Raises DataError and CheckpointError."""
+    """The cell's data, with the tokens or classes of its checkpoint. Raises DataError and CheckpointError.
+
+    Where only some of the images are trained on, the cell's seed draws them, as it draws the batches.
+    """
     data = load(cell.data)
+    data = images.drawn(data, cell.seed) if isinstance(data, Images) else data
     opened = checkpoint.of_cell(cell)
     return checkpoint.fold(opened, data) if opened else data
 
