@@ -289,5 +289,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(13, 15),
+    Minutes(13, 13),
 )
