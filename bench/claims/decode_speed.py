@@ -70,7 +70,7 @@ class Level(NamedTuple):
 LEVELS = {
     0.0: Level({1: "2k", 8: "2k", 32: "2k"}, {8: "1k,4k,16k"}, 3),
     7.0: Level({1: "2k", 8: "2k", 32: "2k"}, dict.fromkeys((1, 8, 32), "1k,4k,16k"), 3),
-    13.0: Level({1: "512,2k,8k", 8: "512,2k,8k", 32: "512,2k", 64: "2k"}, dict.fromkeys((1, 8, 32), CONTEXTS), 3),
+    13.0: Level({1: "512,2k,8k", 8: "512,2k", 32: "512,2k", 64: "2k"}, dict.fromkeys((1, 8, 32), CONTEXTS), 3),
     40.0: Level(dict.fromkeys((1, 8, 32, 64), "512,2k,8k"), dict.fromkeys((1, 8, 32, 128), CONTEXTS), 6),
 }
 

@@ -213,5 +213,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(13, 23),
+    Minutes(13, 21),
 )

@@ -56,8 +56,8 @@ BETTER_RULE = f"a Transformer's token takes longer at a context of {LONG:,}"
 # compared, seeds). A round of decoding has two processes (plan/schedule.py).
 LEVELS = {
     0.0: (8, 3, 3, "256", "0"),
-    5.0: (12, 4, 4, "256,1k", "0,1,2"),
-    9.0: (20, 6, 6, "256,1k,4k", "0,1,2"),
+    5.0: (12, 3, 4, "256,1k", "0,1,2"),
+    9.0: (20, 4, 6, "256,1k,4k", "0,1,2"),
 }
 
 

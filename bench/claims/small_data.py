@@ -228,5 +228,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(9, 10),
+    Minutes(9, 9),
 )
