@@ -37,7 +37,7 @@ from lengthscale.bench.claims.claim import (
     all_of,
     rows_of,
 )
-from lengthscale.bench.claims.family import INFINITY, Question, answered, mean_of
+from lengthscale.bench.claims.family import INFINITY, Question, against, answered, mean_of
 from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure
 from lengthscale.bench.results.record import Row
 
@@ -117,7 +117,10 @@ def judge(results: Results) -> list[Finding]:
     first = found[0] if found else Finding("log-odds of ResNet's accuracy less ViT's", None, "", NOT_DECIDED, RULE)
     verdict = all_of(verdicts) if matched else NOT_DECIDED
     says = _sentence(ahead, answers[id(slope)])
-    overall = replace(first, verdict=verdict, decided_by=CLAIM_RULE, note=note, says=says)
+    notes = [note, against(answers.values())]
+    overall = replace(
+        first, verdict=verdict, decided_by=CLAIM_RULE, note="; ".join(each for each in notes if each), says=says
+    )
     return [overall, *found, answers[id(slope)]]
 
 
