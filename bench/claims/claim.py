@@ -1,9 +1,9 @@
 """What a claim is: the runs that test it, how their results are judged, and how they are drawn.
 
 A claim is a frozen value of three functions and a few words: one file each, one line in bench/claims/__init__.py. The
-file says the rules of its verdict and their reasons: they were written down before the runs. Its `judge` gets all
-results that its parts' journals hold, failed and skipped ones too (`rows_of` gives the rows of those that are ok), and
-never raises for what is missing: without an estimate a Finding is not decided.
+file says the rules of its verdict and their reasons; docs/claims.md lists what was changed in them after something was
+measured. Its `judge` gets all results that its parts' journals hold, failed and skipped ones too (`rows_of` gives the
+rows of those that are ok), and never raises for what is missing: without an estimate a Finding is not decided.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ class Results(dict[str, list[Result]]):
     def peaks_of(self, result: Result) -> dict[str, Any]:
         """The machine's rates when the result was measured; empty where they were not."""
         return next((self.peaks.get(name, {}) for name, part in self.items() if result in part), {})
+
+    def of_parts(self, beginning: str) -> list[Result]:
+        """The results of the parts whose names begin so."""
+        return [result for name, part in self.items() if name.startswith(beginning) for result in part]
 
     def together(self) -> list[Result]:
         """The results of all parts."""
@@ -146,6 +150,16 @@ def affordable(levels: dict[float, Level], minutes: float) -> Level:
     levels: the minutes on 2 cores that a level takes -> what it runs.
     """
     return levels[max((needed for needed in levels if needed <= minutes), default=min(levels))]
+
+
+def seeds_from(first: int, count: int) -> str:
+    """So many seeds as an argument, such as "1,2,3"."""
+    return ",".join(str(first + seed) for seed in range(count))
+
+
+def joined(*texts: str) -> str:
+    """The texts that are not empty, as one note."""
+    return "; ".join(text for text in texts if text)
 
 
 def is_of(result: Result, **cell: object) -> bool:

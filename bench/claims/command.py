@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lengthscale.bench.claims import CLAIMS, table
-from lengthscale.bench.claims.claim import Claim, Finding, Results, shared
+from lengthscale.bench.claims.claim import Claim, Finding, Results, joined, shared
 from lengthscale.bench.host import machine
 from lengthscale.bench.host.request import make_request
 from lengthscale.bench.host.runner import Runner
@@ -191,4 +191,4 @@ def _left(work: Work, results: Results) -> int:
 
 
 def _with_note(finding: Finding, note: str) -> Finding:
-    return replace(finding, note="; ".join(text for text in (finding.note, note) if text))
+    return replace(finding, note=joined(finding.note, note))

@@ -39,6 +39,7 @@ from lengthscale.bench.claims.claim import (
     affordable,
     all_of,
     rows_of,
+    seeds_from,
 )
 from lengthscale.bench.claims.drawn import points
 from lengthscale.bench.claims.family import INFINITY, Question, against, alone, answered, exactly, mean_of
@@ -76,14 +77,14 @@ def parts(minutes: float) -> list[Part]:
     made = [Part("errors", tuple(errors.split()))]
     for number, (models, count) in enumerate(zip(STARTS.values(), affordable(LEVELS, minutes), strict=True)):
         trained = f"{shared} --measures resampling --train-tokens {tokens * STEPS} --windows 1000"
-        trained += f" --models {','.join(models)} --seed {','.join(str(FIRST_SEED + seed) for seed in range(count))}"
+        trained += f" --models {','.join(models)} --seed {seeds_from(FIRST_SEED, count)}"
         made.append(Part(f"trained-{number}", tuple(trained.split())))
     return made
 
 
 def judge(results: Results) -> list[Finding]:
     """Claim 8's findings: of parts a, b and c."""
-    errors, trained = results.get("errors", []), _trained(results)
+    errors, trained = results.get("errors", []), results.of_parts("trained")
     asked = [*_steps(errors), *(_gap(trained, start) for start in STARTS)]
     answers = answered(asked)
     ramps = alone(_ramp(errors, model, name) for model, name in ((BILINEAR, "bilinear"), (ZOH, "zero-order hold")))
@@ -94,10 +95,6 @@ def judge(results: Results) -> list[Finding]:
     verdict, says = all_of(each.verdict for each in answers), _sentence(answers[0], gaps)
     overall = replace(usual, verdict=verdict, decided_by=rule, says=says, note=against(answers))
     return [overall, *answers, *ramps, *rates]
-
-
-def _trained(results: Results) -> list[Result]:
-    return [result for name, part in results.items() if name.startswith("trained") for result in part]
 
 
 def _sentence(order: Finding, gaps: dict[str, Finding]) -> str:
@@ -240,7 +237,7 @@ def figures(results: Results) -> tuple[Figure, ...]:
         names=IN_LEGEND,
     )
     answers = {each.measured: each for each in judge(results)[1:]}
-    gaps = [answers[_gap(_trained(results), start).measured].estimate for start in STARTS]
+    gaps = [answers[_gap(results.of_parts("trained"), start).measured].estimate for start in STARTS]
     shown = {float(place): gap for place, gap in enumerate(gaps) if gap}
     if not shown:
         return (steps,)

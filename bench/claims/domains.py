@@ -39,6 +39,8 @@ from lengthscale.bench.claims.claim import (
     Results,
     affordable,
     all_of,
+    joined,
+    seeds_from,
 )
 from lengthscale.bench.claims.family import INFINITY, At, Question, answered
 from lengthscale.bench.claims.paired import apart, losses_of, with_losses
@@ -72,7 +74,7 @@ def parts(minutes: float) -> list[Part]:
         arguments = f"--suite quick --measures quality --models {MODEL},{','.join(OTHERS)} --size tiny --data {data}"
         arguments += f" --lengths {LENGTH} --step-tokens {STEP_TOKENS} --train-tokens {TRAIN_TOKENS}"
         arguments += f" --contexts 1,{LENGTH - RUN} --targets {RUN * PLACES}"
-        arguments += f" --seed {','.join(str(FIRST_SEED + seed) for seed in range(seeds))} --timeout 900"
+        arguments += f" --seed {seeds_from(FIRST_SEED, seeds)} --timeout 900"
         made.append(Part(data, tuple(arguments.split())))
     return made
 
@@ -167,8 +169,7 @@ def _domain(data: str, answers: dict[str, Finding], power: Finding) -> Finding:
         return Finding(what, None, "%", verdict, RULE)
     best = max(known, key=lambda other: _value(known[other]))
     found, missing = known[best], [other for other in answers if other not in known]
-    notes = [found.note, f"without {', '.join(missing)}" if missing else "", "no power" if weak else ""]
-    note = "; ".join(each for each in notes if each)
+    note = joined(found.note, f"without {', '.join(missing)}" if missing else "", "no power" if weak else "")
     what += f", {best}"
     about = {"n": found.n, "confidence": found.confidence}
     return Finding(what, found.estimate, "%", NOT_DECIDED if weak else verdict, RULE, found.lengths, note, **about)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lengthscale.bench.claims.claim import HOLDS, NOT_DECIDED, REPORTED, Finding, Lengths, verdict_within
+from lengthscale.bench.claims.claim import HOLDS, NOT_DECIDED, REPORTED, Finding, Lengths, joined, verdict_within
 from lengthscale.bench.results import intervals
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.intervals import CONFIDENCE
@@ -86,7 +86,7 @@ def _verdict(question: Question, confidence: float) -> str:
 
 def _finding(question: Question, confidence: float) -> Finding:
     verdict = _verdict(question, confidence)
-    notes = [question.note, _could_be_seen(question, confidence) if verdict == NOT_DECIDED else ""]
+    note = joined(question.note, _could_be_seen(question, confidence) if verdict == NOT_DECIDED else "")
     return Finding(
         question.measured,
         question.at(confidence),
@@ -94,7 +94,7 @@ def _finding(question: Question, confidence: float) -> Finding:
         verdict,
         question.rule,
         question.lengths,
-        "; ".join(note for note in notes if note),
+        note,
         n=question.n,
         confidence=confidence if _may_miss(question) else None,
     )

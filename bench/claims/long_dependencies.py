@@ -33,7 +33,9 @@ from lengthscale.bench.claims.claim import (
     Part,
     Results,
     affordable,
+    joined,
     rows_of,
+    seeds_from,
 )
 from lengthscale.bench.claims.family import INFINITY, Question, alone, answered, mean_of
 from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure, Rule
@@ -64,7 +66,7 @@ def parts(minutes: float) -> list[Part]:
     for length in map(int, lengths.split(",")):
         arguments = f"--suite quick --measures gradients --models {','.join(MODELS)} --size tiny --data adding"
         arguments += f" --lengths {length} --step-tokens {length * BATCH} --train-tokens {length * BATCH * STEPS}"
-        arguments += f" --windows 64 --timeout 900 --seed {','.join(str(1 + seed) for seed in range(seeds))}"
+        arguments += f" --windows 64 --timeout 900 --seed {seeds_from(1, seeds)}"
         made.append(Part(f"T-{length}", tuple(arguments.split())))
     return made
 
@@ -154,7 +156,7 @@ def _said(solved: Solved, model: str) -> str:
     kept = max((length for length, verdict in mine.items() if verdict == HOLDS), default=None)
     unclear = [length for length, verdict in mine.items() if verdict == NOT_DECIDED]
     said = f"fails at {failure.value:g} steps" if failure else f"solves up to {kept} steps" if kept else ""
-    return "; ".join(each for each in (said, f"unclear at {', '.join(map(str, unclear))}" if unclear else "") if each)
+    return joined(said, f"unclear at {', '.join(map(str, unclear))}" if unclear else "")
 
 
 # The gradients

@@ -34,6 +34,7 @@ from lengthscale.bench.claims.claim import (
     affordable,
     all_of,
     rows_of,
+    seeds_from,
 )
 from lengthscale.bench.claims.family import INFINITY, Question, against, alone, answered, exactly, mean_of
 from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure, Span
@@ -68,7 +69,7 @@ def parts(minutes: float) -> list[Part]:
     agreement = f"--measures agreement --models {MODEL} --methods {PARALLEL} --size tiny --lengths {lengths}"
     agreement += f" --train-tokens 131072 --seed {seeds} --timeout 300"
     speedup = f"--measures speedup --models {MODEL},{RECURRENT} --size small --lengths {TRAINED_AT}"
-    speedup += f" --seed {','.join(map(str, range(processes)))} --timeout 300"
+    speedup += f" --seed {seeds_from(0, processes)} --timeout 300"
     depth, decode = f"--measures depth --size tiny --lengths {ends},{between}", "--measures decode --size small"
     wanted = {
         "agreement": agreement,
@@ -84,7 +85,7 @@ def parts(minutes: float) -> list[Part]:
 
 def judge(results: Results) -> list[Finding]:
     """Claim 7's findings: the agreement, the critical path, the speed-up by cores, and the time of a token."""
-    decode = _decoded(results)
+    decode = results.of_parts("decode")
     flat = _grows(decode, MODEL, FLAT_RULE)
     asked = [_agree(results), _depth(results), _speedup(results, MODEL), flat, _better(decode)]
     agree, *others = answered(asked)
@@ -104,10 +105,6 @@ def judge(results: Results) -> list[Finding]:
     verdict = all_of(each.verdict for each in answers)
     overall = replace(decisive, verdict=verdict, decided_by=rule, says=_sentence(answers), note=against(answers))
     return [overall, *answers, *reading]
-
-
-def _decoded(results: Results) -> list[Result]:
-    return [result for name, part in results.items() if name.startswith("decode") for result in part]
 
 
 def _sentence(answers: list[Finding]) -> str:
@@ -180,7 +177,7 @@ def _better(decode: list[Result]) -> Question:
 
 def figures(results: Results) -> tuple[Figure, ...]:
     """The time of a token over the one at the shortest context, and the critical paths, against the length."""
-    both = (_decoding(_decoded(results)), _paths(results))
+    both = (_decoding(results.of_parts("decode")), _paths(results))
     return tuple(figure for figure in both if figure.curves) or both[:1]
 
 

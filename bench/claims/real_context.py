@@ -41,6 +41,8 @@ from lengthscale.bench.claims.claim import (
     Part,
     Results,
     affordable,
+    joined,
+    seeds_from,
     verdict_above,
     verdict_below,
 )
@@ -95,7 +97,7 @@ def contexts_to(longest: int) -> list[int]:
 def parts(minutes: float) -> list[Part]:
     """The controls, then real data, at either length."""
     level = affordable(LEVELS, minutes)
-    seeds = ",".join(str(1 + seed) for seed in range(level.seeds))
+    seeds = seeds_from(1, level.seeds)
     made = []
     for length in LENGTHS:
         shared = f"--suite quick --measures quality --models {MODEL} --size tiny --lengths {length} --seed {seeds}"
@@ -198,7 +200,7 @@ def _with_power(context: int, found: Finding, powers: Mapping[int, Finding]) -> 
     """A flat step counts where the model has power."""
     trained = _trained_for(context)
     if found.verdict == FAILS and not (context <= trained and powers[trained].verdict == HOLDS):
-        note = "; ".join(text for text in (found.note, "flat, but the control has no power here") if text)
+        note = joined(found.note, "flat, but the control has no power here")
         found = replace(found, verdict=NOT_DECIDED, note=note)
     return Step(context, found)
 

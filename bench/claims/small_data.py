@@ -35,7 +35,9 @@ from lengthscale.bench.claims.claim import (
     Part,
     Results,
     all_of,
+    joined,
     rows_of,
+    seeds_from,
 )
 from lengthscale.bench.claims.family import INFINITY, Question, against, answered, mean_of
 from lengthscale.bench.figures.spec import IN_LEGEND, Axis, DrawnCurve, Ends, Figure
@@ -61,7 +63,7 @@ def parts(minutes: float) -> list[Part]:
     tokens = LENGTH * BATCH
     arguments = f"--suite quick --measures quality --models {CNN},{VIT} --size tiny --lengths {LENGTH} --timeout 600"
     arguments += f" --step-tokens {tokens} --train-tokens {tokens * STEPS}"
-    arguments += f" --seed {','.join(str(1 + seed) for seed in range(SEEDS))}"
+    arguments += f" --seed {seeds_from(1, SEEDS)}"
     order = sorted(IMAGES, key=lambda n: n not in (IMAGES[0], IMAGES[-1]))
     return [Part(f"images-{n}", (*arguments.split(), "--data", f"mnist:images={n}")) for n in order]
 
@@ -117,10 +119,8 @@ def judge(results: Results) -> list[Finding]:
     first = found[0] if found else Finding("log-odds of ResNet's accuracy less ViT's", None, "", NOT_DECIDED, RULE)
     verdict = all_of(verdicts) if matched else NOT_DECIDED
     says = _sentence(ahead, answers[id(slope)])
-    notes = [note, against(answers.values())]
-    overall = replace(
-        first, verdict=verdict, decided_by=CLAIM_RULE, note="; ".join(each for each in notes if each), says=says
-    )
+    note = joined(note, against(answers.values()))
+    overall = replace(first, verdict=verdict, decided_by=CLAIM_RULE, note=note, says=says)
     return [overall, *found, answers[id(slope)]]
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lengthscale.bench.analysis import text
-from lengthscale.bench.claims.claim import HOLDS, NOT_DECIDED, Claim, Finding
+from lengthscale.bench.claims.claim import HOLDS, NOT_DECIDED, Claim, Finding, joined
 from lengthscale.bench.results.csv_table import table_of
 from lengthscale.bench.results.files import replace_file
 from lengthscale.bench.results.verdicts import COLUMNS, FILE, VERDICTS, estimate_text, overall, read
@@ -57,6 +57,6 @@ def markdown(rows: list[dict]) -> str:
         verdict = row["verdict"]
         if verdict == NOT_DECIDED and row["note"]:
             verdict += f" ({row['note']})"
-        ours = "; ".join(part for part in (row["finding"], estimate_text(row)) if part)
+        ours = joined(row["finding"], estimate_text(row))
         lines.append((f"{row['claim']}. {row['statement']}", row["published"], ours, verdict))
     return text.table(("claim", "published", "ours", "verdict"), lines)
