@@ -161,7 +161,7 @@ def _note(work: Work, results: Results, n_cpus: int) -> str:
     said = []
     if left := _left(work, results):
         turns = sum(len(schedule(each.cells, each.settings.replicates)) for each in work.requests.values())
-        said.append(f"out of time ({work.minutes:g} minutes): {left} of {turns} replicates were not measured")
+        said.append(f"out of time ({work.minutes:g} min): {left} of {turns} replicates were not measured")
     for name, mine in results.items():
         statuses = Counter(result.status for result in mine if result.status in FAILED)
         said += [f"{name}: {count} {status}" for status, count in statuses.items()]

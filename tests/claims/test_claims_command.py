@@ -145,9 +145,9 @@ def test_time_is_shared_and_kept(sweep, tmp_path, capsys):
     assert len(fake.measured) == 2 + 4
     first, _, third, _ = rows_in(tmp_path)
     assert first["verdict"] == NOT_DECIDED
-    assert first["note"] == "out of time (2 minutes): 6 of 12 replicates were not measured"
+    assert first["note"] == "out of time (2 min): 6 of 12 replicates were not measured"
     assert (third["verdict"], third["note"]) == (FAILS, "")
-    why = "not decided (out of time (2 minutes): 6 of 12 replicates were not measured)"
+    why = "not decided (out of time (2 min): 6 of 12 replicates were not measured)"
     assert f"| 1. first is so [1] | as they say | 2 were found; 2x | {why} |" in (tmp_path / "claims.md").read_text()
 
 
@@ -189,7 +189,7 @@ def test_no_time_at_all_is_a_verdict_too(sweep, tmp_path, monkeypatch, capsys):
     row = rows_in(tmp_path / "new")[0]
     assert (row["verdict"], row["note"]) == (
         NOT_DECIDED,
-        "out of time (20 minutes): 12 of 12 replicates were not measured",
+        "out of time (20 min): 12 of 12 replicates were not measured",
     )
     assert "12 replicates are left" in capsys.readouterr().out
 

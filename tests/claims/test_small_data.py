@@ -113,6 +113,7 @@ def test_an_interval_covers_the_choice_of_held_out_images():
     rows = [row for row in small_data.rows_of(part, model="resnet") if row.row.accuracy is not None]
     assert small_data.variance(rows) == pytest.approx(scatter, rel=0.1)
     _, lead, _ = small_data.judge(parts({"images-100": part}))
+    assert lead.estimate.interval is not None
     low, high = lead.estimate.interval
     error = (small_data.variance(rows) + 4 / total) ** 0.5  # ViT is right on half of them
     assert (high - low) / 2 == pytest.approx(2.776 * error, rel=0.05)

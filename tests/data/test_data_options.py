@@ -53,6 +53,7 @@ def test_a_seed_draws_the_images():
     assert all(len(first & second) < 20 for first, second in itertools.combinations(of_seed, 2))  # of 4,000
     cell = Cell("quality", "vit", "tiny", "auto", 16, 2, "float32", 0, "mnist:images=100", 1)
     drawn = data_of(cell)
+    assert isinstance(drawn, images.Images)
     assert set(keys(drawn.train)) == of_seed[1]
     assert np.bincount(drawn.train_labels).tolist() == [10] * 10
     assert (drawn.name, version(drawn)) == ("mnist:images=100", version(image_set("mnist:images=100")))
