@@ -1,8 +1,8 @@
 """Curves: a cost against length as one run measured it, a value for each length and replicate.
 
 Whatever follows from a curve (an exponent, a crossing, a ratio) is computed for the medians, and once for each
-replicate; its interval is Student's t over the replicates. So what a whole replicate has in common, such as the
-machine's level at that time, cancels as it does in the number itself.
+replicate; its interval is over the replicates (intervals.of_medians). So what a whole replicate has in common, such as
+the machine's level at that time, cancels as it does in the number itself.
 """
 
 from __future__ import annotations

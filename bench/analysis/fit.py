@@ -198,7 +198,9 @@ def slope_of(points: tuple[Point, ...]) -> Estimate:
     x = np.log([point.length for point in tail])
     exponent = float(slope(x, np.log([point.value for point in tail])))
     replicates = by_replicate(tail)
-    return Estimate(exponent) if replicates is None else intervals.student(slope(x, np.log(replicates)), exponent)
+    if replicates is None:
+        return Estimate(exponent)
+    return intervals.of_medians(np.log(replicates), lambda logs: slope(x, logs), exponent)
 
 
 def slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:

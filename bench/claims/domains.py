@@ -214,5 +214,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(13, 21),
+    Minutes(13, 20),
 )

@@ -221,5 +221,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(10, 22),
+    Minutes(10, 21.5),
 )

@@ -232,5 +232,5 @@ CLAIM = Claim(
     parts,
     judge,
     figures,
-    Minutes(6, 9),
+    Minutes(6, 9.5),
 )

@@ -39,10 +39,10 @@ def replicates_of(*results: Result | None) -> int:
     return min((len(result.medians_ms) if result else 0 for result in results), default=0)
 
 
-def logs_of(over: Result, under: Result) -> np.ndarray:
-    """The logarithm of the ratio of times in each replicate, (replicates,)."""
-    count = replicates_of(over, under)
-    return np.log(over.medians_ms[:count]) - np.log(under.medians_ms[:count])
+def logs_of(*results: Result) -> np.ndarray:
+    """The logarithms of the times in the replicates that all of these have, (replicates, results)."""
+    count = replicates_of(*results)
+    return np.log([result.medians_ms[:count] for result in results]).T
 
 
 def passes(pairs: Mapping[int, tuple[Result, Result]], level: float) -> At:
@@ -56,7 +56,7 @@ def passes(pairs: Mapping[int, tuple[Result, Result]], level: float) -> At:
         math.log(over.row.number("time_median_ms") / under.row.number("time_median_ms"))
         for over, under in pairs.values()
     ]
-    of_replicates = zip(*(logs_of(*pair) for pair in pairs.values()), strict=False)
+    of_replicates = zip(*(_log_ratio(logs_of(*pair)) for pair in pairs.values()), strict=False)
     middle, *others = (_rise(lengths, np.array(each), math.log(level)) for each in (medians, *of_replicates))
 
     def at(confidence: float) -> Estimate | None:
@@ -82,7 +82,12 @@ def _ratio(over: Result | None, under: Result | None, factor: float, confidence:
     if over is None or under is None:
         return None
     ratio = over.row.number("time_median_ms") / under.row.number("time_median_ms")
-    return exp(intervals.student(logs_of(over, under), math.log(ratio), confidence)).times(factor)
+    return exp(intervals.of_medians(logs_of(over, under), _log_ratio, math.log(ratio), confidence)).times(factor)
+
+
+def _log_ratio(logs: np.ndarray) -> np.ndarray:
+    """Of the logarithms of two times, (..., 2), that of their ratio, (...)."""
+    return logs[..., 0] - logs[..., 1]
 
 
 def exp(logarithm: Estimate) -> Estimate:

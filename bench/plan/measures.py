@@ -12,7 +12,7 @@ TIME = (
     "time_median_ms",  # the median of the replicates' medians, each of undisturbed samples where there are enough
     "time_p10_ms",  # the median of the replicates' 10th percentiles, of the same samples
     "time_p90_ms",
-    "time_low_ms",  # 95% interval by Student's t on the logarithms of the replicates' medians
+    "time_low_ms",  # 95% interval of the replicates' medians (intervals.of_replicates)
     "time_high_ms",
     "time_all_ms",  # the median of the replicates' medians of all samples, the disturbed ones included
     "n_samples",

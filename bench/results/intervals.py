@@ -1,8 +1,8 @@
 """Estimates from samples: a median, a mean or a ratio with its interval, of 95% where nothing else is said.
 
-The intervals are by bootstrap (Efron and Tibshirani 1993), but for `of_replicates`, `jackknife` and `mean_of_few`.
-There is no interval where there are fewer than 3 values, or where one is not finite. All but `mean_of_few` need at
-least one value.
+The intervals are by bootstrap (Efron and Tibshirani 1993), but for `jackknife`, `mean_of_few`, and for fewer than
+`ENOUGH` replicates. There is no interval where there are fewer than 3 values, or where one is not finite. All but
+`mean_of_few` need at least one value.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from lengthscale.bench.results.estimate import Estimate
 FEWEST = 3  # values that an interval needs
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+ENOUGH = 10  # replicates from which on a bootstrap of medians covers as often as it says, up to 99.5% (simulated)
 
 
 def median(values: np.ndarray) -> Estimate:
@@ -27,14 +28,33 @@ def median(values: np.ndarray) -> Estimate:
 
 
 def of_replicates(values: Sequence[float]) -> Estimate:
-    """The median of replicates' positive values, with its interval by Student's t on their logarithms."""
+    """The median of replicates' positive values, with its interval by `of_medians` on their logarithms."""
     middle = float(np.median(values))
     if min(values) <= 0:
         return Estimate(middle)
-    logs = student(np.log(values), math.log(middle))
+    logs = of_medians(np.log(values)[:, None], lambda medians: medians[..., 0], math.log(middle))
     if logs.low is None or logs.high is None:
         return Estimate(middle)
     return Estimate(middle, min(middle, math.exp(logs.low)), max(middle, math.exp(logs.high)))
+
+
+def of_medians(values: np.ndarray, statistic: Callable, value: float, confidence: float = CONFIDENCE) -> Estimate:
+    """A statistic of the medians of what each replicate measured, with its interval.
+
+    Of few replicates it is that of the mean of what each of them gives, by Student's t. From ENOUGH on, whole
+    replicates are drawn again and their medians taken: where a fifth of all processes is slowed down, that interval is
+    half as wide, since medians do not see these.
+
+    values: (replicates, quantities). statistic: (..., quantities) -> (...). value: that of the medians of all there
+    are; the interval reaches to it.
+    """
+    if len(values) < ENOUGH:
+        return student(statistic(values), value, confidence)
+
+    def of_columns(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
+        return statistic(np.stack([np.median(column, axis=axis) for column in columns], axis=-1))
+
+    return _reaching(_bootstrap(tuple(values.T), of_columns, paired=True, confidence=confidence), value)
 
 
 def student(values: Sequence[float] | np.ndarray, value: float, confidence: float = CONFIDENCE) -> Estimate:
@@ -44,7 +64,12 @@ def student(values: Sequence[float] | np.ndarray, value: float, confidence: floa
     where it is outside of the interval of the mean, the interval reaches to it.
     """
     found = mean_of_few(np.asarray(values, float), confidence)
-    if found is None or found.low is None or found.high is None:
+    return Estimate(value) if found is None else _reaching(found, value)
+
+
+def _reaching(found: Estimate, value: float) -> Estimate:
+    """This value with an interval that reaches to it."""
+    if found.low is None or found.high is None:
         return Estimate(value)
     return Estimate(value, min(found.low, value), max(found.high, value))
 

@@ -37,6 +37,46 @@ def test_intervals_hold_the_truth_in_95_of_100():
     assert held["ratio"] >= 0.95 * 200, held  # on the safe side: the same rounds are the middle ones of both
 
 
+def _slope(logs: np.ndarray) -> np.ndarray:
+    return logs @ np.array([-0.3, -0.1, 0.1, 0.3])
+
+
+@pytest.mark.parametrize("count", [5, 22])
+def test_an_interval_over_replicates_holds_the_truth(count):
+    """A fifth of all processes is a third slower; the slope over four lengths is 0."""
+    rng = np.random.default_rng(2)
+    held, widths, of_means = 0, [], []
+    for _ in range(200):
+        logs = 0.02 * rng.standard_normal((count, 4)) + 0.3 * (rng.random((count, 4)) < 0.2)
+        value = float(_slope(np.median(logs, axis=0)))
+        low, high = intervals.of_medians(logs, _slope, value).interval or (1.0, 0.0)
+        held += low <= 0 <= high
+        widths.append(high - low)
+        of_mean = intervals.student(_slope(logs), value)
+        of_means.append((of_mean.high or 0.0) - (of_mean.low or 0.0))
+    assert held >= 0.93 * 200
+    ratio = np.median(widths) / np.median(of_means)
+    assert ratio == 1 if count < intervals.ENOUGH else 0.2 < ratio < 0.6
+
+
+def test_an_interval_over_replicates_reaches_to_its_value():
+    logs = np.random.default_rng(0).normal(0, 1, (12, 4))
+    found = intervals.of_medians(logs, _slope, 9.0)
+    assert (found.value, found.high) == (9.0, 9.0)
+    assert found.low is not None
+    assert found.low < 1
+    logs[0, 0] = np.inf
+    assert intervals.of_medians(logs, _slope, 9.0) == Estimate(9.0)
+    assert intervals.of_medians(np.ones((12, 1)), lambda medians: medians[..., 0], 1.0) == Estimate(1.0, 1.0, 1.0)
+
+
+def test_the_median_of_many_replicates_does_not_see_a_slow_one():
+    values = [*np.linspace(0.99, 1.01, 14), 5.0]
+    found = intervals.of_replicates(values)
+    assert found.interval is not None
+    assert 0.99 <= found.interval[0] < found.value < found.interval[1] <= 1.01
+
+
 def test_rounds_that_only_one_of_two_has_do_not_count():
     found = intervals.ratio(np.array([2.0, 2.0, 2.0, 50.0]), np.array([1.0, 1.0, 1.0]))
     assert found == Estimate(2.0, 2.0, 2.0)
