@@ -58,7 +58,7 @@ CLAIM_RULE = f"{QUADRATIC_RULE}, of attention; {LINEAR_RULE}, of the other opera
 LENGTHS, AT_BATCH, STEP_LENGTHS, BATCH = "1k,8k,64k", "1k,8k,16k,32k,64k", "1k,4k,8k,16k", 8
 READ = 3  # replicates of what is only to be read
 # minutes -> replicates of attention and Mamba's scan, of RWKV's scan, which scatters more, and of a training step
-LEVELS = {0.0: (8, 30, 0), 12.0: (8, 30, 5), 18.0: (10, 44, 17)}
+LEVELS = {0.0: (8, 30, 0), 12.0: (8, 30, 5), 18.0: (10, 30, 17)}
 
 
 def parts(minutes: float) -> list[Part]:

@@ -41,22 +41,25 @@ def _slope(logs: np.ndarray) -> np.ndarray:
     return logs @ np.array([-0.3, -0.1, 0.1, 0.3])
 
 
-@pytest.mark.parametrize("count", [5, 22])
-def test_an_interval_over_replicates_holds_the_truth(count):
+@pytest.mark.parametrize("confidence", [0.95, 0.995])
+@pytest.mark.parametrize("count", [5, 10, 22])
+def test_an_interval_over_replicates_holds_the_truth(count, confidence):
     """A fifth of all processes is a third slower; the slope over four lengths is 0."""
     rng = np.random.default_rng(2)
     held, widths, of_means = 0, [], []
     for _ in range(200):
         logs = 0.02 * rng.standard_normal((count, 4)) + 0.3 * (rng.random((count, 4)) < 0.2)
         value = float(_slope(np.median(logs, axis=0)))
-        low, high = intervals.of_medians(logs, _slope, value).interval or (1.0, 0.0)
+        low, high = intervals.of_medians(logs, _slope, value, confidence).interval or (1.0, 0.0)
         held += low <= 0 <= high
         widths.append(high - low)
-        of_mean = intervals.student(_slope(logs), value)
+        of_mean = intervals.student(_slope(logs), value, confidence)
         of_means.append((of_mean.high or 0.0) - (of_mean.low or 0.0))
-    assert held >= 0.93 * 200
+    assert held >= (confidence - 0.02) * 200
     ratio = np.median(widths) / np.median(of_means)
-    assert ratio == 1 if count < intervals.ENOUGH else 0.2 < ratio < 0.6
+    assert ratio == 1 if count < intervals.ENOUGH else ratio < 1.3
+    if (count, confidence) == (22, 0.95):
+        assert 0.2 < ratio < 0.6
 
 
 def test_an_interval_over_replicates_reaches_to_its_value():
