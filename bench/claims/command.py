@@ -98,10 +98,11 @@ def run_claims(wanted: Wanted, console: Console) -> tuple[bool, bool]:
             )
         )
         findings = [overall, *findings[1:]]
-        rows = table.update(out, table.rows_of_claim(work.claim, findings, **_about(work, described)))
+        measured = _environments(work, described)
+        rows = table.update(out, table.rows_of_claim(work.claim, findings, **_about(work, measured)))
         mine = next(row for row in rows if row["claim"] == str(work.claim.number))
         if any(result.status == Status.OK for part in results.values() for result in part):
-            picture.draw(out, work.claim, mine, results, described)
+            picture.draw(out, work.claim, mine, results, measured)
         failed |= any(result.status in FAILED for part in results.values() for result in part)
         left += _left(work, results)
     table.print_verdicts(table.read(out), console)
@@ -172,11 +173,15 @@ def _note(work: Work, results: Results, n_cpus: int) -> str:
     return "; ".join(said)
 
 
-def _about(work: Work, described: dict) -> dict[str, str]:
-    """The command of a claim alone, and the machine and the commit of its measurements, or of now if there are none."""
-    minutes = work.minutes or work.claim.minutes.least
+def _environments(work: Work, described: dict) -> list[dict]:
+    """Those of a claim's measurements, or of now if there are none."""
     folders = [RunFolder(request.out) for request in work.requests.values() if request.out]
-    measured = [found for folder in folders if (found := folder.read_environment())] or [described]
+    return [found for folder in folders if (found := folder.read_environment())] or [described]
+
+
+def _about(work: Work, measured: list[dict]) -> dict[str, str]:
+    """The command of a claim alone, and the machine and the commit of its measurements, by their environments."""
+    minutes = work.minutes or work.claim.minutes.least
     known = {"device": map(device_slug, measured), "git_sha": (found.get("git_sha", "") for found in measured)}
     about = {name: ", ".join(dict.fromkeys(map(str, values))) for name, values in known.items()}
     return about | {"command": f"./run_bench.sh claims --only {work.claim.number} --budget {minutes:g}"}

@@ -11,9 +11,10 @@ from contextlib import closing
 import pytest
 
 from lengthscale.bench.__main__ import main
-from lengthscale.bench.claims import command, table
+from lengthscale.bench.claims import command, picture, table
 from lengthscale.bench.claims.claim import FAILS, HOLDS, NOT_DECIDED, Claim, Finding, Minutes, Part
 from lengthscale.bench.figures.spec import Axis, DrawnCurve, Figure
+from lengthscale.bench.host import machine
 from lengthscale.bench.results.codec import read_journal
 from lengthscale.bench.results.estimate import Estimate
 from lengthscale.bench.results.folder import RunFolder
@@ -162,6 +163,20 @@ def test_a_budget_in_parts(sweep, tmp_path, capsys):
     assert len(fake.measured) == 6
     assert main(arguments) == 0
     assert [row["verdict"] for row in rows_in(tmp_path)] == [HOLDS, HOLDS, FAILS, FAILS]
+
+
+def test_what_is_judged_again_keeps_the_commit_of_its_measurements(sweep, tmp_path, monkeypatch):
+    sweep()
+    arguments = ["claims", "--only", "1", "--budget", "5", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    facts = {**machine.describe(FACTS), "git_dirty": False}
+    for part, sha in (("a", "0123456789"), ("b", "9876543210")):
+        (tmp_path / "first" / part / "environment.json").write_text(json.dumps({**facts, "git_sha": sha}))
+    drawn = []
+    monkeypatch.setattr(picture, "write", lambda sheet, home, name: drawn.append(sheet))
+    assert main(arguments) == 0
+    assert drawn[0].caption[2:] == ("commit 0123456789", "commit 9876543210")
+    assert rows_in(tmp_path)[0]["git_sha"] == "0123456789, 9876543210"
 
 
 def test_a_claim_that_the_budget_cannot_decide_says_so(sweep, tmp_path):
